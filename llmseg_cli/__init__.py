@@ -1,0 +1,1 @@
+"""Segment medical scans with few labels."""

@@ -1,0 +1,5 @@
+"""`python -m llmseg_cli`."""
+
+from llmseg_cli.cli import main
+
+main()

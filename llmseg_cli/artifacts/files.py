@@ -1,0 +1,76 @@
+"""Files that are whole or absent, and their digests."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.errors import DataError, UsageError
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside *target*; rename it on success, delete it on failure.
+
+    The temporary name keeps all suffixes of the target, because writers choose the format by them.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".tmp-{os.getpid()}-{target.name}"
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write *text* so that *target* is either the whole of it or as it was."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write strict JSON (no NaN or infinity) with a final newline."""
+    write_text(target, to_json(content))
+
+
+def to_json(content: Any) -> str:
+    """Strict, indented JSON with a final newline; raises `ValueError` on NaN."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def sha256_json(content: Any) -> str:
+    """Hexadecimal SHA-256 of the canonical JSON of *content*."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Refuse to overwrite a file, or to fill a folder that is not empty.
+
+    Raises:
+        UsageError: If *path* exists (a file, or a folder with something in it) without *force*.
+    """
+    if force or not path.exists():
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    raise UsageError(f"{path} exists. Choose another -o, or pass --force to replace it.")

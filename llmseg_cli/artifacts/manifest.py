@@ -1,0 +1,125 @@
+"""`run.json`: what a command did, written last into its output folder."""
+
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.document import llmseg_version
+from llmseg_cli.artifacts.files import sha256_file, write_json
+from llmseg_cli.errors import ArtifactError, ExitCode
+
+SCHEMA = 1
+MANIFEST = "run.json"
+PACKAGES = ("torch", "numpy", "monai", "transformers", "nibabel")
+
+
+@dataclass
+class Manifest:
+    """Collects what happened; `write` makes it a file.
+
+    Args:
+        command: The verb, such as `train-semi`.
+        seed: The seed of the run, if it has one.
+        deterministic: Whether deterministic algorithms were demanded.
+    """
+
+    command: str
+    seed: int | None = None
+    deterministic: bool = False
+    inputs: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _clock: float = field(default_factory=time.monotonic)
+
+    def add_input(self, path: Path) -> None:
+        """Record the digest of an input file under its name; the path itself stays private."""
+        self.inputs[path.name] = f"sha256:{sha256_file(path)}"
+
+    def write(
+        self,
+        folder: Path,
+        *,
+        outputs: tuple[str, ...] = (),
+        status: str = "ok",
+        exit_code: ExitCode = ExitCode.OK,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write `run.json` into *folder*; call it after everything else is in place.
+
+        Args:
+            folder: The output folder.
+            outputs: Names of files in the folder, to record with their digests.
+            status: `ok`, `partial` or `stopped`.
+            exit_code: The exit code the command is about to leave with.
+            config: Every value that was used.
+        """
+        write_json(
+            folder / MANIFEST,
+            {
+                "schema": SCHEMA,
+                "tool": "llmseg",
+                "version": llmseg_version(),
+                "command": self.command,
+                "status": status,
+                "exit_code": int(exit_code),
+                "started": self.started.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "wall_s": round(time.monotonic() - self._clock, 3),
+                "inputs": self.inputs,
+                "outputs": {name: f"sha256:{sha256_file(folder / name)}" for name in outputs},
+                "config": dict(config or {}),
+                "seed": self.seed,
+                "deterministic": self.deterministic,
+                "env": environment(),
+                "counts": self.counts,
+                "warnings": self.warnings,
+                "peak_rss_mb": peak_rss_mb(),
+                "details": self.details,
+            },
+        )
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """Read `run.json` of *folder*.
+
+    Raises:
+        ArtifactError: If there is none or it is not of this schema.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder} is no finished output of llmseg: {path.name} is missing or "
+            f"not readable ({error})."
+        ) from error
+    if content.get("schema") != SCHEMA or content.get("tool") != "llmseg":
+        raise ArtifactError(f"{path} was not written by this version of llmseg.")
+    return dict(content)
+
+
+def environment() -> dict[str, str]:
+    """Versions that matter for a result; no host or user name."""
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a report of versions; an absent package has none
+            continue
+    return found
+
+
+def peak_rss_mb() -> float:
+    """Peak resident memory of this process in MB."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes / (1024**2 if sys.platform == "darwin" else 1024), 1)

@@ -1,0 +1,93 @@
+"""Which cases train, validate and test."""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import chain
+
+from llmseg_cli.artifacts.document import Document
+from llmseg_cli.errors import ArtifactError, PolicyError, UsageError
+
+ROLES = ("labeled", "unlabeled", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(Document, schema="llmseg/split/1", writer="split"):
+    """Case identifiers by role.
+
+    Args:
+        labeled: Cases whose label map trains.
+        unlabeled: Cases of which only the image is ever opened.
+        validation: Cases that choose the best checkpoint, taken from the labeled.
+        test: Locked cases; training refuses them.
+        seed: Seed of the draw.
+        images: Case identifier to the SHA-256 of its image files (of all files together).
+        groups: Case identifier to group, such as the patient; empty if there are no groups.
+        group_by: The regular expression the groups came from, or null.
+        preset: The published list, such as `la-8`, or null.
+
+    Raises:
+        ArtifactError: If a case has two roles.
+        PolicyError: If a group has two roles.
+    """
+
+    labeled: tuple[str, ...]
+    unlabeled: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    seed: int
+    images: dict[str, str]
+    groups: dict[str, str]
+    group_by: str | None = None
+    preset: str | None = None
+
+    def __post_init__(self) -> None:
+        cases = Counter(chain(self.labeled, self.unlabeled, self.validation, self.test))
+        repeated = sorted(case for case, count in cases.items() if count > 1)
+        if repeated:
+            raise ArtifactError(f"A case has one role; listed twice: {', '.join(repeated)}.")
+        roles: dict[str, set[str]] = {}
+        for role in ROLES:
+            for case in self.cases(role):
+                if case in self.groups:
+                    held_out = role if role in ("test", "validation") else "training"
+                    roles.setdefault(self.groups[case], set()).add(held_out)
+        torn = sorted(group for group, found in roles.items() if len(found) > 1)
+        if torn:
+            raise PolicyError(f"A group stays together; in several roles: {', '.join(torn)}.")
+
+    def cases(self, role: str) -> tuple[str, ...]:
+        """The cases of `labeled`, `unlabeled`, `validation`, `test`, or `all`.
+
+        Raises:
+            UsageError: If the role is unknown.
+        """
+        if role == "all":
+            return (*self.labeled, *self.unlabeled, *self.validation, *self.test)
+        if role not in ROLES:
+            raise UsageError(f"Unknown subset '{role}'. Known: {', '.join((*ROLES, 'all'))}.")
+        found: tuple[str, ...] = getattr(self, role)
+        return found
+
+    def refuse_other_data(self, images: dict[str, str]) -> None:
+        """Compare the digests of the images at hand with those of the split.
+
+        Args:
+            images: Case identifier to digest, of the data at hand.
+
+        Raises:
+            PolicyError: If a case is missing or its image differs.
+        """
+        missing = sorted(set(self.images) - set(images))
+        changed = sorted(
+            c for c in self.images.keys() & images.keys() if self.images[c] != images[c]
+        )
+        if missing or changed:
+            faults = [
+                f"{len(names)} {what} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+                for names, what in ((missing, "missing"), (changed, "changed"))
+                if names
+            ]
+            raise PolicyError(
+                f"The split was made from other data: {' and '.join(faults)} of "
+                f"{len(self.images)} images. Make a new one with 'llmseg split'."
+            )

@@ -1,0 +1,100 @@
+"""The program: command table and error boundary."""
+
+import errno
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from llmseg_cli import console
+from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError
+
+COMMANDS: dict[str, str] = {
+}
+
+
+class _Program(TyperGroup):
+    """The one place where errors become messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LlmsegError as error:
+            console.error(str(error))
+            raise typer.Exit(int(error.exit_code)) from error
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(int(ExitCode.BROKEN_PIPE)) from error
+        except (MemoryError, OSError, RuntimeError) as error:
+            message = _resource_message(error)
+            if message is None:
+                raise
+            console.error(message)
+            raise typer.Exit(int(ExitCode.RESOURCE)) from error
+
+
+def _resource_message(error: Exception) -> str | None:
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"No space left while writing {error.filename or 'a file'}. "
+                "Free some disk and run the same command again."
+            )
+        return None
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "Out of memory. Use a smaller --batch or --patch, or --device cpu."
+    return None
+
+
+def _version(value: bool) -> None:
+    if value:
+        console.print_lines([f"llmseg {version('llmseg')}"])
+        raise typer.Exit
+
+
+def _epilogue() -> str:
+    codes = [f"{int(code)} {meaning}" for code, meaning in EXIT_CODE_MEANING.items()]
+    return "Exit codes: " + "; ".join(codes) + "."
+
+
+app = typer.Typer(
+    cls=_Program,
+    name="llmseg",
+    help="Segment medical scans with few labels and much unlabeled data. Research use only.",
+    epilog=_epilogue(),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Segment medical scans with few labels and much unlabeled data. Research use only."""
+
+
+def _register() -> None:
+    for name, target in COMMANDS.items():
+        module, _, attribute = target.partition(":")
+        function = getattr(import_module(module), attribute)
+        if isinstance(function, typer.Typer):
+            app.add_typer(function, name=name)
+        else:
+            app.command(name)(function)
+
+
+_register()
+
+
+def main() -> None:
+    """Run the program."""
+    app()

@@ -1,0 +1,1 @@
+"""Words in, one workflow call, words out."""

@@ -1,0 +1,207 @@
+"""What all commands have in common: shared options, configuration files, JSON, settings."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.config import PROJECT_FILE, load_layer
+from llmseg_cli.errors import UsageError
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+LAYERS = "llmseg.layers"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that the package ships."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _commands(context: typer.Context) -> dict[str, list[str]]:
+    group: Any = context.find_root().command
+    found: dict[str, list[str]] = {}
+    for name, command in group.commands.items():
+        found[name] = [p.name for p in command.params if p.name not in ("help", "config")]
+    return found
+
+
+def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
+    layers = context.meta.setdefault(LAYERS, {})
+    name = str(context.info_name)
+    layers[rank] = load_layer(path, commands=_commands(context), command=name)
+    merged: dict[str, Any] = {}
+    for _, layer in sorted(layers.items()):
+        merged |= layer
+    context.default_map = merged
+
+
+def _use_config(context: typer.Context, value: Path | None) -> Path | None:
+    if context.resilient_parsing:
+        return value
+    if value is not None:
+        _add_layer(context, 2, value)
+        return value
+    user = Path(typer.get_app_dir("llmseg")) / "config.yaml"
+    for rank, path in ((1, user), (2, Path(PROJECT_FILE))):
+        if path.is_file():
+            _add_layer(context, rank, path)
+    return value
+
+
+def _use_recipe(context: typer.Context, value: str | None) -> str | None:
+    if value is None or context.resilient_parsing:
+        return value
+    path = RECIPES / f"{value}.yaml"
+    if not path.is_file():
+        path = Path(value)
+    if not path.is_file():
+        raise UsageError(
+            f"Unknown recipe '{value}'. Known: {', '.join(recipe_names())}, or a file."
+        )
+    _add_layer(context, 0, path)
+    return value
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help=f"YAML of options, instead of ./{PROJECT_FILE}.",
+        is_eager=True,
+        callback=_use_config,
+        envvar="LLMSEG_CONFIG",
+        rich_help_panel="General",
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        help="Named settings of a paper, or a file of them.",
+        is_eager=True,
+        callback=_use_recipe,
+        autocompletion=recipe_names,
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel="General")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="More detail.", rich_help_panel="General")
+]
+Color = Annotated[
+    bool,
+    typer.Option("--color/--no-color", help="Colors on a terminal.", rich_help_panel="General"),
+]
+ProgressMode = Annotated[
+    str,
+    typer.Option("--progress", help="auto, bar, plain, json or none.", rich_help_panel="General"),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="General"),
+]
+
+GENERAL = {
+    "config": (Config, None),
+    "json_output": (Json, False),
+    "quiet": (Quiet, False),
+    "verbose": (Verbose, False),
+    "color": (Color, True),
+    "progress_mode": (ProgressMode, "auto"),
+}
+
+
+def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command function the general options, and one option per field of *settings*.
+
+    The function is called with its own arguments and, per settings class, an instance under the
+    class's name in snake case (`train_settings=TrainSettings(...)`). What it returns is printed on
+    stdout as JSON if `--json` was given, and not otherwise.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())
+        names = {_snake(cls.__name__): cls for cls in settings}
+        parameters = [
+            p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own if p.name not in names
+        ]
+        for cls in settings:
+            parameters += _parameters(cls)
+        if settings and any(
+            "recipe" in cls.__dataclass_fields__ or cls.__name__ == "TrainSettings"
+            for cls in settings
+        ):
+            parameters.append(_parameter("recipe", Recipe, None))
+        parameters += [_parameter(name, kind, default) for name, (kind, default) in GENERAL.items()]
+
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            for name in ("config", "recipe"):
+                values.pop(name, None)
+            as_json = values.pop("json_output")
+            console.configure(
+                quiet=values.pop("quiet"),
+                verbose=values.pop("verbose"),
+                color=values.pop("color"),
+                progress=values.pop("progress_mode"),
+            )
+            for name, cls in names.items():
+                taken = {field.name: values.pop(field.name) for field in fields(cls)}
+                values[name] = cls(
+                    **{
+                        key: tuple(value) if isinstance(value, list) else value
+                        for key, value in taken.items()
+                    }
+                )
+            result = function(**values)
+            if as_json and result is not None:
+                console.json_document(result)
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def _parameters(cls: type) -> Iterable[inspect.Parameter]:
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        meta = field.metadata
+        kind = hints[field.name]
+        default = field.default
+        extra: dict[str, Any] = {}
+        if meta["parser"] is not None:
+            extra = {"parser": meta["parser"], "metavar": "N,N,N"}
+            default = ",".join(f"{value:g}" for value in default)
+            kind = str if get_origin(kind) is tuple else kind
+        elif get_origin(kind) is tuple:
+            kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
+            extra = {}
+        names = [f"--{field.name.replace('_', '-')}"]
+        if kind is bool:
+            names = [f"{names[0]}/--no-{names[0][2:]}"]
+        info = typer.Option(
+            *names,
+            help=meta["help"],
+            envvar=meta["envvar"],
+            min=meta["min"],
+            autocompletion=meta["complete"],
+            rich_help_panel=meta["panel"],
+            **extra,
+        )
+        yield _parameter(field.name, Annotated[kind, info], default)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

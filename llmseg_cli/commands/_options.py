@@ -1,0 +1,37 @@
+"""Option types that several commands share, so that a name means the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataDir = Annotated[Path, typer.Option("--data", help="Folder or list file of the data set.")]
+OutputDir = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")]
+OutputFile = Annotated[Path, typer.Option("--out", "-o", help="File to write; - is stdout.")]
+SplitFile = Annotated[
+    Path | None, typer.Option("--split", help="File of 'llmseg split'; it decides the roles.")
+]
+Labeled = Annotated[
+    str | None,
+    typer.Option("--labeled", help="Labeled cases: a fraction (0.2) or a count (8)."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what -o names.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")
+]
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option("--label-map", help="Label values to change, FROM:TO, such as 255:1."),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        help="Regular expression whose first group in the case name is the patient, "
+        "such as '(patient[0-9]+)'.",
+    ),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Never use the network.", envvar="LLMSEG_OFFLINE")
+]

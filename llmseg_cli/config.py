@@ -1,0 +1,279 @@
+"""Settings of a training run, and the YAML files that may change any option.
+
+An option's value comes from, first to last: the command line, the environment, `--config FILE` or
+`./llmseg.yaml`, the user's `config.yaml`, a recipe, the default. The files become one mapping that
+typer consults for whatever the command line leaves open, so an option and its YAML key are one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmseg_cli.errors import UsageError, unknown
+
+PROJECT_FILE = "llmseg.yaml"
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    parse: Callable[[Any], Any] | None = None,
+    complete: Callable[[], Iterable[str]] | None = None,
+    envvar: str | None = None,
+    minimum: float | None = None,
+    panel: str = "Training",
+) -> Any:
+    """A dataclass field that is also a command-line option and a YAML key.
+
+    Args:
+        default: The one place of the default value.
+        help_text: Shown by `--help`.
+        parse: Turns the typed text, or the YAML value, into the value.
+        complete: Names that shells offer.
+        envvar: An environment variable that may set it; for facts of the machine only.
+        minimum: Smallest number allowed.
+        panel: Heading in `--help`.
+    """
+    return field(
+        default=default,
+        metadata={
+            "help": help_text,
+            "parser": parse,
+            "complete": complete,
+            "envvar": envvar,
+            "min": minimum,
+            "panel": panel,
+        },
+    )
+
+
+def parse_sizes(value: Any) -> tuple[int, ...]:
+    """Turn `64,64,48` (or a YAML list) into two or three positive whole numbers."""
+    sizes = _numbers(value, int, "patch")
+    if len(sizes) not in (2, 3) or min(sizes) < 1:
+        raise UsageError(
+            f"patch '{_joined(value)}': expected 2 or 3 positive whole numbers, such as 64,64,48."
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def parse_spacing(value: Any) -> tuple[float, ...]:
+    """Turn `1.25` or `1,1,2.5` into one or three positive numbers, mm per voxel; 0 keeps the scan's."""
+    spacing = _numbers(value, float, "spacing")
+    if len(spacing) not in (1, 3) or min(spacing) < 0:
+        raise UsageError(
+            f"spacing '{_joined(value)}': expected one or three numbers in mm, such as "
+            "1.25 or 1,1,2.5 (0 keeps each scan's own)."
+        )
+    return tuple(spacing)
+
+
+def parse_assignments(entries: Iterable[str], *, flag: str) -> dict[str, Any]:
+    """Turn `KEY=VALUE` entries into a mapping; values are read as YAML (numbers, true, lists).
+
+    Raises:
+        UsageError: If an entry has no `=`.
+    """
+    found: dict[str, Any] = {}
+    for entry in entries:
+        key, separator, value = entry.partition("=")
+        if not separator:
+            raise UsageError(f"{flag} '{entry}': expected KEY=VALUE.")
+        found[key.strip().replace("-", "_")] = yaml.safe_load(value)
+    return found
+
+
+def parse_label_map(entries: Iterable[str]) -> dict[int, int]:
+    """Turn `255:1,4:3` (entries may hold several pairs) into {255: 1, 4: 3}.
+
+    Raises:
+        UsageError: If a pair is not two whole numbers, or a value is mapped twice.
+    """
+    found: dict[int, int] = {}
+    for pair in (pair for entry in entries for pair in str(entry).split(",")):
+        try:
+            source, target = (int(part) for part in pair.split(":"))
+        except ValueError:
+            raise UsageError(f"label map '{pair}': expected FROM:TO, such as 255:1.") from None
+        if source in found or target < 0:
+            raise UsageError(f"label map '{pair}': each value once, to 0 or more.")
+        found[source] = target
+    return found
+
+
+def _numbers(value: Any, kind: Callable[[Any], Any], name: str) -> list[Any]:
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    try:
+        return [kind(part) for part in parts]
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{name} '{_joined(value)}': expected numbers separated by commas."
+        ) from None
+
+
+def _joined(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _model_names() -> list[str]:
+    from llmseg_cli.registry import MODELS
+
+    return MODELS.names()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Everything about training that is not data, method or knowledge; a recipe is a set of these."""
+
+    model: str = option("vnet", "Network.", complete=_model_names)
+    model_option: tuple[str, ...] = option((), "Option of the network, KEY=VALUE; repeat for more.")
+    steps: int = option(2000, "Training steps (batches).", minimum=1)
+    batch: int = option(2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1)
+    patch: tuple[int, ...] = option(
+        (64, 64, 48), "Patch in voxels, X,Y,Z; two numbers train in 2D.", parse=parse_sizes
+    )
+    spacing: tuple[float, ...] = option(
+        (0.0,),
+        "Resample to this spacing in mm, one or three numbers; 0 keeps each scan's own.",
+        parse=parse_spacing,
+    )
+    normalize: str = option(
+        "zscore", "Intensities: zscore, zscore-nonzero, minmax, window:LOW:HIGH or none."
+    )
+    augment: str = option(
+        "standard",
+        "Augmentation: none, paper (rotations by 90 degrees, flips, "
+        "brightness) or standard (paper, small rotation, scaling, gamma, noise).",
+    )
+    foreground: float = option(
+        0.5, "Share of labeled patches that are centered on foreground.", minimum=0
+    )
+    optimizer: str = option("sgd", "Optimizer: sgd, adam or adamw.")
+    learning_rate: float = option(0.02, "Learning rate at the start.", minimum=0)
+    momentum: float = option(0.9, "Momentum of sgd.", minimum=0)
+    weight_decay: float = option(1e-4, "Weight decay.", minimum=0)
+    schedule: str = option("poly", "Learning rate over the steps: poly, cosine, step or constant.")
+    warmup: int = option(0, "Steps of linear warm-up.", minimum=0)
+    clip_grad: float = option(
+        0.0, "Clip the norm of each network's gradients; 0 does not.", minimum=0
+    )
+    ema: float = option(
+        0.0,
+        "Decay of a moving average of the weights that replaces them at the end; "
+        "0 keeps the last weights.",
+        minimum=0,
+    )
+    precision: str = option("auto", "auto, fp32, bf16 or fp16.")
+    memory_format: str = option("auto", "auto, channels-last or contiguous.")
+    compile: bool = option(False, "Compile the networks with torch.compile.")
+    deterministic: bool = option(False, "Demand deterministic algorithms.")
+    device: str = option(
+        "auto", "auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE", panel="Machine"
+    )
+    workers: int = option(
+        1, "Threads that prepare batches.", envvar="LLMSEG_WORKERS", minimum=0, panel="Machine"
+    )
+    cache: Path | None = option(
+        None,
+        "Folder of preprocessed cases; default: the user's cache folder.",
+        envvar="LLMSEG_CACHE",
+        panel="Machine",
+    )
+    validate_every: int = option(500, "Steps between scores on the validation cases.", minimum=1)
+    save_every: int = option(500, "Steps between saved states, for --resume.", minimum=1)
+    log_every: int = option(10, "Steps between lines of log.jsonl.", minimum=1)
+
+    def __post_init__(self) -> None:
+        choices = {
+            "augment": ("none", "paper", "standard"),
+            "optimizer": ("sgd", "adam", "adamw"),
+            "schedule": ("poly", "cosine", "step", "constant"),
+            "precision": ("auto", "fp32", "bf16", "fp16"),
+            "memory_format": ("auto", "channels-last", "contiguous"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise unknown(name.replace("_", "-"), getattr(self, name), known)
+        if not 0 <= self.foreground <= 1:
+            raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema {self.ema}: expected a decay from 0 to below 1, such as 0.99.")
+
+    @property
+    def dimensions(self) -> int:
+        """2 or 3, by the number of sides of the patch."""
+        return len(self.patch)
+
+
+def load_layer(
+    path: Path, *, commands: Mapping[str, Iterable[str]], command: str
+) -> dict[str, Any]:
+    """Read a YAML file of options for one command.
+
+    Top-level keys are options of any command; a key that is a command's name holds options of that
+    command alone. All unknown keys are reported at once, each with its line and the nearest name.
+
+    Args:
+        path: The file.
+        commands: Command name to its option names (snake case).
+        command: The command that is running.
+
+    Returns:
+        Option name to value, ready for typer: mappings have become `KEY=VALUE` lists.
+
+    Raises:
+        UsageError: If the file is missing, is no mapping, or has unknown keys.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {error}.") from error
+    if node is None:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError(f"{path}: expected 'option: value' lines.")
+    faults: list[str] = []
+    everywhere = {name for names in commands.values() for name in names}
+    found: dict[str, Any] = {}
+    section: dict[str, Any] = {}
+    for key, value in node.value:
+        if key.value in commands and isinstance(value, yaml.MappingNode):
+            known = set(commands[key.value])
+            entries = dict(_entries(value, known, path, f"option of {key.value}", faults))
+            if key.value == command:
+                section = entries
+        else:
+            pairs = yaml.MappingNode(node.tag, [(key, value)])
+            found |= _entries(pairs, everywhere, path, "option", faults)
+    if faults:
+        raise UsageError("\n".join(faults))
+    usable = set(commands[command])
+    return {name: value for name, value in (found | section).items() if name in usable}
+
+
+def _entries(
+    node: yaml.MappingNode, known: set[str], path: Path, kind: str, faults: list[str]
+) -> dict[str, Any]:
+    found = {}
+    for key, value in node.value:
+        name = str(key.value).replace("-", "_")
+        if name not in known:
+            dashed = sorted(option_name.replace("_", "-") for option_name in known)
+            faults.append(
+                f"{path}:{key.start_mark.line + 1}: {unknown(kind, str(key.value), dashed)}"
+            )
+            continue
+        found[name] = _flat(yaml.SafeLoader("").construct_object(value, deep=True))
+    return found
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [f"{key}={item}" for key, item in value.items()]
+    return value

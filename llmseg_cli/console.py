@@ -1,0 +1,168 @@
+"""The only module that prints: data to stdout, all else to stderr."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmseg_cli.errors import unknown
+from llmseg_cli.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_EVERY_S = 30.0
+PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
+
+
+@dataclass
+class _Terminal:
+    quiet: bool = False
+    verbose: bool = False
+    color: bool = True
+    progress: str = "auto"
+    console: Any = field(default=None)
+
+
+_terminal = _Terminal()
+
+
+def configure(*, quiet: bool, verbose: bool, color: bool, progress: str) -> None:
+    """Set how much is said, and how; the last call counts."""
+    if progress not in PROGRESS_MODES:
+        raise unknown("progress mode", progress, PROGRESS_MODES)
+    _terminal.quiet, _terminal.verbose = quiet, verbose
+    _terminal.color, _terminal.progress = color, progress
+    _terminal.console = None
+
+
+def _stderr() -> "Console":
+    if _terminal.console is None:
+        from rich.console import Console
+
+        plain = not _terminal.color or bool(os.environ.get("NO_COLOR"))
+        _terminal.console = Console(
+            stderr=True, no_color=plain or None, highlight=False, soft_wrap=True
+        )
+    found: Console = _terminal.console
+    return found
+
+
+def info(message: str) -> None:
+    """A line for a person, on stderr; nothing with `--quiet`."""
+    if not _terminal.quiet:
+        _stderr().print(message, markup=False)
+
+
+def detail(message: str) -> None:
+    """A line that only `--verbose` shows."""
+    if _terminal.verbose and not _terminal.quiet:
+        _stderr().print(message, markup=False, style="dim")
+
+
+def warn(message: str) -> None:
+    """A warning, on stderr; nothing with `--quiet`."""
+    if not _terminal.quiet:
+        _stderr().print(f"Warning: {message}", markup=False, style="yellow")
+
+
+def error(message: str) -> None:
+    """An error, on stderr, always."""
+    _stderr().print(f"Error: {message}", markup=False, style="bold red")
+
+
+def data(text: str) -> None:
+    """Write *text* to stdout as it is: what the user asked for, and nothing else."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def json_document(content: Any) -> None:
+    """Write one strict JSON document and a newline to stdout."""
+    data(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for a person, on stderr; the first column is left-aligned, the others right."""
+    if _terminal.quiet:
+        return
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        shown.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        shown.add_row(*row)
+    _stderr().print(shown, soft_wrap=False)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Lines to stdout, for output that was asked for, such as a path."""
+    data("".join(f"{line}\n" for line in lines))
+
+
+@contextmanager
+def progress(unit: str = "step") -> Iterator[Progress]:
+    """A `Progress`: a bar on a terminal, a plain line now and then in a log, or JSON lines.
+
+    Args:
+        unit: What is counted, for the plain lines.
+    """
+    mode = _terminal.progress
+    if mode == "auto":
+        mode = "bar" if _stderr().is_terminal else "plain"
+    if _terminal.quiet or mode == "none":
+        yield silent
+    elif mode == "json":
+        yield _json_progress
+    elif mode == "plain":
+        yield _PlainProgress(unit)
+    else:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+        )
+        with Bars(*columns, console=_stderr(), transient=True) as bars:
+            tasks: dict[str, Any] = {}
+
+            def report(phase: str, done: int, total: int, **values: float | str) -> None:
+                if phase not in tasks:
+                    tasks[phase] = bars.add_task(phase, total=total, values="")
+                bars.update(tasks[phase], completed=done, total=total, values=_shown(values))
+
+            yield report
+
+
+def _json_progress(phase: str, done: int, total: int, **values: float | str) -> None:
+    line = {"t": round(time.time(), 3), "phase": phase, "step": done, "total": total, **values}
+    sys.stderr.write(json.dumps(line) + "\n")
+    sys.stderr.flush()
+
+
+class _PlainProgress:
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.last = time.monotonic()
+
+    def __call__(self, phase: str, done: int, total: int, **values: float | str) -> None:
+        now = time.monotonic()
+        if done >= total or now - self.last >= PLAIN_EVERY_S:
+            self.last = now
+            info(f"{phase}: {self.unit} {done}/{total} {_shown(values)}".rstrip())
+
+
+def _shown(values: dict[str, float | str]) -> str:
+    return " ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )

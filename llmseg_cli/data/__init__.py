@@ -1,0 +1,1 @@
+"""Cases, volumes, preprocessing and sampling."""

@@ -1,0 +1,1 @@
+"""From a trained network to label maps on an image's grid."""

@@ -1,0 +1,1 @@
+"""Language models, text encoders and the weights they need."""

@@ -1,0 +1,1 @@
+"""Scores of a label map against a reference."""

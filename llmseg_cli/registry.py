@@ -1,0 +1,86 @@
+"""Names a user can say, and where the code behind each stands."""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from inspect import Parameter, signature
+from typing import Any
+
+from llmseg_cli.errors import UsageError, unknown
+
+
+class Registry(Mapping[str, str]):
+    """A table of names to `module:attribute`, imported when asked for.
+
+    Args:
+        kind: What the names are, for messages.
+        entries: Name to `module:attribute`.
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._entries:
+            raise unknown(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def names(self) -> list[str]:
+        """All names, in the order of the table; completion uses it."""
+        return list(self._entries)
+
+    def load(self, name: str) -> Any:
+        """Import and return what *name* stands for.
+
+        Raises:
+            UsageError: If the name is unknown; the message corrects its spelling.
+        """
+        module, _, attribute = self[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def check_options(self, name: str, options: Mapping[str, Any]) -> None:
+        """Compare *options* with the keyword-only arguments of the constructor of *name*.
+
+        Raises:
+            UsageError: If an option is unknown; the message names the nearest known one.
+        """
+        parameters = signature(self.load(name)).parameters.values()
+        known = [p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
+        for option in options:
+            if option not in known:
+                if not known:
+                    raise UsageError(f"The {self.kind} '{name}' has no options; got '{option}'.")
+                raise unknown(f"option of {self.kind} '{name}'", option, known)
+
+
+METHODS = Registry(
+    "method",
+    {
+        "supervised": "llmseg_cli.methods.supervised:Supervised",
+        "mean-teacher": "llmseg_cli.methods.mean_teacher:MeanTeacher",
+        "uncertainty-aware-mean-teacher": (
+            "llmseg_cli.methods.uncertainty_aware_mean_teacher:UncertaintyAwareMeanTeacher"
+        ),
+        "cross-pseudo-supervision": (
+            "llmseg_cli.methods.cross_pseudo_supervision:CrossPseudoSupervision"
+        ),
+        "usl": "llmseg_cli.methods.usl:Usl",
+    },
+)
+
+MODELS = Registry(
+    "model",
+    {
+        "vnet": "llmseg_cli.models.vnet:VNet",
+        "unet": "llmseg_cli.models.unet:UNet",
+    },
+)
