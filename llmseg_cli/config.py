@@ -62,7 +62,7 @@ def parse_sizes(value: Any) -> tuple[int, ...]:
 
 
 def parse_spacing(value: Any) -> tuple[float, ...]:
-    """Turn `1.25` or `1,1,2.5` into one or three positive numbers, mm per voxel; 0 keeps the scan's."""
+    """Turn `1.25` or `1,1,2.5` into one or three positive numbers in mm; 0 keeps the scan's."""
     spacing = _numbers(value, float, "spacing")
     if len(spacing) not in (1, 3) or min(spacing) < 0:
         raise UsageError(
@@ -127,7 +127,7 @@ def _model_names() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything about training that is not data, method or knowledge; a recipe is a set of these."""
+    """All about training that is not data, method or knowledge; a recipe is a set of these."""
 
     model: str = option("vnet", "Network.", complete=_model_names)
     model_option: tuple[str, ...] = option((), "Option of the network, KEY=VALUE; repeat for more.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from llmseg_cli import console
-from llmseg_cli.config import PROJECT_FILE, load_layer
+from llmseg_cli.config import PROJECT_FILE, TrainSettings, load_layer
 from llmseg_cli.errors import UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -131,10 +131,7 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
         ]
         for cls in settings:
             parameters += _parameters(cls)
-        if settings and any(
-            "recipe" in cls.__dataclass_fields__ or cls.__name__ == "TrainSettings"
-            for cls in settings
-        ):
+        if TrainSettings in settings:
             parameters.append(_parameter("recipe", Recipe, None))
         parameters += [_parameter(name, kind, default) for name, (kind, default) in GENERAL.items()]
 
@@ -179,7 +176,7 @@ def _parameters(cls: type) -> Iterable[inspect.Parameter]:
     for field in fields(cls):
         meta = field.metadata
         kind = hints[field.name]
-        default = field.default
+        default: Any = field.default
         extra: dict[str, Any] = {}
         if meta["parser"] is not None:
             extra = {"parser": meta["parser"], "metavar": "N,N,N"}

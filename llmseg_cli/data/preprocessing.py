@@ -1,0 +1,118 @@
+"""From a volume in world orientation to the array a network sees."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmseg_cli.errors import DataError, UsageError, unknown
+from llmseg_cli.numerics.resampling import resample
+
+NORMALIZATIONS = ("zscore", "zscore-nonzero", "minmax", "none", "window:LOW:HIGH")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Spacing and intensities; the orientation is RAS+ already.
+
+    Args:
+        spacing: Target mm per voxel, one number or three; 0 keeps the volume's own on that axis.
+        normalize: `zscore`, `zscore-nonzero`, `minmax`, `window:LOW:HIGH` or `none`, per channel.
+
+    Raises:
+        UsageError: If the normalization is unknown or its window is empty.
+    """
+
+    spacing: tuple[float, ...] = (0.0,)
+    normalize: str = "zscore"
+
+    def __post_init__(self) -> None:
+        _window(self.normalize)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for digests and records."""
+        return asdict(self)
+
+    def shape(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
+        """Shape after resampling a volume of *shape* voxels of *spacing_mm*, both `(X, Y, Z)`."""
+        wanted = self.spacing * 3 if len(self.spacing) == 1 else self.spacing
+        return tuple(
+            max(1, round(size * have / want)) if want and size > 1 else size
+            for size, have, want in zip(shape, spacing_mm, wanted, strict=True)
+        )
+
+    def image(self, array: NDArray[np.float32], spacing_mm: Sequence[float]) -> NDArray[np.float32]:
+        """Resample and normalize an image.
+
+        Args:
+            array: `(C, X, Y, Z)` in RAS+.
+            spacing_mm: mm per voxel along X, Y, Z.
+
+        Returns:
+            `(C, X', Y', Z')` float32.
+
+        Raises:
+            DataError: If a voxel is not finite.
+        """
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite; expected finite "
+                "intensities. 'llmseg check' lists such cases."
+            )
+        resampled = resample(array, self.shape(array.shape[1:], spacing_mm))
+        return np.stack([_normalized(channel, self.normalize) for channel in resampled])
+
+    def labels(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> NDArray[np.uint8]:
+        """Resample a label map: each class linearly, the largest share wins.
+
+        Args:
+            array: `(X, Y, Z)` classes, 0 to 255.
+            spacing_mm: mm per voxel along X, Y, Z.
+
+        Returns:
+            `(X', Y', Z')` uint8.
+        """
+        shape = self.shape(array.shape, spacing_mm)
+        if shape == array.shape:
+            return array.astype(np.uint8)
+        best = np.zeros(shape, np.float32)
+        labels = np.zeros(shape, np.uint8)
+        for value in np.unique(array):
+            share = resample((array == value).astype(np.float32), shape)
+            wins = share > best
+            best[wins] = share[wins]
+            labels[wins] = value
+        return labels
+
+
+def _window(normalize: str) -> tuple[float, float] | None:
+    if not normalize.startswith("window:"):
+        if normalize not in NORMALIZATIONS:
+            raise unknown("normalization", normalize, NORMALIZATIONS)
+        return None
+    try:
+        low, high = (float(part) for part in normalize.split(":")[1:])
+    except ValueError:
+        low = high = 0.0
+    if low >= high:
+        raise UsageError(f"normalize '{normalize}': expected window:LOW:HIGH, as window:-125:275.")
+    return low, high
+
+
+def _normalized(channel: NDArray[np.float32], normalize: str) -> NDArray[np.float32]:
+    window = _window(normalize)
+    if window:
+        low, high = window
+        return (channel.clip(low, high) - np.float32(low)) / np.float32(high - low)
+    if normalize == "minmax":
+        low, high = float(channel.min()), float(channel.max())
+        return (channel - np.float32(low)) / np.float32(max(high - low, 1e-8))
+    if normalize == "none":
+        return channel
+    voxels = channel[channel != 0] if normalize == "zscore-nonzero" else channel
+    if voxels.size == 0:
+        voxels = channel
+    mean, deviation = float(voxels.mean()), float(voxels.std())
+    return (channel - np.float32(mean)) / np.float32(max(deviation, 1e-8))
