@@ -1,0 +1,130 @@
+"""`embeddings.safetensors`: what a text encoder made of the descriptions."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from llmseg_cli.artifacts.document import llmseg_version
+from llmseg_cli.artifacts.files import atomic_path
+from llmseg_cli.errors import ArtifactError
+
+SCHEMA = "llmseg/embeddings/1"
+_TENSORS = {"token_ids": np.int64, "mask": np.bool_, "tokens": np.float32, "pooled": np.float32}
+_OWN_KEYS = ("schema", "llmseg", "target", "class_names", "texts", "encoder")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """T texts as an encoder sees them, padded to L tokens of width D.
+
+    Args:
+        target: What the texts describe, such as `left atrium`.
+        class_names: The class of each text, T names; texts of a class stand together.
+        texts: The T texts.
+        token_ids: `(T, L)` int64, as the encoder's tokenizer gives them, special tokens included.
+        mask: `(T, L)` bool, false where a text is padded.
+        tokens: `(T, L, D)` float32, the encoder's last hidden states.
+        pooled: `(T, D)` float32, one vector per text.
+        encoder: Name of the encoder, such as `minilm`.
+        metadata: Where it came from: `encoder_digest`, `descriptions_digest`, `pooling`,
+            `vocabulary_size`, `max_length`, and `truncated` (JSON list of texts that were cut).
+
+    Raises:
+        ValueError: If shapes or counts disagree, a type is wrong, or *metadata* has a key that
+            this class writes itself.
+    """
+
+    target: str
+    class_names: tuple[str, ...]
+    texts: tuple[str, ...]
+    token_ids: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    tokens: NDArray[np.float32]
+    pooled: NDArray[np.float32]
+    encoder: str
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.texts or len(self.texts) != len(self.class_names):
+            raise ValueError(f"{len(self.texts)} texts, {len(self.class_names)} class names")
+        for name, dtype in _TENSORS.items():
+            if getattr(self, name).dtype != dtype:
+                raise ValueError(f"{name} is {getattr(self, name).dtype}, expected {dtype}")
+        count, length, width = (*self.tokens.shape, 0, 0, 0)[:3]
+        expected = {
+            "token_ids": (count, length),
+            "mask": (count, length),
+            "tokens": (len(self.texts), length, width),
+            "pooled": (count, width),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} is {getattr(self, name).shape}, expected {shape}")
+        taken = sorted(set(self.metadata) & set(_OWN_KEYS))
+        if taken:
+            raise ValueError(f"metadata may not have {', '.join(taken)}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Each class once, in the order of the descriptions."""
+        return tuple(dict.fromkeys(self.class_names))
+
+    def rows(self, name: str) -> list[int]:
+        """Indices of the texts of class *name*."""
+        return [index for index, found in enumerate(self.class_names) if found == name]
+
+
+def save_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write `embeddings.safetensors`, whole or not at all."""
+    metadata = {
+        "schema": SCHEMA,
+        "llmseg": llmseg_version(),
+        "target": embeddings.target,
+        "class_names": json.dumps(embeddings.class_names, ensure_ascii=False),
+        "texts": json.dumps(embeddings.texts, ensure_ascii=False),
+        "encoder": embeddings.encoder,
+        **embeddings.metadata,
+    }
+    tensors = {name: np.ascontiguousarray(getattr(embeddings, name)) for name in _TENSORS}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=metadata))
+
+
+def load_embeddings(path: Path) -> Embeddings:
+    """Read and check `embeddings.safetensors`.
+
+    Raises:
+        ArtifactError: If it is missing, truncated, of another schema, or incomplete.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} does not exist. 'llmseg embed' writes it.")
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            metadata = dict(stream.metadata() or {})
+            _check_schema(path, metadata)
+            tensors = {name: stream.get_tensor(name) for name in _TENSORS}
+        return Embeddings(
+            target=metadata["target"],
+            class_names=tuple(json.loads(metadata["class_names"])),
+            texts=tuple(json.loads(metadata["texts"])),
+            encoder=metadata["encoder"],
+            metadata={key: value for key, value in metadata.items() if key not in _OWN_KEYS},
+            **tensors,
+        )
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} is not readable as embeddings ({error}). Write it with 'llmseg embed'."
+        ) from error
+
+
+def _check_schema(path: Path, metadata: dict[str, str]) -> None:
+    found = metadata.get("schema")
+    if found != SCHEMA:
+        raise ArtifactError(
+            f"{path} has schema {found!r}, expected '{SCHEMA}'. Write it with 'llmseg embed'."
+        )

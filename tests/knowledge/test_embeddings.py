@@ -1,0 +1,96 @@
+"""Round trip and refusals of `embeddings.safetensors`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from llmseg_cli.errors import ArtifactError
+from llmseg_cli.knowledge.embeddings import Embeddings, load_embeddings, save_embeddings
+
+
+def _embeddings() -> Embeddings:
+    rng = np.random.default_rng(3)
+    texts, length, width = 3, 5, 7
+    return Embeddings(
+        target="hippocampus",
+        class_names=("anterior", "anterior", "posterior"),
+        texts=("the head", "the head — again", "body and tail"),
+        token_ids=rng.integers(0, 30000, (texts, length)),
+        mask=rng.random((texts, length)) > 0.3,
+        tokens=rng.normal(size=(texts, length, width)).astype(np.float32),
+        pooled=rng.normal(size=(texts, width)).astype(np.float32),
+        encoder="minilm",
+        metadata={"encoder_digest": "sha256:00", "descriptions_digest": "sha256:11"},
+    )
+
+
+def test_a_round_trip_keeps_everything(tmp_path: Path) -> None:
+    written = _embeddings()
+    save_embeddings(tmp_path / "e.safetensors", written)
+
+    read = load_embeddings(tmp_path / "e.safetensors")
+
+    for name in ("token_ids", "mask", "tokens", "pooled"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+        assert getattr(read, name).dtype == getattr(written, name).dtype
+    assert (read.target, read.texts, read.encoder) == (
+        written.target,
+        written.texts,
+        written.encoder,
+    )
+    assert (read.class_names, read.metadata) == (written.class_names, written.metadata)
+    assert [path.name for path in tmp_path.iterdir()] == ["e.safetensors"]
+
+
+def test_classes_and_their_rows() -> None:
+    found = _embeddings()
+    assert found.classes == ("anterior", "posterior")
+    assert (found.rows("anterior"), found.rows("posterior"), found.rows("other")) == (
+        [0, 1],
+        [2],
+        [],
+    )
+
+
+def test_a_missing_file_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"does not exist.*llmseg embed"):
+        load_embeddings(tmp_path / "e.safetensors")
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    save_embeddings(path, _embeddings())
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ArtifactError, match="not readable"):
+        load_embeddings(path)
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    save_file({"x": np.zeros(1)}, tmp_path / "e.safetensors", metadata={"schema": "other/1"})
+    with pytest.raises(ArtifactError, match=r"'other/1', expected 'llmseg/embeddings/1'"):
+        load_embeddings(tmp_path / "e.safetensors")
+
+
+def test_a_missing_tensor_is_refused(tmp_path: Path) -> None:
+    metadata = {"schema": "llmseg/embeddings/1"}
+    save_file({"mask": np.zeros((1, 2), bool)}, tmp_path / "e.safetensors", metadata=metadata)
+    with pytest.raises(ArtifactError, match="token_ids"):
+        load_embeddings(tmp_path / "e.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"texts": ("one",)}, "1 texts, 3 class names"),
+        ({"pooled": np.zeros((3, 6), np.float32)}, r"pooled is \(3, 6\), expected \(3, 7\)"),
+        ({"mask": np.zeros((3, 4), bool)}, r"mask is \(3, 4\)"),
+        ({"token_ids": np.zeros((3, 5), np.int32)}, "token_ids is int32"),
+        ({"metadata": {"schema": "x"}}, "metadata may not have schema"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(_embeddings(), **change)  # type: ignore[arg-type]
