@@ -1,0 +1,32 @@
+"""Cross entropy against a pseudo-label, where the pseudo-label is confident."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmseg_cli.losses._precision import require_same_shape, widen
+
+
+def confident_cross_entropy(logits: Tensor, reference: Tensor, *, threshold: float) -> Tensor:
+    r"""Cross entropy over confident voxels, averaged over all voxels.
+
+    With $q$ the softmax of *reference*, $\hat y_v = \arg\max_k q_{vk}$ and $V$ all voxels,
+    $L = -\frac{1}{|V|} \sum_v [\max_k q_{vk} \ge \tau] \log p_{v \hat y_v}$.
+
+    Args:
+        logits: Student logits, `(B, K, X, Y[, Z])`; computed in float32 at least.
+        reference: Logits that give the pseudo-label, same shape. No gradient flows here.
+        threshold: Confidence $\tau$ in [0, 1]; 0 keeps every voxel.
+
+    Returns:
+        Scalar; 0 if no voxel is confident.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    References:
+        Sohn et al., FixMatch, NeurIPS 2020, eq. 4. arXiv:2001.07685.
+    """
+    require_same_shape(logits, reference)
+    confidence, pseudo_label = widen(reference.detach()).softmax(dim=1).max(dim=1)  # (B, X, Y, Z)
+    per_voxel = F.cross_entropy(widen(logits), pseudo_label, reduction="none")
+    return (per_voxel * (confidence >= threshold)).mean()

@@ -1,0 +1,30 @@
+"""The mean of cross entropy and soft Dice loss."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmseg_cli.losses._precision import widen
+from llmseg_cli.losses.dice import soft_dice_loss
+
+
+def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    r"""Half the cross entropy plus half the soft Dice loss of the foreground classes.
+
+    $L = \tfrac12 (L_{ce} + L_{dice})$, the cross entropy averaged over all voxels, the Dice loss
+    with squares in its denominator.
+
+    Args:
+        logits: `(B, K, X, Y[, Z])`; computed in float32 at least, also under autocast.
+        target: Class of every voxel, `(B, X, Y[, Z])` int64.
+
+    Returns:
+        Scalar; 0 in the limit of a perfect and certain prediction.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    References:
+        Kumari et al., LLM-SegNet, 2024, supervised loss in the authors' code. arXiv:2407.05088.
+    """
+    wide = widen(logits)
+    return 0.5 * (soft_dice_loss(wide, target) + F.cross_entropy(wide, target))

@@ -1,0 +1,74 @@
+"""Unified Segmentation Loss (USL): one network learns from the other on unlabeled voxels."""
+
+import torch
+from torch import Tensor
+
+from llmseg_cli.losses._precision import require_same_shape, widen
+
+SMALLEST_COMPLEMENT = 1e-6
+
+
+def unified_segmentation(
+    logits: Tensor,
+    peer_logits: Tensor,
+    *,
+    threshold_positive: float = 0.65,
+    threshold_negative: float = 0.1,
+) -> Tensor:
+    r"""Log-losses where the peer is sure, squared error where it is not; their plain sum.
+
+    With $p$ and $q$ the softmax of *logits* and *peer_logits*, $c_v = \max_k q_{vk}$ and
+    $\hat y_v = \arg\max_k q_{vk}$,
+
+    $L_+ = \operatorname{mean}_{v: c_v \ge \tau_+} -c_v \log p_{v \hat y_v}$,
+    $L_- = \operatorname{mean}_{(v,k): q_{vk} < \tau_-} -q_{vk} \log(1 - p_{vk})$,
+    $L_{mse} = \operatorname{mean}_{v: c_v < \tau_+, 1 - c_v \ge \tau_-}
+    \frac1K \sum_k (p_{vk} - q_{vk})^2$,
+
+    with $1 - p$ kept in $[10^{-6}, 1]$. For two classes this is the formula of the paper, where
+    $m_v = \min_k q_{vk} = 1 - c_v$. For more classes the paper is silent, and the form is ours: a
+    voxel excludes each class that its peer holds to be improbable, and it is sure as a whole when
+    its class is (not when any class is improbable, which holds nearly everywhere).
+
+    Args:
+        logits: Logits of the network that learns, `(B, K, X, Y[, Z])`; computed in float32 at
+            least.
+        peer_logits: Logits of the other network, same shape. No gradient flows here.
+        threshold_positive: $\tau_+$, from 0 to 1.
+        threshold_negative: $\tau_-$, from 0 to 0.5.
+
+    Returns:
+        Scalar; each of the three terms is 0, with zero gradient, where nothing belongs to it.
+
+    Raises:
+        ValueError: If the shapes differ or a threshold is out of its range.
+
+    References:
+        Kumari et al., LLM-SegNet, 2024. arXiv:2407.05088. The log-losses are the cross-model
+        confident binary cross entropy of Liu et al., TraCoCo, 2022. arXiv:2203.14523.
+    """
+    require_same_shape(logits, peer_logits)
+    if not (0 <= threshold_positive <= 1 and 0 <= threshold_negative <= 0.5):
+        raise ValueError(
+            f"thresholds are {threshold_positive} and {threshold_negative}; "
+            "expected 0 to 1 and 0 to 0.5"
+        )
+    log_probabilities = widen(logits).log_softmax(dim=1)
+    peer = widen(peer_logits.detach()).softmax(dim=1)
+    confidence, pseudo_label = peer.max(dim=1, keepdim=True)  # (B, 1, X, Y, Z)
+    is_sure = confidence >= threshold_positive
+    is_excluded = peer < threshold_negative  # (B, K, X, Y, Z)
+    is_unsure = ~is_sure & (1 - confidence >= threshold_negative)
+    # log(1 - p), from expm1(log p) = p - 1
+    log_complement = (-log_probabilities.expm1()).clamp(SMALLEST_COMPLEMENT, 1).log()
+    squared_error = (log_probabilities.exp() - peer).square().mean(dim=1, keepdim=True)
+    return (
+        _masked_mean(-confidence * log_probabilities.gather(1, pseudo_label), is_sure)
+        + _masked_mean(-peer * log_complement, is_excluded)
+        + _masked_mean(squared_error, is_unsure)
+    )
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of *values* where *mask* holds; 0 where it never does, without asking the device."""
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)

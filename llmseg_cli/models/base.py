@@ -1,0 +1,83 @@
+"""What every segmentation network is: an encoder, a decoder, and the sides that they divide."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from llmseg_cli.errors import UsageError
+
+
+class Segmenter(nn.Module, ABC):
+    """A network with a bottleneck, so that knowledge can enter between encoder and decoder.
+
+    Args:
+        dimensions: 2 for pictures `(B, C, X, Y)`, 3 for volumes `(B, C, X, Y, Z)`.
+        bottleneck_channels: Channels of the bottleneck.
+        stride: Voxels of the image per voxel of the bottleneck, along each side; every side of a
+            patch is a multiple of it.
+        smallest_grid: Bottleneck voxels that the network needs, 2 where a layer takes statistics
+            over the voxels of one case.
+    """
+
+    def __init__(
+        self, *, dimensions: int, bottleneck_channels: int, stride: int, smallest_grid: int = 1
+    ) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        self.bottleneck_channels = bottleneck_channels
+        self.stride = stride
+        self.smallest_grid = smallest_grid
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Bottleneck `(B, bottleneck_channels, X/stride, ...)` and what the decoder needs besides.
+
+        Raises:
+            UsageError: If a side of the image is not a multiple of `stride`.
+        """
+
+    @abstractmethod
+    def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        """Logits `(B, K, X, Y[, Z])` of what `encode` returned."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits `(B, K, X, Y[, Z])` of an image `(B, C, X, Y[, Z])`."""
+        return self.decode(*self.encode(image))
+
+    def grid_of(self, patch: Sequence[int]) -> tuple[int, ...]:
+        """Sides of the bottleneck for the sides of a patch, in voxels.
+
+        Raises:
+            UsageError: If the patch has another number of sides or one that is no multiple of
+                `stride`; the message names the nearest sizes that work.
+        """
+        patch = tuple(patch)
+        if len(patch) != self.dimensions:
+            raise UsageError(
+                f"Patch {_cross(patch)} has {len(patch)} sides; "
+                f"this network has {self.dimensions} dimensions."
+            )
+        wrong = [side for side in patch if side < 1 or side % self.stride]
+        if wrong:
+            raise UsageError(
+                f"Patch {_cross(patch)}: this network needs sides that are multiples of "
+                f"{self.stride}. {' '.join(map(self._remedy, dict.fromkeys(wrong)))}"
+            )
+        grid = tuple(side // self.stride for side in patch)
+        if self.smallest_grid > 1 and all(side == 1 for side in grid):
+            raise UsageError(
+                f"Patch {_cross(patch)} leaves one voxel at the bottleneck, and this network's "
+                f"normalization needs two. Use at least {2 * self.stride} along one side."
+            )
+        return grid
+
+    def _remedy(self, side: int) -> str:
+        below = side // self.stride * self.stride
+        if below < self.stride:
+            return f"Instead of {side} use {self.stride}."
+        return f"Instead of {side} use {below} or {below + self.stride}."
+
+
+def _cross(patch: Sequence[int]) -> str:
+    return " x ".join(map(str, patch))

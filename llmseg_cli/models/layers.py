@@ -1,0 +1,48 @@
+"""Layers in two and three dimensions, and the checks that networks share."""
+
+from math import gcd
+
+from torch import nn
+
+from llmseg_cli.errors import UsageError, unknown
+
+CONVOLUTION: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, type[nn.ConvTranspose2d | nn.ConvTranspose3d]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+CHANNEL_DROPOUT: dict[int, type[nn.Dropout2d | nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
+MAX_POOL: dict[int, type[nn.MaxPool2d | nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+NORMALIZATIONS = ("batch", "instance", "group")
+GROUPS = 16
+
+
+def normalize(normalization: str, channels: int, dimensions: int) -> nn.Module:
+    """The layer that *normalization* names.
+
+    Instance normalization has no scale and shift, as in the V-Net and U-Net of TraCoCo. Groups are
+    16, or the largest number that divides both 16 and *channels*.
+    """
+    if normalization == "batch":
+        return (nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d)(channels)
+    if normalization == "instance":
+        return (nn.InstanceNorm2d if dimensions == 2 else nn.InstanceNorm3d)(channels)
+    return nn.GroupNorm(gcd(GROUPS, channels), channels)
+
+
+def check_settings(
+    *, dimensions: int, filters: int, dropout: float, normalization: str = "batch"
+) -> None:
+    """Refuse values that no network can be built with.
+
+    Raises:
+        UsageError: If a value is out of its range or the normalization is unknown.
+    """
+    if dimensions not in CONVOLUTION:
+        raise UsageError(f"dimensions is {dimensions}; a network has 2 or 3.")
+    if filters < 1:
+        raise UsageError(f"filters is {filters}; a network needs at least 1.")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout is {dropout}; give a probability from 0 to below 1.")
+    if normalization not in NORMALIZATIONS:
+        raise unknown("normalization", normalization, NORMALIZATIONS)

@@ -1,0 +1,115 @@
+"""V-Net as LLM-SegNet and its ancestors use it."""
+
+from torch import Tensor, nn
+
+from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.layers import (
+    CHANNEL_DROPOUT,
+    CONVOLUTION,
+    TRANSPOSED,
+    check_settings,
+    normalize,
+)
+
+ENCODER_DEPTHS = (1, 2, 3, 3, 3)  # convolutions of each block, the last at the bottleneck
+DECODER_DEPTHS = (3, 3, 2, 1)
+
+
+class VNet(Segmenter):
+    """Blocks of 3x3x3 convolutions, four halvings by strided convolution, added skips.
+
+    Every convolution but the last is followed by normalization and ReLU. Channels double at each
+    halving, so that the bottleneck has `16 * filters`; each side of a patch is a multiple of 16.
+
+    Args:
+        in_channels: Image channels `C`.
+        classes: Classes `K`, with the background.
+        dimensions: 2 or 3.
+        filters: Channels of the first block.
+        dropout: Probability of dropping a channel of the bottleneck and of the last block.
+        normalization: `batch` (the paper), `instance` or `group`.
+
+    Raises:
+        UsageError: If an option is out of its range.
+
+    References:
+        Milletari et al., V-Net, 3DV 2016. arXiv:1606.04797. In the form of Yu et al., MICCAI 2019,
+        arXiv:1907.07034, without residual blocks, as in Kumari et al. 2024, arXiv:2407.05088.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        dimensions: int = 3,
+        filters: int = 16,
+        dropout: float = 0.5,
+        normalization: str = "batch",
+    ) -> None:
+        check_settings(
+            dimensions=dimensions, filters=filters, dropout=dropout, normalization=normalization
+        )
+        halvings = len(DECODER_DEPTHS)
+        super().__init__(
+            dimensions=dimensions,
+            bottleneck_channels=filters << halvings,
+            stride=1 << halvings,
+            smallest_grid=2 if normalization == "instance" else 1,
+        )
+        layers = _Layers(dimensions, normalization)
+        widths = [filters << level for level in range(halvings + 1)]
+        inputs = [in_channels, *widths[1:]]
+        self.encoder = nn.ModuleList(map(layers.block, ENCODER_DEPTHS, inputs, widths))
+        self.down = nn.ModuleList(map(layers.down, widths[:-1], widths[1:]))
+        rising = widths[::-1]
+        self.up = nn.ModuleList(map(layers.up, rising[:-1], rising[1:]))
+        self.decoder = nn.ModuleList(map(layers.block, DECODER_DEPTHS, rising[1:], rising[1:]))
+        self.dropout = CHANNEL_DROPOUT[dimensions](dropout)
+        self.output = CONVOLUTION[dimensions](filters, classes, 1)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        self.grid_of(image.shape[2:])
+        features, skips = self.encoder[0](image), []
+        for down, block in zip(self.down, self.encoder[1:], strict=True):
+            skips.append(features)
+            features = block(down(features))
+        return self.dropout(features), skips
+
+    def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        features = bottleneck
+        for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
+            features = block(up(features) + skip)
+        return self.output(self.dropout(features))
+
+
+class _Layers:
+    """The three kinds of layers, for one number of dimensions and one normalization."""
+
+    def __init__(self, dimensions: int, normalization: str) -> None:
+        self.dimensions = dimensions
+        self.normalization = normalization
+
+    def block(self, depth: int, inputs: int, outputs: int) -> nn.Sequential:
+        """*depth* convolutions of the same size."""
+        stages: list[nn.Module] = []
+        for stage in range(depth):
+            convolution = CONVOLUTION[self.dimensions](
+                outputs if stage else inputs, outputs, 3, padding=1
+            )
+            stages += [convolution, *self._activation(outputs)]
+        return nn.Sequential(*stages)
+
+    def down(self, inputs: int, outputs: int) -> nn.Sequential:
+        """Half of every side."""
+        convolution = CONVOLUTION[self.dimensions](inputs, outputs, 2, stride=2)
+        return nn.Sequential(convolution, *self._activation(outputs))
+
+    def up(self, inputs: int, outputs: int) -> nn.Sequential:
+        """Twice every side."""
+        convolution = TRANSPOSED[self.dimensions](inputs, outputs, 2, stride=2)
+        return nn.Sequential(convolution, *self._activation(outputs))
+
+    def _activation(self, channels: int) -> tuple[nn.Module, nn.Module]:
+        # In place: backward of a normalization needs its input, which ReLU leaves alone.
+        return normalize(self.normalization, channels, self.dimensions), nn.ReLU(inplace=True)
