@@ -14,6 +14,8 @@ from llmseg_cli import console
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError
 
 COMMANDS: dict[str, str] = {
+    "demo-data": "llmseg_cli.commands.demo_data:demo_data",
+    "completion": "llmseg_cli.commands.completion:completion",
 }
 
 

@@ -1,0 +1,39 @@
+"""`llmseg demo-data`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import Force, OutputDir, Seed
+
+
+@command()
+def demo_data(
+    out: OutputDir,
+    subjects: Annotated[int, typer.Option(min=1, max=999, help="Number of brains.")] = 30,
+    spacing: Annotated[float, typer.Option(min=1.0, max=8.0, help="Side of a voxel, mm.")] = 3.0,
+    seed: Seed = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the fetched weights.", envvar="LLMSEG_CACHE"),
+    ] = None,
+    force: Force = False,
+) -> dict[str, Any]:
+    """Write a small cohort of brains with label maps, made from one real MRI, to try llmseg on."""
+    from llmseg_cli.workflows.demo_data import run
+
+    with console.progress("case") as progress:
+        cohort = run(
+            out,
+            subjects=subjects,
+            spacing_mm=spacing,
+            seed=seed,
+            cache=cache,
+            force=force,
+            progress=progress,
+        )
+    console.info(f"{cohort.folder}: {len(cohort.cases)} cases with grey and white matter.")
+    return {"folder": str(cohort.folder), "cases": list(cohort.cases)}

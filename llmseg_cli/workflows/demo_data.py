@@ -1,0 +1,139 @@
+"""Write the demo's cohort: many brains from one template."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmseg_cli.artifacts.files import refuse_existing, write_json, write_text
+from llmseg_cli.artifacts.manifest import Manifest, load_manifest
+from llmseg_cli.data.demo_cohort import CLASSES, load_template, make_case, save_case
+from llmseg_cli.errors import ArtifactError, UsageError
+from llmseg_cli.knowledge.weights import path_of
+from llmseg_cli.progress import Progress, silent
+
+COMMAND = "demo-data"
+NOTE = """\
+A cohort made by 'llmseg demo-data' to try llmseg on. It is no data for research.
+
+All {cases} brains come from one: the MNI152 template (ICBM 2009a nonlinear symmetric, T1) with its
+grey and white matter maps, warped together, with another contrast, sharpness, coil and noise for
+each. Voxels are {spacing_mm:g} mm wide; seed {seed}.
+
+images/  T1-weighted brains without skull, int16
+labels/  0 background, 1 grey matter, 2 white matter
+
+The template: Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth
+to adulthood, NeuroImage 47, S102, 2009.
+Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
+Institute, McGill University. Permission to use, copy, modify, and distribute it is granted
+provided that this notice stays with all copies; it comes without any warranty.
+"""
+
+
+@dataclass(frozen=True)
+class DemoCohort:
+    """What was written.
+
+    Args:
+        folder: The data folder.
+        cases: Identifiers, in order.
+    """
+
+    folder: Path
+    cases: tuple[str, ...]
+
+
+def run(
+    output: Path,
+    *,
+    subjects: int = 30,
+    spacing_mm: float = 3.0,
+    seed: int = 0,
+    cache: Path | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> DemoCohort:
+    """Write a cohort with label maps in the layout of the Medical Segmentation Decathlon.
+
+    The folder appears whole or not at all. A case depends on *seed* and its own number alone, so a
+    larger cohort begins with the cases of a smaller one.
+
+    Args:
+        output: Folder to write.
+        subjects: Number of cases.
+        spacing_mm: Side of a voxel.
+        seed: Seed of all that is random.
+        cache: Folder of the weights, if it is not the usual one; the template lies there.
+        force: Replace an older cohort of this command.
+        progress: Told after each case.
+
+    Raises:
+        UsageError: If *output* exists, or with *force* if it is not a cohort of this command.
+        WeightsError: If the template was not fetched.
+    """
+    _refuse(output, force=force)
+    manifest = Manifest(COMMAND, seed=seed)
+    template = load_template(path_of("mni152", cache=cache), spacing_mm=spacing_mm)
+    cases = tuple(f"sub-{number:03d}" for number in range(1, subjects + 1))
+    with _new_folder(output) as folder:
+        for number, case in enumerate(cases, start=1):
+            image, label = (folder / kind / f"{case}.nii.gz" for kind in ("images", "labels"))
+            save_case(make_case(template, seed=seed, index=number), image=image, label=label)
+            progress("demo data", number, subjects)
+        note = NOTE.format(cases=subjects, spacing_mm=spacing_mm, seed=seed)
+        write_text(folder / "README.txt", note)
+        write_json(folder / "dataset.json", _description(cases))
+        manifest.counts = {"cases": subjects}
+        config = {"subjects": subjects, "spacing_mm": spacing_mm, "seed": seed}
+        manifest.write(folder, outputs=("dataset.json", "README.txt"), config=config)
+    return DemoCohort(output, cases)
+
+
+def _refuse(output: Path, *, force: bool) -> None:
+    refuse_existing(output, force=force)
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    try:
+        written_by = load_manifest(output)["command"]
+    except ArtifactError:
+        written_by = None
+    if written_by != COMMAND:
+        raise UsageError(
+            f"{output} was not written by 'llmseg {COMMAND}', so --force does not replace it. "
+            "Choose another -o."
+        )
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".tmp-{target.name}"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    try:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _description(cases: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "name": "llmseg demo",
+        "description": "Brains made from the MNI152 template by 'llmseg demo-data'",
+        "reference": "Fonov et al., NeuroImage 47, S102, 2009",
+        "tensorImageSize": "3D",
+        "modality": {"0": "T1"},
+        "labels": {str(value): name for value, name in CLASSES.items()},
+        "numTraining": len(cases),
+        "numTest": 0,
+        "training": [
+            {"image": f"./images/{case}.nii.gz", "label": f"./labels/{case}.nii.gz"}
+            for case in cases
+        ],
+        "test": [],
+    }
