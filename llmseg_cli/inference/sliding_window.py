@@ -1,0 +1,248 @@
+"""Predict a volume window by window, and give away each slab as soon as it is finished.
+
+The values are those of MONAI's `sliding_window_inference(mode="gaussian")`, which a test compares.
+MONAI keeps all classes of the whole volume; here only what windows still touch is in memory: K
+classes, one patch along X, the volume along Y and Z.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmseg_cli.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+SIGMA = 1 / 8  # of the patch's side, as nnU-Net and MONAI
+SMALLEST_WEIGHT = 1e-3  # of the largest, as MONAI
+
+Predict = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where windows stand over a volume.
+
+    A patch with two sides covers one voxel of Z, so that each slice is predicted on its own.
+    A side longer than the volume is filled with zeros, half before and half after.
+
+    Args:
+        shape: `(X, Y, Z)` of the volume.
+        patch: Two or three sides.
+        overlap: Share of a window that the next one covers, from 0 to below 1.
+        stride: Voxels from a window to the next, per side of the patch; instead of *overlap*.
+
+    Raises:
+        UsageError: If the overlap or the stride would leave gaps or stand still.
+    """
+
+    shape: tuple[int, ...]
+    patch: tuple[int, ...]
+    overlap: float = 0.5
+    stride: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise UsageError(f"overlap {self.overlap}: expected a share from 0 to below 1.")
+        if self.stride is None:
+            return
+        pairs = list(zip(self.stride, self.patch, strict=False))
+        if len(self.stride) != len(self.patch) or any(not 1 <= s <= p for s, p in pairs):
+            raise UsageError(
+                f"stride {_text(self.stride)}: expected {len(self.patch)} whole numbers from 1 to "
+                f"the patch's sides {_text(self.patch)}, such as --stride "
+                f"{_text([max(1, side // 2) for side in self.patch])}."
+            )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The patch with its third side."""
+        return self.patch if len(self.patch) == 3 else (*self.patch, 1)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """What a window covers of the volume: its sides, or the volume where that is smaller."""
+        return tuple(map(min, self.sides, self.shape))
+
+    @property
+    def padding(self) -> tuple[tuple[int, int], ...]:
+        """Zeros before and after, per axis; the same for every window."""
+        missing = [side - size for side, size in zip(self.sides, self.extent, strict=True)]
+        return tuple((count // 2, count - count // 2) for count in missing)
+
+    @property
+    def starts(self) -> tuple[tuple[int, ...], ...]:
+        """First voxel of the windows, per axis; the last window ends with the volume."""
+        steps = self.stride or tuple(max(1, int(side * (1 - self.overlap))) for side in self.patch)
+        return tuple(
+            tuple(dict.fromkeys(min(start, size - side) for start in range(0, size, step)))
+            for size, side, step in zip(self.shape, self.extent, (*steps, 1), strict=False)
+        )
+
+    def __len__(self) -> int:
+        """How many times the network is asked."""
+        x, y, z = map(len, self.starts)
+        return x * y * z
+
+
+def sliding_window(
+    image: Tensor,
+    predict: Predict,
+    windows: Windows,
+    *,
+    batch: int = 2,
+    store: torch.device | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Predict *image* window by window, weighted by a Gaussian, and yield finished slabs along X.
+
+    If the device runs out of memory, the batch is halved once, and a warning is logged.
+
+    Args:
+        image: `(C, X, Y, Z)` float32.
+        predict: Takes `(B, C, *patch)`; returns probabilities `(B, K, *patch)`, on any device.
+        windows: Where the windows stand; of the image's shape.
+        batch: Windows per call of *predict*.
+        store: Where sums are kept, K x patch X x Y x Z float32; the image's device if not given.
+
+    Yields:
+        First voxel along X and probabilities `(K, dx, Y, Z)` float32, in order, without gap. The
+        tensor is a view of the sums: use it, or copy it, before asking for the next.
+
+    Raises:
+        ValueError: If the image has another shape than the windows.
+    """
+    if tuple(image.shape[1:]) != windows.shape:
+        raise ValueError(f"image {tuple(image.shape)}, windows over {windows.shape}")
+    store = store or image.device
+    weights = _gaussian(windows).to(store)
+    asked = _Asked(predict, batch)
+    sums: _Sums | None = None
+    xs, ys, zs = windows.starts
+    for x, following in zip(xs, (*xs[1:], windows.shape[0]), strict=True):
+        corners = list(itertools.product((x,), ys, zs))
+        for corner, probabilities in asked(image, corners, windows):
+            if sums is None:
+                sums = _Sums(len(probabilities), windows, store)
+            sums.add(probabilities.to(store, torch.float32), weights, corner)
+        assert sums is not None  # every x has windows
+        yield from sums.finished(x, following)
+
+
+class _Asked:
+    """Asks the network for batches of windows; remembers that memory was short."""
+
+    def __init__(self, predict: Predict, batch: int) -> None:
+        self.predict = predict
+        self.batch = batch
+        self.halved = False
+
+    def __call__(
+        self, image: Tensor, corners: Sequence[tuple[int, ...]], windows: Windows
+    ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+        done = 0
+        while done < len(corners):
+            chosen = corners[done : done + self.batch]
+            cut = torch.stack([_cut(image, corner, windows) for corner in chosen])
+            try:
+                probabilities = self._predicted(cut, windows)
+            except torch.OutOfMemoryError:
+                if self.halved or self.batch == 1:
+                    raise
+                self.halved, self.batch = True, self.batch // 2
+                logger.warning("Out of memory; %d windows at a time from here on.", self.batch)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            yield from zip(chosen, probabilities, strict=True)
+            done += len(chosen)
+
+    def _predicted(self, cut: Tensor, windows: Windows) -> Tensor:
+        if len(windows.patch) == 2:
+            found = self.predict(cut.squeeze(-1)).unsqueeze(-1)
+        else:
+            found = self.predict(cut)
+        inside = [
+            slice(before, before + size)
+            for (before, _), size in zip(windows.padding, windows.extent, strict=True)
+        ]
+        return found[:, :, inside[0], inside[1], inside[2]]
+
+
+class _Sums:
+    """Weighted sums over the voxels that windows still touch, in a ring along X."""
+
+    def __init__(self, classes: int, windows: Windows, device: torch.device) -> None:
+        self.extent = windows.extent
+        size = (self.extent[0], *windows.shape[1:])
+        self.values = torch.zeros((classes, *size), device=device)
+        self.weights = torch.zeros(size, device=device)
+
+    def add(self, probabilities: Tensor, weights: Tensor, corner: Sequence[int]) -> None:
+        x, y, z = corner
+        _, height, depth = self.extent
+        for first, ring in self._pieces(x, x + self.extent[0]):
+            part = slice(first - x, first - x + ring.stop - ring.start)
+            place = (ring, slice(y, y + height), slice(z, z + depth))
+            self.values[:, *place].addcmul_(probabilities[:, part], weights[part])
+            self.weights[place].add_(weights[part])
+
+    def finished(self, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
+        for first, ring in self._pieces(start, stop):
+            yield first, self.values[:, ring].div_(self.weights[ring])
+            self.values[:, ring].zero_()
+            self.weights[ring].zero_()
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, slice]]:
+        length = self.extent[0]
+        while start < stop:
+            place = start % length
+            end = min(length, place + stop - start)
+            yield start, slice(place, end)
+            start += end - place
+
+
+def _cut(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
+    x, y, z = (
+        slice(start, start + size) for start, size in zip(corner, windows.extent, strict=True)
+    )
+    padding = [zeros for pair in reversed(windows.padding) for zeros in pair]
+    cut = image[:, x, y, z]
+    return F.pad(cut, padding) if any(padding) else cut
+
+
+def _gaussian(windows: Windows) -> Tensor:
+    weights = torch.ones(())
+    for side in windows.sides:
+        distance = torch.arange(side) - (side - 1) / 2
+        weights = weights.unsqueeze(-1) * torch.exp(-(distance**2) / (2 * (SIGMA * side) ** 2))
+    weights = weights.clamp(min=max(float(weights.min()), SMALLEST_WEIGHT))
+    for axis, ((before, _), size) in enumerate(zip(windows.padding, windows.extent, strict=True)):
+        weights = weights.narrow(axis, before, size)
+    return weights
+
+
+def mirrored(predict: Predict, axes: Sequence[int] | None = None) -> Predict:
+    """Average *predict* over all flips of *axes* (0 is X), by default all that a patch has.
+
+    A flip exchanges left and right: wrong for classes that differ by side alone, unless the
+    network was trained with flips.
+    """
+
+    def average(batch: Tensor) -> Tensor:
+        spatial = range(2, batch.ndim) if axes is None else [axis + 2 for axis in axes]
+        choices = [c for n in range(len(spatial) + 1) for c in itertools.combinations(spatial, n)]
+        total = predict(batch).clone()
+        for flips in choices[1:]:
+            total += predict(batch.flip(flips)).flip(flips)
+        return total.div_(len(choices))
+
+    return average
+
+
+def _text(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))

@@ -1,0 +1,182 @@
+"""Against MONAI, by laws, and in how much it holds."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.inferers import sliding_window_inference
+from torch import Tensor
+
+from llmseg_cli.errors import UsageError
+from llmseg_cli.inference.sliding_window import Windows, mirrored, sliding_window
+
+SHAPES = [  # volume, patch, overlap
+    ((31, 23, 17), (16, 12, 8), 0.5),
+    ((31, 23, 17), (16, 12, 8), 0.25),
+    ((33, 19, 21), (16, 16, 16), 0.7),
+    ((16, 12, 8), (16, 12, 8), 0.5),
+    ((9, 30, 5), (16, 12, 8), 0.5),
+    ((7, 11, 5), (16, 12, 9), 0.5),
+    ((50, 13, 40), (7, 5, 9), 0.0),
+    ((41, 12, 9), (10, 12, 8), 0.9),
+    ((17, 40, 3), (16, 7, 3), 0.33),
+    ((64, 20, 20), (8, 20, 20), 0.6),
+]
+
+
+def random_image(channels: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    return torch.randn((channels, *shape), generator=torch.Generator().manual_seed(seed))
+
+
+def network(batch: Tensor) -> Tensor:
+    """Depends on the place in the window, so that seams and weights matter; 3 classes."""
+    ramp = torch.linspace(-1, 1, batch.shape[2]).view(1, 1, -1, *[1] * (batch.ndim - 3))
+    total = batch.sum(dim=1, keepdim=True)
+    return torch.cat([total, ramp * 2 + 0 * total, total * ramp], dim=1).softmax(dim=1)
+
+
+def identity(batch: Tensor) -> Tensor:
+    return batch
+
+
+def stitched(image: Tensor, predict, windows: Windows, **options) -> Tensor:
+    slabs, reached = [], 0
+    for start, slab in sliding_window(image, predict, windows, **options):
+        assert start == reached
+        slabs.append(slab.clone())
+        reached += slab.shape[1]
+    return torch.cat(slabs, dim=1)
+
+
+@pytest.mark.parametrize(("shape", "patch", "overlap"), SHAPES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_equals_monai(shape, patch, overlap, batch):
+    image = random_image(2, shape)
+    expected = sliding_window_inference(
+        image[None], patch, 4, network, overlap=overlap, mode="gaussian"
+    )
+    found = stitched(image, network, Windows(shape, patch, overlap), batch=batch)
+    torch.testing.assert_close(found, expected[0], rtol=0, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
+    patch=st.tuples(*[st.integers(2, 12)] * 3),
+    overlap=st.floats(0, 0.8),
+)
+def test_equals_monai_whatever_the_sizes(shape, patch, overlap):
+    image = random_image(1, shape)
+    expected = sliding_window_inference(
+        image[None], patch, 4, network, overlap=overlap, mode="gaussian"
+    )
+    found = stitched(image, network, Windows(shape, patch, overlap))
+    torch.testing.assert_close(found, expected[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "patch", "overlap"), SHAPES)
+def test_cutting_and_stitching_returns_the_volume(shape, patch, overlap):
+    image = random_image(3, shape)
+    found = stitched(image, identity, Windows(shape, patch, overlap))
+    torch.testing.assert_close(found, image, rtol=0, atol=1e-5)
+
+
+def test_a_stride_per_axis_covers_the_volume():
+    image = random_image(2, (30, 21, 13))
+    windows = Windows((30, 21, 13), (12, 12, 8), stride=(5, 7, 2))
+    assert windows.starts == ((0, 5, 10, 15, 18), (0, 7, 9), (0, 2, 4, 5))
+    torch.testing.assert_close(stitched(image, identity, windows), image)
+
+
+def test_two_sides_predict_each_slice_as_monai_predicts_pictures():
+    image = random_image(2, (31, 23, 5))
+    expected = [
+        sliding_window_inference(
+            image[None, ..., z], (16, 12), 4, network, overlap=0.5, mode="gaussian"
+        )[0]
+        for z in range(5)
+    ]
+    found = stitched(image, network, Windows((31, 23, 5), (16, 12)), batch=4)
+    torch.testing.assert_close(found, torch.stack(expected, dim=-1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [(16, 12, 8), (16, 12)])
+def test_the_count_of_windows_is_what_the_network_sees(patch):
+    seen = []
+
+    def count(batch: Tensor) -> Tensor:
+        seen.append(len(batch))
+        assert batch.shape[2:] == patch
+        return batch
+
+    windows = Windows((31, 23, 17), patch)
+    stitched(random_image(1, (31, 23, 17)), count, windows, batch=4)
+    assert sum(seen) == len(windows)
+    assert max(seen) == 4
+
+
+def test_mirroring_makes_the_prediction_equivariant():
+    image = random_image(1, (16, 12, 8))
+    windows = Windows((16, 12, 8), (8, 6, 4))
+    plain = stitched(image, mirrored(network), windows)
+    flipped = stitched(image.flip(1, 3), mirrored(network), windows)
+    torch.testing.assert_close(flipped.flip(1, 3), plain)
+
+
+def test_mirroring_averages_over_the_flips_of_the_chosen_axes():
+    batch = random_image(1, (6, 5, 4))[None]
+    expected = (network(batch) + network(batch.flip(2)).flip(2)) / 2
+    torch.testing.assert_close(mirrored(network, axes=(0,))(batch), expected)
+    calls = []
+    mirrored(lambda b: calls.append(1) or b)(batch)
+    assert len(calls) == 8
+
+
+def test_only_a_patch_along_x_is_held():
+    """A volume ten times as long makes slabs and sums no larger."""
+    sizes = []
+    for length in (40, 400):
+        windows = Windows((length, 6, 5), (16, 6, 5))
+        slabs = sliding_window(random_image(2, (length, 6, 5)), identity, windows)
+        storage = {slab.untyped_storage().nbytes() for _, slab in slabs}
+        sizes.append(max(storage))
+    assert sizes == [2 * 16 * 6 * 5 * 4] * 2
+
+
+def test_out_of_memory_halves_the_batch_once_and_says_so(caplog):
+    asked = []
+
+    def scarce(batch: Tensor) -> Tensor:
+        asked.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError
+        return batch
+
+    image = random_image(1, (31, 23, 17))
+    windows = Windows((31, 23, 17), (16, 12, 8))
+    with caplog.at_level(logging.WARNING):
+        found = stitched(image, scarce, windows, batch=4)
+    torch.testing.assert_close(found, image)
+    assert asked.count(4) == 1
+    assert "2 windows at a time" in caplog.text
+    with pytest.raises(torch.OutOfMemoryError):
+        stitched(image, scarce, windows, batch=8)
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 1.0, 1.5])
+def test_an_overlap_that_would_stand_still_is_refused(overlap):
+    with pytest.raises(UsageError, match=f"overlap {overlap}: expected"):
+        Windows((8, 8, 8), (4, 4, 4), overlap)
+
+
+@pytest.mark.parametrize("stride", [(0, 2, 2), (2, 2), (5, 2, 2), (2, 2, 2, 2)])
+def test_a_stride_that_leaves_gaps_is_refused(stride):
+    with pytest.raises(UsageError, match="expected 3 whole numbers from 1 to"):
+        Windows((8, 8, 8), (4, 4, 4), stride=stride)
+
+
+def test_another_shape_is_a_bug():
+    with pytest.raises(ValueError, match="windows over"):
+        stitched(random_image(1, (8, 8, 7)), identity, Windows((8, 8, 8), (4, 4, 4)))
