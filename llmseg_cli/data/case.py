@@ -1,0 +1,100 @@
+"""A case, a data set of them, and what may be wrong with one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from llmseg_cli.errors import DataError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its identifier.
+
+    Args:
+        id: Identifier, unique in the data set.
+        images: One file with all channels, or one file per channel; a folder is a DICOM series.
+        label: Reference label map, or none. For HDF5 it is the image file itself: the `label` data
+            set inside, which nobody opens for an unlabeled case.
+        group: What must stay together, such as the patient.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path | None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cases of a folder, sorted by identifier.
+
+    Args:
+        root: The folder (or the list file) they were found in.
+        layout: How it is arranged, in words.
+        cases: The cases.
+        classes: Label value to name, with background; empty if the layout names none.
+    """
+
+    root: Path
+    layout: str
+    cases: tuple[Case, ...]
+    classes: dict[int, str]
+
+    def case(self, name: str) -> Case:
+        """The case with this identifier.
+
+        Raises:
+            DataError: If there is none; the message names the nearest ones.
+        """
+        for case in self.cases:
+            if case.id == name:
+                return case
+        near = nearest(name, [case.id for case in self.cases])
+        raise DataError(f"No case '{name}' in {self.root}. Nearest: {', '.join(near)}.")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a data set, and what to do about it.
+
+    Args:
+        kind: One word, such as `pairing` or `geometry`.
+        case: Identifier of the case, or empty if it concerns the whole data set.
+        file: The file, relative to the data set where possible.
+        found: What is there.
+        expected: What should be.
+        remedy: What to do.
+        is_warning: Whether the data can be used all the same.
+    """
+
+    kind: str
+    case: str
+    file: str
+    found: str
+    expected: str
+    remedy: str
+    is_warning: bool = False
+
+    def __str__(self) -> str:
+        where = self.file or (f"case {self.case}" if self.case else "data set")
+        expected = f"; expected {self.expected}" if self.expected else ""
+        return f"{where}: {self.found}{expected}. {self.remedy}".rstrip()
+
+
+Layout = Literal["folders", "dataset.json", "HDF5", "case list", "images only", "one image"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a layout found: the data set, and the faults in how it is arranged."""
+
+    dataset: Dataset
+    faults: tuple[Fault, ...] = ()
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The three names most like *name*, best first."""
+    return get_close_matches(name, list(known), n=3, cutoff=0)

@@ -1,0 +1,1 @@
+"""File formats, each spoken to in one module."""

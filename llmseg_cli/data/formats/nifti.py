@@ -1,0 +1,75 @@
+"""NIfTI, through nibabel."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from llmseg_cli.data.formats.raw import RawImage
+from llmseg_cli.data.grids import Grid
+from llmseg_cli.errors import DataError
+
+MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+
+
+def read(path: Path) -> RawImage:
+    """Read a NIfTI file; a fourth (or fifth) axis is the channels.
+
+    Raises:
+        DataError: If it is truncated, no NIfTI, or has too many axes.
+    """
+    try:
+        image = nib.load(path)
+        array = np.asanyarray(image.dataobj)
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(
+            f"{path}: not a whole NIfTI file ({error}). Copy or convert it again."
+        ) from error
+    if not isinstance(image, nib.Nifti1Pair):
+        raise DataError(f"{path}: {type(image).__name__}, expected NIfTI. Convert it.")
+    channels = _channels_first(array, path)
+    scale = np.diag([MM_PER_UNIT[image.header.get_xyzt_units()[0]]] * 3 + [1.0])
+    affine = scale @ np.asarray(image.affine, dtype=np.float64)
+    i, j, k = channels.shape[1:]
+    return RawImage(channels, Grid((i, j, k), affine, "mm", "nifti", image.header))
+
+
+def _channels_first(array: NDArray[Any], path: Path) -> NDArray[Any]:
+    if array.dtype.fields is not None:  # RGB
+        array = np.stack([array[name] for name in array.dtype.names or ()], axis=-1)
+    if array.ndim == 5 and array.shape[3] == 1:  # vectors: X, Y, Z, time, component
+        array = array[:, :, :, 0]
+    if not 2 <= array.ndim <= 4 or 0 in array.shape:
+        raise DataError(f"{path}: shape {array.shape}, expected 2 to 4 axes (X, Y, Z, channel).")
+    spatial = array.reshape(array.shape + (1,) * (4 - array.ndim))  # (I, J, K, C)
+    return np.moveaxis(spatial, 3, 0)
+
+
+def write(path: Path, labels: NDArray[Any], grid: Grid) -> None:
+    """Write a label map; if the grid came from NIfTI, its header is kept but for the number type.
+
+    Args:
+        path: The file.
+        labels: `(I, J, K)` whole numbers in the file's order.
+        grid: Where they lie.
+    """
+    if grid.format != "nifti":
+        image = nib.Nifti1Image(labels, grid.affine)
+        image.header.set_xyzt_units("mm" if grid.unit == "mm" else "unknown")
+        image.set_sform(grid.affine, code="scanner")
+        image.set_qform(grid.affine, code="scanner", strip_shears=True)
+        nib.save(image, path)
+        return
+    header = grid.header.copy()
+    header.set_data_dtype(labels.dtype)
+    header.set_slope_inter(1, 0)
+    header.set_intent("none")
+    header["cal_min"] = header["cal_max"] = 0
+    is_flat = len(header.get_data_shape()) == 2
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    # Without an affine nibabel leaves the header's own sform and qform as they are, byte for byte.
+    nib.save(kind(labels[:, :, 0] if is_flat else labels, None, header), path)

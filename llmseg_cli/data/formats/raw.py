@@ -1,0 +1,21 @@
+"""What every format's reader returns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from llmseg_cli.data.grids import Grid
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An image in the order and number type of its file.
+
+    Args:
+        array: `(C, I, J, K)`; I, J, K are the file's axes.
+        grid: Where its voxels lie.
+    """
+
+    array: NDArray[Any]
+    grid: Grid

@@ -1,0 +1,1 @@
+"""Ways in which people arrange images and label maps on disk, one a file."""

@@ -1,0 +1,85 @@
+"""What file names say: formats, stems, channel numbers."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+NIFTI = (".nii.gz", ".nii")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+HDF5 = (".h5", ".hdf5")
+SUFFIXES = (*NIFTI, *ITK, *PICTURES, *HDF5)
+LABEL_ENDINGS = ("_seg", "_segmentation", "_label", "_labels", "_mask", "_gt")
+DICOM_MAGIC_AT = 128
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+
+
+def suffix(path: Path) -> str:
+    """The suffix that names the format, in lower case; empty if it is no image format."""
+    name = path.name.lower()
+    return next((end for end in SUFFIXES if name.endswith(end)), "")
+
+
+def stem(path: Path) -> str:
+    """The name without the suffix of its format: `a.nii.gz` gives `a`."""
+    end = suffix(path)
+    return path.name[: -len(end)] if end else path.name
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files and folders of a DICOM series in *folder*, sorted by name."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and (suffix(path) or is_dicom_folder(path))
+    )
+
+
+def is_dicom_folder(path: Path) -> bool:
+    """Whether *path* is a folder that holds DICOM files."""
+    if not path.is_dir():
+        return False
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
+    return bool(files) and (suffix(files[0]) == ".dcm" or _has_dicom_magic(files[0]))
+
+
+def _has_dicom_magic(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(DICOM_MAGIC_AT)
+            return stream.read(4) == b"DICM"
+    except OSError:  # not readable, hence not known to be DICOM; reading it as an image says why
+        return False
+
+
+def split_channel(name: str) -> tuple[str, int] | None:
+    """Split nnU-Net's `case_0001` into `case` and 1; None if there is no such ending."""
+    match = _CHANNEL.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
+
+
+def have_channel_numbers(names: Iterable[str], *, labels: Iterable[str], certain: bool) -> bool:
+    """Whether the endings `_0000` of image names number channels, not cases.
+
+    Without a label to compare with, they do if each case has the same channels from 0 on and
+    there is more than one case, or one channel; `scan_0000, scan_0001, ...` alone are cases.
+
+    Args:
+        names: Stems of the images.
+        labels: Stems of the label maps.
+        certain: Whether the folder is named as nnU-Net names it, which settles doubt.
+    """
+    parts = [split_channel(name) for name in names]
+    if not parts or None in parts:
+        return False
+    channels: dict[str, list[int]] = defaultdict(list)
+    for part in parts:
+        if part is not None:
+            channels[part[0]].append(part[1])
+    known = set(labels)
+    if known:
+        return bool(known & channels.keys())
+    numbers = {tuple(sorted(found)) for found in channels.values()}
+    regular = len(numbers) == 1 and next(iter(numbers)) == tuple(range(len(next(iter(numbers)))))
+    return regular and (certain or len(channels) > 1 or len(next(iter(numbers))) == 1)
