@@ -55,7 +55,7 @@ def uncertainty_masked_mse(
     squared_error = _squared_error(logits, teacher_logits).mean(dim=1)  # (B, X, Y, Z)
     require_same_shape(squared_error, uncertainty)
     is_certain = uncertainty.detach() < threshold
-    return torch.where(is_certain, squared_error, 0).sum() / is_certain.sum().clamp(min=1)
+    return torch.where(is_certain, squared_error, 0).sum() / is_certain.count_nonzero().clamp(min=1)
 
 
 def predictive_entropy(probabilities: Tensor) -> Tensor:

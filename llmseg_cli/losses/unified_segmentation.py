@@ -53,22 +53,26 @@ def unified_segmentation(
             f"thresholds are {threshold_positive} and {threshold_negative}; "
             "expected 0 to 1 and 0 to 0.5"
         )
-    log_probabilities = widen(logits).log_softmax(dim=1)
     peer = widen(peer_logits.detach()).softmax(dim=1)
     confidence, pseudo_label = peer.max(dim=1, keepdim=True)  # (B, 1, X, Y, Z)
     is_sure = confidence >= threshold_positive
-    is_excluded = peer < threshold_negative  # (B, K, X, Y, Z)
     is_unsure = ~is_sure & (1 - confidence >= threshold_negative)
-    # log(1 - p), from expm1(log p) = p - 1
-    log_complement = (-log_probabilities.expm1()).clamp(SMALLEST_COMPLEMENT, 1).log()
-    squared_error = (log_probabilities.exp() - peer).square().mean(dim=1, keepdim=True)
+    is_excluded = peer < threshold_negative  # (B, K, X, Y, Z)
+
+    log_probabilities = widen(logits).log_softmax(dim=1)
+    probabilities = log_probabilities.exp()
+    log_complement = (1 - probabilities).clamp(min=SMALLEST_COMPLEMENT).log()
+    squared_error = (probabilities - peer).square().mean(dim=1, keepdim=True)
     return (
-        _masked_mean(-confidence * log_probabilities.gather(1, pseudo_label), is_sure)
-        + _masked_mean(-peer * log_complement, is_excluded)
-        + _masked_mean(squared_error, is_unsure)
+        _mean(squared_error, is_unsure)
+        - _mean(log_probabilities.gather(1, pseudo_label), is_sure, weight=confidence)
+        - _mean(log_complement, is_excluded, weight=peer)
     )
 
 
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of *values* where *mask* holds; 0 where it never does, without asking the device."""
-    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
+def _mean(values: Tensor, mask: Tensor, *, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean of *weight* times *values* where *mask* holds; 0 where it never does.
+
+    Masked sums, for boolean indexing would wait for the device.
+    """
+    return (torch.where(mask, weight, 0) * values).sum() / mask.count_nonzero().clamp(min=1)

@@ -2,7 +2,9 @@
 
 from math import gcd
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError, unknown
 
@@ -17,6 +19,21 @@ NORMALIZATIONS = ("batch", "instance", "group")
 GROUPS = 16
 
 
+class InstanceNormalization(nn.Module):
+    """Mean 0 and variance 1 in each channel of each case, without scale and shift.
+
+    Torch returns it contiguous; here channels stay last where they were, without which all
+    convolutions behind it are slow.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        normalized = F.instance_norm(features)
+        last = torch.channels_last if features.ndim == 4 else torch.channels_last_3d
+        if features.is_contiguous(memory_format=last):
+            return normalized.contiguous(memory_format=last)
+        return normalized
+
+
 def normalize(normalization: str, channels: int, dimensions: int) -> nn.Module:
     """The layer that *normalization* names.
 
@@ -26,7 +43,7 @@ def normalize(normalization: str, channels: int, dimensions: int) -> nn.Module:
     if normalization == "batch":
         return (nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d)(channels)
     if normalization == "instance":
-        return (nn.InstanceNorm2d if dimensions == 2 else nn.InstanceNorm3d)(channels)
+        return InstanceNormalization()
     return nn.GroupNorm(gcd(GROUPS, channels), channels)
 
 
