@@ -1,0 +1,89 @@
+"""Which values a label map may hold, and the `--label-map` that repairs others."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_CLASSES = 32  # more values than this without a list of classes come from lossy compression
+
+
+@dataclass(frozen=True)
+class ValueFault:
+    """Label values that do not fit the classes.
+
+    Args:
+        values: The values at fault, sorted.
+        expected: What would fit, in words.
+        remedy: What to do.
+    """
+
+    values: tuple[int, ...]
+    expected: str
+    remedy: str
+
+
+def count_values(labels: NDArray[Any]) -> dict[int, int]:
+    """Voxels per value of a label map of any shape, without values that do not occur."""
+    if labels.dtype == np.uint8:
+        counts = np.bincount(labels.ravel(), minlength=1)
+        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    values, counts = np.unique(labels, return_counts=True)
+    return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def find_value_fault(
+    observed: Iterable[int], declared: Mapping[int, str] | Collection[int]
+) -> ValueFault | None:
+    """Compare the values of all label maps of a data set with its classes.
+
+    Without declared classes the values must be 0, 1, 2, ... without a gap.
+
+    Args:
+        observed: Values of all label maps together.
+        declared: Values the data set names; empty if it names none.
+
+    Returns:
+        The fault with a remedy, or None if all values fit.
+    """
+    values = sorted({0, *observed})
+    if declared:
+        return _outside(values, sorted({0, *declared}))
+    if values == list(range(len(values))):
+        return None
+    expected = "0, 1, 2, ... without a gap"
+    if len(values) > MOST_CLASSES:
+        remedy = (
+            "That many values come from lossy compression or interpolation: save the label maps "
+            "as PNG or NIfTI with nearest neighbor, or declare the classes in a dataset.json."
+        )
+        return ValueFault(tuple(values), expected, remedy)
+    negative = [value for value in values if value < 0]
+    order = [value for value in values if value >= 0]
+    proposal = dict.fromkeys(negative, 0) | {
+        value: index for index, value in enumerate(order) if value != index
+    }
+    remedy = f"Pass --label-map {_joined(proposal)}, or declare the classes in a dataset.json."
+    return ValueFault(tuple(sorted(proposal)), expected, remedy)
+
+
+def _outside(values: list[int], declared: list[int]) -> ValueFault | None:
+    outside = [value for value in values if value not in declared]
+    if not outside:
+        return None
+    free = [value for value in declared if value not in values]
+    if len(outside) <= len(free):
+        remedy = f"Pass --label-map {_joined(dict(zip(outside, free, strict=False)))}."
+    else:
+        remedy = (
+            f"Declare them, or make them background with --label-map "
+            f"{_joined(dict.fromkeys(outside, 0))}."
+        )
+    expected = f"the declared {', '.join(map(str, declared))}"
+    return ValueFault(tuple(outside), expected, remedy)
+
+
+def _joined(label_map: Mapping[int, int]) -> str:
+    return ",".join(f"{source}:{target}" for source, target in label_map.items())

@@ -1,0 +1,181 @@
+"""What `llmseg split` does."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llmseg_cli.artifacts.presets import Preset, load_preset
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.amounts import Amount, parse_amount
+from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
+from llmseg_cli.data.label_values import count_values, find_value_fault
+from llmseg_cli.data.published_lists import split_by_preset
+from llmseg_cli.data.roles import CaseFacts
+from llmseg_cli.data.splitting import make_split
+from llmseg_cli.data.volumes import load_label_map
+from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.progress import Progress, silent
+
+MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A split, and what its summary tells.
+
+    Args:
+        split: The roles.
+        facts: Case identifier to what the draw knew of it.
+        classes: Foreground value to name; the value itself where the data set names none.
+    """
+
+    split: Split
+    facts: dict[str, CaseFacts]
+    classes: dict[int, str]
+
+
+def run(
+    data: Path,
+    *,
+    labeled: str | None,
+    test: str | None = None,
+    validation: str | None = None,
+    group_by: str | None = None,
+    preset: str | None = None,
+    label_map: Mapping[int, int] | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Split:
+    """Give every case of a data set a role; see `plan`."""
+    return plan(
+        data,
+        labeled=labeled,
+        test=test,
+        validation=validation,
+        group_by=group_by,
+        preset=preset,
+        label_map=label_map,
+        seed=seed,
+        progress=progress,
+    ).split
+
+
+def plan(
+    data: Path,
+    *,
+    labeled: str | None,
+    test: str | None = None,
+    validation: str | None = None,
+    group_by: str | None = None,
+    preset: str | None = None,
+    label_map: Mapping[int, int] | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Plan:
+    """Read all images (for digests) and label maps (to stratify), and draw the roles.
+
+    Args:
+        data: The data set.
+        labeled: Fraction ("0.2") of the cases that are not test, or count ("8").
+        test: Fraction of the cases with a label map, or count; with a preset, the last of its list.
+        validation: Fraction of the labeled, or count; taken from the labeled.
+        group_by: Regular expression whose first group in the identifier is the patient.
+        preset: A published list, instead of a draw.
+        label_map: Label values to change.
+        seed: Seed of the draws.
+        progress: Told of every case read.
+
+    Raises:
+        UsageError: If an option is wrong, or *labeled* contradicts the preset.
+        DataError: If the data cannot be read or lack cases or classes.
+    """
+    listed = load_preset(preset) if preset is not None else None
+    wanted = _wanted(labeled, listed)
+    amounts = {
+        "test": parse_amount(test, flag="--test", allow_none=True) if test else None,
+        "validation": (
+            parse_amount(validation, flag="--validation", allow_none=True) if validation else None
+        ),
+    }
+    dataset = find_cases(data, group_by=group_by)
+    facts, images = _read(dataset, label_map or {}, progress)
+    _refuse_values(dataset, facts)
+    if listed is not None:
+        roles = split_by_preset(facts, listed, seed=seed, classes=dataset.classes, **amounts)
+    else:
+        roles = make_split(facts, labeled=wanted, seed=seed, classes=dataset.classes, **amounts)
+    split = Split(
+        labeled=roles.labeled,
+        unlabeled=roles.unlabeled,
+        validation=roles.validation,
+        test=roles.test,
+        seed=seed,
+        images=images,
+        groups={case.id: case.group for case in dataset.cases if case.group is not None},
+        group_by=group_by,
+        preset=preset,
+    )
+    values = sorted({value for case in facts for value in case.foreground or ()})
+    names = {value: dataset.classes.get(value, str(value)) for value in values}
+    return Plan(split, {case.id: case for case in facts}, names)
+
+
+def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
+    if preset is None:
+        if labeled is None:
+            raise UsageError(
+                "How many cases are labeled? Pass --labeled 0.2 (a fraction) or --labeled 8 (a "
+                "count), or --preset la-8."
+            )
+        amount = parse_amount(labeled, flag="--labeled")
+    else:
+        amount = Amount(str(preset.labeled), count=preset.labeled)
+        if labeled is not None and parse_amount(labeled, flag="--labeled") != amount:
+            raise UsageError(
+                f"--labeled {labeled} contradicts --preset {preset.name}, which has "
+                f"{preset.labeled}. Leave one of them out."
+            )
+    assert amount is not None  # only allow_none gives None
+    return amount
+
+
+def _read(
+    dataset: Dataset, label_map: Mapping[int, int], progress: Progress
+) -> tuple[list[CaseFacts], dict[str, str]]:
+    facts = []
+    images = {}
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        found = pool.map(lambda case: _read_case(case, label_map), dataset.cases)
+        for done, (case, digest) in enumerate(found, start=1):
+            facts.append(case)
+            images[case.id] = digest
+            progress("read", done, len(dataset.cases))
+    return facts, images
+
+
+def _read_case(case: Case, label_map: Mapping[int, int]) -> tuple[CaseFacts, str]:
+    digest = image_digest(case)
+    if case.label is None:
+        return CaseFacts(case.id, case.group, None), digest
+    labels = load_label_map(case.label, label_map=label_map)
+    voxel_mm3 = float(np.prod(labels.spacing_mm))
+    counts = count_values(labels.array)
+    foreground = {value: count * voxel_mm3 for value, count in counts.items() if value != 0}
+    return CaseFacts(case.id, case.group, foreground), digest
+
+
+def _refuse_values(dataset: Dataset, facts: list[CaseFacts]) -> None:
+    observed = {value for case in facts for value in case.foreground or ()}
+    fault = find_value_fault(observed, dataset.classes)
+    if fault is None:
+        return
+    case = next(c for c in facts if set(fault.values) & set(c.foreground or ()))
+    values = ", ".join(map(str, fault.values[:6])) + ", ..." * (len(fault.values) > 6)
+    raise DataError(
+        f"{dataset.case(case.id).label}: label value(s) {values}; expected {fault.expected}. "
+        f"{fault.remedy} 'llmseg check' lists all cases."
+    )
