@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -39,9 +40,13 @@ EXIT_CODE_MEANING = {
 
 
 class LlmsegError(Exception):
-    """Something a user can cause and repair; its text is the message to show."""
+    """Something a user can cause and repair; its text is the message to show.
+
+    `report` is what `--json` prints although the command fails, such as the faults of every case.
+    """
 
     exit_code = ExitCode.USAGE
+    report: dict[str, Any] | None = None
 
 
 class UsageError(LlmsegError):

@@ -11,7 +11,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.config import PROJECT_FILE, TrainSettings, load_layer
-from llmseg_cli.errors import UsageError
+from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 LAYERS = "llmseg.layers"
@@ -154,7 +154,12 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
                         for key, value in taken.items()
                     }
                 )
-            result = function(**values)
+            try:
+                result = function(**values)
+            except LlmsegError as error:
+                if as_json and error.report is not None:
+                    console.json_document(error.report)
+                raise
             if as_json and result is not None:
                 console.json_document(result)
 
