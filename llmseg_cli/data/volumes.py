@@ -12,6 +12,7 @@ from llmseg_cli.artifacts.files import atomic_path
 from llmseg_cli.data.formats import hdf5, itk, nifti, picture
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid, refuse_shear
+from llmseg_cli.data.label_values import map_values
 from llmseg_cli.data.naming import HDF5, NIFTI, PICTURES, suffix
 from llmseg_cli.errors import DataError
 
@@ -22,6 +23,7 @@ __all__ = [
     "load_image",
     "load_label_map",
     "prediction_suffix",
+    "read_grid",
     "read_raw",
     "save_label_map",
     "whole_numbers",
@@ -71,6 +73,16 @@ def load_image(images: Sequence[Path]) -> Volume:
     return Volume(first.to_ras(array), first.spacing_mm, first)
 
 
+def read_grid(images: Sequence[Path]) -> Grid:
+    """Where the voxels of an image lie; of NIfTI, only the header is read.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    path = images[0]
+    return nifti.read_grid(path) if suffix(path) in NIFTI else read_raw(path).grid
+
+
 def load_label_map(path: Path, *, label_map: Mapping[int, int] | None = None) -> LabelMap:
     """Load a label map; whole numbers stored as floats become integers.
 
@@ -87,10 +99,8 @@ def load_label_map(path: Path, *, label_map: Mapping[int, int] | None = None) ->
             f"{path}: a label map with {len(raw.array)} channels, expected one value per voxel."
         )
     values = whole_numbers(raw.array[0], path)
-    mapped = values.copy() if label_map else values
-    for source, target in (label_map or {}).items():
-        mapped[values == source] = target
-    return LabelMap(raw.grid.to_ras(_compact(mapped, path)), raw.grid.spacing_mm, raw.grid)
+    compact = _compact(map_values(values, label_map or {}), path)
+    return LabelMap(raw.grid.to_ras(compact), raw.grid.spacing_mm, raw.grid)
 
 
 def read_raw(path: Path, *, as_label: bool = False) -> RawImage:

@@ -1,6 +1,7 @@
 """NIfTI, through nibabel."""
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,22 @@ def read(path: Path) -> RawImage:
     Raises:
         DataError: If it is truncated, no NIfTI, or has too many axes.
     """
+    return _raw(path, lambda image: np.asanyarray(image.dataobj))
+
+
+def read_grid(path: Path) -> Grid:
+    """Read where the voxels lie, from the header alone.
+
+    Raises:
+        DataError: As `read`, but a truncated file is not noticed.
+    """
+    return _raw(path, lambda image: np.broadcast_to(np.uint8(0), image.shape)).grid
+
+
+def _raw(path: Path, voxels: Callable[[Any], NDArray[Any]]) -> RawImage:
     try:
         image = nib.load(path)
-        array = np.asanyarray(image.dataobj)
+        array = voxels(image)
     except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(
             f"{path}: not a whole NIfTI file ({error}). Copy or convert it again."

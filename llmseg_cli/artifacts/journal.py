@@ -1,0 +1,110 @@
+"""`cases.jsonl`: which cases of an output folder are finished, from what and by what."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llmseg_cli.artifacts.files import sha256_file, write_text
+from llmseg_cli.errors import DataError, UsageError
+
+JOURNAL = "cases.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One finished case.
+
+    Args:
+        case: Its identifier.
+        file: The file that was written, relative to the folder.
+        image: Digest of the image it was made from.
+        made_by: Digest of all else that the file depends on.
+        output: Digest of the file.
+        size: Bytes of the file.
+    """
+
+    case: str
+    file: str
+    image: str
+    made_by: str
+    output: str
+    size: int
+
+
+class Journal:
+    """Appends a line per finished case; a case counts as finished only if its file still agrees.
+
+    Args:
+        folder: The output folder; it is made if it is not there.
+        resume: Keep what is finished. Otherwise files that an earlier journal lists are deleted.
+
+    Raises:
+        UsageError: If *resume* is asked of a folder that is neither empty nor has a journal.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool) -> None:
+        self.folder = folder
+        self.path = folder / JOURNAL
+        folder.mkdir(parents=True, exist_ok=True)
+        if resume and not self.path.exists() and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder} has files but no {JOURNAL}, so there is nothing to resume. "
+                "Choose another -o, or pass --force."
+            )
+        for left in folder.glob(".tmp-*"):  # of a process that was killed while writing
+            left.unlink()
+        self.entries = {entry.case: entry for entry in self._read()}
+        if not resume:
+            for entry in self.entries.values():
+                (folder / entry.file).unlink(missing_ok=True)
+            self.entries = {}
+        write_text(self.path, "".join(map(_line, self.entries.values())))
+
+    def finished(self, case: str, *, image: str, made_by: str) -> Entry | None:
+        """The entry of a case, if its file is whole and was made from this image by this."""
+        entry = self.entries.get(case)
+        if entry is None or entry.image != image or entry.made_by != made_by:
+            return None
+        path = self.folder / entry.file
+        if not path.is_file() or path.stat().st_size != entry.size:
+            return None
+        return entry if sha256_file(path) == entry.output else None
+
+    def add(self, case: str, file: str, *, image: str, made_by: str) -> Entry:
+        """Note that *file* of the folder is complete."""
+        path = self.folder / file
+        entry = Entry(
+            case=case,
+            file=file,
+            image=image,
+            made_by=made_by,
+            output=sha256_file(path),
+            size=path.stat().st_size,
+        )
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(_line(entry))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.entries[case] = entry
+        return entry
+
+    def _read(self) -> list[Entry]:
+        if not self.path.is_file():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        found = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                found.append(Entry(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                if number == len(lines) and not line.endswith("\n"):
+                    break  # killed while writing it: the case counts as not finished
+                raise DataError(
+                    f"{self.path}:{number} is damaged ({error}). Pass --force to start anew."
+                ) from error
+        return found
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(asdict(entry)) + "\n"
