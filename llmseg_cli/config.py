@@ -13,8 +13,11 @@ from typing import Any
 import yaml
 
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.registry import METHODS, MODELS
 
 PROJECT_FILE = "llmseg.yaml"
+TEXT_CONTROLS = ("none", "shuffled", "random")
+FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 
 
 def option(
@@ -120,9 +123,11 @@ def _joined(value: Any) -> str:
 
 
 def _model_names() -> list[str]:
-    from llmseg_cli.registry import MODELS
-
     return MODELS.names()
+
+
+def _method_names() -> list[str]:
+    return METHODS.names()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,3 +282,40 @@ def _flat(value: Any) -> Any:
     if isinstance(value, dict):
         return [f"{key}={item}" for key, item in value.items()]
     return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemiSettings:
+    """What `train-semi` adds: the way of learning, and the knowledge of a language model."""
+
+    method: str = option("usl", "Way of learning.", complete=_method_names, panel="Method")
+    method_option: tuple[str, ...] = option(
+        (), "Option of the method, KEY=VALUE; repeat for more.", panel="Method"
+    )
+    unlabeled_batch: int = option(
+        0, "Unlabeled cases per step; 0 takes as many as --batch.", minimum=0, panel="Method"
+    )
+    text: Path | None = option(None, "File of 'llmseg embed'.", panel="Text")
+    text_control: str = option(
+        "none",
+        "A control instead of the text: shuffled (another target's text) or random (noise).",
+        complete=lambda: TEXT_CONTROLS,
+        panel="Text",
+    )
+    fusion: str = option(
+        "token-map-balance",
+        "How text enters: token-map (the authors' code), token-map-balance or sentence-modulation.",
+        complete=lambda: FUSION_NAMES,
+        panel="Text",
+    )
+
+    def __post_init__(self) -> None:
+        if self.text_control not in TEXT_CONTROLS:
+            raise unknown("text-control", self.text_control, TEXT_CONTROLS)
+        if self.fusion not in FUSION_NAMES:
+            raise unknown("fusion", self.fusion, FUSION_NAMES)
+        if self.text_control != "none" and self.text is None:
+            raise UsageError(
+                f"--text-control {self.text_control} needs the text that it replaces: pass "
+                "--text embeddings.safetensors ('llmseg embed' writes it)."
+            )

@@ -35,3 +35,9 @@ GroupBy = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never use the network.", envvar="LLMSEG_OFFLINE")
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue what -o holds, exactly; skip what is done.")
+]
+Init = Annotated[
+    Path | None, typer.Option("--init", help="Run folder whose weights to start from.")
+]

@@ -1,0 +1,103 @@
+"""What `train-sup` and `train-semi` share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.training import Request
+
+
+def choose_split(
+    data: Path,
+    *,
+    split: Path | None,
+    labeled: str | None,
+    group_by: str | None,
+    label_map: list[str] | None,
+    seed: int,
+) -> Split:
+    """The split of a file, or a new one for `--labeled`.
+
+    Raises:
+        UsageError: If there is neither, or the two contradict each other.
+    """
+    if split is not None:
+        found = Split.load(split)
+        if labeled is not None:
+            _refuse_contradiction(found, labeled, split)
+        return found
+    if labeled is None:
+        raise UsageError(
+            "Which cases are labeled? Pass --labeled 0.2 (or a count), or --split FILE."
+        )
+    from llmseg_cli.config import parse_label_map
+    from llmseg_cli.workflows.split import run
+
+    return run(
+        data,
+        labeled=labeled,
+        group_by=group_by,
+        label_map=parse_label_map(label_map or []),
+        seed=seed,
+    )
+
+
+def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
+    own = len(found.labeled) + len(found.validation)
+    total = own + len(found.unlabeled)
+    try:
+        wanted = float(labeled) * total if "." in labeled else float(labeled)
+    except ValueError:
+        raise UsageError(f"--labeled '{labeled}': expected a fraction or a count.") from None
+    if round(wanted) != own:
+        raise UsageError(
+            f"--labeled {labeled} contradicts {path}, which has {own} labeled cases of {total}. "
+            "Leave one of the two out."
+        )
+
+
+def train(request: "Request", *, resume: bool, force: bool, dry_run: bool) -> dict[str, Any]:
+    """Run, or say what would be run; returns the `--json` document."""
+    from llmseg_cli.workflows.training import plan, run
+
+    if dry_run:
+        with console.progress("case") as progress:
+            planned = plan(request, progress=progress)
+        config, data = planned.config, planned.data
+        console.info(
+            f"{config.method} with {config.model}: {planned.parameters:,} trained parameters, "
+            f"{len(data.labeled)} labeled, {len(data.unlabeled)} unlabeled and "
+            f"{len(data.validation)} validation cases, {len(config.classes)} classes, "
+            f"{config.settings['steps']} steps; {data.bytes_cached / 1e6:.0f} MB of prepared cases."
+        )
+        return {
+            "parameters": planned.parameters,
+            "config": config.to_dict(),
+            "cached_bytes": data.bytes_cached,
+        }
+    with console.progress() as progress:
+        trained = run(request, resume=resume, force=force, progress=progress)
+    console.info(
+        f"{request.output}: {trained.steps} steps in {trained.elapsed_s:.0f} s"
+        + _validation(trained.final_score, trained.best_score, trained.best_step)
+    )
+    return {
+        "run": str(request.output),
+        "steps": trained.steps,
+        "losses": trained.losses,
+        "validation_dice_final": trained.final_score,
+        "validation_dice_best": trained.best_score,
+        "best_step": trained.best_step,
+        "elapsed_s": round(trained.elapsed_s, 1),
+        "data_wait_s": round(trained.waited_s, 1),
+    }
+
+
+def _validation(final: float | None, best: float | None, step: int | None) -> str:
+    if final is None or best is None:
+        return "; no validation cases."
+    return f"; validation Dice {final:.3f} at the end, {best:.3f} at step {step}."

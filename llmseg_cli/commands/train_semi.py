@@ -1,0 +1,71 @@
+"""`llmseg train-semi`."""
+
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.cache_folder import default_cache
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import (
+    DataDir,
+    DryRun,
+    Force,
+    GroupBy,
+    Init,
+    Labeled,
+    LabelMap,
+    OutputDir,
+    Resume,
+    Seed,
+    SplitFile,
+)
+from llmseg_cli.commands._train import choose_split, train
+from llmseg_cli.config import SemiSettings, TrainSettings
+
+
+@command(SemiSettings, TrainSettings)
+def train_semi(
+    *,
+    data: DataDir,
+    output: OutputDir = Path("runs/semi"),
+    split: SplitFile = None,
+    labeled: Labeled = None,
+    label_map: LabelMap = None,
+    group_by: GroupBy = None,
+    init: Init = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    semi_settings: SemiSettings,
+    train_settings: TrainSettings,
+) -> dict[str, Any]:
+    """Train on labeled and unlabeled cases together, with or without the help of text."""
+    chosen = choose_split(
+        data, split=split, labeled=labeled, group_by=group_by, label_map=label_map, seed=seed
+    )
+    from llmseg_cli.workflows.text_guidance import text_for
+    from llmseg_cli.workflows.training import Request
+
+    cache = train_settings.cache or default_cache()
+    request = Request(
+        command="train-semi",
+        data=data,
+        split=chosen,
+        output=output,
+        settings=train_settings,
+        method=semi_settings.method,
+        method_option=semi_settings.method_option,
+        unlabeled_batch=semi_settings.unlabeled_batch or None,
+        label_map=tuple(label_map or ()),
+        seed=seed,
+        cache=cache,
+        text=text_for(
+            semi_settings.text,
+            control=semi_settings.text_control,
+            fusion=semi_settings.fusion,
+            seed=seed,
+            cache=cache,
+        ),
+        init=init,
+    )
+    return train(request, resume=resume, force=force, dry_run=dry_run)

@@ -1,0 +1,121 @@
+"""Preprocessed cases on disk, keyed by content and settings, read by memory map.
+
+Images and label maps are cached apart: preparing an image never opens a label map.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmseg_cli.artifacts.files import atomic_path, sha256_file, sha256_json
+from llmseg_cli.data.cases import Case
+from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.volumes import load_image, load_label_map
+from llmseg_cli.errors import DataError
+
+VERSION = 1
+FOREGROUND_VOXELS = 4096  # per class; enough to center patches on
+MOST_CLASSES = 256
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case as arrays on disk.
+
+    Args:
+        id: Case identifier.
+        image: `.npy` of `(C, X, Y, Z)` float32.
+        labels: `.npy` of `(X, Y, Z)` uint8, or None for an unlabeled case.
+        foreground: `.npy` of `(M, 4)` int32: class, x, y, z of sampled voxels, or None.
+    """
+
+    id: str
+    image: Path
+    labels: Path | None = None
+    foreground: Path | None = None
+
+
+def prepare_image(
+    case: Case, digest: str, preprocessing: Preprocessing, cache: Path
+) -> PreparedCase:
+    """Preprocess a case's image into the cache, unless it is there.
+
+    Args:
+        case: The case; its label map is not opened.
+        digest: `image_digest(case)`, part of the key.
+        preprocessing: Settings, part of the key.
+        cache: The cache folder.
+
+    Raises:
+        DataError: If the image cannot be used; the message names the case.
+    """
+    key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
+    path = cache / "cases" / key[:32] / "image.npy"
+    if not path.is_file():
+        volume = load_image(case.images)
+        try:
+            array = preprocessing.image(volume.array, volume.spacing_mm)
+        except DataError as error:
+            raise DataError(f"case {case.id}: {error}") from error
+        _save(path, array)
+    return PreparedCase(id=case.id, image=path)
+
+
+def prepare_labels(
+    case: Case,
+    prepared: PreparedCase,
+    preprocessing: Preprocessing,
+    label_map: Mapping[int, int],
+) -> PreparedCase:
+    """Preprocess a labeled case's label map into the cache, beside its image.
+
+    Raises:
+        DataError: If there is none, it cannot be read, or its shape is not the image's.
+    """
+    if case.label is None:
+        raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
+    pairs = sorted(label_map.items())
+    key = sha256_json({"version": VERSION, "labels": sha256_file(case.label), "map": pairs})[:32]
+    labels = prepared.image.parent / f"labels-{key}.npy"
+    foreground = prepared.image.parent / f"foreground-{key}.npy"
+    if not (labels.is_file() and foreground.is_file()):
+        found = load_label_map(case.label, label_map=label_map)
+        _refuse_values(case, found.array)
+        array = preprocessing.labels(found.array, found.spacing_mm)
+        expected = np.load(prepared.image, mmap_mode="r").shape[1:]
+        if array.shape != expected:
+            raise DataError(
+                f"case {case.id}: label map has {found.array.shape} voxels of {found.spacing_mm} "
+                "mm, the image others. 'llmseg check' lists such cases."
+            )
+        _save(labels, array)
+        _save(foreground, _foreground_voxels(array))
+    return PreparedCase(prepared.id, prepared.image, labels, foreground)
+
+
+def _refuse_values(case: Case, array: NDArray[np.generic]) -> None:
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= MOST_CLASSES:
+        raise DataError(
+            f"case {case.id}: label values from {low} to {high}, expected 0 to "
+            f"{MOST_CLASSES - 1}. Change them with --label-map FROM:TO."
+        )
+
+
+def _foreground_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    random = np.random.default_rng(0)
+    rows = []
+    for value in np.unique(labels[labels > 0]):
+        voxels = np.argwhere(labels == value)
+        if len(voxels) > FOREGROUND_VOXELS:
+            voxels = voxels[np.sort(random.choice(len(voxels), FOREGROUND_VOXELS, replace=False))]
+        rows.append(np.insert(voxels, 0, value, axis=1))
+    return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, 4), np.int32)
+
+
+def _save(path: Path, array: NDArray[np.generic]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)

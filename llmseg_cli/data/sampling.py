@@ -1,0 +1,159 @@
+"""Random patches: every batch is a function of the seed and the step, so a run can be resumed."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmseg_cli.data.augmentation import Augmentation, augment
+from llmseg_cli.data.cache import PreparedCase
+
+T = TypeVar("T")
+QUEUED = 2  # batches that wait, beyond those in the making
+
+
+class PatchSampler:
+    """Patches of one stream of cases (the labeled, or the unlabeled).
+
+    Cases come in shuffled rounds: each case once before any comes again. Where a case is smaller
+    than the patch, the rest is 0.
+
+    Args:
+        cases: Prepared cases of the stream.
+        patch: Sides in voxels, `(X, Y, Z)` or, for 2D, `(X, Y)`.
+        batch: Patches per step.
+        seed: Seed of the run.
+        stream: Number that tells streams of one run apart.
+        augmentation: What happens to each patch.
+        foreground: Share of patches centered on a foreground voxel, its class drawn first. Only
+            cases with label maps have such voxels.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        *,
+        patch: tuple[int, ...],
+        batch: int,
+        seed: int,
+        stream: int,
+        augmentation: Augmentation,
+        foreground: float = 0.0,
+    ) -> None:
+        self.cases = list(cases)
+        self.patch = patch if len(patch) == 3 else (*patch, 1)
+        self.dimensions = len(patch)
+        self.count = batch
+        self.seed, self.stream = seed, stream
+        self.augmentation = augmentation
+        self.foreground = foreground
+        self._open: dict[Path, NDArray[np.generic]] = {}
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """The patches of one step.
+
+        Returns:
+            Images `(B, C, X, Y[, Z])` float32, and label maps `(B, X, Y[, Z])` int64 if the cases
+            have them.
+        """
+        images, targets = [], []
+        for position in range(step * self.count, (step + 1) * self.count):
+            image, labels = self.patch_at(position)
+            images.append(image)
+            if labels is not None:
+                targets.append(labels)
+        stacked = torch.from_numpy(np.stack(images))
+        target = torch.from_numpy(np.stack(targets)).long() if targets else None
+        if self.dimensions == 2:
+            return stacked[..., 0], None if target is None else target[..., 0]
+        return stacked, target
+
+    def patch_at(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+        """The patch at a place of the endless sequence: `(C, X, Y, Z)` and `(X, Y, Z)`."""
+        case = self.cases[self._case_index(position)]
+        random = self._random(1, position)
+        image: NDArray[np.generic] = self._array(case.image)
+        corner = self._corner(case, image.shape[1:], random)
+        patch = _cut(image, corner, self.patch).astype(np.float32)
+        labels = None
+        if case.labels is not None:
+            labels = _cut(self._array(case.labels)[None], corner, self.patch)[0].astype(np.uint8)
+        return augment(patch, labels, self.augmentation, random)
+
+    def _case_index(self, position: int) -> int:
+        round_number, place = divmod(position, len(self.cases))
+        return int(self._random(0, round_number).permutation(len(self.cases))[place])
+
+    def _random(self, purpose: int, number: int) -> Generator:
+        return np.random.default_rng((self.seed, self.stream, purpose, number))
+
+    def _array(self, path: Path) -> NDArray[np.generic]:
+        if path not in self._open:
+            self._open[path] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._open[path]
+
+    def _corner(
+        self, case: PreparedCase, shape: tuple[int, ...], random: Generator
+    ) -> tuple[int, ...]:
+        center = None
+        if case.foreground is not None and random.random() < self.foreground:
+            voxels = self._array(case.foreground)
+            if len(voxels):
+                value = random.choice(np.unique(voxels[:, 0]))
+                chosen = np.flatnonzero(voxels[:, 0] == value)
+                center = voxels[random.choice(chosen), 1:]
+        corner = []
+        for axis, (size, side) in enumerate(zip(shape, self.patch, strict=True)):
+            room = max(size - side, 0)
+            if center is None:
+                corner.append(int(random.integers(room + 1)))
+            else:
+                jitter = int(random.integers(-(side // 4), side // 4 + 1))
+                corner.append(int(np.clip(int(center[axis]) - side // 2 + jitter, 0, room)))
+        return tuple(corner)
+
+
+def _cut(
+    array: NDArray[np.generic], corner: tuple[int, ...], patch: tuple[int, ...]
+) -> NDArray[np.generic]:
+    window = tuple(slice(at, at + side) for at, side in zip(corner, patch, strict=True))
+    found = array[(slice(None), *window)]
+    missing = [side - have for side, have in zip(patch, found.shape[1:], strict=True)]
+    if any(missing):
+        margins = [(gap // 2, gap - gap // 2) for gap in missing]
+        return np.pad(found, [(0, 0), *margins])
+    return found
+
+
+def prefetch(make: Callable[[int], T], *, start: int, stop: int, workers: int) -> Iterator[T]:
+    """Yield `make(start)` to `make(stop - 1)` in order, prepared ahead by threads.
+
+    Args:
+        make: Prepares one step; called from several threads.
+        start: First step.
+        stop: One past the last step.
+        workers: Threads; 0 prepares each step when it is asked for.
+    """
+    if workers == 0:
+        yield from map(make, range(start, stop))
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="llmseg-batch") as pool:
+        waiting: deque[Future[T]] = deque()
+        steps = iter(range(start, stop))
+        try:
+            for step in steps:
+                waiting.append(pool.submit(make, step))
+                if len(waiting) >= workers + QUEUED:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,68 @@
+"""What every way of learning offers."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SemiBatch:
+    """One step's patches.
+
+    Args:
+        image: Labeled images, `(B, C, X, Y[, Z])`.
+        target: Their label maps, `(B, X, Y[, Z])` int64.
+        unlabeled: Unlabeled images, `(U, C, X, Y[, Z])`; None in supervised training.
+    """
+
+    image: Tensor
+    target: Tensor
+    unlabeled: Tensor | None = None
+
+    def all_images(self) -> Tensor:
+        """Labeled images, then unlabeled ones, in one batch."""
+        if self.unlabeled is None:
+            return self.image
+        return torch.cat([self.image, self.unlabeled])
+
+
+class Method(nn.Module, ABC):
+    """A way of learning: networks, and losses for a batch.
+
+    A constructor takes `build`, which returns a freshly initialized network, and keyword-only
+    options with defaults. Networks that teach but are not trained have `requires_grad` off.
+    """
+
+    uses_unlabeled = True
+
+    @abstractmethod
+    def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
+        """Weighted terms, scalars that sum to the loss.
+
+        Args:
+            batch: One step's patches.
+            progress: Fraction of training done, in [0, 1].
+        """
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """Networks that can predict, by name; the names stand in the run's files."""
+
+    @property
+    def answer(self) -> str:
+        """Which network predicts unless the user says otherwise: a name, or `mean` of all."""
+        return next(iter(self.networks()))
+
+    def after_step(self, step: int) -> None:
+        """Update what is not trained by gradient, such as a teacher; *step* counts from 0."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits `(B, K, X, Y[, Z])` of the answering network, or the log of the mean softmax."""
+        networks = self.networks()
+        if self.answer != "mean":
+            found: Tensor = networks[self.answer](image)
+            return found
+        shares = [network(image).float().softmax(dim=1) for network in networks.values()]
+        return torch.stack(shares).mean(dim=0).clamp_min(1e-12).log()

@@ -1,0 +1,52 @@
+"""Cross pseudo supervision."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from llmseg_cli.losses.confident_cross_entropy import confident_cross_entropy
+from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.training.ramps import sigmoid_ramp
+
+
+class CrossPseudoSupervision(Method):
+    """Two networks, initialized apart, label the unlabeled cases for each other.
+
+    Args:
+        build: Returns a freshly initialized network.
+        weight: Weight of the cross terms when their ramp ends.
+        ramp: Fraction of training over which the cross terms grow.
+
+    References:
+        Chen et al., CVPR 2021. arXiv:2106.01226.
+    """
+
+    def __init__(
+        self, build: Callable[[], nn.Module], *, weight: float = 0.1, ramp: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.first, self.second = build(), build()
+        self.weight, self.ramp = weight, ramp
+
+    def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
+        assert batch.unlabeled is not None
+        images, sizes = batch.all_images(), [len(batch.image), len(batch.unlabeled)]
+        first, first_unlabeled = self.first(images).split(sizes)
+        second, second_unlabeled = self.second(images).split(sizes)
+        weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
+        return {
+            "supervised_first": dice_cross_entropy(first, batch.target),
+            "supervised_second": dice_cross_entropy(second, batch.target),
+            "cross_first": weight
+            * confident_cross_entropy(first_unlabeled, second_unlabeled, threshold=0),
+            "cross_second": weight
+            * confident_cross_entropy(second_unlabeled, first_unlabeled, threshold=0),
+        }
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"first": self.first, "second": self.second}
+
+    @property
+    def answer(self) -> str:
+        return "mean"

@@ -1,0 +1,39 @@
+"""Learning from labeled cases alone."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.methods.base import Method, SemiBatch
+
+
+class Supervised(Method):
+    """One network, or several averaged ones, that learn the labeled cases.
+
+    Args:
+        build: Returns a freshly initialized network.
+        members: Networks that are trained side by side and averaged; 2 is the fair baseline of a
+            co-training method whose two networks are averaged.
+    """
+
+    uses_unlabeled = False
+
+    def __init__(self, build: Callable[[], nn.Module], *, members: int = 1) -> None:
+        super().__init__()
+        if members < 1:
+            raise ValueError(f"members is {members}, expected 1 or more")
+        self.members = nn.ModuleList(build() for _ in range(members))
+
+    def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
+        return {
+            f"supervised_{name}": dice_cross_entropy(network(batch.image), batch.target)
+            for name, network in self.networks().items()
+        }
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {f"network{index or ''}": member for index, member in enumerate(self.members)}
+
+    @property
+    def answer(self) -> str:
+        return "network" if len(self.members) == 1 else "mean"

@@ -1,0 +1,247 @@
+"""The training loop: one for all methods."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.errors import DataError, StoppedError
+from llmseg_cli.progress import Progress, silent
+from llmseg_cli.training.checkpoints import load_into, load_state, save_state, save_weights
+from llmseg_cli.training.ema import frozen_copy, update_average
+from llmseg_cli.training.log import ScalarLog
+from llmseg_cli.training.optimizers import build_optimizer
+from llmseg_cli.training.precision import autocast, choose_dtype
+from llmseg_cli.training.ramps import learning_rate_factor
+from llmseg_cli.training.stop import StopRequest
+
+WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
+
+
+class Learner(Protocol):
+    """What the loop needs of a method (methods/base.py)."""
+
+    def losses(self, batch: Any, *, progress: float) -> dict[str, Tensor]: ...
+    def after_step(self, step: int) -> None: ...
+    def networks(self) -> dict[str, nn.Module]: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def train(self, mode: bool = True) -> Any: ...
+
+
+Score = Callable[[Mapping[str, nn.Module]], float]
+
+
+@dataclass
+class Trained:
+    """What a finished run has to say.
+
+    Args:
+        steps: Steps that were taken in all.
+        losses: Means of the last logged losses.
+        final_score: Score of the final weights on the validation cases, or None without any.
+        best_score: Best score on the validation cases, or None.
+        best_step: Step of that score.
+        elapsed_s: Seconds of this process's part of the run.
+        waited_s: Seconds in which the loop waited for data.
+    """
+
+    steps: int
+    losses: dict[str, float]
+    final_score: float | None = None
+    best_score: float | None = None
+    best_step: int | None = None
+    elapsed_s: float = 0.0
+    waited_s: float = 0.0
+
+
+class Loop:
+    """Trains a method step by step, saves its state, and continues exactly from it.
+
+    Args:
+        learner: The method, on its device.
+        settings: How to train.
+        folder: The run folder; its files are written here.
+        device: Where the learner is.
+        score: Scores networks on the validation cases; None if there are none.
+        progress: Hears about every step.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        settings: TrainSettings,
+        *,
+        folder: Path,
+        device: torch.device,
+        score: Score | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        self.learner, self.settings, self.folder = learner, settings, folder
+        self.device, self.score, self.progress = device, score, progress
+        self.dtype = choose_dtype(settings.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        trained = [p for p in learner.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(trained, settings)
+        self.averages = (
+            {name: frozen_copy(network) for name, network in learner.networks().items()}
+            if settings.ema
+            else {}
+        )
+        self.step = 0
+        self.best: tuple[float, int] | None = None
+        self.log = ScalarLog(folder)
+        self._losses = compiled_losses(learner, settings)
+
+    def resume(self) -> None:
+        """Continue from the saved state, if there is one."""
+        path = self.folder / STATE
+        if not path.is_file():
+            return
+        state = load_state(path, self.device)
+        load_into(self.learner, state["learner"], source=str(path))  # type: ignore[arg-type]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        for name, average in self.averages.items():
+            load_into(average, state["averages"][name], source=str(path))
+        self.step = int(state["step"])
+        self.best = tuple(state["best"]) if state["best"] else None
+
+    def run(self, batches: Iterator[Any], stop: StopRequest) -> Trained:
+        """Train to the last step, and write the final weights.
+
+        Args:
+            batches: Batches from the current step on, on the CPU or the device.
+            stop: Set by a signal; the loop then saves and raises.
+
+        Raises:
+            StoppedError: If a signal stopped the run; its state is saved.
+            DataError: If a loss is not finite.
+        """
+        self.log.start(self.step)
+        self.learner.train()
+        started, waited = time.monotonic(), 0.0
+        losses: dict[str, float] = {}
+        while self.step < self.settings.steps:
+            before = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - before
+            terms = self._take_step(batch)
+            losses = self._after_step(terms, waited) or losses
+            if stop:
+                self._save()
+                raise StoppedError(
+                    f"{stop.signal}: saved after step {self.step} of {self.settings.steps} in "
+                    f"{self.folder}. Run the same command with --resume to continue."
+                )
+        elapsed = time.monotonic() - started
+        return self._finish(losses, elapsed, waited)
+
+    def final_networks(self) -> dict[str, nn.Module]:
+        """The networks whose weights are the result: the averages if there are any."""
+        return self.averages or self.learner.networks()
+
+    def _take_step(self, batch: Any) -> dict[str, Tensor]:
+        factor = learning_rate_factor(
+            self.settings.schedule,
+            self.step,
+            steps=self.settings.steps,
+            warmup=self.settings.warmup,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * factor
+        with autocast(self.device, self.dtype):
+            terms = self._losses(batch, progress=self.step / self.settings.steps)
+        total = torch.stack([term.float() for term in terms.values()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        if self.settings.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            for network in self.learner.networks().values():
+                nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.learner.after_step(self.step)
+        for name, average in self.averages.items():
+            current = self.learner.networks()[name]
+            update_average(average, current, decay=self.settings.ema, step=self.step)
+        self.step += 1
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _after_step(self, terms: dict[str, Tensor], waited: float) -> dict[str, float] | None:
+        settings, step = self.settings, self.step
+        losses = None
+        if step % settings.log_every == 0 or step == settings.steps:
+            losses = {name: float(term) for name, term in terms.items()}
+            self._refuse_nonfinite(losses)
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.log.write(step, learning_rate=rate, data_wait_s=round(waited, 3), **losses)
+            self.progress("train", step, settings.steps, loss=sum(losses.values()))
+        if self.score and (step % settings.validate_every == 0 or step == settings.steps):
+            self._validate()
+        if step % settings.save_every == 0 and step < settings.steps:
+            self._save()
+        return losses
+
+    def _refuse_nonfinite(self, losses: dict[str, float]) -> None:
+        odd = [name for name, value in losses.items() if not math.isfinite(value)]
+        if odd:
+            raise DataError(
+                f"The loss '{odd[0]}' is {losses[odd[0]]} at step {self.step}. Try a lower "
+                "--learning-rate, --clip-grad 1 or --precision fp32."
+            )
+
+    def _validate(self) -> None:
+        assert self.score is not None
+        networks = self.final_networks()
+        modes = {name: network.training for name, network in networks.items()}
+        random_state = torch.get_rng_state()
+        with autocast(self.device, self.dtype):
+            value = self.score(networks)
+        torch.set_rng_state(random_state)
+        for name, network in networks.items():
+            network.train(modes[name])
+        self.final_score = value
+        self.log.write(self.step, validation_dice=value)
+        if self.best is None or value > self.best[0]:
+            self.best = (value, self.step)
+            metadata = {"step": str(self.step), "validation_dice": repr(value)}
+            save_weights(self.folder / BEST, networks, metadata)
+
+    def _save(self) -> None:
+        self.log.flush()
+        save_state(
+            self.folder / STATE,
+            {
+                "step": self.step,
+                "learner": self.learner.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "averages": {name: net.state_dict() for name, net in self.averages.items()},
+                "best": list(self.best) if self.best else None,
+            },
+        )
+
+    def _finish(self, losses: dict[str, float], elapsed: float, waited: float) -> Trained:
+        self._save()
+        save_weights(self.folder / WEIGHTS, self.final_networks(), {"step": str(self.step)})
+        self.log.close()
+        trained = Trained(self.step, losses, elapsed_s=elapsed, waited_s=waited)
+        if self.best:
+            trained.final_score = getattr(self, "final_score", None)
+            trained.best_score, trained.best_step = self.best
+        return trained
+
+
+def compiled_losses(learner: Learner, settings: TrainSettings) -> Callable[..., dict[str, Tensor]]:
+    """The learner's losses, with its networks compiled if the settings say so."""
+    if settings.compile:
+        for network in learner.networks().values():
+            network.compile()
+    return learner.losses

@@ -1,0 +1,143 @@
+"""Open a run folder: its settings, and its networks ready to predict."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.errors import ArtifactError, unknown
+from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.registry import MODELS
+from llmseg_cli.training.checkpoints import load_into, load_weights
+from llmseg_cli.training.loop import BEST, WEIGHTS
+from llmseg_cli.training.precision import (
+    autocast,
+    choose_device,
+    choose_dtype,
+    choose_memory_format,
+)
+
+CONFIG = "config.yaml"
+
+
+@dataclass
+class OpenRun:
+    """A run whose networks are loaded.
+
+    Args:
+        config: Its `config.yaml`.
+        networks: Name to network, in evaluation mode on the device; those that will answer.
+        device: Where they are.
+        dtype: Number format of the convolutions.
+    """
+
+    config: RunConfig
+    networks: dict[str, nn.Module]
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images were prepared for training, and are for prediction."""
+        values = self.config.preprocessing
+        return Preprocessing(tuple(values["spacing"]), values["normalize"])
+
+    @torch.inference_mode()
+    def probabilities(self, image: Tensor) -> Tensor:
+        """Softmax of the network, or the mean over networks.
+
+        Args:
+            image: `(B, C, X, Y[, Z])` on any device.
+
+        Returns:
+            `(B, K, X, Y[, Z])` float32 on the run's device.
+        """
+        layout = choose_memory_format("auto", dimensions=image.ndim - 2)
+        placed = image.to(self.device).to(memory_format=layout)
+        total: Tensor | None = None
+        with autocast(self.device, self.dtype):
+            for network in self.networks.values():
+                share = network(placed).float().softmax(dim=1)
+                total = share if total is None else total.add_(share)
+        assert total is not None
+        return total.div_(len(self.networks))
+
+
+def open_run(
+    folder: Path,
+    *,
+    device: str = "auto",
+    network: str | None = None,
+    checkpoint: str = "final",
+    precision: str = "auto",
+) -> OpenRun:
+    """Load a run's networks.
+
+    Args:
+        folder: The run folder.
+        device: auto, cpu, cuda or cuda:N.
+        network: A network's name, or `mean` of all; default: what the run recorded.
+        checkpoint: `final`, or `best` on the validation cases.
+        precision: auto, fp32, bf16 or fp16.
+
+    Raises:
+        ArtifactError: If the folder is no finished run or its weights do not fit.
+        UsageError: If it has no such network or checkpoint.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"There is no run folder {folder}. 'llmseg train-semi' makes one.")
+    config = RunConfig.load(folder / CONFIG)
+    files = {"final": WEIGHTS, "best": BEST}
+    if checkpoint not in files:
+        raise unknown("checkpoint", checkpoint, files)
+    weights = load_weights(folder / files[checkpoint])
+    answer = network or config.answer
+    if answer not in (*config.networks, "mean"):
+        raise unknown("network of this run", answer, (*config.networks, "mean"))
+    names = config.networks if answer == "mean" else (answer,)
+    place = choose_device(device)
+    build = network_builder(config)
+    networks = {}
+    for name in names:
+        built = build()
+        load_into(built, weights.get(name, {}), source=f"{folder / files[checkpoint]} ({name})")
+        layout = choose_memory_format("auto", dimensions=len(config.patch))
+        built = built.eval().requires_grad_(False).to(place)
+        networks[name] = built.to(memory_format=layout)  # type: ignore[call-overload]
+    return OpenRun(config, networks, place, choose_dtype(precision, place))
+
+
+def network_builder(config: RunConfig, text: TextFeatures | None = None) -> Callable[[], nn.Module]:
+    """Returns what builds one network of a run.
+
+    Args:
+        config: The run's settings.
+        text: Text features; None takes zeros of the recorded shapes, to be loaded over.
+    """
+    model = MODELS.load(config.model)
+
+    def build() -> nn.Module:
+        options: dict[str, Any] = {**config.model_options, "dimensions": len(config.patch)}
+        backbone: Segmenter = model(config.in_channels, len(config.classes), **options)
+        backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
+        if config.text is None:
+            return backbone
+        features = text or _empty_features(config.text)
+        return TextFused(backbone, features, fusion=config.text["fusion"], patch=config.patch)
+
+    return build
+
+
+def _empty_features(text: dict[str, Any]) -> TextFeatures:
+    tokens, pooled = tuple(text["token_shape"]), tuple(text["pooled_shape"])
+    return TextFeatures(
+        token_ids=torch.zeros(tokens, dtype=torch.int64),
+        mask=torch.zeros(tokens, dtype=torch.bool),
+        pooled=torch.zeros(pooled),
+    )

@@ -1,0 +1,344 @@
+"""One training run, for `train-sup` and `train-semi`."""
+
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmseg_cli.artifacts.files import refuse_existing, sha256_file, sha256_json
+from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
+from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.config import TrainSettings, parse_assignments, parse_label_map
+from llmseg_cli.data.augmentation import AUGMENTATIONS
+from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.sampling import PatchSampler, prefetch
+from llmseg_cli.errors import ArtifactError, UsageError
+from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.models.text_fusion import TextFeatures
+from llmseg_cli.progress import Progress, silent
+from llmseg_cli.registry import METHODS, MODELS
+from llmseg_cli.training.checkpoints import load_weights
+from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Loop, Trained
+from llmseg_cli.training.precision import (
+    choose_device,
+    choose_dtype,
+    choose_memory_format,
+    demand_determinism,
+)
+from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.workflows.run_folder import CONFIG, network_builder
+from llmseg_cli.workflows.training_data import TrainingData, prepare
+from llmseg_cli.workflows.validation import dice_scorer
+
+SPLIT = "split.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks a training run to do.
+
+    Args:
+        command: `train-sup` or `train-semi`.
+        data: The data set.
+        split: Roles of its cases.
+        output: The run folder.
+        settings: How to train.
+        method: Name of the way of learning.
+        method_option: Options of the method, `KEY=VALUE`.
+        label_map: Label values to change, `FROM:TO`.
+        seed: Seed of everything random.
+        cache: The cache folder.
+        unlabeled_batch: Unlabeled cases per step; None takes as many as labeled ones.
+        text: Text features and their record for `config.yaml`, or None.
+        init: A run whose weights to start from, or None.
+    """
+
+    command: str
+    data: Path
+    split: Split
+    output: Path
+    settings: TrainSettings
+    method: str
+    cache: Path
+    method_option: tuple[str, ...] = ()
+    label_map: tuple[str, ...] = ()
+    seed: int = 0
+    unlabeled_batch: int | None = None
+    text: tuple[TextFeatures, dict[str, Any]] | None = None
+    init: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to start: what `--dry-run` shows.
+
+    Args:
+        config: All values.
+        data: The prepared cases.
+        method: The way of learning with its networks, not yet on a device.
+        parameters: Trained parameters of all networks.
+    """
+
+    config: RunConfig
+    data: TrainingData
+    method: Method
+    parameters: int = field(default=0)
+
+
+def plan(request: Request, *, progress: Progress = silent) -> Plan:
+    """Check everything and prepare the data; nothing is written but the cache.
+
+    Raises:
+        UsageError: If an option is wrong.
+        DataError, PolicyError: If the data or the split do not serve.
+        ArtifactError: If `init` does not fit.
+    """
+    settings = request.settings
+    torch.manual_seed(request.seed)
+    random.seed(request.seed)
+    method_type = METHODS.load(request.method)
+    method_options = _checked_options(METHODS.load, METHODS, request.method, request.method_option)
+    model_options = parse_assignments(settings.model_option, flag="--model-option")
+    MODELS.check_options(settings.model, model_options)
+    choose_dtype(settings.precision, choose_device(settings.device))
+    preprocessing = Preprocessing(settings.spacing, settings.normalize)
+    data = prepare(
+        request.data,
+        request.split,
+        preprocessing=preprocessing,
+        label_map=parse_label_map(request.label_map),
+        cache=request.cache,
+        with_unlabeled=method_type.uses_unlabeled,
+        progress=progress,
+    )
+    config = RunConfig(
+        command=request.command,
+        method=request.method,
+        method_options=method_options,
+        model=settings.model,
+        model_options=model_options,
+        settings=_recorded(settings),
+        unlabeled_batch=request.unlabeled_batch or settings.batch,
+        seed=request.seed,
+        in_channels=data.in_channels,
+        classes=data.classes,
+        label_map=request.label_map,
+        preprocessing=preprocessing.to_dict(),
+        networks=(),
+        answer="",
+        text=request.text[1] if request.text else None,
+        init=sha256_file(request.init / WEIGHTS) if request.init else None,
+        split=sha256_json(request.split.to_dict()),
+    )
+    build = network_builder(config, request.text[0] if request.text else None)
+    method: Method = method_type(build, **method_options)
+    if request.init:
+        start_from(method, request.init)
+    config = replace(config, networks=tuple(method.networks()), answer=method.answer)
+    trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    return Plan(config, data, method, trained)
+
+
+def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
+    """Train, and write the run folder; `run.json` comes last.
+
+    Args:
+        request: What to do.
+        resume: Continue an interrupted run of the same settings; start it if there is none.
+        force: Replace a folder that exists.
+        progress: Hears about cases and steps.
+
+    Raises:
+        StoppedError: If a signal stopped the run after saving.
+        ArtifactError: If the folder holds a run of other settings.
+    """
+    folder = request.output
+    if not resume:
+        refuse_existing(folder, force=force)
+    if request.settings.deterministic:
+        demand_determinism()
+    manifest = Manifest(
+        request.command, seed=request.seed, deterministic=request.settings.deterministic
+    )
+    with stop_on_signals() as stop:
+        planned = plan(request, progress=progress)
+        finished = _claim(folder, planned.config, request.split, resume=resume)
+        if finished:
+            return finished
+        loop, batches = _start(request, planned, progress, resume=resume)
+        trained = loop.run(batches, stop)
+    _write_manifest(manifest, request, planned, trained)
+    return trained
+
+
+def start_from(method: Method, folder: Path) -> None:
+    """Load the weights of another run into the networks of a method.
+
+    Networks of the same name take theirs; otherwise every network takes the run's first one. Text
+    layers that the run does not have stay as they are.
+
+    Raises:
+        ArtifactError: If the run is of another architecture.
+    """
+    weights = load_weights(folder / WEIGHTS)
+    first = next(iter(weights.values()))
+    for name, network in method.networks().items():
+        given = weights.get(name, first)
+        own = network.state_dict()
+        backbone = any(key.startswith("backbone.") for key in own)
+        if backbone and not any(key.startswith("backbone.") for key in given):
+            given = {f"backbone.{key}": value for key, value in given.items()}
+        for key, value in own.items():
+            is_text = backbone and not key.startswith("backbone.")
+            if key in given and given[key].shape == value.shape:
+                continue
+            if not is_text:
+                found = tuple(given[key].shape) if key in given else None
+                raise ArtifactError(
+                    f"--init {folder}: '{key}' has shape {found}, this network needs "
+                    f"{tuple(value.shape)}. Use the --model and --model-option of that run."
+                )
+        network.load_state_dict({**own, **{k: v for k, v in given.items() if k in own}})
+
+
+def _checked_options(
+    load: Callable[[str], Any], registry: Any, name: str, entries: tuple[str, ...]
+) -> dict[str, Any]:
+    given = parse_assignments(entries, flag=f"--{registry.kind}-option")
+    registry.check_options(name, given)
+    parameters = signature(load(name)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+    for key, value in given.items():
+        wanted = type(defaults[key])
+        if wanted in (int, float) and isinstance(value, int | float):
+            given[key] = wanted(value)
+        elif not isinstance(value, wanted):
+            raise UsageError(f"--{registry.kind}-option {key}={value}: expected {wanted.__name__}.")
+    return {**defaults, **given}
+
+
+def _recorded(settings: TrainSettings) -> dict[str, Any]:
+    """Settings without what belongs to the machine and not to the result."""
+    return {k: v for k, v in asdict(settings).items() if k not in ("cache", "workers", "device")}
+
+
+def _claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
+    """Make the folder this run's; returns the result if the run is complete already."""
+    path = folder / CONFIG
+    if resume and path.is_file():
+        existing, wanted = RunConfig.load(path).to_dict(), _plain_yaml(config).to_dict()
+        if changed := [key for key, value in existing.items() if wanted[key] != value]:
+            raise ArtifactError(
+                f"{folder} holds a run of other settings ({', '.join(changed)}). Choose another "
+                "-o, or pass --force to train anew."
+            )
+        if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
+            details = load_manifest(folder)["details"]
+            return Trained(**details["trained"])
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (MANIFEST, STATE, WEIGHTS, BEST):
+            (folder / name).unlink(missing_ok=True)
+        config.save(path)
+        split.save(folder / SPLIT)
+    return None
+
+
+def _plain_yaml(config: RunConfig) -> RunConfig:
+    return RunConfig.from_text(config.to_text(suffix=".yaml"), name="config")
+
+
+def _start(
+    request: Request, planned: Plan, progress: Progress, *, resume: bool
+) -> tuple[Loop, Any]:
+    settings, config = request.settings, planned.config
+    device = choose_device(settings.device)
+    layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
+    method = planned.method.to(device=device)
+    method = method.to(memory_format=layout)  # type: ignore[call-overload]
+    score = dice_scorer(planned.data.validation, config, device=device)
+    loop = Loop(
+        method, settings, folder=request.output, device=device, score=score, progress=progress
+    )
+    if resume:
+        loop.resume()
+    make = batch_maker(planned.data, config, settings, uses_unlabeled=method.uses_unlabeled)
+    ready = prefetch(make, start=loop.step, stop=settings.steps, workers=settings.workers)
+    return loop, map(partial(_place, device=device, layout=layout), ready)
+
+
+def batch_maker(
+    data: TrainingData, config: RunConfig, settings: TrainSettings, *, uses_unlabeled: bool
+) -> Callable[[int], SemiBatch]:
+    """What makes the batch of a step: a function of the seed and the step alone."""
+    augmentation = AUGMENTATIONS[settings.augment]
+    labeled = PatchSampler(
+        data.labeled,
+        patch=settings.patch,
+        batch=settings.batch,
+        seed=config.seed,
+        stream=0,
+        augmentation=augmentation,
+        foreground=settings.foreground,
+    )
+    unlabeled = PatchSampler(
+        data.unlabeled,
+        patch=settings.patch,
+        batch=config.unlabeled_batch,
+        seed=config.seed,
+        stream=1,
+        augmentation=augmentation,
+    )
+
+    def make(step: int) -> SemiBatch:
+        image, target = labeled.batch(step)
+        assert target is not None
+        return SemiBatch(image, target, unlabeled.batch(step)[0] if uses_unlabeled else None)
+
+    return make
+
+
+def _place(batch: SemiBatch, *, device: torch.device, layout: torch.memory_format) -> SemiBatch:
+    def place(tensor: Tensor) -> Tensor:
+        if device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True, memory_format=layout)
+
+    target = batch.target.to(device, non_blocking=True)
+    unlabeled = None if batch.unlabeled is None else place(batch.unlabeled)
+    return SemiBatch(place(batch.image), target, unlabeled)
+
+
+def _write_manifest(manifest: Manifest, request: Request, planned: Plan, trained: Trained) -> None:
+    split, data = request.split, planned.data
+    manifest.inputs = {
+        "split": f"sha256:{planned.config.split}",
+        "images": f"sha256:{sha256_json(split.images)}",
+    }
+    if planned.config.text:
+        manifest.inputs["embeddings"] = f"sha256:{planned.config.text['embeddings']}"
+    if planned.config.init:
+        manifest.inputs["init"] = f"sha256:{planned.config.init}"
+    manifest.counts = {
+        "labeled": len(data.labeled),
+        "unlabeled": len(data.unlabeled),
+        "validation": len(data.validation),
+        "locked_test": len(split.test),
+    }
+    manifest.details = {"trained": asdict(trained), "parameters": planned.parameters}
+    if torch.cuda.is_available():
+        manifest.details["peak_vram_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        manifest.details["gpu"] = torch.cuda.get_device_name()
+    best = (BEST,) if (request.output / BEST).is_file() else ()
+    manifest.write(
+        request.output,
+        outputs=(WEIGHTS, *best, CONFIG, SPLIT),
+        config=_plain_yaml(planned.config).to_dict(),
+    )

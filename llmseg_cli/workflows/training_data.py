@@ -1,0 +1,175 @@
+"""Cases, split and classes of a training run, checked and prepared."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.cache import PreparedCase, prepare_image, prepare_labels
+from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
+from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.errors import DataError, PolicyError, ResourceError
+from llmseg_cli.progress import Progress, silent
+
+BYTES_PER_VOXEL = 4
+DISK_RESERVE = 1.2  # free disk over projected size
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from; an unlabeled case has no label map here.
+
+    Args:
+        labeled: Prepared labeled cases.
+        unlabeled: Prepared unlabeled cases, images only.
+        validation: Prepared validation cases.
+        classes: Names of the K classes, background first.
+        in_channels: Image channels.
+        bytes_cached: Size of the prepared cases on disk.
+    """
+
+    labeled: tuple[PreparedCase, ...]
+    unlabeled: tuple[PreparedCase, ...]
+    validation: tuple[PreparedCase, ...]
+    classes: tuple[str, ...]
+    in_channels: int
+    bytes_cached: int
+
+
+def digests_of(dataset: Dataset, wanted: Sequence[str]) -> dict[str, str]:
+    """Digest of the image of each wanted case that the data set has."""
+    cases = [case for case in dataset.cases if case.id in set(wanted)]
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip([c.id for c in cases], pool.map(image_digest, cases), strict=True))
+
+
+def prepare(
+    data: Path,
+    split: Split,
+    *,
+    preprocessing: Preprocessing,
+    label_map: Mapping[int, int],
+    cache: Path,
+    with_unlabeled: bool,
+    progress: Progress = silent,
+) -> TrainingData:
+    """Check the split against the data, and bring its cases into the cache.
+
+    No label map is opened but those of labeled and validation cases.
+
+    Args:
+        data: The data set.
+        split: Roles of its cases.
+        preprocessing: Spacing and intensities.
+        label_map: Label values to change.
+        cache: The cache folder.
+        with_unlabeled: Whether the method learns from unlabeled cases.
+        progress: Hears about every case.
+
+    Raises:
+        DataError: If a case cannot be used, or a class is missing among the labeled.
+        PolicyError: If the data differ from those of the split, or hold nothing to learn from.
+    """
+    dataset = find_cases(data)
+    digests = digests_of(dataset, [*split.images])
+    split.refuse_other_data(digests)
+    if not split.labeled:
+        raise PolicyError(
+            "The split has no labeled cases. Make one with 'llmseg split --labeled 8'."
+        )
+    if with_unlabeled and not split.unlabeled:
+        raise PolicyError(
+            "The split has no unlabeled cases, and this method learns from them. Use "
+            "'llmseg train-sup', or a split with fewer labeled cases."
+        )
+    roles = {"labeled": split.labeled, "validation": split.validation}
+    if with_unlabeled:
+        roles["unlabeled"] = split.unlabeled
+    _refuse_full_disk(cache, dataset, [case for names in roles.values() for case in names])
+    total = sum(len(names) for names in roles.values())
+    prepared: dict[str, list[PreparedCase]] = {}
+    done = 0
+    for role, names in roles.items():
+        prepared[role] = []
+        for name in names:
+            case = dataset.case(name)
+            found = prepare_image(case, digests[name], preprocessing, cache)
+            if role != "unlabeled":
+                found = prepare_labels(case, found, preprocessing, label_map)
+            prepared[role].append(found)
+            done += 1
+            progress("prepare", done, total)
+    everything = [case for cases in prepared.values() for case in cases]
+    return TrainingData(
+        labeled=tuple(prepared["labeled"]),
+        unlabeled=tuple(prepared.get("unlabeled", ())),
+        validation=tuple(prepared["validation"]),
+        classes=class_names(dataset, prepared["labeled"]),
+        in_channels=_channels(everything),
+        bytes_cached=sum(case.image.stat().st_size for case in everything),
+    )
+
+
+def class_names(dataset: Dataset, labeled: Sequence[PreparedCase]) -> tuple[str, ...]:
+    """Names of the classes, background first, from the data set or from the labels found.
+
+    Raises:
+        DataError: If values leave gaps, are not declared, or a declared class has no voxel in any
+            labeled case.
+    """
+    found: set[int] = {0}
+    for case in labeled:
+        assert case.foreground is not None
+        found |= {int(value) for value in np.unique(np.load(case.foreground)[:, 0])}
+    declared = dataset.classes or {value: f"class {value}" for value in found}
+    declared = {0: "background", **declared}
+    if found == {0}:
+        raise DataError(
+            "No labeled case has any foreground. Label more cases, or check --label-map."
+        )
+    values = sorted(declared)
+    if values != list(range(len(values))):
+        raise DataError(
+            f"Label values are {values}, expected 0, 1, 2, ... without gaps. Change them, as with "
+            f"--label-map {values[-1]}:{len(values) - 1}."
+        )
+    if extra := sorted(found - set(declared)):
+        raise DataError(
+            f"Label values {extra} are not among the declared classes {values}. "
+            "Change them with --label-map FROM:TO."
+        )
+    if absent := [declared[value] for value in values if value not in found]:
+        raise DataError(
+            f"No labeled case has a voxel of {', '.join(absent)}. Make a split with more labeled "
+            "cases; 'llmseg split' says how many it takes."
+        )
+    return tuple(declared[value] for value in values)
+
+
+def _channels(cases: Sequence[PreparedCase]) -> int:
+    counts = {case.id: int(np.load(case.image, mmap_mode="r").shape[0]) for case in cases}
+    if len(set(counts.values())) > 1:
+        first = next(iter(counts))
+        odd = next(name for name, count in counts.items() if count != counts[first])
+        raise DataError(
+            f"case {odd} has {counts[odd]} image channels, case {first} has {counts[first]}. "
+            "Give all cases the same channels."
+        )
+    return next(iter(counts.values()))
+
+
+def _refuse_full_disk(cache: Path, dataset: Dataset, names: Sequence[str]) -> None:
+    import shutil
+
+    cache.mkdir(parents=True, exist_ok=True)
+    cases: list[Case] = [dataset.case(name) for name in names]
+    smallest = sum(path.stat().st_size for c in cases for path in c.images if path.is_file())
+    free = shutil.disk_usage(cache).free
+    if free < smallest * DISK_RESERVE:
+        raise ResourceError(
+            f"The cache {cache} has {free / 1e9:.1f} GB free; the prepared cases need more than "
+            f"{smallest / 1e9:.1f} GB. Choose another folder with --cache."
+        )

@@ -1,0 +1,59 @@
+"""Dice on the validation cases, at the network's own spacing."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.data.cache import PreparedCase
+from llmseg_cli.inference.sliding_window import Windows, sliding_window
+from llmseg_cli.metrics.overlap import dice_per_class
+
+
+def dice_scorer(
+    cases: Sequence[PreparedCase], config: RunConfig, *, device: torch.device
+) -> Callable[[Mapping[str, nn.Module]], float] | None:
+    """Returns what scores networks by their mean Dice over cases and foreground classes.
+
+    Args:
+        cases: Validation cases with label maps.
+        config: The run: classes, patch and the network that answers.
+        device: Where the networks are.
+
+    Returns:
+        None if there are no validation cases. A class that neither the prediction nor the reference
+        of a case has is left out of the mean.
+    """
+    if not cases:
+        return None
+    classes = range(1, len(config.classes))
+
+    def score(networks: Mapping[str, nn.Module]) -> float:
+        asked = networks if config.answer == "mean" else {"": networks[config.answer]}
+        for network in asked.values():
+            network.eval()
+        values = []
+        for case in cases:
+            image = torch.from_numpy(np.load(case.image)).to(device)
+            assert case.labels is not None
+            labels = _predict(image, list(asked.values()), config.patch)
+            values.append(dice_per_class(labels, np.load(case.labels), classes=classes))
+        return float(np.nanmean(values))
+
+    return score
+
+
+@torch.inference_mode()
+def _predict(
+    image: Tensor, networks: Sequence[nn.Module], patch: tuple[int, ...]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    def ask(window: Tensor) -> Tensor:
+        shares = [network(window).float().softmax(dim=1) for network in networks]
+        return torch.stack(shares).mean(dim=0)
+
+    windows = Windows(tuple(image.shape[1:]), patch, overlap=0.25)
+    slabs = sliding_window(image, ask, windows)
+    labels = [slab.argmax(dim=0).to(torch.uint8).cpu().numpy() for _, slab in slabs]
+    return np.concatenate(labels)
