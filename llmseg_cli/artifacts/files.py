@@ -57,6 +57,11 @@ def sha256_file(path: Path) -> str:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
 
 
+def sha256_text(text: str) -> str:
+    """Hexadecimal SHA-256 of *text*, which is that of the file `write_text` makes of it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def sha256_json(content: Any) -> str:
     """Hexadecimal SHA-256 of the canonical JSON of *content*."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

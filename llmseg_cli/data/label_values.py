@@ -34,6 +34,21 @@ def count_values(labels: NDArray[Any]) -> dict[int, int]:
     return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
 
 
+def map_values(labels: NDArray[Any], label_map: Mapping[int, int]) -> NDArray[Any]:
+    """Change label values all at once, so that `1:2,2:1` swaps; others stay.
+
+    Args:
+        labels: Whole numbers of any shape.
+        label_map: Old value to new value.
+    """
+    if not label_map:
+        return labels
+    mapped = labels.astype(np.int64)
+    for source, target in label_map.items():
+        mapped[labels == source] = target
+    return mapped
+
+
 def find_value_fault(
     observed: Iterable[int], declared: Mapping[int, str] | Collection[int]
 ) -> ValueFault | None:

@@ -1,8 +1,6 @@
 """What `llmseg split` does."""
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +11,13 @@ from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.amounts import Amount, parse_amount
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.label_values import count_values, find_value_fault
+from llmseg_cli.data.pool import map_cases
 from llmseg_cli.data.published_lists import split_by_preset
 from llmseg_cli.data.roles import CaseFacts
 from llmseg_cli.data.splitting import make_split
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.progress import Progress, silent
-
-MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -146,15 +143,11 @@ def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
 def _read(
     dataset: Dataset, label_map: Mapping[int, int], progress: Progress
 ) -> tuple[list[CaseFacts], dict[str, str]]:
-    facts = []
-    images = {}
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda case: _read_case(case, label_map), dataset.cases)
-        for done, (case, digest) in enumerate(found, start=1):
-            facts.append(case)
-            images[case.id] = digest
-            progress("read", done, len(dataset.cases))
-    return facts, images
+    def read(case: Case) -> tuple[CaseFacts, str]:
+        return _read_case(case, label_map)
+
+    found = list(map_cases(read, dataset.cases, phase="read", progress=progress))
+    return [facts for facts, _ in found], {facts.id: digest for facts, digest in found}
 
 
 def _read_case(case: Case, label_map: Mapping[int, int]) -> tuple[CaseFacts, str]:

@@ -1,0 +1,111 @@
+"""`llmseg check`."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.files import refuse_existing, write_json
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import DataDir, Force, GroupBy, LabelMap
+from llmseg_cli.config import parse_label_map
+from llmseg_cli.errors import GateError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmseg_cli.data.case import Fault
+    from llmseg_cli.workflows.check import CheckReport
+
+SHOWN_CASES = 3
+
+
+@command()
+def check(
+    data: DataDir,
+    label_map: LabelMap = None,
+    group_by: GroupBy = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the report to this JSON file.")
+    ] = None,
+    force: Force = False,
+) -> dict[str, Any]:
+    """Report all faults of a data set at once, each with its remedy; exit 8 if there are any."""
+    from llmseg_cli.workflows.check import run
+
+    if out is not None:
+        refuse_existing(out, force=force)
+    mapping = parse_label_map(label_map or ())
+    with console.progress("case") as progress:
+        report = run(data, label_map=mapping, group_by=group_by, progress=progress)
+    content = report.to_dict()
+    if out is not None:
+        write_json(out, content)
+    _show(report)
+    if report.faults:
+        kinds = sorted({fault.kind for fault in report.faults})
+        error = GateError(
+            f"{len(report.faults)} fault(s) in {len(report.cases)} cases of {data}: "
+            f"{', '.join(kinds)}. Repair them and run 'llmseg check' again."
+        )
+        error.report = content
+        raise error
+    console.info(f"{data}: {len(report.cases)} cases, no fault.")
+    return content
+
+
+def _show(report: "CheckReport") -> None:
+    console.table(f"{report.data} ({report.layout})", ("what", "found"), _rows(report))
+    for line in _grouped(report.faults):
+        console.info(f"Fault, {line}")
+    for line in _grouped(report.warnings):
+        console.warn(line)
+    for fault in (*report.faults, *report.warnings):
+        console.detail(str(fault))
+
+
+def _rows(report: "CheckReport") -> list[tuple[str, str]]:
+    content = report.to_dict()
+    counts, cases = content["counts"], content["cases"]
+    rows = [
+        ("cases", str(counts["cases"])),
+        ("with a label map", str(counts["with_label_map"])),
+    ]
+    if counts["groups"]:
+        rows.append(("groups", str(counts["groups"])))
+    known = [case for case in cases if case["shape"]]
+    if known:
+        rows.append(("voxels", _range([case["shape"] for case in known])))
+        unit = "/".join(sorted({case["unit"] for case in known}))
+        rows.append((f"spacing, {unit}", _range([case["spacing"] for case in known])))
+        rows.append(("orientation", ", ".join(sorted({case["orientation"] for case in known}))))
+        rows.append(("channels", ", ".join(sorted({str(case["channels"]) for case in known}))))
+    for value, number in report.class_cases.items():
+        name = report.classes.get(value, "background" if value == 0 else "")
+        rows.append((f"label {value} {name}".rstrip(), f"in {number} cases"))
+    return rows
+
+
+def _range(sizes: "Sequence[Sequence[float]]") -> str:
+    low = " x ".join(f"{min(axis):g}" for axis in zip(*sizes, strict=True))
+    high = " x ".join(f"{max(axis):g}" for axis in zip(*sizes, strict=True))
+    return low if low == high else f"{low} to {high}"
+
+
+def _grouped(faults: "Sequence[Fault]") -> list[str]:
+    """One line per fault, and one for all cases that share a fault."""
+    same: dict[tuple[str, str, str, str], list[Fault]] = defaultdict(list)
+    for fault in faults:
+        same[(fault.kind, fault.found, fault.expected, fault.remedy)].append(fault)
+    lines = []
+    for (kind, found, expected, remedy), group in same.items():
+        if len(group) == 1:
+            lines.append(f"{kind}: {group[0]}")
+            continue
+        names = ", ".join(fault.file or fault.case for fault in group[:SHOWN_CASES])
+        more = ", ..." * (len(group) > SHOWN_CASES)
+        wanted = f"; expected {expected}" if expected else ""
+        lines.append(f"{kind} in {len(group)} cases ({names}{more}): {found}{wanted}. {remedy}")
+    return lines

@@ -1,0 +1,133 @@
+"""`llmseg split`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.files import refuse_existing, sha256_text
+from llmseg_cli.artifacts.presets import PRESETS
+from llmseg_cli.artifacts.split import ROLES
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import (
+    DataDir,
+    DryRun,
+    Force,
+    GroupBy,
+    Labeled,
+    LabelMap,
+    OutputFile,
+    Seed,
+)
+from llmseg_cli.config import parse_label_map
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.split import Plan
+
+
+@command()
+def split(
+    data: DataDir,
+    out: OutputFile,
+    labeled: Labeled = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Locked test cases: a fraction of the cases with a label map, or a count; with "
+            "--preset, the last of its list. Default: none."
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(help="Validation cases, taken from the labeled: a fraction or a count."),
+    ] = None,
+    group_by: GroupBy = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A published list: its first cases labeled, the rest of it unlabeled, cases "
+            "outside the list test.",
+            autocompletion=lambda: list(PRESETS),
+        ),
+    ] = None,
+    label_map: LabelMap = None,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    force: Force = False,
+) -> dict[str, Any] | None:
+    """Give every case a role: labeled, unlabeled, validation or test."""
+    from llmseg_cli.workflows.split import plan
+
+    to_stdout = str(out) == "-"
+    if not to_stdout and not dry_run:
+        refuse_existing(out, force=force)
+    with console.progress("case") as progress:
+        planned = plan(
+            data,
+            labeled=labeled,
+            test=test,
+            validation=validation,
+            group_by=group_by,
+            preset=preset,
+            label_map=parse_label_map(label_map or ()),
+            seed=seed,
+            progress=progress,
+        )
+    _show(planned)
+    digest = sha256_text(planned.split.to_text(suffix=out.suffix))
+    if dry_run:
+        console.info("Dry run: nothing written.")
+    elif to_stdout:
+        console.data(planned.split.to_text())
+        return None  # stdout holds one document
+    else:
+        planned.split.save(out)
+        console.info(f"{out}: {len(planned.facts)} cases, sha256 {digest}.")
+    return {"sha256": digest, **_summary(planned)}
+
+
+def _counts(planned: "Plan", role: str) -> dict[int, int]:
+    """Class to the number of cases of a role in which it occurs."""
+    cases = [planned.facts[name].foreground or {} for name in planned.split.cases(role)]
+    return {value: sum(value in case for case in cases) for value in planned.classes}
+
+
+def _show(planned: "Plan") -> None:
+    rows = []
+    for role in ROLES:
+        cases = planned.split.cases(role)
+        groups = {planned.split.groups[name] for name in cases if name in planned.split.groups}
+        counts = _counts(planned, role)
+        grouped = [str(len(groups))] if planned.split.groups else []
+        rows.append([role, str(len(cases)), *grouped, *map(str, counts.values())])
+    group_column = ["groups"] if planned.split.groups else []
+    names = [
+        name if name != str(value) else f"class {value}" for value, name in planned.classes.items()
+    ]
+    console.table("Split: cases per role and class", ["role", "cases", *group_column, *names], rows)
+    for line in _notes(planned):
+        console.info(line)
+
+
+def _notes(planned: "Plan") -> list[str]:
+    notes = []
+    if not planned.split.test:
+        notes.append("No test cases: --test 0.2 would lock a fifth of the labeled maps away.")
+    if not planned.split.unlabeled:
+        notes.append("No unlabeled cases: train-sup can use this split, train-semi cannot.")
+    for role in ("validation", "test"):
+        absent = [planned.classes[v] for v, n in _counts(planned, role).items() if not n]
+        if planned.split.cases(role) and absent:
+            notes.append(f"No {role} case has {', '.join(absent)}; it cannot be scored there.")
+    return notes
+
+
+def _summary(planned: "Plan") -> dict[str, Any]:
+    return {
+        "counts": {role: len(planned.split.cases(role)) for role in ROLES},
+        "classes": {
+            name: {role: _counts(planned, role)[value] for role in ROLES}
+            for value, name in planned.classes.items()
+        },
+        "cases": {role: list(planned.split.cases(role)) for role in ROLES},
+    }

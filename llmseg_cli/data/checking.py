@@ -1,0 +1,203 @@
+"""Look for faults in one case: what can be seen without knowing the others."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmseg_cli.data.case import Case, Fault
+from llmseg_cli.data.geometry import REMEDY, compare
+from llmseg_cli.data.label_values import count_values, map_values
+from llmseg_cli.data.volumes import Grid, Volume, load_image, read_raw, whole_numbers
+from llmseg_cli.errors import DataError
+
+SAMPLED_VOXELS = 200_000
+
+
+@dataclass(frozen=True)
+class CaseCheck:
+    """What was found in one case.
+
+    Args:
+        case: The case.
+        file: Its (first) image, relative to the data set.
+        label_file: Its label map, likewise, or empty.
+        grid: Grid of the image; None if it cannot be read.
+        channels: Number of channels.
+        low: First percentile of the intensities.
+        high: 99th percentile of the intensities.
+        content: SHA-256 of the voxels, whatever the file; empty if unknown or constant.
+        values: Label value to voxels, after `--label-map`; None if unknown.
+        faults: Faults and warnings.
+    """
+
+    case: Case
+    file: str
+    label_file: str = ""
+    grid: Grid | None = None
+    channels: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    content: str = ""
+    values: Mapping[int, int] | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+def check_case(case: Case, *, root: Path, label_map: Mapping[int, int]) -> CaseCheck:
+    """Read a case whole and report all its faults; raises nothing for a faulty file."""
+    file = _shown(case.images[0], root)
+    found = CaseCheck(case, file, _shown(case.label, root) if case.label else "")
+    found = _check_image(found)
+    return _check_label(found, label_map) if case.label is not None else found
+
+
+def _shown(path: Path, root: Path) -> str:
+    base = root if root.is_dir() else root.parent
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def _check_image(found: CaseCheck) -> CaseCheck:
+    try:
+        volume = load_image(found.case.images)
+    except DataError as error:
+        return _with(found, _unreadable(found, found.case.images[0], error))
+    finite = np.isfinite(volume.array)
+    odd = int(finite.size - finite.sum())
+    found = _with(found, _not_finite(found, finite, odd)) if odd else found
+    known = volume.array[finite] if odd else volume.array.ravel()
+    constant = known.size == 0 or known.min() == known.max()
+    if constant and not odd:
+        found = _with(found, _constant(found, known))
+    sample = known[:: max(1, known.size // SAMPLED_VOXELS)]
+    low, high = np.percentile(sample, (1, 99)) if known.size else (0.0, 0.0)
+    return replace(
+        found,
+        grid=volume.grid,
+        channels=len(volume.array),
+        low=float(low),
+        high=float(high),
+        content="" if constant else _content(volume),
+    )
+
+
+def _content(volume: Volume) -> str:
+    digest = hashlib.sha256(str(volume.array.shape).encode())
+    digest.update(np.ascontiguousarray(volume.array).data)
+    return digest.hexdigest()
+
+
+def _check_label(found: CaseCheck, label_map: Mapping[int, int]) -> CaseCheck:
+    path = found.case.label
+    assert path is not None  # the caller asked for labeled cases only
+    try:
+        raw = read_raw(path, as_label=True)
+    except DataError as error:
+        return _with(found, _unreadable(found, path, error))
+    if found.grid is not None:
+        found = _with(found, *_geometry(found, raw.grid))
+    if len(raw.array) != 1:
+        return _with(found, _channels(found, len(raw.array)))
+    try:
+        whole = whole_numbers(raw.array[0], path)
+    except DataError as error:
+        return _with(found, replace(_unreadable(found, path, error), kind="label values"))
+    if raw.array.dtype.kind == "f":
+        found = _with(found, _float_labels(found, raw.array.dtype))
+    values = count_values(map_values(whole, label_map))
+    if not set(values) - {0}:
+        found = _with(found, _no_foreground(found))
+    return replace(found, values=values)
+
+
+def _with(found: CaseCheck, *faults: Fault) -> CaseCheck:
+    return replace(found, faults=(*found.faults, *faults))
+
+
+def _unreadable(found: CaseCheck, path: Path, error: DataError) -> Fault:
+    file = found.label_file if path == found.case.label else found.file
+    text = str(error).removeprefix(f"{path}: ")
+    what, _, remedy = text.rstrip(".").rpartition(". ")
+    if not what:
+        what, remedy = remedy, "Copy the file again"
+    return Fault("unreadable", found.case.id, file, what, "a readable file", f"{remedy}.")
+
+
+def _not_finite(found: CaseCheck, finite: NDArray[np.bool_], count: int) -> Fault:
+    channel, *voxel = (int(index) for index in np.argwhere(~finite)[0])
+    where = f"first at X Y Z = {voxel[0]} {voxel[1]} {voxel[2]}" + f", channel {channel}" * bool(
+        channel
+    )
+    return Fault(
+        "NaN",
+        found.case.id,
+        found.file,
+        f"{count} voxels are NaN or infinite ({where})",
+        "numbers",
+        "Replace them (by the background, say) and save the image again.",
+    )
+
+
+def _constant(found: CaseCheck, known: NDArray[Any]) -> Fault:
+    value = f"{float(known[0]):g}" if known.size else "no value"
+    return Fault(
+        "empty",
+        found.case.id,
+        found.file,
+        f"every voxel is {value}",
+        "an image",
+        "Export the scan again, or remove the case.",
+    )
+
+
+def _geometry(found: CaseCheck, label: Grid) -> list[Fault]:
+    assert found.grid is not None  # compared only where the image could be read
+    return [
+        Fault(
+            "geometry",
+            found.case.id,
+            found.label_file,
+            f"{difference.what} {difference.label}",
+            f"the image's {difference.image}",
+            REMEDY,
+        )
+        for difference in compare(found.grid, label)
+    ]
+
+
+def _channels(found: CaseCheck, channels: int) -> Fault:
+    return Fault(
+        "label values",
+        found.case.id,
+        found.label_file,
+        f"{channels} channels",
+        "one value per voxel",
+        "Merge them into one map of class numbers.",
+    )
+
+
+def _float_labels(found: CaseCheck, dtype: np.dtype[Any]) -> Fault:
+    return Fault(
+        "label type",
+        found.case.id,
+        found.label_file,
+        f"whole numbers stored as {dtype}",
+        "an integer type",
+        "They are read as integers; nothing to do.",
+        is_warning=True,
+    )
+
+
+def _no_foreground(found: CaseCheck) -> Fault:
+    return Fault(
+        "no foreground",
+        found.case.id,
+        found.label_file,
+        "the label map is background only",
+        "",
+        "Right if the target is absent; otherwise remove the label map.",
+        is_warning=True,
+    )

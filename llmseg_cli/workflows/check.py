@@ -1,0 +1,121 @@
+"""What `llmseg check` does."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.document import llmseg_version
+from llmseg_cli.data.case import Case, Fault
+from llmseg_cli.data.cases import survey
+from llmseg_cli.data.checking import CaseCheck, check_case
+from llmseg_cli.data.cohort import compare_cases
+from llmseg_cli.data.pool import map_cases
+from llmseg_cli.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found in a data set.
+
+    Args:
+        data: The data set, as it was named.
+        layout: How it is arranged.
+        classes: Declared label values and their names.
+        cases: The cases, by identifier.
+        faults: What must be repaired.
+        warnings: What may be left.
+    """
+
+    data: str
+    layout: str
+    classes: Mapping[int, str]
+    cases: tuple[CaseCheck, ...]
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+
+    @property
+    def class_cases(self) -> dict[int, int]:
+        """Label value to the number of cases in which it occurs."""
+        counts = Counter(value for check in self.cases for value in check.values or ())
+        return dict(sorted(counts.items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, problems listed with their case as well."""
+        return {
+            "schema": "llmseg/check/1",
+            "llmseg": llmseg_version(),
+            "data": self.data,
+            "layout": self.layout,
+            "ok": not self.faults,
+            "classes": {str(value): name for value, name in self.classes.items()},
+            "counts": {
+                "cases": len(self.cases),
+                "with_label_map": sum(check.case.label is not None for check in self.cases),
+                "groups": len({check.case.group for check in self.cases} - {None}),
+                "faults": len(self.faults),
+                "warnings": len(self.warnings),
+            },
+            "faults": [asdict(fault) for fault in self.faults],
+            "warnings": [asdict(fault) for fault in self.warnings],
+            "cases": [self._case(check) for check in self.cases],
+        }
+
+    def _case(self, check: CaseCheck) -> dict[str, Any]:
+        grid = check.grid
+        problems = [f for f in (*self.faults, *self.warnings) if f.case == check.case.id]
+        return {
+            "id": check.case.id,
+            "group": check.case.group,
+            "image": check.file,
+            "label": check.label_file or None,
+            "shape": list(grid.ras_shape) if grid else None,
+            "spacing": list(grid.spacing_mm) if grid else None,
+            "unit": grid.unit if grid else None,
+            "orientation": grid.codes if grid else None,
+            "channels": check.channels,
+            "percentiles_1_99": [check.low, check.high] if grid else None,
+            "label_values": {str(v): n for v, n in check.values.items()} if check.values else None,
+            "problems": [str(fault) for fault in problems],
+        }
+
+
+def run(
+    data: Path,
+    *,
+    label_map: Mapping[int, int] | None = None,
+    group_by: str | None = None,
+    progress: Progress = silent,
+) -> CheckReport:
+    """Read every image and label map of a data set and report all faults.
+
+    Args:
+        data: The data set.
+        label_map: Label values to change before they are judged.
+        group_by: Regular expression whose first group in the identifier is the patient.
+        progress: Told of every case read.
+
+    Raises:
+        DataError: If there is no data set to look at.
+        UsageError: If *group_by* is no regular expression.
+    """
+    found = survey(data, group_by=group_by)
+
+    def check(case: Case) -> CaseCheck:
+        return check_case(case, root=data, label_map=label_map or {})
+
+    checks = tuple(map_cases(check, found.dataset.cases, phase="check", progress=progress))
+    faults = [
+        *found.faults,
+        *(fault for check in checks for fault in check.faults),
+        *compare_cases(checks, found.dataset.classes),
+    ]
+    return CheckReport(
+        data=str(data),
+        layout=found.dataset.layout,
+        classes=found.dataset.classes,
+        cases=tuple(replace(check, faults=()) for check in checks),
+        faults=tuple(fault for fault in faults if not fault.is_warning),
+        warnings=tuple(fault for fault in faults if fault.is_warning),
+    )
