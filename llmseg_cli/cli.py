@@ -14,6 +14,8 @@ from llmseg_cli import console
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError
 
 COMMANDS: dict[str, str] = {
+    "check": "llmseg_cli.commands.check:check",
+    "split": "llmseg_cli.commands.split:split",
     "demo-data": "llmseg_cli.commands.demo_data:demo_data",
     "completion": "llmseg_cli.commands.completion:completion",
 }
