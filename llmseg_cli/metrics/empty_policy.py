@@ -14,11 +14,11 @@ of all means and counts it. Where one is empty, Dice, Jaccard and NSD are 0 and 
 from collections.abc import Mapping
 from math import nan
 
+from llmseg_cli.artifacts.scores import EMPTY_POLICIES
 from llmseg_cli.errors import DataError, unknown
 from llmseg_cli.metrics.scoring import ClassScore
 from llmseg_cli.metrics.signature import METRICS
 
-POLICIES = ("diagonal", "nan", "skip", "error")
 SHOWN_CASES = 5
 Scores = Mapping[str, Mapping[int, ClassScore]]
 
@@ -29,8 +29,8 @@ def check_policy(name: str) -> None:
     Raises:
         UsageError: If there is no such policy.
     """
-    if name not in POLICIES:
-        raise unknown("empty policy", name, POLICIES)
+    if name not in EMPTY_POLICIES:
+        raise unknown("empty policy", name, EMPTY_POLICIES)
 
 
 def apply_policy(
@@ -40,7 +40,7 @@ def apply_policy(
 
     Args:
         scores: Case to class to score.
-        policy: One of `POLICIES`.
+        policy: One of `EMPTY_POLICIES`.
         worst_distance: Diagonal of the largest image, in the unit of the distances.
 
     Raises:

@@ -58,7 +58,10 @@ METRICS: dict[str, Metric] = {
         "mean distance from the prediction's surface voxels to the reference's (medpy asd)",
     ),
     "assd": Metric(
-        assd, "distance", "lower", "mean of the mean distances of both directions (medpy assd)"
+        assd,
+        "distance",
+        "lower",
+        "mean of the distances of both directions together (medpy 0.5 assd)",
     ),
     "nsd": Metric(
         nsd,

@@ -32,8 +32,11 @@ def asd(pair: MaskPair) -> float | None:
 
 
 def assd(pair: MaskPair) -> float | None:
-    """Mean of the mean distances of both directions; None if a mask is empty."""
+    """Mean of the distances of both directions, taken together; None if a mask is empty.
+
+    References:
+        Heimann et al., IEEE TMI 28(8), 2009; medpy's `assd` (0.5).
+    """
     if pair.surface_distances is None:
         return None
-    to_reference, to_prediction = pair.surface_distances
-    return float((to_reference.mean() + to_prediction.mean()) / 2)
+    return float(np.hstack(pair.surface_distances).mean())

@@ -1,0 +1,55 @@
+"""What predictions scored against references."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from llmseg_cli.artifacts.document import Document
+
+EMPTY_POLICIES = ("diagonal", "nan", "skip", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Document, schema="llmseg/scores/1", writer="score"):
+    """Means with intervals, and every value they come from.
+
+    Numbers that do not exist are null, and a `reason` stands beside them. Names carry their unit:
+    `hd95_mm`, `volume_difference_ml`.
+
+    Args:
+        status: `ok`, or `partial` if cases failed.
+        unit: Of distances: `mm`, `px` or `voxel`.
+        empty_policy: What an empty mask counts as.
+        worst_distance: Diagonal of the largest image, in *unit*; what the policy `diagonal` counts.
+        tolerance: Of the normalized surface Dice, in *unit*.
+        bootstrap: `draws`, `seed`, `level`, and what is `resampled`.
+        classes: Label value to name.
+        split: SHA-256 of the split file, or null.
+        subset: The role of the split that was scored, or null.
+        predictions: Folder name, and what made them (checkpoint, network, run), if known.
+        counts: Cases asked for, scored, failed; and per class scored, missed, false alarms, both
+            empty.
+        metrics: Name to mean, interval, std, median, n, signature, definition; and the same per
+            class. The mean over classes is taken case by case, then over cases.
+        cases: Per case its digests, and per class its status and values, empty masks filled in by
+            the policy.
+        failed: Case to the reason why it has no score.
+        comparison: Paired differences with other predictions, or null.
+        warnings: What a reader should know.
+    """
+
+    status: str
+    unit: str
+    empty_policy: str
+    worst_distance: float
+    tolerance: float
+    bootstrap: dict[str, Any]
+    classes: dict[str, str]
+    split: str | None
+    subset: str | None
+    predictions: dict[str, Any]
+    counts: dict[str, Any]
+    metrics: dict[str, Any]
+    cases: tuple[dict[str, Any], ...]
+    failed: dict[str, str]
+    comparison: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,203 @@
+"""`llmseg score`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.files import refuse_existing
+from llmseg_cli.artifacts.scores import EMPTY_POLICIES
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import Force, LabelMap, Seed, SplitFile
+from llmseg_cli.config import parse_label_map
+from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
+
+if TYPE_CHECKING:
+    from llmseg_cli.artifacts.scores import Scores
+
+SHOWN = ("dice", "jaccard", "hd95", "asd", "nsd")
+SHOWN_FAILURES = 5
+
+
+@command()
+def score(
+    pred: Annotated[Path, typer.Option(help="Folder of label maps named by case, or one file.")],
+    ref: Annotated[Path, typer.Option(help="Data set, folder of label maps, or one file.")],
+    split: SplitFile = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(help="Role of the split to score; default: test. 'all' is every role."),
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Other predictions of the same cases, to compare with.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Classes to score: 1,2 or names of the data set or 1=NAME; default: all."
+        ),
+    ] = None,
+    label_map: LabelMap = None,
+    pred_label_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Label values of the predictions to change; --label-map is for the references."
+        ),
+    ] = None,
+    voxel_units: Annotated[
+        bool, typer.Option("--voxel-units", help="Distances in voxels, as the literature has them.")
+    ] = False,
+    empty_policy: Annotated[
+        str,
+        typer.Option(
+            help="What one empty mask counts as: diagonal (worst distance), nan, skip or error.",
+            autocompletion=lambda: list(EMPTY_POLICIES),
+        ),
+    ] = "diagonal",
+    tolerance_mm: Annotated[
+        float, typer.Option(min=0, help="Tolerance of NSD in mm; in voxels with --voxel-units.")
+    ] = 1.0,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0 for none.")
+    ] = 2000,
+    seed: Seed = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, envvar="LLMSEG_WORKERS", help="Processes; 0 and 1: this one.")
+    ] = 1,
+    min_dice: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit 8 if the mean Dice is below.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="scores.json to write, a .csv beside it; - is stdout."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Table per case and class; default: beside -o.")
+    ] = None,
+    force: Force = False,
+) -> dict[str, Any] | None:
+    """Measure predictions: overlap, surface distances, volumes, with intervals."""
+    from llmseg_cli.workflows.score import ScoreOptions, run
+
+    document, table = _targets(out, csv, force=force)
+    options = ScoreOptions(
+        classes=tuple(classes or ()),
+        label_map=parse_label_map(label_map or ()),
+        prediction_label_map=parse_label_map(pred_label_map or ()),
+        voxel_units=voxel_units,
+        empty_policy=empty_policy,
+        tolerance=tolerance_mm,
+        draws=bootstrap,
+        seed=seed,
+        workers=workers,
+    )
+    with console.progress("case") as progress:
+        scored = run(
+            pred, ref, split=split, subset=subset, other=compare, options=options, progress=progress
+        )
+    scored.save(document, table)
+    _show(scored.scores)
+    for path in (document, table):
+        if path is not None:
+            console.info(f"Wrote {path}.")
+    to_stdout = str(out) == "-"
+    if to_stdout:
+        console.data(scored.scores.to_text())
+    content = None if to_stdout else scored.scores.to_dict()  # stdout holds one document
+    error = _verdict(scored.scores, min_dice)
+    if error is not None:
+        error.report = content
+        raise error
+    return content
+
+
+def _targets(out: Path | None, csv: Path | None, *, force: bool) -> tuple[Path | None, Path | None]:
+    document = out if out is not None and str(out) != "-" else None
+    table = csv if csv is not None or document is None else document.with_suffix(".csv")
+    if table is not None and table == document:
+        raise UsageError(f"-o {out} and the table {table} are the same file. Name a .json with -o.")
+    for path in (document, table):
+        if path is not None:
+            refuse_existing(path, force=force)
+    return document, table
+
+
+def _verdict(scores: "Scores", min_dice: float | None) -> LlmsegError | None:
+    """The error to leave with, if any; incomplete weighs more than too low."""
+    sides = [("", scores.failed)]
+    if scores.comparison:
+        sides.append((" of --compare", scores.comparison["failed"]))
+    lines = [f"{case}{of}: {reason}" for of, failed in sides for case, reason in failed.items()]
+    if lines:
+        more = [f"... and {len(lines) - SHOWN_FAILURES} more"] * (len(lines) > SHOWN_FAILURES)
+        return PartialError(
+            f"{len(lines)} of {scores.counts['cases_in'] * len(sides)} cases have no score; the "
+            "means leave them out. Predict them, or choose the cases with --split and --subset.\n"
+            + "\n".join((*lines[:SHOWN_FAILURES], *more))
+        )
+    mean = scores.metrics["dice"]["mean"]
+    if min_dice is not None and (mean is None or mean < min_dice):
+        shown = "undefined" if mean is None else f"{mean:.4f}"
+        return GateError(f"Mean Dice {shown} is below --min-dice {min_dice:g}.")
+    return None
+
+
+def _show(scores: "Scores") -> None:
+    for warning in scores.warnings:
+        console.warn(warning)
+    if scores.empty_policy == "skip" and scores.counts["n_missed"]:
+        console.warn("--empty-policy skip leaves missed cases out of the mean distances.")
+    _show_means(scores.predictions["folder"], scores.metrics, scores)
+    if scores.comparison is not None:
+        folder = scores.comparison["predictions"]["folder"]
+        _show_means(folder, scores.comparison["metrics"], scores)
+        _show_differences(folder, scores)
+    counts = scores.counts
+    console.info(
+        f"{counts['ok']} of {counts['cases_in']} cases; masks scored {counts['n_scored']}, "
+        f"missed {counts['n_missed']}, false alarms {counts['n_false_alarm']}, "
+        f"empty in both {counts['n_both_empty']}."
+    )
+    for key in _keys(scores.metrics):
+        console.detail(scores.metrics[key]["signature"])
+
+
+def _keys(metrics: dict[str, Any]) -> list[str]:
+    """Names in *metrics* of what the tables show; distances carry their unit."""
+    return [key for name in SHOWN for key in metrics if key == name or key.startswith(f"{name}_")]
+
+
+def _show_means(folder: str, metrics: dict[str, Any], scores: "Scores") -> None:
+    keys = _keys(metrics)
+    rows = [
+        [name, *(_shown(metrics[key]["classes"][number]) for key in keys)]
+        for number, name in scores.classes.items()
+    ]
+    if len(rows) > 1:
+        rows.append(["mean over classes", *(_shown(metrics[key]) for key in keys)])
+    title = f"{folder}: mean over {scores.counts['ok']} cases [95 % interval]"
+    console.table(title, ["class", *keys], rows)
+
+
+def _shown(summary: dict[str, Any]) -> str:
+    if summary["mean"] is None:
+        return "-"
+    if summary["interval"] is None:
+        return f"{summary['mean']:.4g}"
+    low, high = summary["interval"]
+    return f"{summary['mean']:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def _show_differences(folder: str, scores: "Scores") -> None:
+    assert scores.comparison is not None
+    paired = scores.comparison["paired"]
+    rows = []
+    for key in _keys(paired):
+        found = paired[key]
+        difference = _shown({"mean": found["difference"], "interval": found["interval"]})
+        p_value = "-" if found["p_value"] is None else f"{found['p_value']:.3g}"
+        better, worse = (str(found[name]) for name in ("n_better", "n_worse"))
+        rows.append([key, difference, p_value, better, worse, str(found["n_equal"])])
+    columns = ["metric", "difference [95 % interval]", "Wilcoxon p", "better", "worse", "equal"]
+    console.table(f"{scores.predictions['folder']} minus {folder}, paired", columns, rows)

@@ -1,0 +1,141 @@
+"""`scores.json` and `scores.csv` from the scores of one or two folders of predictions."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmseg_cli.artifacts.scores import Scores
+from llmseg_cli.metrics.bootstrap import LEVEL
+from llmseg_cli.metrics.empty_policy import count_statuses
+from llmseg_cli.workflows.score_case import CaseScore
+from llmseg_cli.workflows.score_pairing import Predictions, References
+from llmseg_cli.workflows.score_report import ByCase, Report
+
+
+@dataclass(frozen=True)
+class Side:
+    """One folder of predictions, scored.
+
+    Args:
+        predictions: The folder and what made it.
+        results: Case to what it scored, empty masks as measured.
+        failed: Case to the reason why it has no score.
+        warnings: What a reader should know.
+    """
+
+    predictions: Predictions
+    results: dict[str, CaseScore]
+    failed: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def build_document(
+    report: Report,
+    sides: Sequence[Side],
+    scores: Sequence[ByCase],
+    references: References,
+    *,
+    worst_distance: float,
+) -> Scores:
+    """All numbers of the first side, and its comparison with the second if there is one.
+
+    Args:
+        report: Sums up.
+        sides: One or two.
+        scores: Of each side, case to class to score, the policy for empty masks applied.
+        references: What was scored against.
+        worst_distance: Diagonal of the largest image, in the report's unit.
+    """
+    first = sides[0]
+    warnings = [warning for side in sides for warning in side.warnings]
+    return Scores(
+        status="partial" if any(side.failed for side in sides) else "ok",
+        unit=report.unit,
+        empty_policy=report.empty_policy,
+        worst_distance=worst_distance,
+        tolerance=report.tolerance,
+        bootstrap={
+            "draws": report.draws,
+            "seed": report.seed,
+            "level": LEVEL,
+            "resampled": "groups" if references.groups else "cases",
+        },
+        classes={str(number): name for number, name in report.classes.items()},
+        split=references.split,
+        subset=references.subset,
+        **_side(report, first, scores[0]),
+        comparison=_comparison(report, sides, scores) if len(sides) > 1 else None,
+        warnings=tuple(dict.fromkeys((*warnings, *_absent(report, scores[0])))),
+    )
+
+
+def _side(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
+    return {
+        "predictions": {"folder": side.predictions.folder.name, **side.predictions.details},
+        "counts": _counts(report, side, scores),
+        "metrics": report.metrics(scores),
+        "cases": _cases(report, side, scores),
+        "failed": side.failed,
+    }
+
+
+def _comparison(report: Report, sides: Sequence[Side], scores: Sequence[ByCase]) -> dict[str, Any]:
+    grouped = ", on the mean difference of each group" if report.groups else ""
+    return {
+        "difference": "predictions minus these, paired by case",
+        "test": f"Wilcoxon signed-rank, two-sided, zero differences dropped{grouped}",
+        "paired": report.comparison(scores[0], scores[1]),
+        **_side(report, sides[1], scores[1]),
+    }
+
+
+def _counts(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
+    by_class = {number: count_statuses(scores, number) for number in report.classes}
+    names = next(iter(by_class.values()))
+    return {
+        "cases_in": len(side.results) + len(side.failed),
+        "ok": len(side.results),
+        "failed": len(side.failed),
+        **{name: sum(found[name] for found in by_class.values()) for name in names},
+        "classes": {str(number): found for number, found in by_class.items()},
+    }
+
+
+def _cases(report: Report, side: Side, scores: ByCase) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "case": case,
+            "group": report.groups.get(case),
+            "diagonal": side.results[case].diagonal,
+            "digests": {
+                name: f"sha256:{digest}" for name, digest in side.results[case].digests.items()
+            },
+            "classes": report.case_values(by_class),
+        }
+        for case, by_class in scores.items()
+    )
+
+
+def _absent(report: Report, scores: ByCase) -> list[str]:
+    return [
+        f"Class {number} ({name}) is in no reference; every prediction of it is a false alarm."
+        for number, name in report.classes.items()
+        if not any(by_class[number].referenced for by_class in scores.values())
+    ]
+
+
+def build_table(report: Report, sides: Sequence[Side], scores: Sequence[ByCase]) -> str:
+    """CSV with one line per folder, case and class, and one per case that has no score."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, report.columns(), restval="", lineterminator="\n")
+    writer.writeheader()
+    for side, found in zip(sides, scores, strict=True):
+        name = side.predictions.folder.name
+        writer.writerows(report.rows(found, predictions=name))
+        writer.writerows(
+            {"predictions": name, "case": case, "status": "failed", "reason": reason}
+            for case, reason in side.failed.items()
+        )
+    return text.getvalue()

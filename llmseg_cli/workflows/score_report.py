@@ -1,0 +1,210 @@
+"""From the scores of cases to the contents of `scores.json` and `scores.csv`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import isnan
+from typing import Any
+
+from llmseg_cli.artifacts.document import llmseg_version
+from llmseg_cli.metrics.bootstrap import bootstrap_interval
+from llmseg_cli.metrics.comparison import Comparison, compare
+from llmseg_cli.metrics.empty_policy import why_undefined
+from llmseg_cli.metrics.scoring import ClassScore
+from llmseg_cli.metrics.signature import METRICS, key, signature
+from llmseg_cli.metrics.summary import Summary, mean_over_classes, summarize
+
+ByCase = Mapping[str, Mapping[int, ClassScore]]
+UNDEFINED = "undefined under --empty-policy nan"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How numbers are summed up; the methods give plain values for JSON.
+
+    Args:
+        classes: Label value to name.
+        unit: Of distances.
+        empty_policy: Recorded in signatures.
+        tolerance: Recorded in signatures.
+        groups: Case to group; empty if every case stands for itself.
+        draws: Bootstrap draws.
+        seed: Their seed.
+    """
+
+    classes: Mapping[int, str]
+    unit: str
+    empty_policy: str
+    tolerance: float
+    groups: Mapping[str, str]
+    draws: int
+    seed: int
+
+    def metrics(self, scores: ByCase) -> dict[str, Any]:
+        """Every metric over the cases, the mean over classes first, then per class."""
+        found: dict[str, Any] = {}
+        groups = self._groups_of(scores)
+        summed = partial(summarize, groups=groups, draws=self.draws, seed=self.seed)
+        for name, metric in METRICS.items():
+            mean, by_class = self._values(scores, name)
+            found[key(name, self.unit)] = {
+                **_plain(summed(mean)),
+                "unit": metric.unit(self.unit),
+                "better": metric.better,
+                "definition": metric.definition,
+                "signature": self._signature(name, tuple(self.classes), scores),
+                "classes": {
+                    str(number): {
+                        **_plain(summed(values)),
+                        "signature": self._signature(name, (number,), scores),
+                    }
+                    for number, values in by_class.items()
+                },
+            }
+            if name == "dice":
+                found["pooled_dice"] = self._pooled_dice(scores)
+        return found
+
+    def comparison(
+        self,
+        first: ByCase,
+        second: ByCase,
+    ) -> dict[str, Any]:
+        """Paired differences, first minus second, over the cases in both."""
+        cases = [case for case in first if case in second]
+        groups = self._groups_of(cases)
+        found: dict[str, Any] = {}
+        for name, metric in METRICS.items():
+            mean, by_class = self._values({case: first[case] for case in cases}, name)
+            other, other_by_class = self._values({case: second[case] for case in cases}, name)
+            paired = partial(
+                compare, better=metric.better, groups=groups, draws=self.draws, seed=self.seed
+            )
+            found[key(name, self.unit)] = {
+                **_plain(paired(mean, other)),
+                "classes": {
+                    str(number): _plain(paired(values, other_by_class[number]))
+                    for number, values in by_class.items()
+                },
+            }
+        return found
+
+    def case_values(self, by_class: Mapping[int, ClassScore]) -> dict[str, Any]:
+        """One case's numbers per class, and the reason of every null."""
+        return {str(number): self._class_values(score) for number, score in by_class.items()}
+
+    def rows(self, scores: ByCase, *, predictions: str) -> list[dict[str, Any]]:
+        """One row per case and class, for the CSV file; null is an empty field."""
+        return [
+            {
+                "predictions": predictions,
+                "case": case,
+                "group": self.groups.get(case, ""),
+                "class": number,
+                "name": self.classes[number],
+                "status": score.status,
+                **{key(name, self.unit): _number(score.values[name]) for name in METRICS},
+                "reason": "",
+            }
+            for case, by_class in scores.items()
+            for number, score in by_class.items()
+        ]
+
+    def columns(self) -> list[str]:
+        """Columns of the CSV file."""
+        metrics = [key(name, self.unit) for name in METRICS]
+        return ["predictions", "case", "group", "class", "name", "status", *metrics, "reason"]
+
+    def _values(
+        self, scores: ByCase, name: str
+    ) -> tuple[list[float | None], dict[int, list[float | None]]]:
+        by_class = {
+            number: [found[number].values[name] for found in scores.values()]
+            for number in self.classes
+        }
+        return [
+            mean_over_classes(list(row)) for row in zip(*by_class.values(), strict=True)
+        ], by_class
+
+    def _class_values(self, score: ClassScore) -> dict[str, Any]:
+        values = {key(name, self.unit): _number(score.values[name]) for name in METRICS}
+        nulls = [name for name, value in score.values.items() if value is None or isnan(value)]
+        reasons = {
+            key(name, self.unit): why_undefined(score) if score.values[name] is None else UNDEFINED
+            for name in nulls
+        }
+        return {
+            "status": score.status,
+            "voxels": {
+                "both": score.both,
+                "prediction": score.predicted,
+                "reference": score.referenced,
+            },
+            **values,
+            "reason": reasons,
+        }
+
+    def _pooled_dice(self, scores: ByCase) -> dict[str, Any]:
+        """Dice of all voxels of all cases together, per class and the mean over classes."""
+        groups = self._groups_of(scores)
+        by_class: dict[str, Any] = {}
+        means: list[float | None] = []
+        for number in self.classes:
+            tops = [2.0 * found[number].both for found in scores.values()]
+            bottoms = [
+                float(found[number].predicted + found[number].referenced)
+                for found in scores.values()
+            ]
+            interval = bootstrap_interval(
+                tops, bottoms, groups=groups, draws=self.draws, seed=self.seed
+            )
+            means.append(sum(tops) / sum(bottoms) if sum(bottoms) else None)
+            by_class[str(number)] = {
+                "mean": means[-1],
+                "interval": list(interval) if interval else None,
+                "signature": self._signature("pooled_dice", (number,), scores),
+            }
+        return {
+            "mean": mean_over_classes(means),
+            "unit": "-",
+            "better": "higher",
+            "definition": "2 sum |P n R| / sum (|P| + |R|) over all cases, mean over classes",
+            "signature": self._signature("pooled_dice", tuple(self.classes), scores),
+            "classes": by_class,
+        }
+
+    def _groups_of(self, cases: Sequence[str] | Mapping[str, Any]) -> list[str] | None:
+        """The group of each case; a case without one stands for itself."""
+        if not self.groups:
+            return None
+        return [
+            f"group {self.groups[case]}" if case in self.groups else f"case {case}"
+            for case in cases
+        ]
+
+    def _signature(self, name: str, classes: tuple[int, ...], scores: ByCase) -> str:
+        groups = self._groups_of(scores)
+        return signature(
+            name,
+            classes=classes,
+            empty_policy=self.empty_policy,
+            unit=self.unit,
+            tolerance=self.tolerance,
+            cases=len(scores),
+            groups=None if groups is None else len(set(groups)),
+            draws=self.draws,
+            seed=self.seed,
+            version=llmseg_version(),
+        )
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or isnan(value) else value
+
+
+def _plain(found: Summary | Comparison) -> dict[str, Any]:
+    values = asdict(found)
+    values["interval"] = None if found.interval is None else list(found.interval)
+    if not found.reason:
+        del values["reason"]
+    return values
