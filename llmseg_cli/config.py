@@ -215,7 +215,7 @@ class TrainSettings:
 
 
 def load_layer(
-    path: Path, *, commands: Mapping[str, Iterable[str]], command: str
+    path: Path, *, commands: Mapping[str, Mapping[str, str]], command: str
 ) -> dict[str, Any]:
     """Read a YAML file of options for one command.
 
@@ -224,11 +224,11 @@ def load_layer(
 
     Args:
         path: The file.
-        commands: Command name to its option names (snake case).
+        commands: Command name to its options, each with the name of its argument (snake case).
         command: The command that is running.
 
     Returns:
-        Option name to value, ready for typer: mappings have become `KEY=VALUE` lists.
+        Argument name to value, ready for typer: mappings have become `KEY=VALUE` lists.
 
     Raises:
         UsageError: If the file is missing, is no mapping, or has unknown keys.
@@ -258,8 +258,8 @@ def load_layer(
             found |= _entries(pairs, everywhere, path, "option", faults)
     if faults:
         raise UsageError("\n".join(faults))
-    usable = set(commands[command])
-    return {name: value for name, value in (found | section).items() if name in usable}
+    arguments = commands[command]
+    return {arguments[key]: value for key, value in (found | section).items() if key in arguments}
 
 
 def _entries(

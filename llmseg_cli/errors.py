@@ -6,6 +6,9 @@ from enum import IntEnum
 from typing import Any
 
 
+LISTED = 15  # names that a message lists when it can also correct the spelling
+
+
 class ExitCode(IntEnum):
     """Exit codes of `llmseg`; 1 is left to unexpected exceptions, which are bugs."""
 
@@ -100,7 +103,7 @@ class StoppedError(LlmsegError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """An error that corrects the spelling of *name* and lists what is known.
+    """An error that corrects the spelling of *name*, or lists what is known.
 
     Args:
         kind: What was looked up, such as `method`.
@@ -110,4 +113,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = list(known)
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return UsageError(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(names)}.")
+    known_names = f" Known: {', '.join(names)}." if len(names) <= LISTED or not hint else ""
+    return UsageError(f"Unknown {kind} '{name}'.{hint}{known_names}")

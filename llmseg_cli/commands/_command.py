@@ -22,12 +22,18 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def _commands(context: typer.Context) -> dict[str, list[str]]:
+def _commands(context: typer.Context) -> dict[str, dict[str, str]]:
     group: Any = context.find_root().command
-    found: dict[str, list[str]] = {}
-    for name, command in group.commands.items():
-        found[name] = [p.name for p in command.params if p.name not in ("help", "config")]
-    return found
+    return {name: _option_names(found) for name, found in group.commands.items()}
+
+
+def _option_names(found: Any) -> dict[str, str]:
+    names = {}
+    for parameter in found.params:
+        flags = [flag for flag in parameter.opts if flag.startswith("--")]
+        if flags and parameter.name not in ("help", "config"):
+            names[flags[0][2:].replace("-", "_")] = parameter.name
+    return names
 
 
 def _add_layer(context: typer.Context, rank: int, path: Path) -> None:

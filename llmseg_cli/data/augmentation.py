@@ -23,7 +23,8 @@ class Augmentation:
         quarter_turns: Turn by 0 to 3 quarters in the X-Y plane and flip X or Y, as UA-MT and its
             descendants do. Needs square patches to turn.
         flips: Flip along X with probability 1/2.
-        brightness: Multiply by a factor from 1 - b to 1 + b.
+        brightness: Multiply by a factor from 1 - b to 1 + b; intensities that were in [0, 1] are
+            clipped to it again.
         rotation: Largest angle in degrees, about each axis (about Z only where Z is thin).
         scaling: Zoom by a factor from 1 / (1 + s) to 1 + s.
         spatial_probability: How often rotation and scaling happen.
@@ -132,7 +133,9 @@ def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _change_intensities(image: Image, settings: Augmentation, random: Generator) -> Image:
     if settings.brightness:
+        is_unit = image.min() >= 0 and image.max() <= 1
         image = image * np.float32(1 + random.uniform(-settings.brightness, settings.brightness))
+        image = image.clip(0, 1) if is_unit else image
     if settings.gamma and random.random() < 0.5:
         low, high = float(image.min()), float(image.max())
         power = (1 + settings.gamma) ** random.uniform(-1, 1)

@@ -29,6 +29,8 @@ class Usl(Method):
         threshold_positive: $\tau_+$.
         threshold_negative: $\tau_-$.
         noise: Half width of the uniform input noise.
+        noise_clamp: Clamp noisy images to [0, 1], as for Pancreas-CT and BraTS; needs intensities
+            in that range.
         cutmix_alpha: Parameter of the beta distribution of the boxes.
 
     References:
@@ -44,11 +46,13 @@ class Usl(Method):
         threshold_positive: float = 0.65,
         threshold_negative: float = 0.1,
         noise: float = 0.2,
+        noise_clamp: bool = False,
         cutmix_alpha: float = 4.0,
     ) -> None:
         super().__init__()
         self.first, self.second = build(), build()
-        self.weight, self.ramp, self.noise = weight, ramp, noise
+        self.weight, self.ramp = weight, ramp
+        self.noise, self.noise_clamp = noise, noise_clamp
         self.thresholds = {
             "threshold_positive": threshold_positive,
             "threshold_negative": threshold_negative,
@@ -67,9 +71,9 @@ class Usl(Method):
             second_answer = self.second(batch.unlabeled)
             mixed_answer = paste(first_answer, first_answer[partners], boxes)[labeled:]
             mixed = paste(images, images[partners], boxes)[labeled:]
-        first = self.first(add_uniform_noise(images, self.noise))
+        first = self.first(self._noisy(images))
         second_images = torch.cat([batch.image, mixed])
-        second = self.second(add_uniform_noise(second_images, self.noise))
+        second = self.second(self._noisy(second_images))
         first_labeled, first_unlabeled = first.split(sizes)
         second_labeled, second_mixed = second.split(sizes)
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
@@ -81,6 +85,10 @@ class Usl(Method):
             "usl_second": weight
             * unified_segmentation(second_mixed, mixed_answer, **self.thresholds),
         }
+
+    def _noisy(self, image: Tensor) -> Tensor:
+        noisy = add_uniform_noise(image, self.noise)
+        return noisy.clamp(0, 1) if self.noise_clamp else noisy
 
     def networks(self) -> dict[str, nn.Module]:
         return {"first": self.first, "second": self.second}

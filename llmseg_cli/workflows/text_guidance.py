@@ -10,7 +10,6 @@ from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.knowledge.embeddings import Embeddings, load_embeddings
 from llmseg_cli.knowledge.text_controls import random_text
-from llmseg_cli.workflows.shuffled_text import shuffled_text
 from llmseg_cli.models.text_fusion import TextFeatures
 
 
@@ -33,6 +32,8 @@ def text_for(
         return None
     embeddings = load_embeddings(path)
     if control == "shuffled":
+        from llmseg_cli.workflows.shuffled_text import shuffled_text  # loads transformers
+
         embeddings = shuffled_text(embeddings, seed=seed, cache=cache)
     elif control == "random":
         embeddings = random_text(embeddings, seed=seed)
