@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -153,13 +153,7 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
                 progress=values.pop("progress_mode"),
             )
             for name, cls in names.items():
-                taken = {field.name: values.pop(field.name) for field in fields(cls)}
-                values[name] = cls(
-                    **{
-                        key: tuple(value) if isinstance(value, list) else value
-                        for key, value in taken.items()
-                    }
-                )
+                values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in fields(cls)})
             try:
                 result = function(**values)
             except LlmsegError as error:
@@ -174,6 +168,10 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
         return run
 
     return decorate
+
+
+def _value(field: Field[Any], value: Any) -> Any:
+    return tuple(value or ()) if isinstance(field.default, tuple) else value
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
