@@ -32,6 +32,9 @@ class Usl(Method):
         noise_clamp: Clamp noisy images to [0, 1], as for Pancreas-CT and BraTS; needs intensities
             in that range.
         cutmix_alpha: Parameter of the beta distribution of the boxes.
+        clean_peer: The first network answers the second without noise, in a pass of its own, as in
+            the authors' code; off (ours), the answer of its noisy training pass serves, which
+            saves an eighth of the time.
 
     References:
         Kumari et al., 2024. arXiv:2407.05088; parent: Liu et al., TraCoCo. arXiv:2203.15523.
@@ -48,6 +51,7 @@ class Usl(Method):
         noise: float = 0.2,
         noise_clamp: bool = False,
         cutmix_alpha: float = 4.0,
+        clean_peer: bool = True,
     ) -> None:
         super().__init__()
         self.first, self.second = build(), build()
@@ -57,21 +61,24 @@ class Usl(Method):
             "threshold_positive": threshold_positive,
             "threshold_negative": threshold_negative,
         }
-        self.cutmix_alpha = cutmix_alpha
+        self.cutmix_alpha, self.clean_peer = cutmix_alpha, clean_peer
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
         labeled, sizes = len(batch.image), [len(batch.image), len(batch.unlabeled)]
         images = batch.all_images()
         partners = torch.randperm(len(images))
-        sides = (images.shape[2], images.shape[3])
-        boxes = cutmix_boxes(len(images), sides, alpha=self.cutmix_alpha)
+        boxes = cutmix_boxes(
+            len(images), (images.shape[2], images.shape[3]), alpha=self.cutmix_alpha
+        )
+        mixed = paste(images, images[partners], boxes)[labeled:]
         with torch.no_grad():
-            first_answer = self.first(images)
-            second_answer = self.second(batch.unlabeled)
-            mixed_answer = paste(first_answer, first_answer[partners], boxes)[labeled:]
-            mixed = paste(images, images[partners], boxes)[labeled:]
+            second_peer = self.second(batch.unlabeled)
+            first_peer = self.first(images) if self.clean_peer else None
         first = self.first(self._noisy(images))
+        if first_peer is None:
+            first_peer = first.detach()
+        mixed_peer = paste(first_peer, first_peer[partners], boxes)[labeled:]
         second_images = torch.cat([batch.image, mixed])
         second = self.second(self._noisy(second_images))
         first_labeled, first_unlabeled = first.split(sizes)
@@ -81,9 +88,9 @@ class Usl(Method):
             "supervised_first": dice_cross_entropy(first_labeled, batch.target),
             "supervised_second": dice_cross_entropy(second_labeled, batch.target),
             "usl_first": weight
-            * unified_segmentation(first_unlabeled, second_answer, **self.thresholds),
+            * unified_segmentation(first_unlabeled, second_peer, **self.thresholds),
             "usl_second": weight
-            * unified_segmentation(second_mixed, mixed_answer, **self.thresholds),
+            * unified_segmentation(second_mixed, mixed_peer, **self.thresholds),
         }
 
     def _noisy(self, image: Tensor) -> Tensor:
