@@ -169,24 +169,28 @@ def _keys(metrics: dict[str, Any]) -> list[str]:
 
 
 def _show_means(folder: str, metrics: dict[str, Any], scores: "Scores") -> None:
-    keys = _keys(metrics)
-    rows = [
-        [name, *(_shown(metrics[key]["classes"][number]) for key in keys)]
-        for number, name in scores.classes.items()
-    ]
-    if len(rows) > 1:
-        rows.append(["mean over classes", *(_shown(metrics[key]) for key in keys)])
-    title = f"{folder}: mean over {scores.counts['ok']} cases [95 % interval]"
-    console.table(title, ["class", *keys], rows)
+    names = {**scores.classes, **({"": "mean over classes"} if len(scores.classes) > 1 else {})}
+    rows = []
+    for number, name in names.items():
+        label = name
+        for key in _keys(metrics):
+            found = metrics[key]["classes"][number] if number else metrics[key]
+            values = [_number(found[field]) for field in ("mean", "std", "median")]
+            rows.append([label, key, values[0], _interval(found), *values[1:], str(found["n"])])
+            label = ""
+    columns = ["class", "metric", "mean", "95 % interval", "std", "median", "n"]
+    console.table(f"{folder}: over {scores.counts['ok']} cases", columns, rows)
 
 
-def _shown(summary: dict[str, Any]) -> str:
-    if summary["mean"] is None:
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _interval(found: dict[str, Any], *, digits: int = 4) -> str:
+    if found["interval"] is None:
         return "-"
-    if summary["interval"] is None:
-        return f"{summary['mean']:.4g}"
-    low, high = summary["interval"]
-    return f"{summary['mean']:.4g} [{low:.4g}, {high:.4g}]"
+    low, high = found["interval"]
+    return f"{low:.{digits}g} to {high:.{digits}g}"
 
 
 def _show_differences(folder: str, scores: "Scores") -> None:
@@ -195,9 +199,12 @@ def _show_differences(folder: str, scores: "Scores") -> None:
     rows = []
     for key in _keys(paired):
         found = paired[key]
-        difference = _shown({"mean": found["difference"], "interval": found["interval"]})
-        p_value = "-" if found["p_value"] is None else f"{found['p_value']:.3g}"
-        better, worse = (str(found[name]) for name in ("n_better", "n_worse"))
-        rows.append([key, difference, p_value, better, worse, str(found["n_equal"])])
-    columns = ["metric", "difference [95 % interval]", "Wilcoxon p", "better", "worse", "equal"]
+        values = [
+            _number(found["difference"]),
+            _interval(found, digits=3),
+            _number(found["p_value"]),
+        ]
+        counts = [str(found[name]) for name in ("n_better", "n_worse", "n_equal")]
+        rows.append([key, *values, *counts])
+    columns = ["metric", "difference", "95 % interval", "Wilcoxon p", "better", "worse", "equal"]
     console.table(f"{scores.predictions['folder']} minus {folder}, paired", columns, rows)

@@ -41,9 +41,13 @@ def nearest_distances(
     voxels = int(np.prod(shape))
     if len(points) + len(targets) > DENSE * voxels:
         return _by_transform(points, targets, shape, spacing)
+    is_target = np.zeros(tuple(shape), dtype=bool)
+    is_target[tuple(targets.T)] = True
+    found = np.zeros(len(points))
+    apart = np.flatnonzero(~is_target[tuple(points.T)])  # where both agree the distance is 0
     tree = cKDTree(targets * spacing, balanced_tree=False, compact_nodes=False)
     near = FAR_STEPS * max(spacing) if bound is None else bound * (1 + 1e-6) + 1e-12
-    found = _by_search(tree, points, targets, spacing, near)
+    found[apart] = _by_search(tree, points[apart], targets, spacing, near)
     far = np.flatnonzero(np.isinf(found))
     if bound is not None or not far.size:
         return found
