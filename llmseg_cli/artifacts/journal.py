@@ -71,6 +71,12 @@ class Journal:
             return None
         return entry if sha256_file(path) == entry.output else None
 
+    def discard(self, case: str) -> None:
+        """Delete the file of a case that is not finished, so that nobody takes it for current."""
+        entry = self.entries.pop(case, None)
+        if entry is not None:
+            (self.folder / entry.file).unlink(missing_ok=True)
+
     def add(self, case: str, file: str, *, image: str, made_by: str) -> Entry:
         """Note that *file* of the folder is complete."""
         path = self.folder / file

@@ -1,0 +1,165 @@
+"""`llmseg predict`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import DryRun, Force, OutputDir, Resume, SplitFile
+from llmseg_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.predict import Predicted
+    from llmseg_cli.workflows.predict_cases import CaseResult
+    from llmseg_cli.workflows.predict_image import Estimate
+    from llmseg_cli.workflows.run_folder import OpenRun
+
+ROLES = ("test", "validation", "labeled", "unlabeled", "all")
+
+
+def parse_stride(value: Any) -> tuple[int, ...]:
+    """Turn `18,18,4` (or a YAML list) into whole numbers; the patch says how many there must be."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    try:
+        return tuple(int(part) for part in parts)
+    except ValueError:
+        raise UsageError(f"stride '{value}': expected whole numbers, such as 18,18,4.") from None
+
+
+@command()
+def predict(
+    *,
+    run: Annotated[Path, typer.Option("--run", help="Run folder whose networks predict.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder or list file of the data set.")
+    ] = None,
+    split: SplitFile = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            help="Cases of the split: test (default), validation, labeled, unlabeled or all.",
+            autocompletion=lambda: ROLES,
+        ),
+    ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", help="Image, or folder of images; more may follow."),
+    ] = None,
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="More images or folders.")
+    ] = None,
+    from0: Annotated[
+        str | None,
+        typer.Option(
+            "--from0", help="File of images, separated by NUL; - is stdin.", metavar="FILE"
+        ),
+    ] = None,
+    out: OutputDir,
+    overlap: Annotated[
+        float, typer.Option(help="Share of a window that the next one covers.")
+    ] = 0.5,
+    stride: Annotated[
+        str | None,
+        typer.Option(
+            help="Voxels from a window to the next, instead of --overlap; papers: 18,18,4.",
+            parser=parse_stride,
+            metavar="N,N,N",
+        ),
+    ] = None,
+    mirror: Annotated[
+        bool,
+        typer.Option("--mirror/--no-mirror", help="Average over flips; 8 times slower in 3D."),
+    ] = False,
+    network: Annotated[
+        str | None, typer.Option(help="first, second or mean; default: what the run recorded.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="final, or best on the validation cases.")] = (
+        "final"
+    ),
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    windows: Annotated[
+        int, typer.Option(min=0, help="Windows at a time; 0 chooses.", rich_help_panel="Machine")
+    ] = 0,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE", rich_help_panel="Machine"
+        ),
+    ] = "auto",
+    resume: Resume = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+) -> dict[str, Any]:
+    """Segment images: a mask for each, on its own voxels."""
+    from llmseg_cli.workflows.predict import run as run_predict
+
+    with console.progress("window") as progress:
+        predicted = run_predict(
+            run,
+            out=out,
+            data=data,
+            images=[*(images or []), *(more or []), *_from0(from0)],
+            split=split,
+            subset=subset,
+            overlap=overlap,
+            stride=stride,  # type: ignore[arg-type]  # typer's parser has made it a tuple
+            mirror=mirror,
+            network=network,
+            checkpoint=checkpoint,
+            device=device,
+            precision=precision,
+            batch=windows,
+            resume=resume,
+            force=force,
+            dry_run=dry_run,
+            progress=progress,
+            on_estimate=_announce,
+            on_case=_tell,
+        )
+    if not dry_run:
+        _conclude(predicted)
+    return predicted.to_dict()
+
+
+def _from0(source: str | None) -> list[Path]:
+    if source is None:
+        return []
+    try:
+        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read --from0 {source}: {error.strerror}.") from error
+    names = [os.fsdecode(name) for name in content.split(b"\0") if name.strip()]
+    if not names:
+        raise UsageError(f"--from0 {source} names no image. Make it with 'find DIR ... -print0'.")
+    return [Path(name) for name in names]
+
+
+def _announce(estimate: "Estimate", opened: "OpenRun") -> None:
+    if not estimate.windows:  # no header could be read; the failures say so
+        return
+    sides = "x".join(map(str, opened.config.patch))
+    passes = f", each asked {estimate.passes} times" if estimate.passes > 1 else ""
+    on_device = f" and {estimate.device_mb} MB of the GPU" if estimate.device_mb else ""
+    console.info(
+        f"{len(estimate.windows)} cases, {sum(estimate.windows.values())} windows of {sides}"
+        f"{passes}, {', '.join(opened.networks)} on {opened.device.type} in "
+        f"{str(opened.dtype).removeprefix('torch.')}; about {estimate.memory_mb} MB of memory"
+        f"{on_device} for the largest ({estimate.largest})."
+    )
+
+
+def _tell(result: "CaseResult") -> None:
+    if result.status == "failed":
+        console.warn(f"{result.case} failed: {result.reason}")
+    else:
+        console.detail(f"{result.case}: {result.status}, {result.elapsed_s:.1f} s")
+
+
+def _conclude(predicted: "Predicted") -> None:
+    counts = predicted.counts
+    skipped = f", {counts['skipped']} kept from before" if counts["skipped"] else ""
+    console.info(f"{predicted.folder}: {counts['ok']} masks{skipped}.")

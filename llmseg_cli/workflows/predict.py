@@ -1,0 +1,188 @@
+"""`llmseg predict`: a mask for every image, on the image's own voxels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.files import refuse_existing, sha256_json
+from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
+from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.progress import Progress, silent
+from llmseg_cli.training.loop import BEST, WEIGHTS
+from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.workflows.predict_cases import CaseResult, Work
+from llmseg_cli.workflows.predict_choice import choose_cases
+from llmseg_cli.workflows.predict_image import Estimate, Manner, estimate
+from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
+
+SHOWN_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Where the masks are, what they cost, and what became of each case (none in a dry run)."""
+
+    folder: Path
+    estimate: Estimate
+    cases: tuple[CaseResult, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cases in all, and by status."""
+        statuses = [case.status for case in self.cases]
+        by_status = {status: statuses.count(status) for status in ("ok", "failed", "skipped")}
+        return {"cases_in": len(statuses), **by_status}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `--json` document."""
+        return {
+            "out": str(self.folder),
+            "estimate": asdict(self.estimate),
+            "counts": self.counts,
+            "cases": [asdict(case) for case in self.cases],
+        }
+
+
+def run(
+    run_folder: Path,
+    *,
+    out: Path,
+    data: Path | None = None,
+    images: Sequence[Path] = (),
+    split: Path | None = None,
+    subset: str | None = None,
+    overlap: float = 0.5,
+    stride: tuple[int, ...] | None = None,
+    mirror: bool = False,
+    network: str | None = None,
+    checkpoint: str = "final",
+    device: str = "auto",
+    precision: str = "auto",
+    batch: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress = silent,
+    on_estimate: Callable[[Estimate, OpenRun], None] = lambda estimate, run: None,
+    on_case: Callable[[CaseResult], None] = lambda result: None,
+) -> Predicted:
+    """Predict, and write a folder of masks, a journal of finished cases and, last, `run.json`.
+
+    Args:
+        run_folder: The run whose networks answer.
+        out: Folder for the masks, named by case.
+        data: Data set to take cases from.
+        images: Images, or folders of them, instead of *data*.
+        split: Split file whose *subset* of the data is predicted; its digests are compared.
+        subset: A role of the split, or `all`; `test` if a split is given.
+        overlap: Share of a window that the next one covers.
+        stride: Voxels between windows, per side of the patch; instead of *overlap*.
+        mirror: Average over flips.
+        network: A network of the run, or `mean`; by default what the run recorded.
+        checkpoint: `final` or `best`.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, fp32, bf16 or fp16.
+        batch: Windows at a time; 0 chooses.
+        resume: Keep masks made from the same image by the same run in the same manner.
+        force: Replace an earlier output.
+        dry_run: Only estimate.
+        progress: Hears about windows.
+        on_estimate: Hears what it will cost, before the first window.
+        on_case: Hears about each case when it is done.
+
+    Raises:
+        UsageError, DataError, PolicyError, ArtifactError: Before anything is written.
+        PartialError: If some cases failed; the others are complete.
+        StoppedError: If a signal stopped it; finished cases are kept.
+    """
+    manifest = Manifest("predict")
+    if not dry_run:
+        _refuse_output(out, run_folder, resume=resume, force=force)
+    cases = choose_cases(data, images, split, subset)
+    with stop_on_signals() as stop:
+        opened = open_run(
+            run_folder,
+            device=device,
+            network=network,
+            checkpoint=checkpoint,
+            precision=precision,
+        )
+        manner = Manner(overlap, stride, mirror, batch)
+        cost = estimate(cases, opened, manner)
+        on_estimate(cost, opened)
+        if dry_run:
+            return Predicted(out, cost, ())
+        weights = run_folder / {"final": WEIGHTS, "best": BEST}[checkpoint]
+        for path in (run_folder / CONFIG, weights, *([split] if split else [])):
+            manifest.add_input(path)
+        made_by = _made_by(manifest, opened, manner, precision, weights.name)
+        work = Work(
+            opened, manner, Journal(out, resume=resume), made_by, stop, progress, cost.windows
+        )
+        (out / MANIFEST).unlink(missing_ok=True)
+        results = work.all(cases, on_case)
+    predicted = Predicted(out, cost, tuple(results))
+    manifest.details = {
+        **made_by,
+        "checkpoint": checkpoint,
+        "network": network or opened.config.answer,
+        "device": opened.device.type,
+        "dtype": str(opened.dtype).removeprefix("torch."),
+        "cases": [asdict(case) for case in predicted.cases],
+    }
+    _finish(predicted, manifest)
+    return predicted
+
+
+def _refuse_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> None:
+    if resume and force:
+        raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
+    if out.resolve() == run_folder.resolve():
+        raise UsageError(f"-o {out} is the run folder itself. Choose another folder for the masks.")
+    if not resume:
+        refuse_existing(out, force=force)
+
+
+def _made_by(
+    manifest: Manifest, opened: OpenRun, manner: Manner, precision: str, weights: str
+) -> dict[str, Any]:
+    """All that a mask depends on besides its image; a digest of it stands in the journal."""
+    parts = {name: manifest.inputs[name] for name in (CONFIG, weights)}
+    return {
+        "run": sha256_json(parts),
+        "networks": list(opened.networks),
+        "overlap": None if manner.stride else manner.overlap,
+        "stride": manner.stride,
+        "mirror": manner.mirror,
+        "precision": precision,
+    }
+
+
+def _finish(predicted: Predicted, manifest: Manifest) -> None:
+    """Write `run.json`; what it says and how the command ends come from the same variable."""
+    failed = [case for case in predicted.cases if case.status == "failed"]
+    error = _partial(failed, predicted) if failed else None
+    manifest.counts = predicted.counts
+    manifest.write(
+        predicted.folder,
+        outputs=tuple(case.file for case in predicted.cases if case.file),
+        status="partial" if error else "ok",
+        exit_code=error.exit_code if error else ExitCode.OK,
+    )
+    if error:
+        raise error
+
+
+def _partial(failed: Sequence[CaseResult], predicted: Predicted) -> PartialError:
+    shown = [f"{case.case}: {case.reason}" for case in failed[:SHOWN_FAILURES]]
+    if len(failed) > len(shown):
+        shown.append(f"... and {len(failed) - len(shown)} more in {MANIFEST}")
+    error = PartialError(
+        f"{len(failed)} of {len(predicted.cases)} cases failed; the others are complete in "
+        f"{predicted.folder}. Repair them and run the same command with --resume.\n"
+        + "\n".join(shown)
+    )
+    error.report = predicted.to_dict()
+    return error

@@ -1,0 +1,127 @@
+"""Case after case through a run's networks, each finished before it is noted."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from llmseg_cli.artifacts.files import sha256_json
+from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.data.cases import Case, image_digest
+from llmseg_cli.data.volumes import prediction_suffix, save_label_map
+from llmseg_cli.errors import LlmsegError, ResourceError, StoppedError
+from llmseg_cli.progress import Progress
+from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.workflows.predict_image import Manner, Prepared, predict_labels, prepare
+from llmseg_cli.workflows.run_folder import OpenRun
+
+SCARCE = "can't allocate memory"  # torch's allocator on a CPU raises a RuntimeError
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of a case: `status` is ok, failed or skipped (finished before).
+
+    Args:
+        case: Its identifier.
+        status: What became of it.
+        file: The mask, relative to the output folder; None if it failed.
+        reason: Why it failed, or None.
+        elapsed_s: Seconds it took.
+    """
+
+    case: str
+    status: str
+    file: str | None = None
+    reason: str | None = None
+    elapsed_s: float = 0.0
+
+
+@dataclass
+class Work:
+    """Predicts case after case, and loads the next image meanwhile."""
+
+    run: OpenRun
+    manner: Manner
+    journal: Journal
+    made_by: dict[str, Any]
+    stop: StopRequest
+    progress: Progress
+    windows: dict[str, int]
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.digest = sha256_json(self.made_by)
+
+    def all(self, cases: Sequence[Case], on_case: Callable[[CaseResult], None]) -> list[CaseResult]:
+        results = []
+        with ThreadPoolExecutor(1, thread_name_prefix="load") as loader:
+            ahead = loader.submit(self._load, cases[0])
+            for index, case in enumerate(cases):
+                current = ahead
+                if index + 1 < len(cases):
+                    ahead = loader.submit(self._load, cases[index + 1])
+                results.append(self._one(case, current))
+                on_case(results[-1])
+        return results
+
+    def _load(self, case: Case) -> tuple[str, Prepared | None]:
+        """The image's digest, and the image unless its mask is finished."""
+        image = image_digest(case)
+        if self.journal.finished(case.id, image=image, made_by=self.digest):
+            return image, None
+        return image, prepare(case, self.run)
+
+    def _one(self, case: Case, loading: "Future[tuple[str, Prepared | None]]") -> CaseResult:
+        begun, before = time.monotonic(), self.done
+        try:
+            image, prepared = loading.result()
+            self._refuse_stopped()
+            if prepared is None:
+                entry = self.journal.entries[case.id]
+                result = CaseResult(case.id, "skipped", entry.file)
+            else:
+                result = CaseResult(case.id, "ok", self._write(case, image, prepared))
+        except (LlmsegError, OSError, MemoryError, RuntimeError) as error:
+            result = CaseResult(case.id, "failed", reason=_reason(error))
+            self.journal.discard(case.id)
+        self.done = before + self.windows.get(case.id, 0)
+        self._report(case.id)
+        return replace(result, elapsed_s=round(time.monotonic() - begun, 3))
+
+    def _write(self, case: Case, image: str, prepared: Prepared) -> str:
+        def asked(count: int) -> None:
+            self._refuse_stopped()
+            self._report(case.id)
+            self.done += count
+
+        self.journal.discard(case.id)
+        labels = predict_labels(prepared, self.run, self.manner, asked=asked)
+        file = f"{case.id}{prediction_suffix(prepared.grid)}"
+        save_label_map(self.journal.folder / file, labels, prepared.grid)
+        self.journal.add(case.id, file, image=image, made_by=self.digest)
+        return file
+
+    def _report(self, case: str) -> None:
+        self.progress("predict", self.done, max(1, sum(self.windows.values())), case=case)
+
+    def _refuse_stopped(self) -> None:
+        if self.stop:
+            raise StoppedError(
+                f"{self.stop.signal}: finished cases are kept in {self.journal.folder}. "
+                "Run the same command again with --resume."
+            )
+
+
+def _reason(error: Exception) -> str:
+    """Why a case failed; raises *error* again if the fault is not the case's."""
+    if isinstance(error, StoppedError | ResourceError):
+        raise error
+    if isinstance(error, LlmsegError):
+        return str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or SCARCE in str(error):
+        return "out of memory; try --windows 1, --device cpu, or a machine with more memory"
+    raise error

@@ -1,0 +1,54 @@
+"""Which images to predict."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.cases import Case, find_cases, image_digest
+from llmseg_cli.errors import DataError, UsageError
+
+
+def choose_cases(
+    data: Path | None, images: Sequence[Path], split: Path | None, subset: str | None
+) -> tuple[Case, ...]:
+    """The cases to predict, from a data set, a role of a split, or images alone.
+
+    Raises:
+        UsageError: If the words contradict each other.
+        DataError: If there is no case, a file is missing, or two images share a name.
+        PolicyError: If the images are not those that the split was made from.
+    """
+    if (data is None) == (not images):
+        raise UsageError("What to predict? Pass --data DIR, or --images with folders or files.")
+    if split is None and subset is not None:
+        raise UsageError(f"--subset {subset} is a role of a split. Pass --split FILE with it.")
+    if data is None:
+        if split is not None:
+            raise UsageError("--split names cases of a data set. Pass --data DIR with it.")
+        return _from_images(images)
+    found = find_cases(data)
+    if split is None:
+        return found.cases
+    roles = Split.load(split)
+    chosen = tuple(found.case(name) for name in roles.cases(subset or "test"))
+    if not chosen:
+        raise DataError(f"{split} has no case with the role '{subset or 'test'}'.")
+    expected = {case.id: roles.images[case.id] for case in chosen if case.id in roles.images}
+    replace(roles, images=expected).refuse_other_data({c.id: image_digest(c) for c in chosen})
+    return chosen
+
+
+def _from_images(images: Sequence[Path]) -> tuple[Case, ...]:
+    found: dict[str, Case] = {}
+    for path in images:
+        if not path.exists():
+            raise DataError(f"There is no image or folder {path}. Check --images.")
+        for case in find_cases(path).cases:
+            if case.id in found:
+                raise DataError(
+                    f"Two images are named '{case.id}' ({found[case.id].images[0]} and "
+                    f"{case.images[0]}), so one mask would replace the other. Rename one."
+                )
+            found[case.id] = case
+    return tuple(found.values())
