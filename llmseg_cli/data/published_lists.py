@@ -1,7 +1,6 @@
 """Roles by a published list of cases, such as the Left Atrium protocol of UA-MT."""
 
 from collections.abc import Mapping, Sequence
-from random import Random
 
 from llmseg_cli.artifacts.presets import Preset
 from llmseg_cli.data.amounts import Amount
@@ -54,7 +53,12 @@ def split_by_preset(
             f"Preset {preset.name}: {describe_classes(absent, names)} absent from its "
             f"{len(labeled)} labeled cases. Use --labeled without a preset."
         )
-    drawn = draw_validation(units, validation, needed, Random(f"{seed}/validation"))
+    drawn = draw_validation(units, validation, needed, seed)
+    if drawn is None:
+        raise DataError(
+            f"--validation {validation.text if validation else 0} cannot be spared from the "
+            f"{len(labeled)} labeled cases of {preset.name}. Ask for fewer."
+        )
     checked = {name for unit in drawn for name in unit.cases}
     return Roles(
         labeled=tuple(name for name in labeled if name not in checked),

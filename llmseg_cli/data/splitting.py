@@ -39,15 +39,14 @@ def make_split(
     names = classes or {}
     units = units_of(facts)
     needed = needed_classes(units, names)
-    held_out = _draw_test(units, test, needed, Random(f"{seed}/test"))
+    held_out = _draw_test(units, test, needed, seed)
     pool = [unit for unit in units if unit not in held_out]
-    training = _draw_labeled(pool, labeled, validation, needed, names, Random(f"{seed}/labeled"))
-    checked = draw_validation(training, validation, needed, Random(f"{seed}/validation"))
-    learned = cases_of([unit for unit in training if unit not in checked])
+    learned, checked = _draw_training(pool, labeled, validation, needed, names, seed)
+    chosen = cases_of(learned)
     rest = [n for unit in pool if unit not in checked for n in (*unit.cases, *unit.bare)]
     return Roles(
-        labeled=learned,
-        unlabeled=tuple(sorted(set(rest) - set(learned))),
+        labeled=chosen,
+        unlabeled=tuple(sorted(set(rest) - set(chosen))),
         validation=cases_of(checked),
         test=cases_of(held_out),
     )
@@ -78,7 +77,7 @@ def needed_classes(units: Sequence[Unit], names: Mapping[int, str]) -> frozenset
 
 
 def _draw_test(
-    units: Sequence[Unit], amount: Amount | None, needed: frozenset[int], rng: Random
+    units: Sequence[Unit], amount: Amount | None, needed: frozenset[int], seed: int
 ) -> list[Unit]:
     if amount is None:
         return []
@@ -89,60 +88,59 @@ def _draw_test(
             f"--test {amount.text}: {wanted} of the {available} cases with a label map leave none "
             f"to learn from. Ask for at most {available - 1}."
         )
-    drawn = _draw_sparing("--test", amount, units, needed, rng)
+    drawn = _draw_sparing(units, amount, needed, Random(f"{seed}/test"))
     if drawn is None:
+        _refuse_torn_groups("--test", amount, _whole(units))
         raise DataError(
             f"--test {amount.text}: {wanted} of the {available} cases with a label map cannot be "
-            "spared: every class must stay among the others, groups together. Ask for fewer."
+            "spared: every class must stay among the others, groups together, and a group in which "
+            "a case has no label map cannot be test. Ask for fewer."
         )
     return drawn
 
 
 def draw_validation(
-    training: Sequence[Unit], amount: Amount | None, needed: frozenset[int], rng: Random
-) -> list[Unit]:
+    training: Sequence[Unit], amount: Amount | None, needed: frozenset[int], seed: int
+) -> list[Unit] | None:
     """Draw validation cases from the labeled, of which at least one and every class stays.
 
-    Raises:
-        DataError: If they cannot be spared.
+    Returns:
+        Nothing without an *amount*; None if so many cannot be spared.
     """
     if amount is None:
         return []
-    available = total(training)
-    wanted = amount.of(available)
-    drawn = None
-    if wanted < available:
-        drawn = _draw_sparing("--validation", amount, training, needed, rng)
-    if drawn is None:
-        raise DataError(
-            f"--validation {amount.text}: {wanted} of the {available} labeled cases cannot be "
-            "spared: one must stay, and so must every class. Ask for fewer, or raise --labeled."
-        )
-    return drawn
+    if amount.of(total(training)) >= total(training):
+        return None
+    return _draw_sparing(training, amount, needed, Random(f"{seed}/validation"))
+
+
+def _whole(units: Sequence[Unit]) -> list[Unit]:
+    return [unit for unit in units if unit.cases and not unit.bare]
 
 
 def _draw_sparing(
-    flag: str, amount: Amount, units: Sequence[Unit], needed: frozenset[int], rng: Random
+    units: Sequence[Unit], amount: Amount, needed: frozenset[int], rng: Random
 ) -> list[Unit] | None:
     """Draw whole groups with label maps so that every class stays with the others."""
-    whole = [unit for unit in units if unit.cases and not unit.bare]
+    whole = _whole(units)
     wanted = amount.of(total(units))
-    drawn = draw(whole, _size(flag, amount, wanted, whole), rng)
+    drawn = draw(whole, _size(amount, wanted, whole), rng)
     if drawn and needed <= classes_of([unit for unit in units if unit not in drawn]):
         return drawn
     keep = smallest_cover(units, needed) or []
     spare = [unit for unit in whole if unit not in keep]
-    return draw(spare, _size(flag, amount, wanted, spare), rng) or None
+    return draw(spare, _size(amount, wanted, spare), rng) or None
 
 
-def _draw_labeled(
+def _draw_training(
     pool: Sequence[Unit],
     amount: Amount,
     validation: Amount | None,
     needed: frozenset[int],
     names: Mapping[int, str],
-    rng: Random,
-) -> list[Unit]:
+    seed: int,
+) -> tuple[list[Unit], list[Unit]]:
+    """The groups that train, and those that validate."""
     units = [unit for unit in pool if unit.cases]
     everything = sum(len(unit.cases) + len(unit.bare) for unit in pool)
     wanted = amount.of(everything)
@@ -151,43 +149,72 @@ def _draw_labeled(
             f"--labeled {amount.text}: {wanted} cases wanted, but only {total(units)} of the "
             f"{everything} cases that are not test have a label map. Ask for fewer."
         )
-    size = _size("--labeled", amount, wanted, units)
-    taken = validation.of(size) if validation else 0
-    drawn = draw(units, size, rng) or []
-    inner = smallest_cover(drawn, needed)
-    if inner is not None and (not taken or total(inner) + taken <= size):
-        return drawn
-    cover = smallest_cover(units, needed) or []
-    spare = [unit for unit in units if unit not in cover]
-    more = draw(spare, size - total(cover), rng) if total(cover) + taken <= size else None
-    if more is None:
-        absent = describe_classes(needed - classes_of(drawn) or needed, names)
-        raise DataError(
-            f"--labeled {amount.text}: {absent} absent from the {size - taken} labeled case(s). "
-            + _advice(cover, spare, validation)
+    _refuse_torn_groups("--labeled", amount, units)
+    size = _size(amount, wanted, units)
+    found = _try_training(units, size, validation, needed, seed)
+    if found is not None:
+        return found
+    works = (n for n in sizes(units) if _try_training(units, n, validation, needed, seed))
+    number = next(works, None)
+    raise DataError(
+        f"--labeled {amount.text}: {_reason(units, size, validation, needed, names, seed)} "
+        + ("No number works." if number is None else f"The smallest number that works is {number}.")
+    )
+
+
+def _try_training(
+    units: Sequence[Unit],
+    size: int,
+    validation: Amount | None,
+    needed: frozenset[int],
+    seed: int,
+) -> tuple[list[Unit], list[Unit]] | None:
+    """A plain draw; where it lacks a class, the fewest cases that have all classes and a draw."""
+    for cover in ([], smallest_cover(units, needed) or []):
+        spare = [unit for unit in units if unit not in cover]
+        left = size - total(cover)
+        more = draw(spare, left, Random(f"{seed}/labeled")) if left >= 0 else None
+        drawn = cover + (more or [])
+        if more is None or not needed <= classes_of(drawn):
+            continue
+        checked = draw_validation(drawn, validation, needed, seed)
+        if checked is not None:
+            return [unit for unit in drawn if unit not in checked], checked
+    return None
+
+
+def _reason(
+    units: Sequence[Unit],
+    size: int,
+    validation: Amount | None,
+    needed: frozenset[int],
+    names: Mapping[int, str],
+    seed: int,
+) -> str:
+    if validation is not None and _try_training(units, size, None, needed, seed):
+        return (
+            f"--validation {validation.text} cannot be spared from {size} labeled case(s): one "
+            "must stay, and so must every class, groups together."
         )
-    return cover + more
+    drawn = draw(units, size, Random(f"{seed}/labeled")) or []
+    absent = describe_classes(needed - classes_of(drawn) or needed, names)
+    return f"{absent} absent from the {size} labeled case(s)."
 
 
-def _advice(cover: list[Unit], spare: list[Unit], validation: Amount | None) -> str:
-    least = total(cover)
-    for size in [least, *(least + more for more in sizes(spare))]:
-        if size - (validation.of(size) if validation else 0) >= least:
-            return f"The smallest number that works is --labeled {size}."
-    return "No split of these cases can have every class among them; label more cases."
-
-
-def _size(flag: str, amount: Amount, wanted: int, units: Sequence[Unit]) -> int:
+def _size(amount: Amount, wanted: int, units: Sequence[Unit]) -> int:
     """The wanted number; for a fraction, the nearest that whole groups can make."""
     possible = sizes(units)
-    if wanted in possible or not possible:
+    if amount.count is not None or not possible:
         return wanted
-    near = sorted(possible, key=lambda size: (abs(size - wanted), size))[:2]
-    if amount.count is None:
-        return near[0]
-    if wanted > possible[-1]:
-        return wanted
+    return min(possible, key=lambda size: (abs(size - wanted), size))
+
+
+def _refuse_torn_groups(flag: str, amount: Amount, units: Sequence[Unit]) -> None:
+    count, possible = amount.count, sizes(units)
+    if count is None or count in possible or count > total(units):
+        return
+    near = sorted(sorted(possible, key=lambda size: abs(size - count))[:2])
     raise DataError(
-        f"{flag} {amount.text}: groups stay together, and whole groups make no {wanted} cases. "
-        f"Ask for {' or '.join(map(str, sorted(near)))}."
+        f"{flag} {count}: groups stay together, and whole groups make no {count} cases. "
+        f"Ask for {' or '.join(map(str, near))}."
     )

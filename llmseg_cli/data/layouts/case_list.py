@@ -76,7 +76,7 @@ def _check_columns(path: Path, rows: list[Mapping[str, Any]]) -> None:
             "(and id, label, group as needed)."
         )
     for name in sorted(names - set(COLUMNS)):
-        close = get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
+        close = get_close_matches(name, COLUMNS, n=1, cutoff=0.8)
         if close and not NUMBERED.fullmatch(name):
             raise DataError(f"{path}: unknown column '{name}'. Did you mean '{close[0]}'?")
 

@@ -1,0 +1,72 @@
+"""Values of label maps, and the mapping that repairs them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmseg_cli.config import parse_label_map
+from llmseg_cli.data.label_values import count_values, find_value_fault, map_values
+
+values = st.sets(st.integers(-3, 300), min_size=1, max_size=20)
+
+
+def proposal(remedy: str) -> dict[int, int]:
+    word = next(part for part in remedy.split() if part[0] in "-0123456789" and ":" in part)
+    return parse_label_map([word.rstrip(".,")])
+
+
+@pytest.mark.parametrize("observed", [{0, 1}, {1}, {0}, {0, 1, 2, 3}, set()])
+def test_consecutive_values_are_right(observed: set[int]) -> None:
+    assert find_value_fault(observed, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("observed", "declared", "wanted"),
+    [
+        ({0, 255}, {}, {255: 1}),
+        ({0, 1, 2, 4}, {}, {4: 3}),
+        ({0, 85, 170, 255}, {}, {85: 1, 170: 2, 255: 3}),
+        ({-1, 0, 1}, {}, {-1: 0}),
+        ({0, 255}, {0: "background", 1: "polyp"}, {255: 1}),
+        ({0, 1, 7}, {0: "background", 1: "liver"}, {7: 0}),
+    ],
+)
+def test_the_remedy_is_a_label_map(
+    observed: set[int], declared: dict[int, str], wanted: dict[int, int]
+) -> None:
+    fault = find_value_fault(observed, declared)
+    assert fault is not None
+    assert proposal(fault.remedy) == wanted
+
+
+@given(observed=values, declared=st.sets(st.integers(1, 12), max_size=6))
+def test_the_remedy_repairs(observed: set[int], declared: set[int]) -> None:
+    fault = find_value_fault(observed, declared)
+    if fault is None:
+        return
+    assert set(fault.values) <= observed
+    mapping = proposal(fault.remedy)
+    repaired = {mapping.get(value, value) for value in observed}
+    assert find_value_fault(repaired, declared) is None
+
+
+def test_lossy_compression_is_called_by_name() -> None:
+    fault = find_value_fault(set(range(0, 256, 5)), {})
+    assert fault is not None
+    assert "lossy compression" in fault.remedy
+    assert "--label-map" not in fault.remedy
+
+
+@given(st.lists(st.integers(0, 255), max_size=50), st.sampled_from([np.uint8, np.int16, np.int64]))
+def test_counts_are_those_of_a_loop(found: list[int], kind: type[np.integer]) -> None:
+    counts: dict[int, int] = {}
+    for value in found:
+        counts[value] = counts.get(value, 0) + 1
+    assert count_values(np.array(found, kind)) == counts
+
+
+def test_mapping_swaps_and_leaves_others() -> None:
+    labels = np.array([0, 1, 2, 9], np.uint8)
+    np.testing.assert_array_equal(map_values(labels, {1: 2, 2: 1, 9: -1}), [0, 2, 1, -1])
+    assert map_values(labels, {}) is labels
