@@ -124,8 +124,7 @@ def mask_pairs(
         spacing = (*spacing[:flat], *spacing[flat + 1 :])
     box = _box((prediction != 0) | (reference != 0))
     prediction, reference = prediction[box], reference[box]
-    highest = max(classes, default=0)
-    found = [ndimage.find_objects(labels, max_label=highest) for labels in (prediction, reference)]
+    found = [_boxes(labels, max(classes, default=0)) for labels in (prediction, reference)]
     for number in classes:
         inner = _union(found[0][number - 1], found[1][number - 1], prediction.ndim)
         yield MaskPair(
@@ -146,6 +145,14 @@ def _box(mask: Mask) -> tuple[slice, ...]:
         used = np.flatnonzero(mask.any(axis=others))
         found.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0))
     return tuple(found)
+
+
+def _boxes(labels: NDArray[np.integer], highest: int) -> list[tuple[slice, ...] | None]:
+    """The box of each label value from 1 to *highest*; None where it does not occur."""
+    if not labels.size:
+        return [None] * highest
+    found: list[tuple[slice, ...] | None] = ndimage.find_objects(labels, max_label=highest)
+    return found
 
 
 def _union(
