@@ -145,7 +145,8 @@ def _announce(estimate: "Estimate", opened: "OpenRun") -> None:
     passes = f", each asked {estimate.passes} times" if estimate.passes > 1 else ""
     on_device = f" and {estimate.device_mb} MB of the GPU" if estimate.device_mb else ""
     console.info(
-        f"{len(estimate.windows)} cases, {sum(estimate.windows.values())} windows of {sides}"
+        f"{_count(len(estimate.windows), 'case')}, "
+        f"{_count(sum(estimate.windows.values()), 'window')} of {sides}"
         f"{passes}, {', '.join(opened.networks)} on {opened.device.type} in "
         f"{str(opened.dtype).removeprefix('torch.')}; about {estimate.memory_mb} MB of memory"
         f"{on_device} for the largest ({estimate.largest})."
@@ -162,4 +163,8 @@ def _tell(result: "CaseResult") -> None:
 def _conclude(predicted: "Predicted") -> None:
     counts = predicted.counts
     skipped = f", {counts['skipped']} kept from before" if counts["skipped"] else ""
-    console.info(f"{predicted.folder}: {counts['ok']} masks{skipped}.")
+    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
