@@ -66,8 +66,8 @@ def find_value_fault(
     values = sorted({0, *observed})
     if declared:
         return _outside(values, sorted({0, *declared}))
-    if values == list(range(len(values))):
-        return None
+    if values == list(range(len(values))) and len(values) <= np.iinfo(np.uint8).max:
+        return None  # every value of a byte is no list of classes
     expected = "0, 1, 2, ... without a gap"
     if len(values) > MOST_CLASSES:
         remedy = (

@@ -1,0 +1,112 @@
+"""Splitting data sets on disk."""
+
+from pathlib import Path
+
+import pytest
+from tiny_data import label_with, write_cases, write_nifti
+
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.cases import find_cases, image_digest
+from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.workflows.split import plan, run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Ten cases of five patients, the last two without label maps."""
+    names = [f"patient{index // 2}_{index % 2}" for index in range(10)]
+    return write_cases(tmp_path / "data", [[1, 2]] * 8 + [None] * 2, names)
+
+
+def test_a_split_holds_what_a_run_must_compare(data: Path, tmp_path: Path) -> None:
+    found = run(data, labeled="2", test="2", group_by="(patient[0-9])", seed=3)
+    assert len(found.cases("all")) == 10
+    assert found.images == {case.id: image_digest(case) for case in find_cases(data).cases}
+    assert found.groups["patient3_1"] == "patient3"
+    assert (found.seed, found.group_by, found.preset) == (3, "(patient[0-9])", None)
+    assert {"patient4_0", "patient4_1"} <= set(found.unlabeled)
+    found.save(tmp_path / "split.json")
+    assert Split.load(tmp_path / "split.json") == found
+    assert run(data, labeled="2", test="2", group_by="(patient[0-9])", seed=3) == found
+
+
+def test_deleting_unlabeled_masks_leaves_the_digests(data: Path) -> None:
+    found = run(data, labeled="2", test="2")
+    for name in found.unlabeled:
+        (data / "labels" / f"{name}.nii.gz").unlink(missing_ok=True)
+    found.refuse_other_data({case.id: image_digest(case) for case in find_cases(data).cases})
+
+
+def test_the_plan_counts_classes(data: Path) -> None:
+    planned = plan(data, labeled="2")
+    assert planned.classes == {1: "1", 2: "2"}
+    assert set(planned.facts["patient0_0"].foreground or ()) == {1, 2}
+    assert planned.facts["patient4_0"].foreground is None
+
+
+def test_validation_of_zero_is_none(data: Path) -> None:
+    found = run(data, labeled="2", test="0", validation="0")
+    assert (found.test, found.validation) == ((), ())
+
+
+def test_a_label_map_may_be_needed(data: Path) -> None:
+    write_nifti(data / "labels" / "patient1_0.nii.gz", label_with([1, 2, 255]))
+    with pytest.raises(DataError, match=r"patient1_0\.nii\.gz: label value\(s\) 255.*255:3"):
+        run(data, labeled="2")
+    run(data, labeled="2", label_map={255: 2})
+
+
+@pytest.mark.parametrize("labeled", [None, "0", "1.5", "-3", "some"])
+def test_nonsense_is_a_usage_error(data: Path, labeled: str | None) -> None:
+    with pytest.raises(UsageError, match=r"--labeled"):
+        run(data, labeled=labeled)
+
+
+def test_a_preset_and_labeled_must_agree(data: Path) -> None:
+    with pytest.raises(UsageError, match="--labeled 9 contradicts --preset la-8, which has 8"):
+        run(data, labeled="9", preset="la-8")
+    with pytest.raises(DataError, match="lists 80 cases, and 80 are not in the data"):
+        run(data, labeled="8", preset="la-8")
+
+
+def test_a_truncated_label_map_is_named(data: Path) -> None:
+    path = data / "labels" / "patient0_0.nii.gz"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=r"patient0_0\.nii\.gz: not a whole NIfTI file"):
+        run(data, labeled="2")
+
+
+def test_real_left_atrium_presets(shared_data: Path) -> None:
+    listed = (shared_data / "la" / "train.list").read_text().split()
+    found = run(shared_data / "la", labeled=None, preset="la-8", test="16")
+    assert list(found.labeled) == listed[:8]
+    assert list(found.unlabeled) == listed[8:64]
+    assert list(found.test) == listed[64:]
+    found = run(shared_data / "la", labeled="16", preset="la-16")
+    assert list(found.labeled) == listed[:16]
+    assert (len(found.unlabeled), found.test) == (64, ())
+
+
+def test_real_acdc_patients_stay_together(shared_data: Path) -> None:
+    found = run(
+        shared_data / "acdc",
+        labeled="0.3",
+        test="0.25",
+        validation="2",
+        group_by="(patient[0-9]+)",
+    )
+    assert [len(found.cases(role)) for role in ("labeled", "validation", "test")] == [2, 2, 6]
+    roles = {
+        found.groups[name]: role
+        for role in ("labeled", "unlabeled", "validation", "test")
+        for name in found.cases(role)
+    }
+    for role in ("labeled", "unlabeled", "validation", "test"):
+        assert all(roles[found.groups[name]] == role for name in found.cases(role))
+
+
+def test_real_kvasir_needs_a_label_map(shared_data: Path) -> None:
+    with pytest.raises(DataError, match="--label-map 255:1"):
+        run(shared_data / "kvasir", labeled="0.2")
+    found = run(shared_data / "kvasir", labeled="0.2", label_map={255: 1})
+    assert (len(found.labeled), len(found.unlabeled)) == (60, 240)
