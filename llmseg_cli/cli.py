@@ -16,6 +16,7 @@ from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError
 COMMANDS: dict[str, str] = {
     "check": "llmseg_cli.commands.check:check",
     "split": "llmseg_cli.commands.split:split",
+    "score": "llmseg_cli.commands.score:score",
     "demo-data": "llmseg_cli.commands.demo_data:demo_data",
     "completion": "llmseg_cli.commands.completion:completion",
 }
