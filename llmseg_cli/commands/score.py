@@ -169,7 +169,7 @@ def _keys(metrics: dict[str, Any]) -> list[str]:
 
 
 def _show_means(folder: str, metrics: dict[str, Any], scores: "Scores") -> None:
-    names = {**scores.classes, **({"": "mean over classes"} if len(scores.classes) > 1 else {})}
+    names = {**scores.classes, **({"": "class mean"} if len(scores.classes) > 1 else {})}
     rows = []
     for number, name in names.items():
         label = name
@@ -186,11 +186,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _interval(found: dict[str, Any], *, digits: int = 4) -> str:
+def _interval(found: dict[str, Any]) -> str:
     if found["interval"] is None:
         return "-"
     low, high = found["interval"]
-    return f"{low:.{digits}g} to {high:.{digits}g}"
+    return f"{low:.3g} to {high:.3g}"
 
 
 def _show_differences(folder: str, scores: "Scores") -> None:
@@ -201,7 +201,7 @@ def _show_differences(folder: str, scores: "Scores") -> None:
         found = paired[key]
         values = [
             _number(found["difference"]),
-            _interval(found, digits=3),
+            _interval(found),
             _number(found["p_value"]),
         ]
         counts = [str(found[name]) for name in ("n_better", "n_worse", "n_equal")]

@@ -170,7 +170,7 @@ def pair(
         name = case if case in files else _without_ending(case, files)
         if name is None:
             near = ", ".join(nearest(case, list(files)))
-            failed[case] = f"no prediction in {predictions.folder} (nearest: {near})"
+            failed[case] = f"no prediction in {predictions.folder.name} (nearest: {near})"
         elif reference is None:
             failed[case] = "no label map to score against"
         else:

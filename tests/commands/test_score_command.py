@@ -184,8 +184,8 @@ def test_two_classes_have_a_row_for_their_mean(folders):
             labels = cube()
             labels[:, :, 6] = 2
             write(folders / folder / f"{case}.nii.gz", labels)
-    assert "mean over classes" in invoke().stderr
-    assert "mean over classes" not in invoke("--classes", "1=wall").stderr
+    assert "class mean" in invoke().stderr
+    assert "class mean" not in invoke("--classes", "1=wall").stderr
 
 
 def test_options_reach_the_workflow(folders, monkeypatch):

@@ -169,7 +169,9 @@ def test_a_missing_prediction_is_named_and_the_others_are_scored(data, predictio
     found = scored(predictions, data)
     assert found.scores.status == "partial"
     assert found.scores.counts["failed"] == 1
-    assert found.scores.failed == {"c2": f"no prediction in {predictions} (nearest: c22, c4, c3)"}
+    assert found.scores.failed == {
+        "c2": f"no prediction in {predictions.name} (nearest: c22, c4, c3)"
+    }
     assert found.scores.counts["ok"] == 3
     assert "pred,c2,,,,failed" in found.csv
 
