@@ -17,6 +17,7 @@ from llmseg_cli.numerics.resampling import axis_weights
 
 CHUNK = 1 << 22  # voxels of the image worked on at once
 ROUNDING = 1e-3  # far more than sums of probabilities err
+SMALL = 0.5  # share of a plane below which a class is interpolated in its bounding box alone
 
 
 def to_image_grid(
@@ -39,37 +40,58 @@ def to_image_grid(
     Raises:
         ValueError: If the slabs do not make up the grid.
     """
-    columns = _Columns(grid, shape)
+    rows = _Rows(grid, shape)
     labels: NDArray[np.uint8 | np.uint16] | None = None
-    for rows, chunk in columns.winners(slabs):
+    for place, chunk in rows.winners(slabs):
         if labels is None:
             kind = np.uint8 if chunk.dtype == torch.uint8 else np.uint16
             labels = np.empty(tuple(shape), kind)
-        labels[rows] = chunk.cpu().numpy()
-    if labels is None or columns.done != shape[0]:
-        raise ValueError(f"slabs end at row {columns.received} of {tuple(grid)}")
+        labels[place] = chunk.cpu().numpy()
+    if labels is None or rows.done != shape[0]:
+        raise ValueError(f"slabs end at row {rows.received} of {tuple(grid)}")
     return labels
 
 
-class _Columns:
+class _Axis:
+    """Weights of one axis, and which voxels of the grid each voxel of the image draws on."""
+
+    def __init__(self, size: int, new_size: int) -> None:
+        weights = axis_weights(size, new_size)
+        self.weights = torch.from_numpy(weights.copy())  # (new_size, size)
+        self.first = (weights > 0).argmax(axis=1)
+        self.stop = size - (weights[:, ::-1] > 0).argmax(axis=1)
+
+    def reached(self, start: int, stop: int) -> slice:
+        """Voxels of the image that draw on any of the grid's *start* to *stop*."""
+        first = np.searchsorted(self.stop, start, side="right")
+        return slice(int(first), int(np.searchsorted(self.first, stop, side="left")))
+
+    def drawn(self, place: slice) -> slice:
+        """Voxels of the grid that those of *place* in the image draw on."""
+        return slice(int(self.first[place.start]), int(self.stop[place.stop - 1]))
+
+    def part(self, place: slice, device: torch.device) -> Tensor:
+        """Weights of *place* in the image on what it draws on."""
+        return self.weights[place, self.drawn(place)].to(device)
+
+
+class _Rows:
     """Interpolates along X while slabs arrive, keeping the rows that later ones need."""
 
     def __init__(self, grid: Sequence[int], shape: Sequence[int]) -> None:
         self.grid, self.shape = tuple(grid), tuple(shape)
-        self.weights = torch.from_numpy(axis_weights(grid[0], shape[0]).copy())  # (X, X')
-        self.first = [int(row.nonzero()[0, 0]) for row in self.weights]
-        self.stop = [int(row.nonzero()[-1, 0]) + 1 for row in self.weights]
+        self.x, self.y, self.z = map(_Axis, grid, shape)
         self.done = 0  # rows of the image
         self.received = 0  # rows of the grid
 
     def winners(self, slabs: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[slice, Tensor]]:
         kept: Tensor | None = None
-        step = max(1, CHUNK // max(1, self.shape[1] * self.shape[2]))
+        step = max(1, CHUNK // (self.shape[1] * self.shape[2]))
         for start, slab in slabs:
             if start != self.received or tuple(slab.shape[2:]) != self.grid[1:]:
                 raise ValueError(f"slab {tuple(slab.shape)} at {start}, expected {self.received}")
             self.received = start + slab.shape[1]
-            ready = sum(stop <= self.received for stop in self.stop)
+            ready = int(np.searchsorted(self.x.stop, self.received, side="right"))
             for begin in range(self.done, ready, step):
                 rows = slice(begin, min(begin + step, ready))
                 yield rows, self._winner(rows, kept, slab)
@@ -79,44 +101,58 @@ class _Columns:
     def _winner(self, rows: slice, kept: Tensor | None, slab: Tensor) -> Tensor:
         """The most probable class of the image's *rows*, `(dx, Y, Z)`."""
         classes = len(slab)
-        first, stop = self.first[rows.start], self.stop[rows.stop - 1]
-        weights = self.weights[rows, first:stop].to(slab.device)
         size = (rows.stop - rows.start, *self.shape[1:])
         kind = torch.uint8 if classes <= 256 else torch.int32
         labels = torch.zeros(size, dtype=kind, device=slab.device)
         best = torch.zeros(size, device=slab.device)
         for index in range(classes):
-            source = self._source(index, first, stop, kept, slab)
-            if float(source.max()) < 1 / classes - ROUNDING:
-                continue  # interpolation cannot raise it to where a class wins
-            values = _resampled(source, weights, self.shape[1:])
-            if index:
-                labels.masked_fill_(values > best, index)
-            torch.maximum(best, values, out=best)
+            source = self._source(index, self.x.drawn(rows), kept, slab)
+            plane = self._plane(source, 1 / classes - ROUNDING)
+            if plane is None:
+                continue
+            values = self._resampled(source, rows, plane)
+            leading = best[:, *plane]
+            labels[:, *plane].masked_fill_(values > leading, index)
+            torch.maximum(leading, values, out=leading)
         return labels
 
-    def _source(
-        self, index: int, first: int, stop: int, kept: Tensor | None, slab: Tensor
-    ) -> Tensor:
+    def _plane(self, source: Tensor, least: float) -> tuple[slice, slice] | None:
+        """Where in `(Y, Z)` the class may win; elsewhere interpolation cannot reach *least*."""
+        high = source.amax(dim=0) >= least
+        found = [high.any(dim=axis).nonzero() for axis in (1, 0)]
+        if not len(found[0]):
+            return None
+        ends = [(int(where[0, 0]), int(where[-1, 0]) + 1) for where in found]
+        y, z = self.y.reached(*ends[0]), self.z.reached(*ends[1])
+        share = (y.stop - y.start) * (z.stop - z.start) / (self.shape[1] * self.shape[2])
+        whole = (slice(0, self.shape[1]), slice(0, self.shape[2]))
+        return (y, z) if share < SMALL else whole
+
+    def _resampled(self, source: Tensor, rows: slice, plane: tuple[slice, slice]) -> Tensor:
+        """*source* `(n, Y', Z')` at the image's *rows* and *plane*."""
+        y, z = plane
+        part = source[:, self.y.drawn(y), self.z.drawn(z)]
+        if self.grid[0] != self.shape[0]:
+            part = torch.tensordot(self.x.part(rows, source.device), part, dims=1)
+        if self.grid[1:] == self.shape[1:]:
+            return part
+        size = (y.stop - y.start, z.stop - z.start)
+        if size == self.shape[1:]:  # for a whole plane, torch's own is three times faster
+            return F.interpolate(part[None], size, mode="bilinear", antialias=True)[0]
+        return self.y.part(y, part.device) @ part @ self.z.part(z, part.device).T
+
+    def _source(self, index: int, drawn: slice, kept: Tensor | None, slab: Tensor) -> Tensor:
+        """Rows *drawn* of the grid, of one class, from what was kept and the slab."""
         begin = self.received - slab.shape[1]
-        if first >= begin or kept is None:
-            return slab[index, first - begin : stop - begin]
-        before = kept[index, first - begin + kept.shape[1] :]
-        return torch.cat([before, slab[index, : stop - begin]])
+        if drawn.start >= begin or kept is None:
+            return slab[index, drawn.start - begin : drawn.stop - begin]
+        before = kept[index, drawn.start - begin + kept.shape[1] :]
+        return torch.cat([before, slab[index, : drawn.stop - begin]])
 
     def _kept(self, kept: Tensor | None, slab: Tensor) -> Tensor:
         """A copy of the rows that are still needed."""
-        needed = self.first[self.done] if self.done < self.shape[0] else self.received
+        needed = int(self.x.first[self.done]) if self.done < self.shape[0] else self.received
         begin = self.received - slab.shape[1]
         if needed >= begin or kept is None:
             return slab[:, max(0, needed - begin) :].clone()
         return torch.cat([kept[:, needed - begin + kept.shape[1] :], slab], dim=1)
-
-
-def _resampled(source: Tensor, weights: Tensor, plane: Sequence[int]) -> Tensor:
-    """*source* `(n, Y', Z')` at *weights* `(dx, n)` along X, and at *plane* `(Y, Z)`."""
-    if weights.shape[0] != weights.shape[1] or not bool((weights.diagonal() == 1).all()):
-        source = torch.tensordot(weights, source, dims=1)
-    if tuple(source.shape[1:]) == tuple(plane):
-        return source
-    return F.interpolate(source[None], tuple(plane), mode="bilinear", antialias=True)[0]
