@@ -1,5 +1,6 @@
 """Small data sets, written to disk for tests."""
 
+import locale
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def write_dicom(
         tilt: Shift of each slice along Y, mm.
     """
     folder.mkdir(parents=True)
+    before = locale.setlocale(locale.LC_ALL)  # writing DICOM sets the C locale and leaves it
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for index in range(array.shape[2]):
@@ -80,4 +82,5 @@ def write_dicom(
             picture.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{index:03d}.dcm"))
         writer.Execute(picture)
+    locale.setlocale(locale.LC_ALL, before)
     return folder

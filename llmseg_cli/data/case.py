@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
 
 from llmseg_cli.errors import DataError
 
@@ -82,9 +81,6 @@ class Fault:
         where = self.file or (f"case {self.case}" if self.case else "data set")
         expected = f"; expected {self.expected}" if self.expected else ""
         return f"{where}: {self.found}{expected}. {self.remedy}".rstrip()
-
-
-Layout = Literal["folders", "dataset.json", "HDF5", "case list", "images only", "one image"]
 
 
 @dataclass(frozen=True)

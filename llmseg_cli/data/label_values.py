@@ -49,6 +49,16 @@ def map_values(labels: NDArray[Any], label_map: Mapping[int, int]) -> NDArray[An
     return mapped
 
 
+def map_classes(classes: Mapping[int, str], label_map: Mapping[int, int]) -> dict[int, str]:
+    """Declared classes after `--label-map`: a name follows its value.
+
+    Where two values become one, the class that kept its value keeps its name.
+    """
+    kept = {value: name for value, name in classes.items() if value not in label_map}
+    moved = {label_map[value]: name for value, name in classes.items() if value in label_map}
+    return dict(sorted((moved | kept).items()))
+
+
 def find_value_fault(
     observed: Iterable[int], declared: Mapping[int, str] | Collection[int]
 ) -> ValueFault | None:
@@ -58,7 +68,7 @@ def find_value_fault(
 
     Args:
         observed: Values of all label maps together.
-        declared: Values the data set names; empty if it names none.
+        declared: Values the data set names, after `map_classes`; empty if it names none.
 
     Returns:
         The fault with a remedy, or None if all values fit.
@@ -85,19 +95,25 @@ def find_value_fault(
 
 
 def _outside(values: list[int], declared: list[int]) -> ValueFault | None:
-    outside = [value for value in values if value not in declared]
-    if not outside:
-        return None
+    """Values that are not declared, and declared ones that leave a gap below them."""
+    rank = {value: index for index, value in enumerate(declared)}
+    outside = [value for value in values if value not in rank]
     free = [value for value in declared if value not in values]
-    if len(outside) <= len(free):
-        remedy = f"Pass --label-map {_joined(dict(zip(outside, free, strict=False)))}."
-    else:
-        remedy = (
-            f"Declare them, or make them background with --label-map "
-            f"{_joined(dict.fromkeys(outside, 0))}."
-        )
+    fits = len(outside) <= len(free)
+    targets = free if fits else [0] * len(outside)
+    proposal = {value: index for value, index in rank.items() if value != index}
+    proposal |= {value: rank[target] for value, target in zip(outside, targets, strict=False)}
+    faulty = tuple(sorted(set(proposal) & set(values)))
+    if not faulty:
+        return None
     expected = f"the declared {', '.join(map(str, declared))}"
-    return ValueFault(tuple(outside), expected, remedy)
+    if not outside:
+        expected = "classes numbered 0, 1, 2, ... without a gap"
+    pass_it = f"--label-map {_joined(proposal)}"
+    remedy = (
+        f"Pass {pass_it}." if fits else f"Declare them, or make them background with {pass_it}."
+    )
+    return ValueFault(faulty, expected, remedy)
 
 
 def _joined(label_map: Mapping[int, int]) -> str:

@@ -9,7 +9,7 @@ from llmseg_cli.data.case import Case
 from llmseg_cli.progress import Progress
 
 T = TypeVar("T")
-MOST_THREADS = 8  # reading and unpacking leave Python's lock; more threads only fill memory
+MOST_THREADS = 4  # each holds a whole scan; reading and unpacking leave Python's lock
 
 
 def map_cases(

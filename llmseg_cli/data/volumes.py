@@ -113,7 +113,7 @@ def read_raw(path: Path, *, as_label: bool = False) -> RawImage:
     if end in HDF5:
         raw = hdf5.read(path, name="label" if as_label else "image")
     elif end in NIFTI:
-        raw = nifti.read(path)
+        raw = nifti.read(path, as_label=as_label)
     elif end in PICTURES:
         raw = picture.read(path, as_label=as_label)
     elif end or path.is_dir():

@@ -11,6 +11,7 @@ from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.cases import survey
 from llmseg_cli.data.checking import CaseCheck, check_case
 from llmseg_cli.data.cohort import compare_cases
+from llmseg_cli.data.label_values import map_classes
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.progress import Progress, silent
 
@@ -101,6 +102,7 @@ def run(
         UsageError: If *group_by* is no regular expression.
     """
     found = survey(data, group_by=group_by)
+    classes = map_classes(found.dataset.classes, label_map or {})
 
     def check(case: Case) -> CaseCheck:
         return check_case(case, root=data, label_map=label_map or {})
@@ -109,12 +111,12 @@ def run(
     faults = [
         *found.faults,
         *(fault for check in checks for fault in check.faults),
-        *compare_cases(checks, found.dataset.classes),
+        *compare_cases(checks, classes),
     ]
     return CheckReport(
         data=str(data),
         layout=found.dataset.layout,
-        classes=found.dataset.classes,
+        classes=classes,
         cases=tuple(replace(check, faults=()) for check in checks),
         faults=tuple(fault for fault in faults if not fault.is_warning),
         warnings=tuple(fault for fault in faults if fault.is_warning),

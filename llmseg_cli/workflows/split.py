@@ -10,7 +10,7 @@ from llmseg_cli.artifacts.presets import Preset, load_preset
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.amounts import Amount, parse_amount
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
-from llmseg_cli.data.label_values import count_values, find_value_fault
+from llmseg_cli.data.label_values import count_values, find_value_fault, map_classes
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.data.published_lists import split_by_preset
 from llmseg_cli.data.roles import CaseFacts
@@ -99,12 +99,13 @@ def plan(
         ),
     }
     dataset = find_cases(data, group_by=group_by)
+    classes = map_classes(dataset.classes, label_map or {})
     facts, images = _read(dataset, label_map or {}, progress)
-    _refuse_values(dataset, facts)
+    _refuse_values(dataset, classes, facts)
     if listed is not None:
-        roles = split_by_preset(facts, listed, seed=seed, classes=dataset.classes, **amounts)
+        roles = split_by_preset(facts, listed, seed=seed, classes=classes, **amounts)
     else:
-        roles = make_split(facts, labeled=wanted, seed=seed, classes=dataset.classes, **amounts)
+        roles = make_split(facts, labeled=wanted, seed=seed, classes=classes, **amounts)
     split = Split(
         labeled=roles.labeled,
         unlabeled=roles.unlabeled,
@@ -117,7 +118,7 @@ def plan(
         preset=preset,
     )
     values = sorted({value for case in facts for value in case.foreground or ()})
-    names = {value: dataset.classes.get(value, str(value)) for value in values}
+    names = {value: classes.get(value, str(value)) for value in values}
     return Plan(split, {case.id: case for case in facts}, names)
 
 
@@ -161,9 +162,9 @@ def _read_case(case: Case, label_map: Mapping[int, int]) -> tuple[CaseFacts, str
     return CaseFacts(case.id, case.group, foreground), digest
 
 
-def _refuse_values(dataset: Dataset, facts: list[CaseFacts]) -> None:
+def _refuse_values(dataset: Dataset, classes: Mapping[int, str], facts: list[CaseFacts]) -> None:
     observed = {value for case in facts for value in case.foreground or ()}
-    fault = find_value_fault(observed, dataset.classes)
+    fault = find_value_fault(observed, classes)
     if fault is None:
         return
     case = next(c for c in facts if set(fault.values) & set(c.foreground or ()))

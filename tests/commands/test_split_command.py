@@ -1,5 +1,6 @@
 """`llmseg split` as typed: exit codes, streams, files."""
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -51,6 +52,19 @@ def test_nothing_is_overwritten_without_force(data: Path, tmp_path: Path) -> Non
     assert out.read_text() == "mine"
     assert split(data, "--labeled", "3", "-o", str(out), "--force").exit_code == 0
     assert len(Split.load(out).labeled) == 3
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    result = split(data, "--labeled", "3", "-o", str(tmp_path / "split.json"))
+    assert result.exit_code == 6
+    assert "No space left while writing" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_dry_run_writes_nothing(data: Path, tmp_path: Path) -> None:

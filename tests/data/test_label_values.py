@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmseg_cli.config import parse_label_map
-from llmseg_cli.data.label_values import count_values, find_value_fault, map_values
+from llmseg_cli.data.label_values import count_values, find_value_fault, map_classes, map_values
 
 values = st.sets(st.integers(-3, 300), min_size=1, max_size=20)
 
@@ -30,6 +30,8 @@ def test_consecutive_values_are_right(observed: set[int]) -> None:
         ({-1, 0, 1}, {}, {-1: 0}),
         ({0, 255}, {0: "background", 1: "polyp"}, {255: 1}),
         ({0, 1, 7}, {0: "background", 1: "liver"}, {7: 0}),
+        ({0, 2}, {0: "background", 2: "cyst"}, {2: 1}),
+        ({0, 2, 9}, {0: "background", 2: "cyst", 5: "vein"}, {2: 1, 5: 2, 9: 2}),
     ],
 )
 def test_the_remedy_is_a_label_map(
@@ -48,7 +50,8 @@ def test_the_remedy_repairs(observed: set[int], declared: set[int]) -> None:
     assert set(fault.values) <= observed
     mapping = proposal(fault.remedy)
     repaired = {mapping.get(value, value) for value in observed}
-    assert find_value_fault(repaired, declared) is None
+    classes = map_classes({value: f"class {value}" for value in declared}, mapping)
+    assert find_value_fault(repaired, classes) is None
 
 
 def test_lossy_compression_is_called_by_name() -> None:
@@ -64,6 +67,13 @@ def test_counts_are_those_of_a_loop(found: list[int], kind: type[np.integer]) ->
     for value in found:
         counts[value] = counts.get(value, 0) + 1
     assert count_values(np.array(found, kind)) == counts
+
+
+def test_names_follow_their_values() -> None:
+    names = {0: "background", 1: "a", 2: "b", 255: "c"}
+    assert map_classes(names, {255: 3}) == {0: "background", 1: "a", 2: "b", 3: "c"}
+    assert map_classes(names, {1: 2, 2: 1, 255: 0}) == {0: "background", 1: "b", 2: "a"}
+    assert map_classes(names, {}) == names
 
 
 def test_mapping_swaps_and_leaves_others() -> None:

@@ -141,6 +141,13 @@ def test_vectors_and_colors_are_channels(tmp_path: Path) -> None:
     assert load_image([path]).array[:, 0, 0, 0].tolist() == [0, 7, 0]
 
 
+def test_a_header_with_an_unknown_unit_is_read_as_mm(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(random_image(0), np.diag([2.0, 2, 2, 1]))
+    image.header["xyzt_units"] = 7
+    nib.save(image, tmp_path / "a.nii")
+    assert load_image([tmp_path / "a.nii"]).spacing_mm == (2.0, 2.0, 2.0)
+
+
 def test_microns_become_mm(tmp_path: Path) -> None:
     image = nib.Nifti1Image(random_image(0), np.diag([500.0, 500, 2000, 1]))
     image.header.set_xyzt_units("micron")

@@ -1,5 +1,6 @@
 """Splitting data sets on disk."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def test_a_label_map_may_be_needed(data: Path) -> None:
     with pytest.raises(DataError, match=r"patient1_0\.nii\.gz: label value\(s\) 255.*255:3"):
         run(data, labeled="2")
     run(data, labeled="2", label_map={255: 2})
+
+
+def test_names_of_classes_follow_the_label_map(data: Path) -> None:
+    content = {"labels": {"0": "background", "1": "head", "5": "tail"}}
+    (data / "dataset.json").write_text(json.dumps(content))
+    for index in range(8):
+        name = f"patient{index // 2}_{index % 2}.nii.gz"
+        write_nifti(data / "labels" / name, label_with([1, 5]))
+    with pytest.raises(DataError, match=r"label value\(s\) 5; .* Pass --label-map 5:2"):
+        plan(data, labeled="2")
+    assert plan(data, labeled="2", label_map={5: 2}).classes == {1: "head", 2: "tail"}
 
 
 @pytest.mark.parametrize("labeled", [None, "0", "1.5", "-3", "some"])

@@ -14,16 +14,31 @@ from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid
 from llmseg_cli.errors import DataError
 
-MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}  # codes of meter, mm, micron; others are taken as mm
+SPATIAL_BITS = 7  # of xyzt_units
 
 
-def read(path: Path) -> RawImage:
+def read(path: Path, *, as_label: bool = False) -> RawImage:
     """Read a NIfTI file; a fourth (or fifth) axis is the channels.
+
+    Args:
+        path: The file.
+        as_label: Apply the header's scaling in float64, not in float32.
 
     Raises:
         DataError: If it is truncated, no NIfTI, or has too many axes.
     """
-    return _raw(path, lambda image: np.asanyarray(image.dataobj))
+    return _raw(path, _stored if as_label else _intensities)
+
+
+def _stored(image: Any) -> NDArray[Any]:
+    return np.asanyarray(image.dataobj)
+
+
+def _intensities(image: Any) -> NDArray[Any]:
+    stored = image.dataobj
+    is_scaled = (stored.slope, stored.inter) != (1, 0)
+    return np.asarray(stored, dtype=np.float32) if is_scaled else np.asanyarray(stored)
 
 
 def read_grid(path: Path) -> Grid:
@@ -46,7 +61,8 @@ def _raw(path: Path, voxels: Callable[[Any], NDArray[Any]]) -> RawImage:
     if not isinstance(image, nib.Nifti1Pair):
         raise DataError(f"{path}: {type(image).__name__}, expected NIfTI. Convert it.")
     channels = _channels_first(array, path)
-    scale = np.diag([MM_PER_UNIT[image.header.get_xyzt_units()[0]]] * 3 + [1.0])
+    unit = int(image.header["xyzt_units"]) & SPATIAL_BITS
+    scale = np.diag([MM_PER_UNIT.get(unit, 1.0)] * 3 + [1.0])
     affine = scale @ np.asarray(image.affine, dtype=np.float64)
     i, j, k = channels.shape[1:]
     return RawImage(channels, Grid((i, j, k), affine, "mm", "nifti", image.header))
