@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import atomic_path, sha256_file, sha256_json
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.geometry import require_same_grid
 from llmseg_cli.data.preprocessing import Preprocessing
-from llmseg_cli.data.volumes import load_image, load_label_map
+from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
 from llmseg_cli.errors import DataError
 
 VERSION = 1
@@ -73,7 +74,7 @@ def prepare_labels(
     """Preprocess a labeled case's label map into the cache, beside its image.
 
     Raises:
-        DataError: If there is none, it cannot be read, or its shape is not the image's.
+        DataError: If there is none, it cannot be read, or it lies on other voxels than the image.
     """
     if case.label is None:
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
@@ -83,14 +84,9 @@ def prepare_labels(
     foreground = prepared.image.parent / f"foreground-{key}.npy"
     if not (labels.is_file() and foreground.is_file()):
         found = load_label_map(case.label, label_map=label_map)
+        require_same_grid(read_grid(case.images), found.grid, case=case.id)
         _refuse_values(case, found.array)
         array = preprocessing.labels(found.array, found.spacing_mm)
-        expected = np.load(prepared.image, mmap_mode="r").shape[1:]
-        if array.shape != expected:
-            raise DataError(
-                f"case {case.id}: label map has {found.array.shape} voxels of {found.spacing_mm} "
-                "mm, the image others. 'llmseg check' lists such cases."
-            )
         _save(labels, array)
         _save(foreground, _foreground_voxels(array))
     return PreparedCase(prepared.id, prepared.image, labels, foreground)

@@ -10,6 +10,7 @@ import numpy as np
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cache import PreparedCase, prepare_image, prepare_labels
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
+from llmseg_cli.data.label_values import map_classes
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError, ResourceError
 from llmseg_cli.progress import Progress, silent
@@ -107,14 +108,18 @@ def prepare(
         labeled=tuple(prepared["labeled"]),
         unlabeled=tuple(prepared.get("unlabeled", ())),
         validation=tuple(prepared["validation"]),
-        classes=class_names(dataset, prepared["labeled"]),
+        classes=class_names(map_classes(dataset.classes, label_map), prepared["labeled"]),
         in_channels=_channels(everything),
         bytes_cached=sum(case.image.stat().st_size for case in everything),
     )
 
 
-def class_names(dataset: Dataset, labeled: Sequence[PreparedCase]) -> tuple[str, ...]:
-    """Names of the classes, background first, from the data set or from the labels found.
+def class_names(classes: Mapping[int, str], labeled: Sequence[PreparedCase]) -> tuple[str, ...]:
+    """Names of the classes, background first, as declared or from the labels found.
+
+    Args:
+        classes: Label value to name, as the data set declares them; may be empty.
+        labeled: Prepared labeled cases.
 
     Raises:
         DataError: If values leave gaps, are not declared, or a declared class has no voxel in any
@@ -124,7 +129,7 @@ def class_names(dataset: Dataset, labeled: Sequence[PreparedCase]) -> tuple[str,
     for case in labeled:
         assert case.foreground is not None
         found |= {int(value) for value in np.unique(np.load(case.foreground)[:, 0])}
-    declared = dataset.classes or {value: f"class {value}" for value in found}
+    declared = dict(classes) or {value: f"class {value}" for value in found}
     declared = {0: "background", **declared}
     if found == {0}:
         raise DataError(
