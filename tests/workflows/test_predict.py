@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import threading
-from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -15,12 +14,11 @@ import pytest
 import torch
 from monai.inferers import sliding_window_inference
 from PIL import Image
+from tiny_runs import run_config, write_run
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.manifest import load_manifest
-from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import find_cases, image_digest
 from llmseg_cli.errors import (
     DataError,
@@ -29,8 +27,6 @@ from llmseg_cli.errors import (
     StoppedError,
     UsageError,
 )
-from llmseg_cli.models.vnet import VNet
-from llmseg_cli.training.checkpoints import save_weights
 from llmseg_cli.workflows import predict as workflow
 from llmseg_cli.workflows import predict_cases
 from llmseg_cli.workflows.predict import run
@@ -47,46 +43,12 @@ class Threshold(nn.Module):
         return torch.cat([torch.zeros_like(above), above], dim=1)
 
 
-def config(patch: tuple[int, ...] = (16, 16, 16), **changes) -> RunConfig:
-    settings = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in asdict(TrainSettings(patch=patch)).items()
-    }
-    values = {
-        "command": "train-semi",
-        "method": "usl",
-        "model": "vnet",
-        "model_options": {"filters": 2},
-        "settings": settings,
-        "unlabeled_batch": 2,
-        "seed": 0,
-        "in_channels": 1,
-        "classes": ("background", "bright"),
-        "preprocessing": {"spacing": [0.0], "normalize": "none"},
-        "networks": ("first", "second"),
-        "answer": "first",
-    }
-    return RunConfig(**(values | changes))
-
-
-def write_run(folder: Path, settings: RunConfig, *, seed: int = 0) -> dict[str, nn.Module]:
-    torch.manual_seed(seed)
-    networks: dict[str, nn.Module] = {
-        name: VNet(settings.in_channels, 2, dimensions=len(settings.patch), filters=2)
-        for name in settings.networks
-    }
-    folder.mkdir(exist_ok=True)
-    settings.save(folder / "config.yaml")
-    save_weights(folder / "model.safetensors", networks, {})
-    return networks
-
-
 @pytest.fixture
 def fake_run(tmp_path: Path, monkeypatch):
     """Makes a run folder whose network is replaced by another, `Threshold` by default."""
 
     def make(network: nn.Module | None = None, **changes) -> Path:
-        settings = config(**changes)
+        settings = run_config(**changes)
         opened = OpenRun(
             settings, {"first": network or Threshold()}, torch.device("cpu"), torch.float32
         )
@@ -199,7 +161,7 @@ def test_a_smooth_blob_survives_a_network_at_twice_the_spacing(tmp_path: Path, f
 
 
 def test_the_whole_way_equals_monai_and_a_mean_is_the_mean(tmp_path: Path, images):
-    networks = write_run(tmp_path / "run", config((16, 16, 16)))
+    networks = write_run(tmp_path / "run", run_config((16, 16, 16)))
     volume = torch.from_numpy(integers((20, 18, 9)).astype(np.float32))[None, None]
 
     def mean(batch: Tensor) -> Tensor:
@@ -254,7 +216,7 @@ def test_what_is_written_beside_the_masks(tmp_path: Path, images, fake_run):
 
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, images):
-    write_run(tmp_path / "run", config((16, 16)))
+    write_run(tmp_path / "run", run_config((16, 16)))
     heard = []
     found = run(
         tmp_path / "run",
@@ -289,9 +251,9 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
 
     prepare_image = predict_cases.prepare
     monkeypatch.setattr(predict_cases, "prepare", prepare)
-    opened = OpenRun(config(), {"first": Waits()}, torch.device("cpu"), torch.float32)
+    opened = OpenRun(run_config(), {"first": Waits()}, torch.device("cpu"), torch.float32)
     monkeypatch.setattr(workflow, "open_run", lambda folder, **options: opened)
-    write_run(tmp_path / "run", config())
+    write_run(tmp_path / "run", run_config())
     run(tmp_path / "run", images=[images], out=tmp_path / "out")
     assert first_batch == [True]
 
@@ -341,7 +303,7 @@ def test_resuming_redoes_what_is_not_whole_or_made_from_something_else(
     write_nifti(images / "c.nii.gz", integers((20, 18, 9), 7))
     assert statuses(run(folder, images=[images], out=out, resume=True)) == "sso"
     assert statuses(run(folder, images=[images], out=out, resume=True, mirror=True)) == "ooo"
-    write_run(folder, config(), seed=1)
+    write_run(folder, run_config(), seed=1)
     assert statuses(run(folder, images=[images], out=out, resume=True, mirror=True)) == "ooo"
 
 
@@ -505,7 +467,7 @@ def test_a_real_scan(shared_data: Path, tmp_path: Path):
     scan = sorted((shared_data / "hippocampus" / "imagesTr").glob("*.nii.gz"))[0]
     write_run(
         tmp_path / "run",
-        config((16, 32, 16), preprocessing={"spacing": [1.5], "normalize": "zscore"}),
+        run_config((16, 32, 16), preprocessing={"spacing": [1.5], "normalize": "zscore"}),
     )
     run(tmp_path / "run", images=[scan], out=tmp_path / "out")
     mask = nib.load(tmp_path / "out" / scan.name)
