@@ -1,14 +1,19 @@
 """Files that are whole or absent, and their digests."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import DataError, LlmsegError, UsageError
+
+TEMPORARY = ".tmp-"
+FULL_BYTES = 1 << 20  # a write that fails with less than this free failed for lack of space
 
 
 @contextmanager
@@ -16,16 +21,32 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside *target*; rename it on success, delete it on failure.
 
     The temporary name keeps all suffixes of the target, because writers choose the format by them.
+
+    Raises:
+        OSError: With `ENOSPC` if a writer fails because the disk is full, whatever it raises
+            itself; torch, safetensors and numpy do not name the cause.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".tmp-{os.getpid()}-{target.name}"
+    temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{target.name}"
     try:
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(target)
+    except LlmsegError:
+        raise
+    except Exception as error:
+        if shutil.disk_usage(target.parent).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed process left in *folder*."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -3,6 +3,8 @@
 Images and label maps are cached apart: preparing an image never opens a label map.
 """
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,5 +115,10 @@ def _foreground_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, array, allow_pickle=False)
+    except OSError as error:
+        if error.errno is None:  # numpy's own: "Not enough free space to write"
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise

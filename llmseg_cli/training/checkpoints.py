@@ -1,12 +1,14 @@
 """Weights and states on disk: written whole, read without running code."""
 
+import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.files import atomic_path
@@ -29,7 +31,7 @@ def save_weights(path: Path, networks: Mapping[str, nn.Module], metadata: dict[s
         for key, value in network.state_dict().items()
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        temporary.write_bytes(save(tensors, metadata))  # save_file makes it readable to us alone
 
 
 def load_weights(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -86,13 +88,14 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any]:
     Raises:
         ArtifactError: If the file is damaged or of another version.
     """
+    damaged = f"The state {path} is damaged. Train anew with --force."
+    if not zipfile.is_zipfile(path):
+        raise ArtifactError(damaged)
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise ArtifactError(
-            f"Cannot read the state {path}: {error}. Train anew with --force."
-        ) from error
-    if state.get("version") != STATE_VERSION:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise ArtifactError(f"{damaged} ({error})") from error
+    if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
         raise ArtifactError(f"{path} was written by another version of llmseg. Use --force.")
     torch.set_rng_state(state["random"]["torch"].cpu())
     if "cuda" in state["random"] and torch.cuda.is_available():
