@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import Field, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -28,7 +28,9 @@ def _commands(context: typer.Context) -> dict[str, dict[str, str]]:
 
 
 def _option_names(found: Any) -> dict[str, str]:
-    names = {}
+    names: dict[str, str] = {}
+    for inner in getattr(found, "commands", {}).values():  # of a group such as `weights`
+        names |= _option_names(inner)
     for parameter in found.params:
         flags = [flag for flag in parameter.opts if flag.startswith("--")]
         if flags and parameter.name not in ("help", "config"):
@@ -36,9 +38,16 @@ def _option_names(found: Any) -> dict[str, str]:
     return names
 
 
+def _command_name(context: typer.Context) -> str:
+    """The word after `llmseg`, also inside a group such as `weights`."""
+    while context.parent is not None and context.parent.parent is not None:
+        context = context.parent  # type: ignore[assignment]  # typer types it as its base
+    return str(context.info_name)
+
+
 def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
     layers = context.meta.setdefault(LAYERS, {})
-    name = str(context.info_name)
+    name = _command_name(context)
     layers[rank] = load_layer(path, commands=_commands(context), command=name)
     merged: dict[str, Any] = {}
     for _, layer in sorted(layers.items()):
@@ -121,6 +130,14 @@ GENERAL = {
 }
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command was asked to say on stdout: lines, or with `--json` a document instead."""
+
+    lines: list[str]
+    document: dict[str, Any]
+
+
 def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command function the general options, and one option per field of *settings*.
 
@@ -160,14 +177,21 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
                 if as_json and error.report is not None:
                     console.json_document(error.report)
                 raise
-            if as_json and result is not None:
-                console.json_document(result)
+            _say(result, as_json=as_json)
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run
 
     return decorate
+
+
+def _say(result: Any, *, as_json: bool) -> None:
+    document = result.document if isinstance(result, Answer) else result
+    if as_json and document is not None:
+        console.json_document(document)
+    elif isinstance(result, Answer):
+        console.print_lines(result.lines)
 
 
 def _value(field: Field[Any], value: Any) -> Any:

@@ -41,3 +41,11 @@ Resume = Annotated[
 Init = Annotated[
     Path | None, typer.Option("--init", help="Run folder whose weights to start from.")
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Folder of fetched weights; default: the user's cache folder.",
+        envvar="LLMSEG_CACHE",
+    ),
+]
