@@ -7,6 +7,8 @@ from typing import TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
+from llmseg_cli.artifacts.files import write_text
+
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 
@@ -26,14 +28,12 @@ class ScalarLog:
 
     def start(self, step: int) -> None:
         """Open the log; lines after *step*, which a resumed run repeats, are dropped."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         kept: list[str] = []
         if self.path.is_file() and step:
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line + "\n" for line in lines if _step_of(line) <= step]
-        self._stream = self.path.open("w", encoding="utf-8")
-        self._stream.writelines(kept)
-        self._stream.flush()
+        write_text(self.path, "".join(kept))  # whole, or as it was, if we are killed here
+        self._stream = self.path.open("a", encoding="utf-8")
         self._writer = SummaryWriter(self._events, purge_step=step + 1)
 
     def write(self, step: int, **values: float) -> None:

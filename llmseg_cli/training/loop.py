@@ -44,7 +44,7 @@ class Trained:
 
     Args:
         steps: Steps that were taken in all.
-        losses: Means of the last logged losses.
+        losses: Losses of the last step.
         final_score: Score of the final weights on the validation cases, or None without any.
         best_score: Best score on the validation cases, or None.
         best_step: Step of that score.
@@ -95,6 +95,8 @@ class Loop:
             else {}
         )
         self.step = 0
+        self.losses: dict[str, float] = {}  # when they were last looked at
+        self.final_score: float | None = None
         self.best: tuple[float, int] | None = None
         self.log = ScalarLog(folder)
         self._losses = compiled_losses(learner, settings)
@@ -111,6 +113,8 @@ class Loop:
         for name, average in self.averages.items():
             load_into(average, state["averages"][name], source=str(path))
         self.step = int(state["step"])
+        self.losses = state.get("losses", {})
+        self.final_score = state.get("score")
         self.best = tuple(state["best"]) if state["best"] else None
 
     def run(self, batches: Iterator[Any], stop: StopRequest) -> Trained:
@@ -125,23 +129,27 @@ class Loop:
             DataError: If a loss is not finite.
         """
         self.log.start(self.step)
+        try:
+            return self._run(batches, stop)
+        finally:
+            self.log.close()
+
+    def _run(self, batches: Iterator[Any], stop: StopRequest) -> Trained:
         self.learner.train()
         started, waited = time.monotonic(), 0.0
-        losses: dict[str, float] = {}
         while self.step < self.settings.steps:
             before = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - before
             terms = self._take_step(batch)
-            losses = self._after_step(terms, waited) or losses
+            self._after_step(terms, waited, stopping=bool(stop))
             if stop:
                 self._save()
                 raise StoppedError(
                     f"{stop.signal}: saved after step {self.step} of {self.settings.steps} in "
                     f"{self.folder}. Run the same command with --resume to continue."
                 )
-        elapsed = time.monotonic() - started
-        return self._finish(losses, elapsed, waited)
+        return self._finish(time.monotonic() - started, waited)
 
     def final_networks(self) -> dict[str, nn.Module]:
         """The networks whose weights are the result: the averages if there are any."""
@@ -174,26 +182,28 @@ class Loop:
         self.step += 1
         return {name: term.detach() for name, term in terms.items()}
 
-    def _after_step(self, terms: dict[str, Tensor], waited: float) -> dict[str, float] | None:
+    def _after_step(self, terms: dict[str, Tensor], waited: float, *, stopping: bool) -> None:
         settings, step = self.settings, self.step
-        losses = None
-        if step % settings.log_every == 0 or step == settings.steps:
-            losses = {name: float(term) for name, term in terms.items()}
-            self._refuse_nonfinite(losses)
+        last = step == settings.steps
+        saves = step % settings.save_every == 0 and not last
+        logs = step % settings.log_every == 0 or last
+        if logs or saves or stopping:  # a state that is saved is worth continuing from
+            self.losses = {name: float(term) for name, term in terms.items()}
+            self._refuse_nonfinite()
+        if logs:
             rate = self.optimizer.param_groups[0]["lr"]
-            self.log.write(step, learning_rate=rate, data_wait_s=round(waited, 3), **losses)
-            self.progress("train", step, settings.steps, loss=sum(losses.values()))
-        if self.score and (step % settings.validate_every == 0 or step == settings.steps):
+            self.log.write(step, learning_rate=rate, data_wait_s=round(waited, 3), **self.losses)
+            self.progress("train", step, settings.steps, loss=sum(self.losses.values()))
+        if self.score and (step % settings.validate_every == 0 or last):
             self._validate()
-        if step % settings.save_every == 0 and step < settings.steps:
+        if saves:
             self._save()
-        return losses
 
-    def _refuse_nonfinite(self, losses: dict[str, float]) -> None:
-        odd = [name for name, value in losses.items() if not math.isfinite(value)]
+    def _refuse_nonfinite(self) -> None:
+        odd = [name for name, value in self.losses.items() if not math.isfinite(value)]
         if odd:
             raise DataError(
-                f"The loss '{odd[0]}' is {losses[odd[0]]} at step {self.step}. Try a lower "
+                f"The loss '{odd[0]}' is {self.losses[odd[0]]} at step {self.step}. Try a lower "
                 "--learning-rate, --clip-grad 1 or --precision fp32."
             )
 
@@ -224,19 +234,19 @@ class Loop:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "averages": {name: net.state_dict() for name, net in self.averages.items()},
+                "losses": self.losses,
+                "score": self.final_score,
                 "best": list(self.best) if self.best else None,
             },
         )
 
-    def _finish(self, losses: dict[str, float], elapsed: float, waited: float) -> Trained:
+    def _finish(self, elapsed: float, waited: float) -> Trained:
         self._save()
         save_weights(self.folder / WEIGHTS, self.final_networks(), {"step": str(self.step)})
-        self.log.close()
-        trained = Trained(self.step, losses, elapsed_s=elapsed, waited_s=waited)
-        if self.best:
-            trained.final_score = getattr(self, "final_score", None)
-            trained.best_score, trained.best_step = self.best
-        return trained
+        best_score, best_step = self.best or (None, None)
+        return Trained(
+            self.step, self.losses, self.final_score, best_score, best_step, elapsed, waited
+        )
 
 
 def compiled_losses(learner: Learner, settings: TrainSettings) -> Callable[..., dict[str, Tensor]]:
