@@ -5,6 +5,7 @@ An option's value comes from, first to last: the command line, the environment, 
 typer consults for whatever the command line leaves open, so an option and its YAML key are one.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.registry import METHODS, MODELS
 
 PROJECT_FILE = "llmseg.yaml"
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 TEXT_CONTROLS = ("none", "shuffled", "random")
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 
@@ -79,14 +81,19 @@ def parse_assignments(entries: Iterable[str], *, flag: str) -> dict[str, Any]:
     """Turn `KEY=VALUE` entries into a mapping; values are read as YAML (numbers, true, lists).
 
     Raises:
-        UsageError: If an entry has no `=`.
+        UsageError: If an entry has no `=` or its value is no YAML.
     """
     found: dict[str, Any] = {}
     for entry in entries:
         key, separator, value = entry.partition("=")
         if not separator:
             raise UsageError(f"{flag} '{entry}': expected KEY=VALUE.")
-        found[key.strip().replace("-", "_")] = yaml.safe_load(value)
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{flag} '{entry}': expected KEY=VALUE.") from error
+        is_number = isinstance(parsed, str) and NUMBER.fullmatch(parsed)
+        found[key.strip().replace("-", "_")] = float(parsed) if is_number else parsed
     return found
 
 

@@ -1,10 +1,13 @@
 """What every way of learning offers."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from llmseg_cli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,15 @@ class Method(nn.Module, ABC):
             return found
         shares = [network(image).float().softmax(dim=1) for network in networks.values()]
         return torch.stack(shares).mean(dim=0).clamp_min(1e-12).log()
+
+
+def check_ranges(**options: tuple[float, float, float]) -> None:
+    """Refuse options outside their range, each given as its value, lowest and highest.
+
+    Raises:
+        UsageError: Naming the option, its value and its range.
+    """
+    for name, (value, low, high) in options.items():
+        if not low <= value <= high:
+            wanted = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            raise UsageError(f"--method-option {name}={value}: expected {wanted}.")

@@ -1,12 +1,13 @@
 """Cross pseudo supervision."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from llmseg_cli.losses.confident_cross_entropy import confident_cross_entropy
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
-from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.training.ramps import sigmoid_ramp
 
 
@@ -26,6 +27,7 @@ class CrossPseudoSupervision(Method):
         self, build: Callable[[], nn.Module], *, weight: float = 0.1, ramp: float = 1.0
     ) -> None:
         super().__init__()
+        check_ranges(weight=(weight, 0, math.inf), ramp=(ramp, 0, 1))
         self.first, self.second = build(), build()
         self.weight, self.ramp = weight, ramp
 

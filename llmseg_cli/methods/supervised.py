@@ -1,11 +1,12 @@
 """Learning from labeled cases alone."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
-from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 
 
 class Supervised(Method):
@@ -21,8 +22,7 @@ class Supervised(Method):
 
     def __init__(self, build: Callable[[], nn.Module], *, members: int = 1) -> None:
         super().__init__()
-        if members < 1:
-            raise ValueError(f"members is {members}, expected 1 or more")
+        check_ranges(members=(members, 1, math.inf))
         self.members = nn.ModuleList(build() for _ in range(members))
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.losses.consistency import predictive_entropy, uncertainty_masked_mse
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
-from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_noise
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
@@ -44,6 +44,13 @@ class UncertaintyAwareMeanTeacher(Method):
         passes: int = 8,
     ) -> None:
         super().__init__()
+        check_ranges(
+            weight=(weight, 0, math.inf),
+            decay=(decay, 0, 1),
+            ramp=(ramp, 0, 1),
+            noise=(noise, 0, math.inf),
+            passes=(passes, 1, math.inf),
+        )
         self.student = build()
         self.teacher = frozen_copy(self.student)
         self.weight, self.decay, self.ramp, self.noise = weight, decay, ramp, noise

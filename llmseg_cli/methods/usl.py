@@ -1,5 +1,6 @@
 """LLM-SegNet's co-training with the unified segmentation loss."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -7,9 +8,11 @@ from torch import Tensor, nn
 
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.losses.unified_segmentation import unified_segmentation
-from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_uniform_noise, cutmix_boxes, paste
 from llmseg_cli.training.ramps import sigmoid_ramp
+
+SMALLEST_ALPHA = 1e-3  # of the beta distribution of CutMix
 
 
 class Usl(Method):
@@ -54,6 +57,14 @@ class Usl(Method):
         clean_peer: bool = True,
     ) -> None:
         super().__init__()
+        check_ranges(
+            weight=(weight, 0, math.inf),
+            ramp=(ramp, 0, 1),
+            threshold_positive=(threshold_positive, 0, 1),
+            threshold_negative=(threshold_negative, 0, 0.5),
+            noise=(noise, 0, math.inf),
+            cutmix_alpha=(cutmix_alpha, SMALLEST_ALPHA, math.inf),
+        )
         self.first, self.second = build(), build()
         self.weight, self.ramp = weight, ramp
         self.noise, self.noise_clamp = noise, noise_clamp

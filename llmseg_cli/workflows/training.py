@@ -4,18 +4,22 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from llmseg_cli.artifacts.files import refuse_existing, sha256_file, sha256_json
+from llmseg_cli.artifacts.files import (
+    refuse_existing,
+    remove_leftovers,
+    sha256_file,
+    sha256_json,
+)
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import TrainSettings, parse_assignments, parse_label_map
+from llmseg_cli.config import TrainSettings, parse_label_map
 from llmseg_cli.data.augmentation import AUGMENTATIONS
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import PatchSampler, prefetch
@@ -24,7 +28,6 @@ from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.text_fusion import TextFeatures
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
-from llmseg_cli.training.checkpoints import load_weights
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Loop, Trained
 from llmseg_cli.training.precision import (
     choose_device,
@@ -33,7 +36,9 @@ from llmseg_cli.training.precision import (
     demand_determinism,
 )
 from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.run_folder import CONFIG, network_builder
+from llmseg_cli.workflows.starting_weights import start_from
 from llmseg_cli.workflows.training_data import TrainingData, prepare
 from llmseg_cli.workflows.validation import dice_scorer
 
@@ -104,9 +109,11 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     torch.manual_seed(request.seed)
     random.seed(request.seed)
     method_type = METHODS.load(request.method)
-    method_options = _checked_options(METHODS.load, METHODS, request.method, request.method_option)
-    model_options = parse_assignments(settings.model_option, flag="--model-option")
-    MODELS.check_options(settings.model, model_options)
+    method_options = options_of(METHODS, request.method, request.method_option)
+    method_options = {**defaults_of(METHODS, request.method), **method_options}
+    model_options = options_of(MODELS, settings.model, settings.model_option)
+    if "dimensions" in model_options:
+        raise UsageError("--model-option dimensions: the number of sides of --patch decides.")
     choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare(
@@ -178,52 +185,6 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
     return trained
 
 
-def start_from(method: Method, folder: Path) -> None:
-    """Load the weights of another run into the networks of a method.
-
-    Networks of the same name take theirs; otherwise every network takes the run's first one. Text
-    layers that the run does not have stay as they are.
-
-    Raises:
-        ArtifactError: If the run is of another architecture.
-    """
-    weights = load_weights(folder / WEIGHTS)
-    first = next(iter(weights.values()))
-    for name, network in method.networks().items():
-        given = weights.get(name, first)
-        own = network.state_dict()
-        backbone = any(key.startswith("backbone.") for key in own)
-        if backbone and not any(key.startswith("backbone.") for key in given):
-            given = {f"backbone.{key}": value for key, value in given.items()}
-        for key, value in own.items():
-            is_text = backbone and not key.startswith("backbone.")
-            if key in given and given[key].shape == value.shape:
-                continue
-            if not is_text:
-                found = tuple(given[key].shape) if key in given else None
-                raise ArtifactError(
-                    f"--init {folder}: '{key}' has shape {found}, this network needs "
-                    f"{tuple(value.shape)}. Use the --model and --model-option of that run."
-                )
-        network.load_state_dict({**own, **{k: v for k, v in given.items() if k in own}})
-
-
-def _checked_options(
-    load: Callable[[str], Any], registry: Any, name: str, entries: tuple[str, ...]
-) -> dict[str, Any]:
-    given = parse_assignments(entries, flag=f"--{registry.kind}-option")
-    registry.check_options(name, given)
-    parameters = signature(load(name)).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-    for key, value in given.items():
-        wanted = type(defaults[key])
-        if wanted in (int, float) and isinstance(value, int | float):
-            given[key] = wanted(value)
-        elif not isinstance(value, wanted):
-            raise UsageError(f"--{registry.kind}-option {key}={value}: expected {wanted.__name__}.")
-    return {**defaults, **given}
-
-
 def _recorded(settings: TrainSettings) -> dict[str, Any]:
     """Settings without what belongs to the machine and not to the result."""
     return {k: v for k, v in asdict(settings).items() if k not in ("cache", "workers", "device")}
@@ -231,24 +192,48 @@ def _recorded(settings: TrainSettings) -> dict[str, Any]:
 
 def _claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
     """Make the folder this run's; returns the result if the run is complete already."""
+    remove_leftovers(folder)
     path = folder / CONFIG
     if resume and path.is_file():
-        existing, wanted = RunConfig.load(path).to_dict(), _plain_yaml(config).to_dict()
-        if changed := [key for key, value in existing.items() if wanted[key] != value]:
-            raise ArtifactError(
-                f"{folder} holds a run of other settings ({', '.join(changed)}). Choose another "
-                "-o, or pass --force to train anew."
-            )
+        _refuse_other_settings(folder, RunConfig.load(path), config)
         if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
             details = load_manifest(folder)["details"]
             return Trained(**details["trained"])
     else:
+        if resume and folder.is_dir() and {found.name for found in folder.iterdir()} - {SPLIT}:
+            raise ArtifactError(
+                f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
+                "-o, or pass --force instead of --resume to replace it."
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (MANIFEST, STATE, WEIGHTS, BEST):
+        for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
             (folder / name).unlink(missing_ok=True)
-        config.save(path)
         split.save(folder / SPLIT)
+        config.save(path)  # last, for it makes the folder a run
     return None
+
+
+def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
+    old, new = _flat(existing.to_dict()), _flat(_plain_yaml(wanted).to_dict())
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if changed:
+        first = changed[0]
+        raise ArtifactError(
+            f"{folder} holds a run of other settings: {', '.join(changed)} ({first} was "
+            f"{old.get(first)}, now {new.get(first)}). Choose another -o, or pass --force "
+            "instead of --resume to train anew."
+        )
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by full names, such as `settings.steps`."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{inner}": item for inner, item in value.items()}
+        else:
+            found[key] = value
+    return found
 
 
 def _plain_yaml(config: RunConfig) -> RunConfig:
