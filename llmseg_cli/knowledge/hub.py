@@ -9,6 +9,7 @@ from pathlib import Path
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.huggingface import load_hub
 
 PREFIX = "hf:"
 _ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -75,7 +76,6 @@ def fetch_hub(model: HubModel, *, cache: Path | None = None) -> Path:
     Raises:
         WeightsError: If it cannot be had: unknown, gated, no network.
     """
-    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError of its client
         GatedRepoError,
         HTTPError,
@@ -83,16 +83,17 @@ def fetch_hub(model: HubModel, *, cache: Path | None = None) -> Path:
         RepositoryNotFoundError,
     )
 
+    hub = load_hub()
     ours = _hub_cache(cache)
     try:
-        info = HfApi().model_info(model.id, revision=model.revision)
+        info = hub.HfApi().model_info(model.id, revision=model.revision)
         wanted = weight_files([str(file.rfilename) for file in info.siblings or ()])
         if not wanted:
             raise WeightsError(
                 f"The model '{model.id}' has neither safetensors nor .bin files. A GGUF file of it "
                 "can be downloaded and given by its path."
             )
-        found = snapshot_download(
+        found = hub.snapshot_download(
             model.id, revision=info.sha, cache_dir=ours, allow_patterns=[*_ALWAYS, *wanted]
         )
         return Path(found)
@@ -159,11 +160,11 @@ def _hub_cache(cache: Path | None) -> Path:
 
 
 def _local(model: HubModel, place: Path | None) -> Path | None:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    hub = load_hub()
     try:
-        found = snapshot_download(
+        found = hub.snapshot_download(
             model.id, revision=model.revision, cache_dir=place, local_files_only=True
         )
     except LocalEntryNotFoundError:
