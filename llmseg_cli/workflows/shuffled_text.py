@@ -1,17 +1,22 @@
 """Another target's text, as a control: true sentences that have nothing to do with the task."""
 
-import random
+import json
 from dataclasses import replace
+from itertools import chain, cycle, islice
 from pathlib import Path
+from random import Random
 
-from llmseg_cli.errors import ArtifactError
+from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.embeddings import Embeddings
-from llmseg_cli.knowledge.library import library_texts
-from llmseg_cli.knowledge.text_encoder import encode_texts
+from llmseg_cli.knowledge.library import load_library
+from llmseg_cli.knowledge.text_encoder import encode_texts, load_encoder
 
 
 def shuffled_text(embeddings: Embeddings, *, seed: int, cache: Path) -> Embeddings:
     """Replace every text by one of another target of the library, by the same encoder.
+
+    Lengths and shapes stay, so that the network is the same; a text that is longer is cut, and the
+    metadata say so.
 
     Args:
         embeddings: What is replaced.
@@ -19,7 +24,38 @@ def shuffled_text(embeddings: Embeddings, *, seed: int, cache: Path) -> Embeddin
         cache: Folder with the encoder's weights.
 
     Raises:
-        WeightsError: If the encoder is not at hand.
-        ArtifactError: If the encoder here is not the one that made the embeddings.
+        WeightsError: If the encoder is not at hand, or not the one that made the embeddings.
     """
-    raise ArtifactError(f"{embeddings.target}, {seed}, {cache}, {random}, {replace}, {library_texts}, {encode_texts}")
+    encoder = load_encoder(embeddings.encoder, cache=cache, offline=True)
+    if encoder.digest != embeddings.metadata.get("encoder_digest"):
+        raise WeightsError(
+            f"The encoder '{embeddings.encoder}' here is not the one that made the embeddings. "
+            "Write them again with 'llmseg embed', or leave --text-control out."
+        )
+    random = Random(seed)
+    target, texts = _other_texts(embeddings.target, random)
+    chosen = tuple(islice(cycle(texts), len(embeddings.texts)))
+    encoded = encode_texts(encoder, chosen, max_length=embeddings.token_ids.shape[1])
+    return replace(
+        embeddings,
+        target=target,
+        texts=chosen,
+        token_ids=encoded.token_ids,
+        mask=encoded.mask,
+        tokens=encoded.tokens,
+        pooled=encoded.pooled,
+        metadata={**embeddings.metadata, "truncated": json.dumps(list(encoded.truncated))},
+    )
+
+
+def _other_texts(target: str, random: Random) -> tuple[str, list[str]]:
+    wanted = target.casefold()
+    others = [
+        entry
+        for entry in load_library()
+        if wanted not in map(str.casefold, (entry.target, *entry.aliases))
+    ]
+    other = random.choice(others)
+    texts = list(chain.from_iterable(found.texts for found in other.classes))
+    random.shuffle(texts)
+    return other.target, texts
