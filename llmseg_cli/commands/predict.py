@@ -50,7 +50,7 @@ def predict(
         typer.Option("--images", help="Image, or folder of images; more may follow."),
     ] = None,
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE]...", help="More images or folders.")
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="More images or folders.")
     ] = None,
     from0: Annotated[
         str | None,
