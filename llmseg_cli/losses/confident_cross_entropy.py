@@ -1,8 +1,8 @@
 """Cross entropy against a pseudo-label, where the pseudo-label is confident."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from llmseg_cli.losses._cross_entropy import cross_entropy
 from llmseg_cli.losses._precision import require_same_shape, widen
 
 
@@ -28,5 +28,5 @@ def confident_cross_entropy(logits: Tensor, reference: Tensor, *, threshold: flo
     """
     require_same_shape(logits, reference)
     confidence, pseudo_label = widen(reference.detach()).softmax(dim=1).max(dim=1)  # (B, X, Y, Z)
-    per_voxel = F.cross_entropy(widen(logits), pseudo_label, reduction="none")
+    per_voxel = cross_entropy(widen(logits), pseudo_label)
     return (per_voxel * (confidence >= threshold)).mean()

@@ -1,8 +1,8 @@
 """The mean of cross entropy and soft Dice loss."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from llmseg_cli.losses._cross_entropy import cross_entropy
 from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses.dice import soft_dice_loss
 
@@ -27,4 +27,4 @@ def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         Kumari et al., LLM-SegNet, 2024, supervised loss in the authors' code. arXiv:2407.05088.
     """
     wide = widen(logits)
-    return 0.5 * (soft_dice_loss(wide, target) + F.cross_entropy(wide, target))
+    return 0.5 * (soft_dice_loss(wide, target) + cross_entropy(wide, target).mean())

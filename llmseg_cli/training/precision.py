@@ -1,5 +1,6 @@
 """Number format, memory layout and device of a run."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,6 +24,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"device '{name}': expected auto, cpu, cuda or cuda:N.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device '{name}': expected auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ResourceError(
             f"device '{name}': {torch.cuda.device_count()} CUDA devices here. Use --device cpu."
@@ -64,7 +67,8 @@ def choose_memory_format(name: str, *, dimensions: int) -> torch.memory_format:
 
 
 def demand_determinism() -> None:
-    """Make torch refuse what is not deterministic."""
+    """Make torch refuse what is not deterministic; call it before a GPU is used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch demands it of cuBLAS
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
