@@ -27,7 +27,7 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
 
     Raises:
         ArtifactError: If a case has two roles.
-        PolicyError: If a group has two roles.
+        PolicyError: If a test case has another role, too, or a group has two.
     """
 
     labeled: tuple[str, ...]
@@ -43,6 +43,11 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     def __post_init__(self) -> None:
         cases = Counter(chain(self.labeled, self.unlabeled, self.validation, self.test))
         repeated = sorted(case for case, count in cases.items() if count > 1)
+        if leaked := sorted(set(self.test) & {*self.labeled, *self.unlabeled, *self.validation}):
+            raise PolicyError(
+                f"Test cases are locked; given for training, too: {', '.join(leaked)}. Make the "
+                "split anew with 'llmseg split'."
+            )
         if repeated:
             raise ArtifactError(f"A case has one role; listed twice: {', '.join(repeated)}.")
         roles: dict[str, set[str]] = {}

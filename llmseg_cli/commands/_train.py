@@ -1,5 +1,6 @@
 """What `train-sup` and `train-semi` share."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +48,15 @@ def choose_split(
 
 
 def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
+    from llmseg_cli.data.amounts import parse_amount
+
+    amount = parse_amount(labeled, flag="--labeled")
+    assert amount is not None  # only allow_none gives None
     own = len(found.labeled) + len(found.validation)
     total = own + len(found.unlabeled)
-    try:
-        wanted = float(labeled) * total if "." in labeled else float(labeled)
-    except ValueError:
-        raise UsageError(f"--labeled '{labeled}': expected a fraction or a count.") from None
-    if round(wanted) != own:
+    largest_group = max(Counter(found.groups.values()).values(), default=1)
+    slack = largest_group - 1 if amount.count is None else 0  # groups stay together
+    if abs(amount.of(total) - own) > slack:
         raise UsageError(
             f"--labeled {labeled} contradicts {path}, which has {own} labeled cases of {total}. "
             "Leave one of the two out."

@@ -77,6 +77,7 @@ def prepare(
     dataset = find_cases(data)
     digests = digests_of(dataset, [*split.images])
     split.refuse_other_data(digests)
+    _refuse_leaks(split)
     if not split.labeled:
         raise PolicyError(
             "The split has no labeled cases. Make one with 'llmseg split --labeled 8'."
@@ -114,6 +115,22 @@ def prepare(
     )
 
 
+def _refuse_leaks(split: Split) -> None:
+    """Refuse cases whose content the split does not know, and test images under other names."""
+    if strangers := [case for case in split.cases("all") if case not in split.images]:
+        raise PolicyError(
+            f"The split has no digest of {', '.join(strangers[:3])}: it was changed by hand. "
+            "Make a new one with 'llmseg split'."
+        )
+    tests = {split.images[case]: case for case in split.test}
+    for case in (*split.labeled, *split.unlabeled, *split.validation):
+        if twin := tests.get(split.images[case]):
+            raise PolicyError(
+                f"case {case} has the same image as the locked test case {twin}. Remove one of the "
+                "two files and make a new split; 'llmseg check' lists duplicates."
+            )
+
+
 def class_names(classes: Mapping[int, str], labeled: Sequence[PreparedCase]) -> tuple[str, ...]:
     """Names of the classes, background first, as declared or from the labels found.
 
@@ -138,8 +155,9 @@ def class_names(classes: Mapping[int, str], labeled: Sequence[PreparedCase]) -> 
     values = sorted(declared)
     if values != list(range(len(values))):
         raise DataError(
-            f"Label values are {values}, expected 0, 1, 2, ... without gaps. Change them, as with "
-            f"--label-map {values[-1]}:{len(values) - 1}."
+            f"The labeled cases have label values {values}, expected 0, 1, 2, ... without gaps. "
+            "Make a split whose labeled cases have all classes, or, if there are no others, change "
+            f"the values, as with --label-map {values[-1]}:{len(values) - 1}."
         )
     if extra := sorted(found - set(declared)):
         raise DataError(
