@@ -86,9 +86,10 @@ def prepare_labels(
     foreground = prepared.image.parent / f"foreground-{key}.npy"
     if not (labels.is_file() and foreground.is_file()):
         found = load_label_map(case.label, label_map=label_map)
-        require_same_grid(read_grid(case.images), found.grid, case=case.id)
+        grid = read_grid(case.images)
+        require_same_grid(grid, found.grid, case=case.id)
         _refuse_values(case, found.array)
-        array = preprocessing.labels(found.array, found.spacing_mm)
+        array = preprocessing.labels(found.array, grid.spacing_mm)
         _save(labels, array)
         _save(foreground, _foreground_voxels(array))
     return PreparedCase(prepared.id, prepared.image, labels, foreground)

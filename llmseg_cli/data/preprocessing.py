@@ -1,5 +1,6 @@
 """From a volume in world orientation to the array a network sees."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -96,7 +97,7 @@ def _window(normalize: str) -> tuple[float, float] | None:
         low, high = (float(part) for part in normalize.split(":")[1:])
     except ValueError:
         low = high = 0.0
-    if low >= high:
+    if not -math.inf < low < high < math.inf:
         raise UsageError(f"normalize '{normalize}': expected window:LOW:HIGH, as window:-125:275.")
     return low, high
 

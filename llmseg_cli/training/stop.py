@@ -1,10 +1,13 @@
 """Signals that ask a run to save and leave."""
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+logger = logging.getLogger(__name__)
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
@@ -25,6 +28,7 @@ class StopRequest:
         if self and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number).name
+        logger.warning("%s: saving and stopping; press Ctrl-C again to abandon.", self.signal)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from llmseg_cli.config import TrainSettings, parse_label_map
 from llmseg_cli.data.augmentation import AUGMENTATIONS
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import PatchSampler, prefetch
-from llmseg_cli.errors import ArtifactError, UsageError
+from llmseg_cli.errors import ArtifactError, StoppedError, UsageError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.text_fusion import TextFeatures
 from llmseg_cli.progress import Progress, silent
@@ -35,7 +35,7 @@ from llmseg_cli.training.precision import (
     choose_memory_format,
     demand_determinism,
 )
-from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.run_folder import CONFIG, network_builder
 from llmseg_cli.workflows.starting_weights import start_from
@@ -163,7 +163,7 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
         progress: Hears about cases and steps.
 
     Raises:
-        StoppedError: If a signal stopped the run after saving.
+        StoppedError: If a signal stopped the run; what was done is saved.
         ArtifactError: If the folder holds a run of other settings.
     """
     folder = request.output
@@ -175,7 +175,7 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
         request.command, seed=request.seed, deterministic=request.settings.deterministic
     )
     with stop_on_signals() as stop:
-        planned = plan(request, progress=progress)
+        planned = plan(request, progress=_stopped_by(stop, progress))
         finished = _claim(folder, planned.config, request.split, resume=resume)
         if finished:
             return finished
@@ -183,6 +183,20 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
         trained = loop.run(batches, stop)
     _write_manifest(manifest, request, planned, trained)
     return trained
+
+
+def _stopped_by(stop: StopRequest, progress: Progress) -> Progress:
+    """Progress that leaves between two cases if a signal asked for it."""
+
+    def report(phase: str, done: int, total: int, **values: float | str) -> None:
+        progress(phase, done, total, **values)
+        if stop:
+            raise StoppedError(
+                f"{stop.signal}: stopped after preparing {done} of {total} cases, which are kept. "
+                "Run the same command with --resume to continue."
+            )
+
+    return report
 
 
 def _recorded(settings: TrainSettings) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def dice_scorer(
 
     Returns:
         None if there are no validation cases. A class that neither the prediction nor the reference
-        of a case has is left out of the mean.
+        of a case has is left out of the mean; where all are, the score is 1, for all agree.
     """
     if not cases:
         return None
@@ -40,7 +40,9 @@ def dice_scorer(
             assert case.labels is not None
             labels = _predict(image, list(asked.values()), config.patch)
             values.append(dice_per_class(labels, np.load(case.labels), classes=classes))
-        return float(np.nanmean(values))
+        known = np.concatenate(values)
+        known = known[~np.isnan(known)]
+        return float(known.mean()) if known.size else 1.0
 
     return score
 
