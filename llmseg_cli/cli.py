@@ -55,7 +55,10 @@ def _resource_message(error: Exception) -> str | None:
             )
         return None
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "Out of memory. Use a smaller --batch or --patch, or --device cpu."
+        return (
+            "Out of memory. Use a smaller batch (--batch, or --windows of predict), a smaller "
+            "--patch, or --device cpu."
+        )
     return None
 
 

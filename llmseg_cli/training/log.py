@@ -3,11 +3,12 @@
 import json
 import time
 from pathlib import Path
-from typing import TextIO
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING, TextIO
 
 from llmseg_cli.artifacts.files import write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -28,6 +29,10 @@ class ScalarLog:
 
     def start(self, step: int) -> None:
         """Open the log; lines after *step*, which a resumed run repeats, are dropped."""
+        from torch.utils.tensorboard import (
+            SummaryWriter,
+        )  # a quarter of a second, for training alone
+
         kept: list[str] = []
         if self.path.is_file() and step:
             lines = self.path.read_text(encoding="utf-8").splitlines()
