@@ -12,6 +12,10 @@ LIBRARY := methods models losses training inference knowledge data metrics numer
 COMMA := ,
 EMPTY :=
 LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))
+DEMO := demo
+DEMO_STEPS := check.json smollm2.yaml embeddings.safetensors split.json scores.json
+DEMO_TARGET := --target "brain tissue" --modality "T1-weighted MRI" --class "grey matter" --class "white matter"
+DEMO_TRAIN := --patch 48,48,48 --steps 150 --seed 0
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,6 +49,46 @@ lint: install  ## ruff check, ruff format --check, mypy
 completions: install  ## Write completions/ anew
 	for shell in bash zsh fish; do llmseg completion $$shell > completions/llmseg.$$shell; done
 
+## Demo
+demo: $(DEMO_STEPS:%=$(DEMO)/%)  ## The main job end to end on made brains, in demo/; the commands are shown
+	@echo
+	@echo "What SmolLM2 wrote ($(DEMO)/smollm2.yaml) was not used; the networks read $(DEMO)/descriptions.yaml."
+	@echo "The masks are in $(DEMO)/usl-masks, the scores in $(DEMO)/scores.json and $(DEMO)/scores.csv."
+
+$(DEMO)/data/run.json: | $(INSTALLED) weights
+	llmseg demo-data --subjects 30 --spacing 3 --seed 0 -o $(@D)
+
+$(DEMO)/check.json: $(DEMO)/data/run.json
+	llmseg check --data $(<D) -o $@ --force
+
+# A small model's text, to look at; it invents anatomy.
+$(DEMO)/smollm2.yaml: | $(INSTALLED) weights
+	llmseg describe $(DEMO_TARGET) --llm smollm2 -o $@
+
+# Reviewed texts, which the networks are given.
+$(DEMO)/descriptions.yaml: | $(INSTALLED) weights
+	llmseg describe $(DEMO_TARGET) --llm library -o $@
+
+$(DEMO)/embeddings.safetensors: $(DEMO)/descriptions.yaml
+	llmseg embed $< --encoder minilm -o $@ --force
+
+$(DEMO)/split.json: $(DEMO)/data/run.json $(DEMO)/check.json
+	llmseg split --data $(<D) --labeled 0.2 --test 0.3 --validation 1 --seed 0 -o $@ --force
+
+$(DEMO)/supervised/run.json: $(DEMO)/split.json
+	llmseg train-sup --data $(DEMO)/data --split $< $(DEMO_TRAIN) -o $(@D) --resume
+
+$(DEMO)/usl/run.json: $(DEMO)/split.json $(DEMO)/embeddings.safetensors
+	llmseg train-semi --data $(DEMO)/data --split $< --method usl --text $(DEMO)/embeddings.safetensors $(DEMO_TRAIN) -o $(@D) --resume
+
+$(DEMO)/%-masks/run.json: $(DEMO)/%/run.json
+	llmseg predict --run $(<D) --data $(DEMO)/data --split $(DEMO)/split.json --subset test -o $(@D) --resume
+
+$(DEMO)/scores.json: $(DEMO)/supervised-masks/run.json $(DEMO)/usl-masks/run.json
+	llmseg score --pred $(DEMO)/usl-masks --ref $(DEMO)/data --split $(DEMO)/split.json --compare $(DEMO)/supervised-masks -o $@ --force
+
+.SECONDARY: $(DEMO)/supervised-masks/run.json $(DEMO)/usl-masks/run.json
+
 ## Other
 clean:  ## Remove what the demo, the tests and the tools left; keeps .venv and the weights
 	rm -rf demo build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -54,4 +98,4 @@ help:  ## This list
 	@sed -n -e 's/^## \(.*\)/\n\1/p' -e 's/^\([a-z][a-z-]*\):[^#]*  ## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) \
 	| awk -F'|' 'NF == 2 { printf "  make %-14s %s\n", substr($$1, 3), $$2; next } { print }'
 
-.PHONY: install weights test test-fast lint completions clean help
+.PHONY: demo install weights test test-fast lint completions clean help

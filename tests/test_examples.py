@@ -1,0 +1,120 @@
+"""The examples and the demo call commands as they are, and the examples run on a few tiny cases."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from llmseg_cli.cli import app
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+PROGRAM: Any = typer.main.get_command(app)
+SETTINGS = {
+    "TARGET": "brain tissue",
+    "MODALITY": "T1-weighted MRI",
+    "CLASSES": "grey matter;white matter",
+    "LABELED": "3",
+    "TEST": "2",
+    "TRAIN": "--steps 3 --patch 16,16,16 --model-option filters=4 --batch 1 --device cpu",
+}
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+
+
+def words_of_dry_run(*arguments: str) -> list[list[str]]:
+    """The llmseg commands that make would run."""
+    done = subprocess.run(
+        ["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    text = done.stdout.replace("\\\n", " ")
+    found = re.findall(r"(?:^|; +)llmseg (.*)$", text, flags=re.MULTILINE)
+    return [shlex.split(line) for line in found]
+
+
+def words_of_script(path: Path) -> list[list[str]]:
+    """The llmseg commands of a shell script, as written."""
+    text = re.sub(r"(^| )# .*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = re.findall(r"llmseg ((?:[^|\n\\]|\\\n)+)", text)
+    return [shlex.split(line.replace("\\\n", " ")) for line in found]
+
+
+def unknown_flags(words: list[str]) -> set[str]:
+    command = PROGRAM.commands[words[0]]
+    if hasattr(command, "commands"):
+        command = command.commands[words[1]]
+    known = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)}
+    flags = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+    return flags - known
+
+
+@needs_make
+@pytest.mark.parametrize(
+    "arguments",
+    [("demo",), ("-f", "examples/Makefile", "DATA=scans", "CLASSES=a b;c")],
+    ids=["demo", "examples"],
+)
+def test_make_calls_commands_with_options_that_exist(arguments, tmp_path):
+    commands = words_of_dry_run(*arguments, "-B", f"DEMO={tmp_path}", f"RUN={tmp_path}")
+    used = {words[0] for words in commands}
+    assert used >= {"check", "describe", "embed", "split", "train-sup", "train-semi", "predict"}
+    assert [words for words in commands if unknown_flags(words)] == []
+
+
+def test_the_script_calls_commands_with_options_that_exist():
+    commands = words_of_script(EXAMPLES / "pipeline.sh")
+    used = [words[0] for words in commands]
+    assert used == [
+        "check", "split", "describe", "embed", "train-sup", "train-semi", "predict", "score",
+    ]  # fmt: skip
+    assert [words for words in commands if unknown_flags(words)] == []
+
+
+def environment() -> dict[str, str]:
+    """The environment with this test's llmseg first, and with `SETTINGS`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "OMP_NUM_THREADS": "2"} | SETTINGS
+
+
+def check_scores(run: Path) -> None:
+    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    assert scores["counts"]["ok"] == 2
+    assert scores["comparison"]["paired"]["dice"]["difference"] is not None
+    assert 0 <= scores["metrics"]["dice"]["mean"] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+class TestOnTinyCases:
+    @needs_make
+    def test_makefile(self, toy_data, tmp_path):
+        def make(*more: str) -> str:
+            command = ["make", "-f", str(EXAMPLES / "Makefile"), f"DATA={toy_data}", *more]
+            done = subprocess.run(
+                command, cwd=tmp_path, env=environment(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        assert "llmseg train-semi" in make("RUN=out")
+        check_scores(tmp_path / "out")
+        assert "llmseg" not in make("RUN=out"), "everything was made already"
+        (tmp_path / "out" / "usl-masks" / "run.json").unlink()
+        again = make("RUN=out")
+        assert "llmseg predict" in again
+        assert "llmseg train" not in again
+
+    @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+    def test_script(self, toy_data, tmp_path):
+        command = ["bash", str(EXAMPLES / "pipeline.sh"), str(toy_data), str(tmp_path / "out")]
+        for _ in range(2):  # the second run finds everything and goes through
+            done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            check_scores(tmp_path / "out")
