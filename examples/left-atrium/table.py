@@ -2,15 +2,14 @@
 
     python table.py out/supervised.scores.json out/usl.scores.json ... > RESULTS.md
 
-The first result is the baseline: the last column is the paired difference of Dice to it, case by
-case, with a bootstrap interval over the cases.
+All numbers are the files' own. The last column is the paired difference of Dice to the run that
+`score --compare` named, with its interval over cases and the p of Wilcoxon's test.
 """
 
 import json
 import sys
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 METRICS = {
     "dice": (100, "Dice %"),
@@ -18,52 +17,34 @@ METRICS = {
     "hd95_mm": (1, "HD95 mm"),
     "asd_mm": (1, "ASD mm"),
 }
-DRAWS = 2000
 
 
 def main(paths: list[Path]) -> None:
     """Print the table of the score files."""
-    results = {
-        path.name.removesuffix(".scores.json"): json.loads(path.read_text()) for path in paths
-    }
+    results = {p.name.removesuffix(".scores.json"): json.loads(p.read_text()) for p in paths}
     first = next(iter(results.values()))
-    print(
-        f"# {first['counts']['scored']} locked test scans, final checkpoint, mean [95 % interval]\n"
-    )
-    print(
-        "| run | " + " | ".join(name for _, name in METRICS.values()) + " | Dice over first run |"
-    )
-    print("|---" * (len(METRICS) + 2) + "|")
+    cases, signature = first["counts"]["ok"], first["metrics"]["dice"]["signature"]
+    print(f"{cases} locked test scans, mean [95 % interval], `{signature}`\n")
+    columns = ["run", "network", *(name for _, name in METRICS.values()), "Dice over supervised"]
+    print("| " + " | ".join(columns) + " |")
+    print("|---" * len(columns) + "|")
     for name, result in results.items():
         cells = [_cell(result["metrics"][metric], scale) for metric, (scale, _) in METRICS.items()]
-        print(f"| {name} | " + " | ".join(cells) + f" | {_difference(result, first)} |")
-    print(
-        f"\nDistances of a missed case count as the diagonal of the image "
-        f"({first['empty_policy']}). Signature: `{first['metrics']['dice']['signature']}`"
-    )
+        made_by = f"{result['predictions']['network']}, {result['predictions']['checkpoint']}"
+        print(f"| {name} | {made_by} | " + " | ".join(cells) + f" | {_difference(result)} |")
 
 
-def _cell(metric: dict[str, object], scale: int) -> str:
-    low, high = (scale * value for value in metric["interval"])  # type: ignore[attr-defined]
-    return f"{scale * metric['mean']:.1f} [{low:.1f}, {high:.1f}]"  # type: ignore[operator]
+def _cell(metric: dict[str, Any], scale: int) -> str:
+    low, high = (scale * value for value in metric["interval"])
+    return f"{scale * metric['mean']:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def _difference(result: dict[str, object], first: dict[str, object]) -> str:
-    if result is first:
+def _difference(result: dict[str, Any]) -> str:
+    if result["comparison"] is None:
         return ""
-    own, other = _dice(result), _dice(first)
-    difference = np.array([own[case] - other[case] for case in sorted(other)]) * 100
-    draws = np.random.default_rng(0).choice(difference, (DRAWS, len(difference))).mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _dice(result: dict[str, object]) -> dict[str, float]:
-    found = {}
-    for case in result["cases"]:  # type: ignore[attr-defined]
-        values = [entry["dice"] for entry in case["classes"].values()]
-        found[case["case"]] = float(np.mean(values))
-    return found
+    found = result["comparison"]["metrics"]["dice"]
+    low, high = (100 * value for value in found["interval"])
+    return f"{100 * found['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {found['p_value']:.2g}"
 
 
 if __name__ == "__main__":
