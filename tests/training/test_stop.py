@@ -1,0 +1,71 @@
+"""Signals become a request; a second Ctrl-C is not a request."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from llmseg_cli.training.stop import SIGNALS, stop_on_signals
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_and_said(number, caplog):
+    with stop_on_signals() as stop:
+        assert not stop
+        send(number)
+        assert stop
+    assert stop.signal == signal.Signals(number).name
+    assert f"{stop.signal}: saving and stopping; press Ctrl-C again" in caplog.text
+
+
+def test_a_second_ctrl_c_leaves_at_once():
+    with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop:
+        send(signal.SIGINT)
+        assert stop
+        send(signal.SIGINT)
+        pytest.fail("still here")
+
+
+def test_ctrl_c_after_sigterm_leaves_at_once():
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+
+
+def test_a_second_sigterm_changes_nothing():
+    with stop_on_signals() as stop:
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
+    assert stop.signal == "SIGTERM"
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with stop_on_signals():
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_handlers_are_put_back_after_an_error():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), stop_on_signals():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_other_threads_leave_handlers_alone():
+    before, found = signal.getsignal(signal.SIGTERM), []
+
+    def work() -> None:
+        with stop_on_signals() as stop:
+            found.append((bool(stop), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(False, before)]
