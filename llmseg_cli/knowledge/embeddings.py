@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from llmseg_cli.artifacts.document import llmseg_version
-from llmseg_cli.artifacts.files import atomic_path
+from llmseg_cli.artifacts.tensors import write_tensors
 from llmseg_cli.errors import ArtifactError
 
 SCHEMA = "llmseg/embeddings/1"
@@ -91,8 +91,7 @@ def save_embeddings(path: Path, embeddings: Embeddings) -> None:
         **embeddings.metadata,
     }
     tensors = {name: np.ascontiguousarray(getattr(embeddings, name)) for name in _TENSORS}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=metadata))
+    write_tensors(path, save(tensors, metadata=metadata))
 
 
 def load_embeddings(path: Path) -> Embeddings:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.files import atomic_path
+from llmseg_cli.artifacts.tensors import write_tensors
 from llmseg_cli.errors import ArtifactError
 
 STATE_VERSION = 1
@@ -30,8 +31,7 @@ def save_weights(path: Path, networks: Mapping[str, nn.Module], metadata: dict[s
         for name, network in networks.items()
         for key, value in network.state_dict().items()
     }
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))  # save_file makes it readable to us alone
+    write_tensors(path, save(tensors, metadata))
 
 
 def load_weights(path: Path) -> dict[str, dict[str, Tensor]]:

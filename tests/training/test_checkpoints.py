@@ -44,10 +44,13 @@ def test_weights_are_as_readable_as_other_files(tmp_path):
 
 
 def test_equal_weights_are_equal_files(tmp_path):
-    one = network()
-    for name in ("a", "b"):
-        save_weights(tmp_path / name, {"n": one}, {"step": "1"})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    one, metadata = network(), {letter: letter * 3 for letter in "stepvalidé"}
+    for name in "abcdef":
+        save_weights(tmp_path / name, {"n": one}, metadata)
+    assert len({(tmp_path / name).read_bytes() for name in "abcdef"}) == 1
+    with safe_open(tmp_path / "a", "pt") as file:
+        assert file.metadata() == metadata
+    assert torch.equal(load_weights(tmp_path / "a")["n"]["output.weight"], one.output.weight)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", None])
