@@ -1,12 +1,7 @@
-"""Settings of a training run, and the YAML files that may change any option.
-
-An option's value comes from, first to last: the command line, the environment, `--config FILE` or
-`./llmseg.yaml`, the user's `config.yaml`, a recipe, the default. The files become one mapping that
-typer consults for whatever the command line leaves open, so an option and its YAML key are one.
-"""
+"""Settings of a training run; each field is a command-line option and a YAML key."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +11,6 @@ import yaml
 from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.registry import METHODS, MODELS
 
-PROJECT_FILE = "llmseg.yaml"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 TEXT_CONTROLS = ("none", "shuffled", "random")
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
@@ -219,76 +213,6 @@ class TrainSettings:
     def dimensions(self) -> int:
         """2 or 3, by the number of sides of the patch."""
         return len(self.patch)
-
-
-def load_layer(
-    path: Path, *, commands: Mapping[str, Mapping[str, str]], command: str
-) -> dict[str, Any]:
-    """Read a YAML file of options for one command.
-
-    Top-level keys are options of any command; a key that is a command's name holds options of that
-    command alone. All unknown keys are reported at once, each with its line and the nearest name.
-
-    Args:
-        path: The file.
-        commands: Command name to its options, each with the name of its argument (snake case).
-        command: The command that is running.
-
-    Returns:
-        Argument name to value, ready for typer: mappings have become `KEY=VALUE` lists.
-
-    Raises:
-        UsageError: If the file is missing, is no mapping, or has unknown keys.
-    """
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}.") from error
-    if node is None:
-        return {}
-    if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"{path}: expected 'option: value' lines.")
-    faults: list[str] = []
-    everywhere = {name for names in commands.values() for name in names}
-    found: dict[str, Any] = {}
-    section: dict[str, Any] = {}
-    for key, value in node.value:
-        if key.value in commands and isinstance(value, yaml.MappingNode):
-            known = set(commands[key.value])
-            entries = dict(_entries(value, known, path, f"option of {key.value}", faults))
-            if key.value == command:
-                section = entries
-        else:
-            pairs = yaml.MappingNode(node.tag, [(key, value)])
-            found |= _entries(pairs, everywhere, path, "option", faults)
-    if faults:
-        raise UsageError("\n".join(faults))
-    arguments = commands[command]
-    return {arguments[key]: value for key, value in (found | section).items() if key in arguments}
-
-
-def _entries(
-    node: yaml.MappingNode, known: set[str], path: Path, kind: str, faults: list[str]
-) -> dict[str, Any]:
-    found = {}
-    for key, value in node.value:
-        name = str(key.value).replace("-", "_")
-        if name not in known:
-            dashed = sorted(option_name.replace("_", "-") for option_name in known)
-            faults.append(
-                f"{path}:{key.start_mark.line + 1}: {unknown(kind, str(key.value), dashed)}"
-            )
-            continue
-        found[name] = _flat(yaml.SafeLoader("").construct_object(value, deep=True))
-    return found
-
-
-def _flat(value: Any) -> Any:
-    if isinstance(value, dict):
-        return [f"{key}={item}" for key, item in value.items()]
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any
 
-
 LISTED = 15  # names that a message lists when it can also correct the spelling
 
 

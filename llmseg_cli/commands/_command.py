@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from llmseg_cli import console
-from llmseg_cli.config import PROJECT_FILE, TrainSettings, load_layer
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.config_file import PROJECT_FILE, load_layer
 from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"

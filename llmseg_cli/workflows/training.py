@@ -1,34 +1,30 @@
 """One training run, for `train-sup` and `train-semi`."""
 
 import random
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from llmseg_cli.artifacts.files import (
     refuse_existing,
-    remove_leftovers,
     sha256_file,
     sha256_json,
 )
-from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
+from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings, parse_label_map
-from llmseg_cli.data.augmentation import AUGMENTATIONS
 from llmseg_cli.data.preprocessing import Preprocessing
-from llmseg_cli.data.sampling import PatchSampler, prefetch
-from llmseg_cli.errors import ArtifactError, StoppedError, UsageError
-from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.data.sampling import prefetch
+from llmseg_cli.errors import StoppedError, UsageError
+from llmseg_cli.methods.base import Method
 from llmseg_cli.models.text_fusion import TextFeatures
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
-from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Loop, Trained
+from llmseg_cli.training.loop import BEST, WEIGHTS, Loop, Trained
 from llmseg_cli.training.precision import (
     choose_device,
     choose_dtype,
@@ -39,10 +35,10 @@ from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.run_folder import CONFIG, network_builder
 from llmseg_cli.workflows.starting_weights import start_from
+from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_data import TrainingData, prepare
+from llmseg_cli.workflows.training_folder import SPLIT, claim, plain, recorded
 from llmseg_cli.workflows.validation import dice_scorer
-
-SPLIT = "split.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +127,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         method_options=method_options,
         model=settings.model,
         model_options=model_options,
-        settings=_recorded(settings),
+        settings=recorded(settings),
         unlabeled_batch=request.unlabeled_batch or settings.batch,
         seed=request.seed,
         in_channels=data.in_channels,
@@ -176,7 +172,7 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
     )
     with stop_on_signals() as stop:
         planned = plan(request, progress=_stopped_by(stop, progress))
-        finished = _claim(folder, planned.config, request.split, resume=resume)
+        finished = claim(folder, planned.config, request.split, resume=resume)
         if finished:
             return finished
         loop, batches = _start(request, planned, progress, resume=resume)
@@ -199,61 +195,6 @@ def _stopped_by(stop: StopRequest, progress: Progress) -> Progress:
     return report
 
 
-def _recorded(settings: TrainSettings) -> dict[str, Any]:
-    """Settings without what belongs to the machine and not to the result."""
-    return {k: v for k, v in asdict(settings).items() if k not in ("cache", "workers", "device")}
-
-
-def _claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
-    """Make the folder this run's; returns the result if the run is complete already."""
-    remove_leftovers(folder)
-    path = folder / CONFIG
-    if resume and path.is_file():
-        _refuse_other_settings(folder, RunConfig.load(path), config)
-        if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
-            details = load_manifest(folder)["details"]
-            return Trained(**details["trained"])
-    else:
-        if resume and folder.is_dir() and {found.name for found in folder.iterdir()} - {SPLIT}:
-            raise ArtifactError(
-                f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
-                "-o, or pass --force instead of --resume to replace it."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
-            (folder / name).unlink(missing_ok=True)
-        split.save(folder / SPLIT)
-        config.save(path)  # last, for it makes the folder a run
-    return None
-
-
-def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
-    old, new = _flat(existing.to_dict()), _flat(_plain_yaml(wanted).to_dict())
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    if changed:
-        first = changed[0]
-        raise ArtifactError(
-            f"{folder} holds a run of other settings: {', '.join(changed)} ({first} was "
-            f"{old.get(first)}, now {new.get(first)}). Choose another -o, or pass --force "
-            "instead of --resume to train anew."
-        )
-
-
-def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings by full names, such as `settings.steps`."""
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            found |= {f"{key}.{inner}": item for inner, item in value.items()}
-        else:
-            found[key] = value
-    return found
-
-
-def _plain_yaml(config: RunConfig) -> RunConfig:
-    return RunConfig.from_text(config.to_text(suffix=".yaml"), name="config")
-
-
 def _start(
     request: Request, planned: Plan, progress: Progress, *, resume: bool
 ) -> tuple[Loop, Any]:
@@ -270,49 +211,7 @@ def _start(
         loop.resume()
     make = batch_maker(planned.data, config, settings, uses_unlabeled=method.uses_unlabeled)
     ready = prefetch(make, start=loop.step, stop=settings.steps, workers=settings.workers)
-    return loop, map(partial(_place, device=device, layout=layout), ready)
-
-
-def batch_maker(
-    data: TrainingData, config: RunConfig, settings: TrainSettings, *, uses_unlabeled: bool
-) -> Callable[[int], SemiBatch]:
-    """What makes the batch of a step: a function of the seed and the step alone."""
-    augmentation = AUGMENTATIONS[settings.augment]
-    labeled = PatchSampler(
-        data.labeled,
-        patch=settings.patch,
-        batch=settings.batch,
-        seed=config.seed,
-        stream=0,
-        augmentation=augmentation,
-        foreground=settings.foreground,
-    )
-    unlabeled = PatchSampler(
-        data.unlabeled,
-        patch=settings.patch,
-        batch=config.unlabeled_batch,
-        seed=config.seed,
-        stream=1,
-        augmentation=augmentation,
-    )
-
-    def make(step: int) -> SemiBatch:
-        image, target = labeled.batch(step)
-        assert target is not None
-        return SemiBatch(image, target, unlabeled.batch(step)[0] if uses_unlabeled else None)
-
-    return make
-
-
-def _place(batch: SemiBatch, *, device: torch.device, layout: torch.memory_format) -> SemiBatch:
-    def place(tensor: Tensor) -> Tensor:
-        if device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(device, non_blocking=True, memory_format=layout)
-
-    target = batch.target.to(device, non_blocking=True)
-    unlabeled = None if batch.unlabeled is None else place(batch.unlabeled)
-    return SemiBatch(place(batch.image), target, unlabeled)
+    return loop, map(partial(place_batch, device=device, layout=layout), ready)
 
 
 def _write_manifest(manifest: Manifest, request: Request, planned: Plan, trained: Trained) -> None:
@@ -339,5 +238,5 @@ def _write_manifest(manifest: Manifest, request: Request, planned: Plan, trained
     manifest.write(
         request.output,
         outputs=(WEIGHTS, *best, CONFIG, SPLIT),
-        config=_plain_yaml(planned.config).to_dict(),
+        config=plain(planned.config).to_dict(),
     )

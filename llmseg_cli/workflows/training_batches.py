@@ -1,0 +1,57 @@
+"""Batches of a training run: made by threads, placed on the device."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.data.augmentation import AUGMENTATIONS
+from llmseg_cli.data.sampling import PatchSampler
+from llmseg_cli.methods.base import SemiBatch
+from llmseg_cli.workflows.training_data import TrainingData
+
+
+def batch_maker(
+    data: TrainingData, config: RunConfig, settings: TrainSettings, *, uses_unlabeled: bool
+) -> Callable[[int], SemiBatch]:
+    """What makes the batch of a step: a function of the seed and the step alone."""
+    augmentation = AUGMENTATIONS[settings.augment]
+    labeled = PatchSampler(
+        data.labeled,
+        patch=settings.patch,
+        batch=settings.batch,
+        seed=config.seed,
+        stream=0,
+        augmentation=augmentation,
+        foreground=settings.foreground,
+    )
+    unlabeled = PatchSampler(
+        data.unlabeled,
+        patch=settings.patch,
+        batch=config.unlabeled_batch,
+        seed=config.seed,
+        stream=1,
+        augmentation=augmentation,
+    )
+
+    def make(step: int) -> SemiBatch:
+        image, target = labeled.batch(step)
+        assert target is not None
+        return SemiBatch(image, target, unlabeled.batch(step)[0] if uses_unlabeled else None)
+
+    return make
+
+
+def place_batch(
+    batch: SemiBatch, *, device: torch.device, layout: torch.memory_format
+) -> SemiBatch:
+    def place(tensor: Tensor) -> Tensor:
+        if device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True, memory_format=layout)
+
+    target = batch.target.to(device, non_blocking=True)
+    unlabeled = None if batch.unlabeled is None else place(batch.unlabeled)
+    return SemiBatch(place(batch.image), target, unlabeled)

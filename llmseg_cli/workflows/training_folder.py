@@ -1,0 +1,71 @@
+"""Whose a run folder is: made for this run, or continued, or refused."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.files import remove_leftovers
+from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
+from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.errors import ArtifactError
+from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
+from llmseg_cli.workflows.run_folder import CONFIG
+
+SPLIT = "split.json"
+
+
+def recorded(settings: TrainSettings) -> dict[str, Any]:
+    """Settings without what belongs to the machine and not to the result."""
+    return {k: v for k, v in asdict(settings).items() if k not in ("cache", "workers", "device")}
+
+
+def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
+    """Make the folder this run's; returns the result if the run is complete already."""
+    remove_leftovers(folder)
+    path = folder / CONFIG
+    if resume and path.is_file():
+        _refuse_other_settings(folder, RunConfig.load(path), config)
+        if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
+            details = load_manifest(folder)["details"]
+            return Trained(**details["trained"])
+    else:
+        if resume and folder.is_dir() and {found.name for found in folder.iterdir()} - {SPLIT}:
+            raise ArtifactError(
+                f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
+                "-o, or pass --force instead of --resume to replace it."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
+            (folder / name).unlink(missing_ok=True)
+        split.save(folder / SPLIT)
+        config.save(path)  # last, for it makes the folder a run
+    return None
+
+
+def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
+    old, new = _flat(existing.to_dict()), _flat(plain(wanted).to_dict())
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if changed:
+        first = changed[0]
+        raise ArtifactError(
+            f"{folder} holds a run of other settings: {', '.join(changed)} ({first} was "
+            f"{old.get(first)}, now {new.get(first)}). Choose another -o, or pass --force "
+            "instead of --resume to train anew."
+        )
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by full names, such as `settings.steps`."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{inner}": item for inner, item in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
+def plain(config: RunConfig) -> RunConfig:
+    return RunConfig.from_text(config.to_text(suffix=".yaml"), name="config")
