@@ -42,7 +42,7 @@ def _cell(metric: dict[str, Any], scale: int) -> str:
 def _difference(result: dict[str, Any]) -> str:
     if result["comparison"] is None:
         return ""
-    found = result["comparison"]["metrics"]["dice"]
+    found = result["comparison"]["paired"]["dice"]
     low, high = (100 * value for value in found["interval"])
     return f"{100 * found['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {found['p_value']:.2g}"
 
