@@ -15,12 +15,15 @@ from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError
 
 COMMANDS: dict[str, str] = {
     "check": "llmseg_cli.commands.check:check",
+    "describe": "llmseg_cli.commands.describe:describe",
+    "embed": "llmseg_cli.commands.embed:embed",
     "split": "llmseg_cli.commands.split:split",
     "train-sup": "llmseg_cli.commands.train_sup:train_sup",
     "train-semi": "llmseg_cli.commands.train_semi:train_semi",
     "predict": "llmseg_cli.commands.predict:predict",
     "score": "llmseg_cli.commands.score:score",
     "weights": "llmseg_cli.commands.weights:weights",
+    "doctor": "llmseg_cli.commands.doctor:doctor",
     "demo-data": "llmseg_cli.commands.demo_data:demo_data",
     "completion": "llmseg_cli.commands.completion:completion",
 }

@@ -49,3 +49,6 @@ Cache = Annotated[
         envvar="LLMSEG_CACHE",
     ),
 ]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE")
+]

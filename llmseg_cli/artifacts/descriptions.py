@@ -1,0 +1,157 @@
+"""`descriptions.yaml`: what a language model, the library or a person wrote about each class."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmseg_cli.artifacts.document import Document
+from llmseg_cli.errors import ArtifactError, UsageError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """One text.
+
+    Args:
+        text: One paragraph.
+        source: Who wrote it: `library:NAME`, `smollm2`, a model's name, `file:NAME`, or `hand`.
+        cut: Whether the writer went on and the text was cut after its last whole sentence.
+        seed: Seed it was sampled with, or None.
+        query: Exactly what the model was sent, chat template included, or None.
+    """
+
+    text: str
+    source: str = "hand"
+    cut: bool = False
+    seed: int | None = None
+    query: str | None = None
+
+    @classmethod
+    def parse(cls, content: Any, *, place: str) -> "Description":
+        """Read one text of the file: a mapping, or just the text.
+
+        Raises:
+            ArtifactError: If it is neither, or empty; *place* names it.
+        """
+        values = {"text": content} if isinstance(content, str) else content
+        if not isinstance(values, dict) or not str(values.get("text") or "").strip():
+            raise ArtifactError(f"{place} has no text.")
+        for key in values:
+            if key not in cls.__dataclass_fields__:
+                raise ArtifactError(f"{place}: {unknown('key', key, cls.__dataclass_fields__)}")
+        return cls(**{**values, "text": " ".join(str(values["text"]).split())})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """Who wrote the texts, so that they can be written again.
+
+    Args:
+        provider: `library`, `transformers`, `openai` or `file`.
+        model: The model, library entry or file.
+        revision: Commit of the model on the hub, or None.
+        digest: `sha256:` of its weights or file; None for a model behind an endpoint.
+        licence: Licence of the model or the texts, where known.
+        parameters: Number of parameters, where known.
+        endpoint: Address of the OpenAI-compatible server, or None.
+        template: The prompt template, or None.
+        chat_template: Whether the model's own chat template was applied; None if unknown.
+        seed: Seed of the first text; text number i of all has seed + i.
+        sampling: `temperature`, `top_p` and `max_tokens`, or None.
+    """
+
+    provider: str
+    model: str
+    revision: str | None = None
+    digest: str | None = None
+    licence: str | None = None
+    parameters: int | None = None
+    endpoint: str | None = None
+    template: str | None = None
+    chat_template: bool | None = None
+    seed: int | None = None
+    sampling: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptions(Document, schema="llmseg/descriptions/1", writer="describe"):
+    """Texts by class, and who wrote them; made to be read and edited.
+
+    Args:
+        target: What is segmented, such as `left atrium`.
+        modality: How it was imaged.
+        reviewed: Whether a person vouches for the texts; whoever edits them sets it to true.
+        classes: Class name to its texts, in the order of the label values.
+        written_by: Who wrote them.
+        warnings: What `describe` warned of.
+
+    Raises:
+        ArtifactError: If there is no class, or a class has no text.
+    """
+
+    target: str
+    modality: str
+    reviewed: bool
+    classes: dict[str, tuple[Description, ...]]
+    written_by: Writer
+    warnings: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.classes, dict) or not self.classes:
+            raise ArtifactError("Descriptions need at least one class under 'classes'.")
+        classes = {
+            str(name): tuple(
+                _parsed(text, f"class '{name}', text {number}") for number, text in found
+            )
+            for name, texts in self.classes.items()
+            for found in [list(enumerate(texts or (), start=1))]
+        }
+        for name, texts in classes.items():
+            if not texts:
+                raise ArtifactError(f"Class '{name}' has no text.")
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "written_by", _writer(self.written_by))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of every document, without what does not apply, so that it reads well."""
+        content = super().to_dict()
+        content["written_by"] = _telling(content["written_by"])
+        content["classes"] = {
+            name: [_telling(text) for text in texts] for name, texts in content["classes"].items()
+        }
+        return content
+
+    def rows(self) -> list[tuple[str, str]]:
+        """All texts as (class, text), the texts of a class together."""
+        return [(name, found.text) for name, texts in self.classes.items() for found in texts]
+
+
+def _telling(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, False)}
+
+
+def _parsed(content: Any, place: str) -> Description:
+    if isinstance(content, Description):
+        return content
+    return Description.parse(content, place=place)
+
+
+def _writer(content: Any) -> Writer:
+    if isinstance(content, Writer):
+        return content
+    try:
+        return Writer(**content)
+    except TypeError as error:
+        raise ArtifactError(
+            f"'written_by' of the descriptions is not as written: {error}."
+        ) from error
+
+
+def check_class_names(names: tuple[str, ...]) -> None:
+    """Refuse a class that is empty or named twice.
+
+    Raises:
+        UsageError: Naming it.
+    """
+    for name in names:
+        if not name.strip() or names.count(name) > 1:
+            raise UsageError(f"--class '{name}': each class needs a name of its own.")

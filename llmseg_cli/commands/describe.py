@@ -1,0 +1,115 @@
+"""`llmseg describe`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.files import refuse_existing
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import Cache, Device, DryRun, Force, Offline, OutputFile, Seed
+
+
+def _llms() -> list[str]:
+    return ["library", "smollm2", "openai:", "file:"]
+
+
+@command()
+def describe(
+    target: Annotated[str, typer.Option(help="What is segmented, such as 'left atrium'.")],
+    out: OutputFile,
+    modality: Annotated[
+        str | None,
+        typer.Option(help="How it was imaged, such as 'late gadolinium MRI'."),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="A class, in the order of the label values; repeat for more. "
+            "Default: the library's classes, or one named as the target.",
+        ),
+    ] = None,
+    llm: Annotated[
+        str,
+        typer.Option(
+            help="Who writes: library (texts that llmseg ships), smollm2, a Hugging Face ID, a "
+            "folder, FILE.gguf, openai:MODEL, or file:PATH (your own texts).",
+            autocompletion=_llms,
+        ),
+    ] = "library",
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="OpenAI-compatible server, such as http://127.0.0.1:8000/v1."),
+    ] = None,
+    texts: Annotated[
+        int | None,
+        typer.Option(min=1, help="Texts per class; default: 4, or all of a file's."),
+    ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option(
+            help="Prompt template: text with {subject}, {target}, {class_name}, {modality}, "
+            "{aspect}, {max_words}, {number}."
+        ),
+    ] = None,
+    max_words: Annotated[int, typer.Option(min=5, help="Longest text, in words.")] = 60,
+    seed: Seed = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Randomness; 0 takes the most likely word always.")
+    ] = 0.7,
+    top_p: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of probability that is drawn from.")
+    ] = 0.95,
+    offline: Offline = False,
+    device: Device = "auto",
+    cache: Cache = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+) -> dict[str, Any] | None:
+    """Have each class of the target described in words, and record who wrote them and how."""
+    from llmseg_cli.workflows.describe import DescribeSettings, queries, run
+
+    if str(out) != "-":
+        refuse_existing(out, force=force)
+    names = tuple(classes or ())
+    if dry_run:
+        asked = queries(
+            target,
+            modality=modality,
+            classes=names,
+            texts=texts,
+            template=template,
+            max_words=max_words,
+        )
+        console.info(f"Would ask {llm} for {len(asked)} texts:" if asked else "")
+        return {"llm": llm, "queries": asked}
+    with console.progress("text") as progress:
+        found = run(
+            target,
+            modality=modality,
+            classes=names,
+            llm=llm,
+            texts=texts,
+            settings=DescribeSettings(
+                base_url=base_url,
+                template=template,
+                max_words=max_words,
+                seed=seed,
+                temperature=temperature,
+                top_p=top_p,
+                device=device,
+            ),
+            cache=cache,
+            offline=offline,
+            progress=progress,
+        )
+    for warning in found.warnings:
+        console.warn(warning)
+    if str(out) == "-":
+        console.data(found.to_text(suffix=".yaml"))
+        return None
+    found.save(out)
+    console.info(f"{out}: {len(found.rows())} texts for {', '.join(found.classes)}.")
+    return found.to_dict()

@@ -1,0 +1,62 @@
+"""GGUF files, converted once into a folder that loads fast."""
+
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.cache_folder import default_cache
+from llmseg_cli.artifacts.folders import atomic_folder
+from llmseg_cli.errors import WeightsError
+from llmseg_cli.knowledge.huggingface import load_transformers
+
+FORM = "fp16-1"  # of the converted folders; another number converts anew
+
+
+def converted_folder(gguf: Path, *, digest: str, cache: Path | None = None) -> Path:
+    """The folder of float16 safetensors and tokenizer made of a GGUF file.
+
+    It is made when first asked for: de-quantizing SmolLM2 takes 12 s, loading the folder 0.2 s.
+
+    Args:
+        gguf: The file.
+        digest: Its `sha256:`, which names the folder.
+        cache: llmseg's cache folder, if it is not the usual one.
+
+    Raises:
+        WeightsError: If transformers cannot read it.
+    """
+    name = f"{gguf.stem}-{digest.removeprefix('sha256:')[:16]}-{FORM}"
+    target = (cache or default_cache()) / "converted" / name
+    if not target.is_dir():
+        with atomic_folder(target) as folder:
+            _convert(gguf, folder)
+    return target
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    hf = load_transformers()
+    try:
+        tokenizer = hf.AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, local_files_only=True
+        )
+        model = hf.AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+        raise WeightsError(
+            f"{gguf} is not readable as a GGUF language model: {error}. Give the safetensors "
+            "folder of the model, or serve the file and use --llm openai:MODEL --base-url URL."
+        ) from error
+    _without_quantization(hf, model).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _without_quantization(hf: Any, model: Any) -> Any:
+    """The same weights as a plain model; one that says it is quantized is not saved."""
+    import torch
+
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = hf.AutoModelForCausalLM.from_config(config, dtype=torch.float16)
+    plain.load_state_dict(model.state_dict())
+    return plain

@@ -1,0 +1,148 @@
+"""Language models that write descriptions, on this machine through transformers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from llmseg_cli.artifacts.descriptions import Writer
+from llmseg_cli.errors import WeightsError
+from llmseg_cli.knowledge.gguf_file import converted_folder
+from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.model_files import find_model, weights_digest
+
+SMALL = 1_000_000_000  # parameters below which a model is no source of anatomy
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How text is drawn.
+
+    Args:
+        temperature: 0 takes the most likely token always.
+        top_p: Share of probability that is drawn from.
+        max_tokens: Most tokens of a text.
+    """
+
+    temperature: float = 0.7
+    top_p: float = 0.95
+    max_tokens: int = 136
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a model wrote.
+
+    Args:
+        text: As it came.
+        query: Exactly what the model was sent.
+        finished: Whether it ended by itself, rather than at `max_tokens`.
+    """
+
+    text: str
+    query: str
+    finished: bool
+
+
+class LanguageModel(Protocol):
+    """Something that answers a query."""
+
+    about: Writer
+
+    def write(self, query: str, *, seed: int, sampling: Sampling) -> Written:
+        """Answer *query*; the same seed gives the same text where the model allows it."""
+
+
+class LocalModel:
+    """A causal language model of the Hugging Face formats or GGUF.
+
+    Args:
+        name: `smollm2`, a folder, a GGUF file or an id of the hub.
+        cache: llmseg's cache folder, if it is not the usual one.
+        offline: Never use the network.
+        device: Where it runs.
+
+    Raises:
+        UsageError: If the path is wrong.
+        WeightsError: If it is absent, altered, or no language model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cache: Path | None = None,
+        offline: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        found = find_model(name, cache=cache, offline=offline)
+        digest = weights_digest(found)
+        folder = found.folder
+        if found.gguf is not None:
+            folder = converted_folder(found.gguf, digest=digest, cache=cache)
+        self.tokenizer, self.model = _load(found.name, folder)
+        self.model.to(device).eval()
+        self.about = Writer(
+            provider="transformers",
+            model=found.name,
+            revision=found.revision,
+            digest=digest,
+            licence=found.licence,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            chat_template=bool(self.tokenizer.chat_template),
+        )
+
+    def write(self, query: str, *, seed: int, sampling: Sampling) -> Written:
+        """Answer *query*, through the model's chat template if it has one."""
+        text = self._rendered(query)
+        inputs = self.tokenizer(
+            text, return_tensors="pt", add_special_tokens=not self.about.chat_template
+        ).to(self.model.device)
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            output = self.model.generate(
+                **inputs,
+                max_new_tokens=sampling.max_tokens,
+                pad_token_id=self._padding(),
+                **_drawing(sampling),
+            )[0]
+        new = output[inputs["input_ids"].shape[1] :]
+        return Written(
+            text=self.tokenizer.decode(new, skip_special_tokens=True),
+            query=text,
+            finished=len(new) < sampling.max_tokens,
+        )
+
+    def _rendered(self, query: str) -> str:
+        if not self.about.chat_template:
+            return f"{query}\n\n"
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": query}], add_generation_prompt=True, tokenize=False
+        )
+
+    def _padding(self) -> int | None:
+        found = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if found is None else found
+
+
+def _drawing(sampling: Sampling) -> dict[str, Any]:
+    if sampling.temperature == 0:
+        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+    }
+
+
+def _load(name: str, folder: Path) -> tuple[Any, Any]:
+    hf = load_transformers()
+    try:
+        tokenizer = hf.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = hf.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="auto")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"{name} does not load as a language model: {error}") from error
+    small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
+    return tokenizer, model.float() if small else model  # a small one is faster in float32
