@@ -1,13 +1,12 @@
 """`llmseg demo-data`."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import Force, OutputDir, Seed
+from llmseg_cli.commands._options import Cache, Force, OutputDir, Seed
 
 
 @command()
@@ -16,10 +15,7 @@ def demo_data(
     subjects: Annotated[int, typer.Option(min=1, max=999, help="Number of brains.")] = 30,
     spacing: Annotated[float, typer.Option(min=1.0, max=8.0, help="Side of a voxel, mm.")] = 3.0,
     seed: Seed = 0,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the fetched weights.", envvar="LLMSEG_CACHE"),
-    ] = None,
+    cache: Cache = None,
     force: Force = False,
 ) -> dict[str, Any]:
     """Write a small cohort of brains with label maps, made from one real MRI, to try llmseg on."""
