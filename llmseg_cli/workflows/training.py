@@ -34,7 +34,7 @@ from llmseg_cli.training.precision import (
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.run_folder import CONFIG, network_builder
-from llmseg_cli.workflows.starting_weights import start_from
+from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_data import TrainingData, prepare
 from llmseg_cli.workflows.training_folder import SPLIT, claim, plain, recorded
@@ -98,10 +98,12 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
 
     Raises:
         UsageError: If an option is wrong.
-        DataError, PolicyError: If the data or the split do not serve.
+        DataError, PolicyError: If the data, the split or what `init` learned from do not serve.
         ArtifactError: If `init` does not fit.
     """
     settings = request.settings
+    if request.init:
+        refuse_learned(request.init, request.split)
     torch.manual_seed(request.seed)
     random.seed(request.seed)
     method_type = METHODS.load(request.method)
