@@ -8,7 +8,23 @@ from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError, unknown
 
-CONVOLUTION: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+class Convolution3d(nn.Conv3d):
+    """A 3D convolution that is right for thin inputs, too.
+
+    oneDNN's bfloat16 kernels of size 3 (torch 2.13, processors with avx512_bf16) leave the gradient
+    of the weights unwritten where X is 2 voxels, and miscompute one channel where it is 1. Padding
+    X beforehand, and not in the kernel, avoids them.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
+        if input.shape[2] > THIN or self.padding != (1, 1, 1) or input.device.type != "cpu":
+            return super()._conv_forward(input, weight, bias)
+        padded = F.pad(input, (0, 0, 0, 0, 1, 1))
+        return F.conv3d(padded, weight, bias, self.stride, (0, 1, 1), self.dilation, self.groups)
+
+
+CONVOLUTION: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: Convolution3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d | nn.ConvTranspose3d]] = {
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,
@@ -17,6 +33,7 @@ CHANNEL_DROPOUT: dict[int, type[nn.Dropout2d | nn.Dropout3d]] = {2: nn.Dropout2d
 MAX_POOL: dict[int, type[nn.MaxPool2d | nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 NORMALIZATIONS = ("batch", "instance", "group")
 GROUPS = 16
+THIN = 2  # voxels along X
 
 
 class InstanceNormalization(nn.Module):
