@@ -28,6 +28,11 @@ COMMANDS: dict[str, str] = {
     "completion": "llmseg_cli.commands.completion:completion",
 }
 
+UNUSABLE = (
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+)  # fmt: skip
+
 
 class _Program(TyperGroup):
     """The one place where errors become messages and exit codes."""
@@ -42,11 +47,21 @@ class _Program(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(int(ExitCode.BROKEN_PIPE)) from error
         except (MemoryError, OSError, RuntimeError) as error:
-            message = _resource_message(error)
+            code, message = ExitCode.RESOURCE, _resource_message(error)
+            if message is None:
+                code, message = ExitCode.USAGE, _path_message(error)
             if message is None:
                 raise
             console.error(message)
-            raise typer.Exit(int(ExitCode.RESOURCE)) from error
+            raise typer.Exit(int(code)) from error
+
+
+def _path_message(error: Exception) -> str | None:
+    """What to say of a path that cannot be used, for other reasons than a full disk."""
+    if not isinstance(error, OSError) or error.errno not in UNUSABLE:
+        return None
+    path = error.filename2 or error.filename or "a file"
+    return f"Cannot use {path}: {error.strerror}. Choose another path, or change its permissions."
 
 
 def _resource_message(error: Exception) -> str | None:
