@@ -1,9 +1,12 @@
 """Fixtures that several tests share."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from toy_cohort import write_toy_cohort
+from training_cli import write_split
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -22,9 +25,43 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_cohort(tmp_path_factory.mktemp("toy"))
 
 
+@pytest.fixture(scope="session")
+def weights_cache() -> Path:
+    """The user's cache folder with the embedded models; the test is skipped where it has none."""
+    from llmseg_cli.artifacts.cache_folder import default_cache
+    from llmseg_cli.knowledge.weights import is_fetched
+
+    found = Path(os.environ.get("LLMSEG_CACHE") or default_cache())
+    absent = [name for name in ("smollm2", "minilm") if not is_fetched(name, cache=found)]
+    if absent:
+        pytest.skip(f"not fetched: {', '.join(absent)} (llmseg weights fetch)")
+    return found
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of this test's own, which commands use, too."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("LLMSEG_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_split(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split of the toy cohort: 3 labeled, 2 unlabeled, 1 validation, 2 test."""
+    return write_split(tmp_path_factory.mktemp("split") / "split.json", toy_data)
+
+
+@pytest.fixture
+def quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Path]:
+    """An empty working folder without anybody's configuration, and torch as it was before."""
+    import torch
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("LLMSEG_CONFIG", "LLMSEG_DEVICE", "LLMSEG_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    yield place
+    torch.use_deterministic_algorithms(False)
