@@ -3,8 +3,23 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.errors import ArtifactError, UsageError, unknown
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text with line breaks as a block, and tuples as lists."""
+
+
+def _as_block(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _as_block)
+_Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +135,21 @@ class Descriptions(Document, schema="llmseg/descriptions/1", writer="describe"):
         }
         return content
 
+    def to_text(self, *, suffix: str = ".yaml") -> str:
+        """YAML in which a query of several lines stands as it was sent; JSON for `.json`."""
+        if suffix not in (".yaml", ".yml"):
+            return super().to_text(suffix=suffix)
+        return yaml.dump(
+            self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        )
+
     def rows(self) -> list[tuple[str, str]]:
         """All texts as (class, text), the texts of a class together."""
         return [(name, found.text) for name, texts in self.classes.items() for found in texts]
 
 
 def _telling(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, False)}
+    return {key: value for key, value in values.items() if value is not None and value is not False}
 
 
 def _parsed(content: Any, place: str) -> Description:

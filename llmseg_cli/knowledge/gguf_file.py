@@ -1,5 +1,6 @@
 """GGUF files, converted once into a folder that loads fast."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,16 @@ def _convert(gguf: Path, folder: Path) -> None:
         model = hf.AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, struct.error) as error:
         raise WeightsError(
             f"{gguf} is not readable as a GGUF language model: {error}. Give the safetensors "
             "folder of the model, or serve the file and use --llm openai:MODEL --base-url URL."
         ) from error
     _without_quantization(hf, model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    usual = (folder / "config.json").stat().st_mode
+    for path in folder.iterdir():
+        path.chmod(usual)  # safetensors are written for their owner alone
 
 
 def _without_quantization(hf: Any, model: Any) -> Any:

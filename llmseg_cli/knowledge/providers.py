@@ -171,8 +171,8 @@ def small_model_warning(about: Writer) -> tuple[str, ...]:
     if about.parameters is None or about.parameters >= SMALL:
         return ()
     return (
-        f"{about.model} has {about.parameters / 1e6:.0f} million parameters; below a thousand "
-        "million a model writes fluent but anatomically wrong text. Read and edit it, or use "
+        f"{about.model} has {about.parameters / 1e6:.0f} million parameters; under one billion "
+        "a model writes fluent but anatomically wrong text. Read and edit it, or use "
         "--llm library.",
     )
 

@@ -84,7 +84,7 @@ _TABLE = (
             ),
             "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         },
-        size=91618801,
+        size=91578251,
     ),
     Weights(
         name="lite-medsam",

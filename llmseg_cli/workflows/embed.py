@@ -1,11 +1,11 @@
 """Turn descriptions into embeddings."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.artifacts.descriptions import Descriptions
+from llmseg_cli.artifacts.files import sha256_text
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.embeddings import Embeddings
 from llmseg_cli.knowledge.text_encoder import EncodedTexts, TextEncoder, encode_texts, load_encoder
@@ -50,7 +50,7 @@ def run(
     loaded = load_encoder(encoder, cache=cache, offline=offline, device=str(choose_device(device)))
     texts = tuple(text for _, text in document.rows())
     encoded = encode_texts(loaded, texts, max_length=max_length)
-    digest = hashlib.sha256(descriptions.encode()).hexdigest()
+    digest = sha256_text(descriptions)
     embeddings = Embeddings(
         target=document.target,
         class_names=tuple(class_name for class_name, _ in document.rows()),

@@ -1,0 +1,82 @@
+"""A server on this machine that speaks OpenAI's protocol for chat completions."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+MODEL = "served-model"
+TEXT = "The left atrium is a chamber of the heart. It lies behind."
+
+
+@dataclass
+class Server:
+    """Where it listens, and what it was asked."""
+
+    url: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+
+
+def answer_always(_: dict[str, Any]) -> tuple[str, str]:
+    """The same text, to every question."""
+    return TEXT, "stop"
+
+
+@contextmanager
+def completion_server(
+    answer: Callable[[dict[str, Any]], tuple[str, str]] = answer_always, *, key: str | None = None
+) -> Iterator[Server]:
+    """Serve `POST /v1/chat/completions`; with *key*, refuse whoever does not send it.
+
+    Args:
+        answer: Request to text and finish reason.
+        key: The key that is asked for.
+    """
+    server = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.requests.append(request)
+            server.keys.append(self.headers.get("Authorization"))
+            if key and server.keys[-1] != f"Bearer {key}":
+                self.reply(401, {"error": {"message": "Incorrect API key", "type": "auth"}})
+            elif request["model"] != MODEL:
+                self.reply(404, {"error": {"message": "no such model", "type": "not_found"}})
+            elif self.path != "/v1/chat/completions":
+                self.reply(404, {"error": {"message": "no such path", "type": "not_found"}})
+            else:
+                self.reply(200, self.completion(*answer(request)))
+
+        def completion(self, text, reason):
+            message = {"role": "assistant", "content": text}
+            choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
+            return {
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "created": 1,
+                "model": MODEL,
+                "choices": [choice],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            }
+
+        def reply(self, status, content):
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        server.url = f"http://127.0.0.1:{listening.server_port}/v1"
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield server
+        listening.shutdown()

@@ -1,0 +1,126 @@
+"""Local language models: seeds, templates, formats, and what is recorded."""
+
+import json
+
+import pytest
+import torch
+from tiny_models import write_language_model
+
+from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.gguf_file import converted_folder
+from llmseg_cli.knowledge.llm import LocalModel, Sampling
+from llmseg_cli.knowledge.model_files import weights_digest
+from llmseg_cli.knowledge.weights import WEIGHTS, path_of
+
+QUERY = "the left atrium"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return LocalModel(str(write_language_model(tmp_path_factory.mktemp("llm") / "tiny")))
+
+
+def written(model, seed=0, **sampling):
+    return model.write(QUERY, seed=seed, sampling=Sampling(**{"max_tokens": 12} | sampling)).text
+
+
+def test_the_seed_decides(model):
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert written(model, seed=3) == written(model, seed=3)
+    assert len({written(model, seed=seed) for seed in range(5)}) > 1
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_temperature_zero_ignores_the_seed(model):
+    assert len({written(model, seed=seed, temperature=0.0) for seed in range(3)}) == 1
+
+
+def test_a_low_temperature_is_nearly_greedy(model):
+    assert written(model, temperature=1e-4) == written(model, temperature=0.0)
+
+
+def test_the_chat_template_is_applied_and_recorded(model):
+    found = model.write(QUERY, seed=0, sampling=Sampling(max_tokens=3))
+    assert found.query == f"user {QUERY} assistant "
+    assert model.about.chat_template is True
+
+
+def test_a_model_without_chat_template_continues_the_query(tmp_path):
+    model = LocalModel(str(write_language_model(tmp_path / "base", chat=False)))
+    assert model.about.chat_template is False
+    assert model.write(QUERY, seed=0, sampling=Sampling(max_tokens=3)).query == f"{QUERY}\n\n"
+
+
+def test_a_model_that_was_stopped_is_not_finished(model):
+    assert not model.write(QUERY, seed=0, sampling=Sampling(max_tokens=1)).finished
+
+
+def test_what_is_recorded(model, tmp_path):
+    folder = write_language_model(tmp_path / "same")
+    (folder / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n")
+    about = LocalModel(str(folder)).about
+    assert (about.provider, about.model, about.licence) == ("transformers", "same", "mit")
+    assert about.digest == f"sha256:{sha256_file(folder / 'model.safetensors')}"
+    assert about.digest == model.about.digest
+    assert about.parameters == sum(p.numel() for p in model.model.parameters())
+    assert about.revision is None
+
+
+def test_several_weight_files_have_one_digest(tmp_path):
+    from llmseg_cli.knowledge.model_files import FoundModel
+
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / name).write_text(name)
+    both = weights_digest(FoundModel("x", tmp_path))
+    (tmp_path / "b.safetensors").write_text("changed")
+    assert weights_digest(FoundModel("x", tmp_path)) != both
+    with pytest.raises(WeightsError, match="holds no"):
+        weights_digest(FoundModel("x", tmp_path / "nowhere"))
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "none-such"}))
+    with pytest.raises(WeightsError, match="does not load as a language model"):
+        LocalModel(str(tmp_path))
+
+
+def test_a_file_that_is_no_gguf(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF, it says")
+    with pytest.raises(WeightsError, match="not readable as a GGUF"):
+        LocalModel(str(tmp_path / "model.gguf"), cache=tmp_path / "cache")
+    assert list((tmp_path / "cache" / "converted").iterdir()) == []
+    with pytest.raises(UsageError, match=r"expected the folder of a model or a \.gguf file"):
+        LocalModel(str(tmp_path / "absent.gguf"))
+
+
+@pytest.mark.weights
+def test_a_damaged_embedded_model_is_refused(weights_cache, tmp_path):
+    original = path_of("smollm2", cache=weights_cache)
+    copy = tmp_path / "weights" / "smollm2" / original.name
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(original.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match=f"expected {WEIGHTS['smollm2'].files[original.name]}"):
+        LocalModel("smollm2", cache=tmp_path)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_smollm2_is_converted_once_and_writes_english(weights_cache):
+    digest = f"sha256:{WEIGHTS['smollm2'].files['SmolLM2-135M-Instruct.Q4_1.gguf']}"
+    gguf = path_of("smollm2", cache=weights_cache)
+    folder = converted_folder(gguf, digest=digest, cache=weights_cache)
+    made = (folder / "model.safetensors").stat()
+    model = LocalModel("smollm2", cache=weights_cache, offline=True)
+    assert (folder / "model.safetensors").stat() == made
+    assert (model.about.digest, model.about.parameters) == (digest, 134515008)
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    found = model.write(
+        "What is the capital of France?", seed=0, sampling=Sampling(temperature=0, max_tokens=10)
+    )
+    assert "Paris" in found.text
+    assert found.query.endswith(
+        "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    )

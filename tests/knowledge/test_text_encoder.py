@@ -1,0 +1,150 @@
+"""Encoders against independent calculations, and MiniLM's sense of meaning."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import write_encoder, write_language_model, write_pooling
+
+from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.text_encoder import encode_texts, load_encoder, pool
+from llmseg_cli.knowledge.weights import WEIGHTS, path_of
+
+TEXTS = ["the left atrium", "a thin round wall behind the heart and in front of the body"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return load_encoder(str(write_encoder(tmp_path_factory.mktemp("encoder"))))
+
+
+def test_pooling_by_plain_loops():
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
+    for pooling in ("mean", "cls", "max"):
+        for normalized in (False, True):
+            found = pool(hidden, mask, pooling=pooling, normalized=normalized)
+            for row in range(3):
+                kept = np.array([hidden[row, i].numpy() for i in range(5) if mask[row, i]])
+                expected = {"mean": kept.mean(0), "cls": kept[0], "max": kept.max(0)}[pooling]
+                if normalized:
+                    expected = expected / np.sqrt((expected**2).sum())
+                np.testing.assert_allclose(found[row].numpy(), expected, rtol=1e-12)
+
+
+def test_texts_are_padded_to_a_multiple_of_eight(encoder):
+    encoded = encode_texts(encoder, TEXTS)
+    assert encoded.token_ids.shape == encoded.mask.shape == (2, 16)
+    assert encoded.tokens.shape == (2, 16, 12)
+    assert encoded.pooled.shape == (2, 12)
+    assert encoded.mask.sum(axis=1).tolist() == [5, 15]  # with the markers at both ends
+    assert (encoded.token_ids[~encoded.mask] == encoder.tokenizer.pad_token_id).all()
+    assert encoded.truncated == ()
+    assert (encoded.token_ids.dtype, encoded.mask.dtype) == (np.int64, np.bool_)
+    assert (encoded.tokens.dtype, encoded.pooled.dtype) == (np.float32, np.float32)
+
+
+def test_padding_changes_nothing(encoder):
+    together = encode_texts(encoder, TEXTS)
+    alone = encode_texts(encoder, TEXTS[:1])
+    assert alone.token_ids.shape == (1, 8)
+    np.testing.assert_allclose(together.pooled[0], alone.pooled[0], atol=1e-6)
+    np.testing.assert_allclose(together.tokens[0, :5], alone.tokens[0, :5], atol=1e-6)
+
+
+def test_a_given_length_pads_or_cuts(encoder):
+    assert encode_texts(encoder, TEXTS, max_length=32).token_ids.shape == (2, 32)
+    cut = encode_texts(encoder, TEXTS, max_length=6)
+    assert cut.token_ids.shape == (2, 6)
+    assert cut.truncated == (1,)
+    assert cut.token_ids[1, -1] == encoder.tokenizer.sep_token_id
+
+
+@pytest.mark.parametrize("length", [2, 33])
+def test_a_length_the_encoder_cannot_take(encoder, length):
+    with pytest.raises(UsageError, match="takes 3 to 32"):
+        encode_texts(encoder, TEXTS, max_length=length)
+
+
+def test_texts_longer_than_the_encoder_takes_are_cut(encoder):
+    encoded = encode_texts(encoder, [" ".join(["heart"] * 50), "heart"])
+    assert encoded.token_ids.shape == (2, 32)
+    assert encoded.truncated == (0,)
+
+
+@pytest.mark.parametrize(("mode", "normalize"), [("cls_token", False), ("mean_tokens", True)])
+def test_pooling_is_read_from_the_folder(tmp_path, mode, normalize):
+    write_pooling(write_encoder(tmp_path), mode, normalize=normalize)
+    encoder = load_encoder(str(tmp_path))
+    assert (encoder.pooling, encoder.normalized) == (mode.partition("_")[0], normalize)
+    encoded = encode_texts(encoder, TEXTS)
+    lengths = np.linalg.norm(encoded.pooled, axis=1)
+    if normalize:
+        np.testing.assert_allclose(lengths, 1, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(encoded.pooled, encoded.tokens[:, 0])
+
+
+def test_a_pooling_llmseg_does_not_know_is_refused(tmp_path):
+    write_pooling(write_encoder(tmp_path), "cls_token", normalize=False)
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode": "weightedmean"}')
+    with pytest.raises(WeightsError, match="'weightedmean' pooling"):
+        load_encoder(str(tmp_path))
+
+
+def test_a_decoder_serves_too(tmp_path):
+    encoder = load_encoder(str(write_language_model(tmp_path)))
+    encoded = encode_texts(encoder, TEXTS)
+    assert encoded.tokens.shape == (2, 16, 24)
+    assert np.isfinite(encoded.pooled).all()
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(WeightsError, match="does not load as a text encoder"):
+        load_encoder(str(tmp_path))
+
+
+def test_a_path_that_does_not_exist():
+    with pytest.raises(UsageError, match="expected the folder of a model"):
+        load_encoder("/nowhere/model")
+
+
+def test_an_absent_hub_model_while_offline(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmseg_cli.knowledge.hub.fetch_hub", None)
+    with pytest.raises(WeightsError, match="--offline forbids to fetch it"):
+        load_encoder("owner/model", cache=tmp_path, offline=True)
+
+
+@pytest.mark.weights
+def test_minilm_equals_an_independent_computation(weights_cache):
+    texts = ["The left atrium receives the pulmonary veins.", "A polyp."]
+    encoded = encode_texts(load_encoder("minilm", cache=weights_cache), texts)
+    hf = load_transformers()
+    folder = path_of("minilm", cache=weights_cache)
+    tokenizer = hf.BertTokenizer(str(folder / "vocab.txt"), do_lower_case=True)
+    model = hf.BertModel.from_pretrained(folder).eval()
+    for row, text in enumerate(texts):
+        ids = torch.tensor([tokenizer.encode(text)])
+        with torch.no_grad():
+            hidden = model(ids).last_hidden_state[0].numpy()
+        expected = hidden.mean(axis=0)
+        expected /= np.linalg.norm(expected)
+        assert encoded.token_ids[row][encoded.mask[row]].tolist() == ids[0].tolist()
+        np.testing.assert_allclose(encoded.pooled[row], expected, atol=1e-5)
+
+
+@pytest.mark.weights
+def test_minilm_finds_related_sentences_closer(weights_cache):
+    encoder = load_encoder("minilm", cache=weights_cache)
+    texts = [
+        "The left atrium is a chamber of the heart.",
+        "The upper left cavity of the heart receives oxygenated blood.",
+        "The stock market fell sharply on Monday.",
+    ]
+    pooled = encode_texts(encoder, texts).pooled
+    similarity = pooled @ pooled.T
+    assert similarity[0, 1] > similarity[0, 2] + 0.3
+    assert similarity[0, 1] > similarity[1, 2] + 0.3
+    assert encoder.digest == f"sha256:{WEIGHTS['minilm'].files['model.safetensors']}"
+    assert (encoder.pooling, encoder.normalized, encoder.limit) == ("mean", True, 256)

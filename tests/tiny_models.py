@@ -1,0 +1,85 @@
+"""Small random models in transformers' own format, made in a second."""
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from llmseg_cli.knowledge.huggingface import load_transformers
+
+TEXT = """
+the left right atrium heart chamber behind in front of body and is a thin wall round blood
+pancreas lies exclude include bright dark . , user assistant
+"""
+WORDS = TEXT.split()
+SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] + ' ' + m['content'] + ' ' }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant {% endif %}"
+)
+
+
+def _tokenizer(**options):
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if options.pop("markers", False):
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+        )
+    return load_transformers().PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", **options
+    )
+
+
+def write_encoder(folder: Path, *, length: int = 32, seed: int = 0) -> Path:
+    """A BERT of width 12 with two layers."""
+    hf = load_transformers()
+    torch.manual_seed(seed)
+    config = hf.BertConfig(
+        vocab_size=len(WORDS) + len(SPECIAL),
+        hidden_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=20,
+        max_position_embeddings=length,
+    )
+    hf.BertModel(config).save_pretrained(folder)
+    _tokenizer(
+        markers=True, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    return folder
+
+
+def write_language_model(folder: Path, *, chat: bool = True, seed: int = 0) -> Path:
+    """A Llama of width 24 with two layers; what it writes is noise of the words above."""
+    hf = load_transformers()
+    torch.manual_seed(seed)
+    config = hf.LlamaConfig(
+        vocab_size=len(WORDS) + len(SPECIAL),
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    hf.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = _tokenizer(pad_token="[PAD]", bos_token="[CLS]", eos_token="[SEP]")
+    tokenizer.chat_template = CHAT_TEMPLATE if chat else None
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_pooling(folder: Path, mode: str, *, normalize: bool) -> None:
+    """What sentence-transformers keeps beside a model."""
+    (folder / "1_Pooling").mkdir()
+    settings = {f"pooling_mode_{name}": name == mode for name in ("mean_tokens", "cls_token")}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
+    kinds = ["Transformer", "Pooling", *["Normalize"] * normalize]
+    modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    (folder / "modules.json").write_text(json.dumps(modules))
