@@ -1,0 +1,116 @@
+"""Where an option's value comes from: flags, the environment, YAML files, recipes, defaults."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from training_cli import invoke
+
+pytestmark = pytest.mark.usefixtures("quiet_place")
+
+
+def dry_config(*words: str | Path) -> dict:
+    result = invoke("train-semi", "-o", "run", "--dry-run", "--json", *words)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)["config"]
+
+
+@pytest.fixture
+def project(toy_data, toy_split) -> Path:
+    """`./llmseg.yaml` for the toy data; the test may add lines."""
+    path = Path("llmseg.yaml")
+    path.write_text(
+        f"data: {toy_data}\nsplit: {toy_split}\npatch: [16, 16, 16]\nsteps: 4\n"
+        "model-option: {filters: 4}\n"
+    )
+    return path
+
+
+def test_the_project_file_fills_what_is_left_open(project):
+    config = dry_config()
+    assert config["settings"]["patch"] == [16, 16, 16]
+    assert config["settings"]["steps"] == 4
+    assert config["model_options"] == {"filters": 4}
+    assert config["settings"]["momentum"] == 0.9
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(project, monkeypatch):
+    project.write_text(project.read_text() + "workers: 2\ndevice: cpu\n")
+    monkeypatch.setenv("LLMSEG_DEVICE", "cuda:7")
+    assert invoke("train-semi", "-o", "run", "--dry-run").exit_code == 6
+    assert dry_config("--device", "cpu")["settings"]["steps"] == 4
+    assert dry_config("--device", "cpu", "--steps", "9")["settings"]["steps"] == 9
+
+
+def test_another_file_replaces_the_project_file(project):
+    other = Path("other.yaml")
+    other.write_text(project.read_text().replace("steps: 4", "steps: 6"))
+    project.write_text("nonsense: 1\n")
+    assert dry_config("--config", other)["settings"]["steps"] == 6
+
+
+def test_the_users_file_comes_after_the_projects(project, monkeypatch):
+    user = Path(os.environ["XDG_CONFIG_HOME"]) / "llmseg" / "config.yaml"
+    user.parent.mkdir(parents=True)
+    user.write_text("steps: 8\nmomentum: 0.5\n")
+    settings = dry_config()["settings"]
+    assert (settings["steps"], settings["momentum"]) == (4, 0.5)
+
+
+def test_a_section_is_for_its_command(project):
+    project.write_text(
+        project.read_text() + "train-semi:\n  method: mean-teacher\n  steps: 5\n"
+        "train-sup:\n  members: 2\npredict:\n  overlap: 0.25\n"
+    )
+    config = dry_config()
+    assert (config["method"], config["settings"]["steps"]) == ("mean-teacher", 5)
+
+
+def test_a_recipe_is_under_the_files_and_flags(project):
+    project.write_text(project.read_text() + "momentum: 0.8\n")
+    settings = dry_config("--recipe", "la-8", "--learning-rate", "0.3")["settings"]
+    assert settings["momentum"] == 0.8
+    assert settings["learning_rate"] == 0.3
+    assert settings["augment"] == "paper"
+    assert settings["patch"] == [16, 16, 16]
+
+
+def test_a_recipe_of_ones_own(project):
+    Path("mine.yaml").write_text("weight-decay: 0.5\nsteps: 77\n")
+    settings = dry_config("--recipe", "mine.yaml")["settings"]
+    assert (settings["weight_decay"], settings["steps"]) == (0.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("stepps: 3", ("llmseg.yaml:6: Unknown option 'stepps'", "Did you mean 'steps'")),
+        (
+            "train-semi:\n  metod: usl",
+            ("llmseg.yaml:7: Unknown option of train-semi 'metod'", "'method'"),
+        ),
+        ("- a", ("llmseg.yaml",)),
+    ],
+)
+def test_an_unknown_key_names_file_line_and_the_nearest(project, line, parts):
+    project.write_text(project.read_text() + line + "\n")
+    result = invoke("train-semi", "-o", "run")
+    assert result.exit_code == 2
+    assert result.stderr.count("Error: ") == 1
+    assert all(part in result.stderr for part in parts)
+
+
+def test_all_unknown_keys_are_named_at_once(project):
+    project.write_text(project.read_text() + "stepps: 3\nbach: 2\n")
+    result = invoke("train-semi", "-o", "run")
+    assert result.exit_code == 2
+    for part in ("llmseg.yaml:6: ", "llmseg.yaml:7: ", "'batch'"):
+        assert part in result.stderr
+
+
+def test_a_wrong_value_in_a_file(project):
+    project.write_text(project.read_text() + "batch: many\n")
+    result = invoke("train-semi", "-o", "run")
+    assert result.exit_code == 2
+    assert "--batch" in result.stderr
