@@ -28,6 +28,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         text: Null without text; else fusion, control, shapes, texts and digest of the embeddings.
         init: Digest of the weights that training started from, or null.
         split: Digest of the split.
+        labels: Digest of the label maps that were learned from or validated with.
     """
 
     command: str
@@ -47,6 +48,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     text: dict[str, Any] | None = None
     init: str | None = None
     split: str = ""
+    labels: str = ""
 
     @property
     def patch(self) -> tuple[int, ...]:

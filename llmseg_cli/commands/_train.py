@@ -8,6 +8,8 @@ from llmseg_cli import console
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.errors import UsageError
 
+SPLIT = "split.json"  # of a run folder
+
 if TYPE_CHECKING:
     from llmseg_cli.workflows.training import Request
 
@@ -20,12 +22,15 @@ def choose_split(
     group_by: str | None,
     label_map: list[str] | None,
     seed: int,
+    resumed: Path | None = None,
 ) -> Split:
-    """The split of a file, or a new one for `--labeled`.
+    """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
 
     Raises:
         UsageError: If there is neither, or the two contradict each other.
     """
+    if split is None and resumed is not None and (resumed / SPLIT).is_file():
+        split = resumed / SPLIT
     if split is not None:
         found = Split.load(split)
         if labeled is not None:

@@ -41,7 +41,13 @@ def train_semi(
 ) -> dict[str, Any]:
     """Train on labeled and unlabeled cases together, with or without the help of text."""
     chosen = choose_split(
-        data, split=split, labeled=labeled, group_by=group_by, label_map=label_map, seed=seed
+        data,
+        split=split,
+        labeled=labeled,
+        group_by=group_by,
+        label_map=label_map,
+        seed=seed,
+        resumed=output if resume else None,
     )
     from llmseg_cli.workflows.text_guidance import text_for
     from llmseg_cli.workflows.training import Request

@@ -45,7 +45,13 @@ def train_sup(
 ) -> dict[str, Any]:
     """Train a network on the labeled cases alone: the baseline, and the start of mining."""
     chosen = choose_split(
-        data, split=split, labeled=labeled, group_by=group_by, label_map=label_map, seed=seed
+        data,
+        split=split,
+        labeled=labeled,
+        group_by=group_by,
+        label_map=label_map,
+        seed=seed,
+        resumed=output if resume else None,
     )
     from llmseg_cli.workflows.training import Request
 

@@ -40,7 +40,7 @@ class Usl(Method):
             saves an eighth of the time.
 
     References:
-        Kumari et al., 2024. arXiv:2407.05088; parent: Liu et al., TraCoCo. arXiv:2203.15523.
+        Kumari et al., 2024. arXiv:2407.05088; parent: Liu et al., TraCoCo. arXiv:2203.14523.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Start a method's networks from the weights of another run."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 
 from torch import Tensor
@@ -50,18 +51,19 @@ def refuse_learned(folder: Path, split: Split) -> None:
 def start_from(method: Method, folder: Path) -> None:
     """Load the weights of another run into the networks of a method.
 
-    Networks of the same name take theirs; otherwise every network takes the run's first one. Text
-    layers are taken where they fit; the texts themselves are always this run's own.
+    Networks of the same name take theirs; where no name fits, networks pair up with those of the
+    run in order, from its first again where it has fewer. Text layers are taken where they fit; the
+    texts themselves are always this run's own.
 
     Raises:
         ArtifactError: If the run is of another architecture.
     """
     weights = load_weights(folder / WEIGHTS)
-    first = next(iter(weights.values()))
-    for name, network in method.networks().items():
+    in_order = cycle(weights.values())
+    for (name, network), next_one in zip(method.networks().items(), in_order, strict=False):
         own = network.state_dict()
         is_fused = any(key.startswith(BACKBONE) for key in own)
-        given = _with_prefix(weights.get(name, first), BACKBONE if is_fused else "")
+        given = _with_prefix(weights.get(name, next_one), BACKBONE if is_fused else "")
         for key, value in own.items():
             if key in given and given[key].shape == value.shape:
                 continue

@@ -1,5 +1,6 @@
 """One training run, for `train-sup` and `train-semi`."""
 
+import logging
 import random
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -37,8 +38,10 @@ from llmseg_cli.workflows.run_folder import CONFIG, network_builder
 from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_data import TrainingData, prepare
-from llmseg_cli.workflows.training_folder import SPLIT, claim, plain, recorded
+from llmseg_cli.workflows.training_folder import SPLIT, claim, plain, recorded, split_digest
 from llmseg_cli.workflows.validation import dice_scorer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     model_options = options_of(MODELS, settings.model, settings.model_option)
     if "dimensions" in model_options:
         raise UsageError("--model-option dimensions: the number of sides of --patch decides.")
-    choose_dtype(settings.precision, choose_device(settings.device))
+    dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare(
         request.data,
@@ -129,7 +132,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         method_options=method_options,
         model=settings.model,
         model_options=model_options,
-        settings=recorded(settings),
+        settings=recorded(settings, dtype),
         unlabeled_batch=request.unlabeled_batch or settings.batch,
         seed=request.seed,
         in_channels=data.in_channels,
@@ -140,8 +143,16 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         answer="",
         text=request.text[1] if request.text else None,
         init=sha256_file(request.init / WEIGHTS) if request.init else None,
-        split=sha256_json(request.split.to_dict()),
+        split=split_digest(request.split),
+        labels=data.labels,
     )
+    if request.text and len(request.text[0].token_ids) not in (1, len(data.classes) - 1):
+        logger.warning(
+            "The texts describe %d classes, the labels have %d: %s. Their mean guides the network.",
+            len(request.text[0].token_ids),
+            len(data.classes) - 1,
+            ", ".join(data.classes[1:]),
+        )
     build = network_builder(config, request.text[0] if request.text else None)
     method: Method = method_type(build, **method_options)
     if request.init:

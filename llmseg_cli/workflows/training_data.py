@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cache import PreparedCase, prepare_image, prepare_labels
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
@@ -30,6 +31,7 @@ class TrainingData:
         classes: Names of the K classes, background first.
         in_channels: Image channels.
         bytes_cached: Size of the prepared cases on disk.
+        labels: Digest of the label maps of labeled and validation cases.
     """
 
     labeled: tuple[PreparedCase, ...]
@@ -38,6 +40,7 @@ class TrainingData:
     classes: tuple[str, ...]
     in_channels: int
     bytes_cached: int
+    labels: str
 
 
 def digests_of(dataset: Dataset, wanted: Sequence[str]) -> dict[str, str]:
@@ -112,6 +115,7 @@ def prepare(
         classes=class_names(map_classes(dataset.classes, label_map), prepared["labeled"]),
         in_channels=_channels(everything),
         bytes_cached=sum(case.image.stat().st_size for case in everything),
+        labels=sha256_json({case.id: case.labels.name for case in everything if case.labels}),
     )
 
 

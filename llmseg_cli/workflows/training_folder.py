@@ -4,7 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmseg_cli.artifacts.files import remove_leftovers
+import torch
+
+from llmseg_cli.artifacts.files import remove_leftovers, sha256_json
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
@@ -14,11 +16,18 @@ from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
 from llmseg_cli.workflows.run_folder import CONFIG
 
 SPLIT = "split.json"
+PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
-def recorded(settings: TrainSettings) -> dict[str, Any]:
-    """Settings without what belongs to the machine and not to the result."""
-    return {k: v for k, v in asdict(settings).items() if k not in ("cache", "workers", "device")}
+def recorded(settings: TrainSettings, dtype: torch.dtype) -> dict[str, Any]:
+    """Settings without what belongs to the machine, and with the precision that `auto` became."""
+    kept = {k: v for k, v in asdict(settings).items() if k not in ("cache", "workers", "device")}
+    return {**kept, "precision": PRECISIONS[dtype]}
+
+
+def split_digest(split: Split) -> str:
+    """SHA-256 of the roles, whatever version of llmseg wrote them."""
+    return sha256_json({k: v for k, v in split.to_dict().items() if k != "llmseg"})
 
 
 def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
