@@ -87,8 +87,6 @@ $(DEMO)/%-masks/run.json: $(DEMO)/%/run.json
 $(DEMO)/scores.json: $(DEMO)/supervised-masks/run.json $(DEMO)/usl-masks/run.json
 	llmseg score --pred $(DEMO)/usl-masks --ref $(DEMO)/data --split $(DEMO)/split.json --compare $(DEMO)/supervised-masks -o $@ --force
 
-.SECONDARY: $(DEMO)/supervised-masks/run.json $(DEMO)/usl-masks/run.json
-
 ## Other
 clean:  ## Remove what the demo, the tests and the tools left; keeps .venv and the weights
 	rm -rf demo build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
