@@ -1,6 +1,7 @@
 """Models of the Hugging Face hub, through huggingface_hub and nobody else."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.huggingface import load_hub
 
 PREFIX = "hf:"
-_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 _ALWAYS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "README.md", "LICENSE*")
 
 
@@ -94,7 +95,7 @@ def fetch_hub(model: HubModel, *, cache: Path | None = None) -> Path:
                 "can be downloaded and given by its path."
             )
         found = hub.snapshot_download(
-            model.id, revision=info.sha, cache_dir=ours, allow_patterns=[*_ALWAYS, *wanted]
+            model.id, revision=model.revision, cache_dir=ours, allow_patterns=[*_ALWAYS, *wanted]
         )
         return Path(found)
     except GatedRepoError as error:
@@ -160,17 +161,27 @@ def _hub_cache(cache: Path | None) -> Path:
 
 
 def _local(model: HubModel, place: Path | None) -> Path | None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    hub = load_hub()
-    try:
-        found = hub.snapshot_download(
-            model.id, revision=model.revision, cache_dir=place, local_files_only=True
-        )
-    except LocalEntryNotFoundError:
+    """The folder of a model in a cache of the hub's layout, if all of it is there."""
+    found = load_hub().try_to_load_from_cache(
+        model.id, "config.json", cache_dir=place, revision=model.revision
+    )
+    if not isinstance(found, str):
         return None
-    folder = Path(found)
-    return folder if (folder / "config.json").is_file() else None
+    folder = Path(found).parent
+    return folder if weight_paths(folder) and not _missing_shards(folder) else None
+
+
+def weight_paths(folder: Path) -> list[Path]:
+    """The files of a model's folder that transformers reads weights from."""
+    safe = sorted(folder.glob("*.safetensors"))
+    return safe or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _missing_shards(folder: Path) -> list[str]:
+    names: set[str] = set()
+    for index in folder.glob("*.safetensors.index.json"):
+        names |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return sorted(name for name in names if not (folder / name).is_file())
 
 
 def _first_line(error: Exception) -> str:

@@ -1,12 +1,11 @@
 """Where a model lies that a user named, and the digest of its weights."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.artifacts.files import sha256_file, sha256_json
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.hub import hub_folder, parse_hub_model
+from llmseg_cli.knowledge.hub import hub_folder, parse_hub_model, weight_paths
 from llmseg_cli.knowledge.weights import WEIGHTS, check_digest, path_of
 
 
@@ -75,12 +74,6 @@ def weights_digest(model: FoundModel) -> str:
             expected = WEIGHTS[model.embedded].files[file]
             check_digest(model.embedded, file, expected=expected, found=found)
     return f"sha256:{_only_or_all(digests)}"
-
-
-def weight_paths(folder: Path) -> Sequence[Path]:
-    """The files of a folder that transformers reads weights from."""
-    safe = sorted(folder.glob("*.safetensors"))
-    return safe or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def card_licence(folder: Path) -> str | None:
