@@ -26,7 +26,7 @@ install: $(INSTALLED)  ## Make .venv with pinned packages and llmseg itself, edi
 # torch comes first and alone, at its exact version, so that pip looks for no other build of it.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(VENV)/bin/python -m pip install -c constraints.txt --upgrade pip $$(grep '^torch==' constraints.txt)
 	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
 
