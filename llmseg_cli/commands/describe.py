@@ -69,12 +69,12 @@ def describe(
     dry_run: DryRun = False,
 ) -> dict[str, Any] | None:
     """Have each class of the target described in words, and record who wrote them and how."""
-    from llmseg_cli.workflows.describe import DescribeSettings, queries, run
+    from llmseg_cli.workflows.describe import DescribeSettings, asks_a_model, queries, run
 
     if str(out) != "-":
         refuse_existing(out, force=force)
     names = tuple(classes or ())
-    if dry_run:
+    if dry_run and asks_a_model(llm):
         asked = queries(
             target,
             modality=modality,
@@ -83,7 +83,7 @@ def describe(
             template=template,
             max_words=max_words,
         )
-        console.info(f"Would ask {llm} for {len(asked)} texts:" if asked else "")
+        console.info("\n".join([f"Would ask {llm}, before its chat template:", *asked]))
         return {"llm": llm, "queries": asked}
     with console.progress("text") as progress:
         found = run(
@@ -107,6 +107,9 @@ def describe(
         )
     for warning in found.warnings:
         console.warn(warning)
+    if dry_run:
+        console.info(f"Would write {len(found.rows())} texts for {', '.join(found.classes)}.")
+        return found.to_dict()
     if str(out) == "-":
         console.data(found.to_text(suffix=".yaml"))
         return None

@@ -37,7 +37,7 @@ def parse_hub_model(text: str) -> HubModel:
         UsageError: If it is none of these.
     """
     name, _, revision = text.removeprefix(PREFIX).partition("@")
-    if not _ID.match(name):
+    if not _ID.match(name) or "--" in name or ".." in name or name.endswith(".git"):
         raise UsageError(f"'{text}' is no model of the Hugging Face hub: expected hf:OWNER/NAME.")
     return HubModel(name, revision or None)
 

@@ -26,7 +26,7 @@ def _undrawn(items: Iterable[Any], **_: Any) -> Iterable[Any]:
 def load_hub() -> Any:
     """The module `huggingface_hub`, without its progress bars."""
     import huggingface_hub
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
-    hub: Any = huggingface_hub
-    hub.utils.disable_progress_bars()
-    return hub
+    disable_progress_bars()
+    return huggingface_hub

@@ -89,6 +89,11 @@ def run(
     )
 
 
+def asks_a_model(llm: str) -> bool:
+    """Whether *llm* names a language model, rather than the library or a file."""
+    return llm != LIBRARY and not llm.startswith(hand_written.PREFIX)
+
+
 def queries(
     target: str,
     *,
@@ -134,7 +139,7 @@ def _provided(
 ) -> Provided:
     if llm == LIBRARY:
         return from_library(request)
-    if llm.startswith(hand_written.PREFIX):
+    if not asks_a_model(llm):
         return from_file(Path(llm.removeprefix(hand_written.PREFIX)).expanduser(), request)
     template = load_template(settings.template)
     model = open_model(

@@ -152,7 +152,7 @@ def test_names(text, expected):
     assert parse_hub_model(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "hf:", "a/b/c", "a b", "../x"])
+@pytest.mark.parametrize("text", ["", "hf:", "a/b/c", "a b", "../x", "a--b", "a/b..c", "a.git"])
 def test_what_is_no_name(text):
     with pytest.raises(UsageError, match="expected hf:OWNER/NAME"):
         parse_hub_model(text)

@@ -1,9 +1,14 @@
 """Local language models: seeds, templates, formats, and what is recorded."""
 
 import json
+import socket
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGUFReader
+from gguf.quants import dequantize
+from safetensors import safe_open
 from tiny_models import write_language_model
 
 from llmseg_cli.artifacts.files import sha256_file
@@ -80,6 +85,16 @@ def test_several_weight_files_have_one_digest(tmp_path):
         weights_digest(FoundModel("x", tmp_path / "nowhere"))
 
 
+def test_a_folder_needs_no_network(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the network was touched")
+
+    folder = write_language_model(tmp_path / "tiny")
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert written(LocalModel(str(folder), offline=True))
+
+
 def test_a_folder_that_is_no_model(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "none-such"}))
@@ -104,6 +119,30 @@ def test_a_damaged_embedded_model_is_refused(weights_cache, tmp_path):
     copy.write_bytes(original.read_bytes()[:-1])
     with pytest.raises(WeightsError, match=f"expected {WEIGHTS['smollm2'].files[original.name]}"):
         LocalModel("smollm2", cache=tmp_path)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_conversion_equals_the_gguf_librarys_own_arithmetic(weights_cache, tmp_path):
+    gguf = path_of("smollm2", cache=weights_cache)
+    folder = converted_folder(gguf, digest="sha256:" + "0" * 64, cache=tmp_path)
+    reader = GGUFReader(gguf)
+    names = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "blk.3.ffn_down.weight": "model.layers.3.mlp.down_proj.weight",
+        "blk.29.attn_v.weight": "model.layers.29.self_attn.v_proj.weight",
+        "output_norm.weight": "model.norm.weight",
+    }
+    originals = {
+        t.name: dequantize(t.data, t.tensor_type) for t in reader.tensors if t.name in names
+    }
+    with safe_open(folder / "model.safetensors", framework="numpy") as stream:
+        for name, ours in names.items():
+            expected = originals[name].astype(np.float16)
+            np.testing.assert_array_equal(stream.get_tensor(ours), expected)
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.mark.weights

@@ -1,0 +1,157 @@
+"""`llmseg describe`: streams, files, wiring, warnings."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from completion_server import MODEL, completion_server
+from typer.testing import CliRunner
+
+from llmseg_cli.artifacts.descriptions import Descriptions
+from llmseg_cli.cli import app
+from llmseg_cli.workflows import describe as workflow
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(app, ["describe", *arguments])
+
+
+@pytest.fixture(autouse=True)
+def place(quiet_place, monkeypatch) -> Path:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return quiet_place
+
+
+def test_the_short_form_that_people_type():
+    result = invoke(
+        "--target", "left atrium", "--modality", "late gadolinium MRI", "-o", "descriptions.yaml"
+    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "4 texts for left atrium" in result.stderr
+    assert Descriptions.load(Path("descriptions.yaml")).written_by.provider == "library"
+
+
+def test_a_file_is_not_overwritten():
+    Path("d.yaml").write_text("mine")
+    refused = invoke("--target", "polyp", "-o", "d.yaml")
+    assert refused.exit_code == 2
+    assert Path("d.yaml").read_text() == "mine"
+    assert invoke("--target", "polyp", "-o", "d.yaml", "--force").exit_code == 0
+
+
+def test_stdout_is_the_file_and_nothing_else():
+    result = invoke("--target", "hippocampus", "--class", "posterior", "-o", "-")
+    found = Descriptions.from_text(result.stdout, name="stdout")
+    assert list(found.classes) == ["posterior"]
+    assert result.stderr == ""
+
+
+def test_json_is_one_document():
+    result = invoke("--target", "polyp", "--texts", "1", "-o", "d.yaml", "--json")
+    document = json.loads(result.stdout)
+    assert document == yaml.safe_load(Path("d.yaml").read_text())
+
+
+def test_a_dry_run_writes_nothing():
+    result = invoke(
+        *("--target", "spleen", "--modality", "CT", "--llm", "smollm2", "--texts", "2"),
+        *("-o", "d.yaml", "--dry-run", "--json"),
+    )
+    assert result.exit_code == 0
+    assert len(json.loads(result.stdout)["queries"]) == 2
+    assert "Describe the spleen" in result.stderr
+    result = invoke("--target", "polyp", "-o", "d.yaml", "--dry-run")
+    assert "Would write 4 texts for polyp." in result.stderr
+    assert not Path("d.yaml").exists()
+
+
+def test_a_server_is_asked_and_everything_recorded():
+    with completion_server() as server:
+        result = invoke(
+            *("--target", "spleen", "--modality", "CT", "--llm", f"openai:{MODEL}"),
+            *("--base-url", server.url, "--texts", "2", "--seed", "7", "-o", "d.yaml"),
+        )
+    assert result.exit_code == 0, result.stderr
+    found = Descriptions.load(Path("d.yaml"))
+    assert (found.written_by.model, found.written_by.seed, found.reviewed) == (MODEL, 7, False)
+    assert "describe: text 2/2" in result.stderr
+
+
+def test_every_option_reaches_the_workflow(monkeypatch):
+    asked = {}
+    made = workflow.run("polyp")
+    monkeypatch.setattr(workflow, "run", lambda target, **v: asked.update(v, target=target) or made)
+    Path("t.txt").write_text("{subject}")
+    result = invoke(
+        *("--target", "x", "--modality", "y", "--class", "a", "--class", "b", "--llm", "z"),
+        *("--base-url", "http://h", "--texts", "3", "--template", "t.txt", "--max-words", "9"),
+        *("--seed", "4", "--temperature", "0.2", "--top-p", "0.5", "--offline"),
+        *("--device", "cpu", "--cache", "c", "-o", "-"),
+    )
+    assert result.exit_code == 0
+    settings = vars(asked.pop("settings"))
+    assert settings == {
+        "base_url": "http://h",
+        "template": Path("t.txt"),
+        "max_words": 9,
+        "seed": 4,
+        "temperature": 0.2,
+        "top_p": 0.5,
+        "device": "cpu",
+    }
+    del asked["progress"]
+    assert asked == {
+        "target": "x",
+        "modality": "y",
+        "classes": ("a", "b"),
+        "llm": "z",
+        "texts": 3,
+        "cache": Path("c"),
+        "offline": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--target", "spleen"), 2, "The library has no texts on 'spleen'"),
+        (("--target", "polyp", "--class", "stalk"), 2, "Known: polyp"),
+        (("--target", "x", "--llm", "./nowhere"), 2, "expected the folder of a model"),
+        (("--target", "x", "--modality", "y", "--llm", "openai:m"), 7, "OPENAI_API_KEY"),
+        (("--target", "x", "--modality", "y", "--llm", "smollm2"), 7, "weights fetch smollm2"),
+        (("--target", "x", "--modality", "y", "--llm", "a/b", "--offline"), 7, "--offline forbids"),
+        (("--target", "polyp", "--template", "no.txt", "--llm", "smollm2"), 2, "no.txt"),
+        (("--target", "polyp", "--device", "tpu", "--llm", "smollm2"), 2, "device 'tpu'"),
+    ],
+)
+def test_faults_have_their_exit_codes(arguments, code, message):
+    result = invoke(*arguments, "-o", "d.yaml")
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
+    assert not Path("d.yaml").exists()
+
+
+def test_options_may_stand_in_the_project_file():
+    Path("llmseg.yaml").write_text(
+        "describe:\n  target: hippocampus\n  class: [head]\n  texts: 2\n"
+    )
+    result = invoke("-o", "-")
+    found = Descriptions.from_text(result.stdout, name="stdout")
+    assert [name for name, _ in found.rows()] == ["head", "head"]
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_smollm2_stays_on_the_topic_and_is_warned_of(weights_cache):
+    result = invoke(
+        *("--target", "left atrium", "--modality", "late gadolinium MRI", "--llm", "smollm2"),
+        *("--texts", "1", "--max-words", "20", "--offline", "--device", "cpu"),
+        *("--cache", str(weights_cache), "-o", "d.yaml"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "135 million parameters" in result.stderr
+    assert "%|" not in result.stderr
+    found = Descriptions.load(Path("d.yaml"))
+    assert not found.reviewed
+    assert "atrium" in found.classes["left atrium"][0].text
+    assert found.written_by.licence == "Apache-2.0"
