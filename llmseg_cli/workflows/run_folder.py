@@ -96,6 +96,11 @@ def open_run(
     files = {"final": WEIGHTS, "best": BEST}
     if checkpoint not in files:
         raise unknown("checkpoint", checkpoint, files)
+    if checkpoint == "best" and not (folder / BEST).is_file():
+        raise ArtifactError(
+            f"{folder} has no {BEST}: its split has no validation cases to choose by. Use the "
+            "final checkpoint."
+        )
     weights = load_weights(folder / files[checkpoint])
     answer = network or config.answer
     if answer not in (*config.networks, "mean"):

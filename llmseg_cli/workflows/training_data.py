@@ -150,7 +150,7 @@ def class_names(classes: Mapping[int, str], labeled: Sequence[PreparedCase]) -> 
     for case in labeled:
         assert case.foreground is not None
         found |= {int(value) for value in np.unique(np.load(case.foreground)[:, 0])}
-    declared = dict(classes) or {value: f"class {value}" for value in found}
+    declared = dict(classes) or {value: f"class {value}" for value in found if value}
     declared = {0: "background", **declared}
     if found == {0}:
         raise DataError(

@@ -1,0 +1,153 @@
+"""Training with text: exact resuming, controls, and which texts a run ends with."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from training_cli import train, weights
+
+from llmseg_cli.knowledge.embeddings import Embeddings, save_embeddings
+from llmseg_cli.models.text_fusion import FUSIONS
+from llmseg_cli.workflows.run_folder import open_run
+
+pytestmark = pytest.mark.usefixtures("quiet_place")
+
+
+def toy_text(seed: int, *, length: int = 6) -> Embeddings:
+    random = np.random.default_rng(seed)
+    return Embeddings(
+        target=f"toy {seed}",
+        class_names=("class 1", "class 1", "class 2"),
+        texts=("one", "two", "three"),
+        token_ids=random.integers(1000, 9000, (3, length)),
+        mask=np.ones((3, length), bool),
+        tokens=random.standard_normal((3, length, 8), dtype=np.float32),
+        pooled=random.standard_normal((3, 8), dtype=np.float32),
+        encoder="none",
+    )
+
+
+@pytest.fixture
+def text(quiet_place) -> Path:
+    save_embeddings(quiet_place / "text.safetensors", toy_text(0))
+    return quiet_place / "text.safetensors"
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_place, text, fusion):
+    words = ("--split", toy_split, "--text", text, "--fusion", fusion, "--save-every", "2")
+    train("usl", toy_data, quiet_place / "whole", *words)
+    run = quiet_place / "run"
+    train("usl", toy_data, run, *words)
+    for name in ("run.json", "model.safetensors"):  # as if killed after the last state
+        (run / name).unlink()
+    state = torch.load(run / "state.ckpt", weights_only=True)
+    assert state["step"] == 6
+    train("usl", toy_data, run, *words, "--resume")
+    assert weights(run) == weights(quiet_place / "whole")
+
+
+def test_the_record_and_the_texts_are_in_the_run(toy_data, toy_split, quiet_place, text):
+    run = quiet_place / "run"
+    train("usl", toy_data, run, "--split", toy_split, "--text", text, steps=2)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["text"]["control"] == "none"
+    assert config["text"]["target"] == "toy 0"
+    assert config["text"]["texts"] == ["one", "two", "three"]
+    manifest = json.loads((run / "run.json").read_text())
+    assert manifest["inputs"]["embeddings"].endswith(config["text"]["embeddings"])
+    text.unlink()
+    opened = open_run(run)
+    ids = opened.networks["first"].text_token_ids
+    np.testing.assert_array_equal(ids[0].numpy(), toy_text(0).token_ids[:2])
+    assert opened.probabilities(torch.randn(1, 1, 16, 16, 16)).isfinite().all()
+
+
+def test_the_random_control_trains_the_same_network_with_noise(
+    toy_data, toy_split, quiet_place, text
+):
+    words = ("--split", toy_split, "--text", text)
+    train("usl", toy_data, quiet_place / "true", *words, steps=2)
+    train("usl", toy_data, quiet_place / "noise", *words, "--text-control", "random", steps=2)
+    true, noise = (load_file(quiet_place / run / "model.safetensors") for run in ("true", "noise"))
+    assert {key: value.shape for key, value in true.items()} == {
+        key: value.shape for key, value in noise.items()
+    }
+    assert not torch.equal(true["first.text_token_ids"], noise["first.text_token_ids"])
+    config = yaml.safe_load((quiet_place / "noise" / "config.yaml").read_text())
+    assert config["text"]["control"] == "random"
+    assert "random noise" in config["text"]["target"]
+
+
+@pytest.mark.parametrize("control", ["none", "random"])
+def test_starting_from_a_run_with_text_keeps_ones_own(
+    toy_data, toy_split, quiet_place, text, control
+):
+    words = ("--split", toy_split)
+    train("usl", toy_data, quiet_place / "before", *words, "--text", text, steps=1)
+    save_embeddings(quiet_place / "other.safetensors", toy_text(1))
+    again = ("--text", quiet_place / "other.safetensors", "--text-control", control)
+    init = ("--init", quiet_place / "before", "--learning-rate", "0")
+    train("usl", toy_data, quiet_place / "after", *words, *again, *init, steps=1)
+    before, after = (
+        load_file(quiet_place / run / "model.safetensors") for run in ("before", "after")
+    )
+    for name in ("token_ids", "pooled"):
+        assert not torch.equal(before[f"first.text_{name}"], after[f"first.text_{name}"])
+    for key, value in before.items():
+        if not key.rsplit(".", 1)[-1].startswith(("text_", "running_", "num_batches")):
+            assert torch.equal(value, after[key]), key
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("--fusion", "token-map"), ("--fusion", "sentence-modulation")),
+        (("--fusion", "token-map"), ("--patch", "32,16,16")),
+        ((), None),
+        (None, ()),
+    ],
+    ids=["another fusion", "another patch", "text dropped", "text added"],
+)
+def test_the_backbone_of_any_run_with_or_without_text(
+    toy_data, toy_split, quiet_place, text, first, then
+):
+    def words(options: tuple[str, ...] | None) -> tuple[str | Path, ...]:
+        return () if options is None else ("--text", text, *options)
+
+    split = ("--split", toy_split)
+    train("usl", toy_data, quiet_place / "a", *split, *words(first), steps=1)
+    init = ("--init", quiet_place / "a", "--learning-rate", "0")
+    train("usl", toy_data, quiet_place / "b", *split, *words(then), *init, steps=1)
+    weight = [
+        next(
+            value
+            for key, value in load_file(quiet_place / run / "model.safetensors").items()
+            if key.startswith("second.") and key.endswith("encoder.0.0.weight")
+        )
+        for run in ("a", "b")
+    ]
+    assert torch.equal(*weight)
+
+
+def test_text_of_another_length_starts_its_own_map(toy_data, toy_split, quiet_place, text):
+    split = ("--split", toy_split)
+    train("usl", toy_data, quiet_place / "a", *split, "--text", text, steps=1)
+    longer = replace(toy_text(2, length=9), target="longer")
+    save_embeddings(quiet_place / "longer.safetensors", longer)
+    words = ("--text", quiet_place / "longer.safetensors", "--init", quiet_place / "a")
+    train("usl", toy_data, quiet_place / "b", *split, *words, steps=1)
+
+
+def test_resuming_with_other_text_is_refused(toy_data, toy_split, quiet_place, text):
+    words = ("--split", toy_split, "--text", text)
+    train("usl", toy_data, quiet_place / "run", *words, steps=1)
+    save_embeddings(text, toy_text(1))
+    result = train("usl", toy_data, quiet_place / "run", *words, "--resume", steps=1, code=2)
+    assert "other settings" in result.stderr
+    assert "text.embeddings" in result.stderr
