@@ -15,7 +15,9 @@ Labeled = Annotated[
     str | None,
     typer.Option("--labeled", help="Labeled cases: a fraction (0.2) or a count (8)."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
+Seed = Annotated[
+    int, typer.Option("--seed", help="Seed of everything random.", min=0, max=2**32 - 1)
+]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what -o names.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")

@@ -1,6 +1,7 @@
 """One training run, for `train-sup` and `train-semi`."""
 
 import logging
+import math
 import random
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from llmseg_cli.artifacts.files import (
     refuse_existing,
@@ -22,6 +24,7 @@ from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import prefetch
 from llmseg_cli.errors import StoppedError, UsageError
 from llmseg_cli.methods.base import Method
+from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.text_fusion import TextFeatures
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
@@ -42,6 +45,8 @@ from llmseg_cli.workflows.training_folder import SPLIT, claim, plain, recorded, 
 from llmseg_cli.workflows.validation import dice_scorer
 
 logger = logging.getLogger(__name__)
+
+BATCH_NORMALIZATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +112,16 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     settings = request.settings
     if request.init:
         refuse_learned(request.init, request.split)
-    torch.manual_seed(request.seed)
-    random.seed(request.seed)
     method_type = METHODS.load(request.method)
     method_options = options_of(METHODS, request.method, request.method_option)
     method_options = {**defaults_of(METHODS, request.method), **method_options}
     model_options = options_of(MODELS, settings.model, settings.model_option)
     if "dimensions" in model_options:
         raise UsageError("--model-option dimensions: the number of sides of --patch decides.")
+    smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
+    _refuse_patch(settings, model_options, batch=smallest)
+    torch.manual_seed(request.seed)
+    random.seed(request.seed)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare(
@@ -160,6 +167,19 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return Plan(config, data, method, trained)
+
+
+def _refuse_patch(settings: TrainSettings, model_options: dict[str, Any], *, batch: int) -> None:
+    """Refuse a patch that the network cannot take, before any case is prepared for it."""
+    options = {**model_options, "dimensions": settings.dimensions}
+    with torch.device("meta"):
+        network: Segmenter = MODELS.load(settings.model)(1, 2, **options)
+    voxels = batch * math.prod(network.grid_of(settings.patch))
+    if voxels < 2 and any(isinstance(m, BATCH_NORMALIZATIONS) for m in network.modules()):
+        raise UsageError(
+            "One patch of this size leaves one voxel at the bottleneck, and batch normalization "
+            "needs two. Use --batch 2, a larger --patch or --model-option normalization=group."
+        )
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:

@@ -246,6 +246,8 @@ def test_channels_that_differ(own_data, run):
         (("--method-option", "clean_peer=1"), ("clean_peer=1: expected true or false",)),
         (("--patch", "16,17,16"), ("Patch 16 x 17 x 16", "Instead of 17 use 16 or 32")),
         (("--patch", "16,16,8"), ("Instead of 8 use 16",)),
+        (("--batch", "1"), ("one voxel at the bottleneck", "--batch 2")),
+        (("--unlabeled-batch", "1"), ("one voxel at the bottleneck",)),
         (("--patch", "16"), ("expected 2 or 3 positive whole numbers",)),
         (("--patch", "a,b,c"), ("patch 'a,b,c'",)),
         (("--spacing", "-1"), ("spacing '-1'",)),
@@ -271,12 +273,20 @@ def test_a_wrong_option(toy_data, toy_split, run, words, parts):
     assert not run.exists()
 
 
+def test_a_patch_is_refused_before_cases_are_prepared(toy_data, toy_split, run):
+    words = ("--split", toy_split, "--patch", "16,17,16")
+    train("usl", toy_data, run, *words, code=2)
+    assert not Path(os.environ["LLMSEG_CACHE"]).exists()
+
+
 def test_an_unknown_method(toy_data, toy_split, run):
     result = train("ulsl", toy_data, run, "--split", toy_split, code=2)
     refused(result, "Unknown method 'ulsl'", "Did you mean 'usl'")
 
 
-@pytest.mark.parametrize("words", [("--steps", "0"), ("--batch", "-1"), ("--stepps", "3")])
+@pytest.mark.parametrize(
+    "words", [("--steps", "0"), ("--batch", "-1"), ("--stepps", "3"), ("--seed", str(2**64))]
+)
 def test_what_the_parser_refuses(toy_data, toy_split, run, words):
     result = train("usl", toy_data, run, "--split", toy_split, *words, code=2)
     assert words[0] in result.stderr
