@@ -1,14 +1,19 @@
 """`llmseg train-sup` and `train-semi` with settings small enough for a test."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from typer.testing import CliRunner, Result
 
+from llmseg_cli import console
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.cli import app
+from llmseg_cli.progress import Progress
 
 TINY = ("--patch", "16,16,16", "--model-option", "filters=4", "--model-option", "dropout=0.2")
 ROLES = {
@@ -58,3 +63,19 @@ def log_lines(run: Path) -> list[dict]:
 def logged_steps(run: Path) -> list[int]:
     """Steps whose losses were logged."""
     return [line["step"] for line in log_lines(run) if "learning_rate" in line]
+
+
+@contextmanager
+def signaled(number: int, phase: str, at: int) -> Iterator[None]:
+    """Send this process a signal when a command reports unit *at* of *phase*."""
+
+    @contextmanager
+    def progress(unit: str = "step") -> Iterator[Progress]:
+        def report(found: str, done: int, total: int, **values: float | str) -> None:
+            if (found, done) == (phase, at):
+                os.kill(os.getpid(), number)
+
+        yield report
+
+    with patch.object(console, "progress", progress):
+        yield

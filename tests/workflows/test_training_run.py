@@ -4,16 +4,14 @@ import json
 import os
 import shutil
 import signal
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from training_cli import log_lines, logged_steps, train, weights
+from training_cli import log_lines, logged_steps, signaled, train, weights
 
-from llmseg_cli import console
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.registry import METHODS
@@ -208,39 +206,16 @@ def test_workers_change_nothing(toy_data, toy_split, quiet_place, threads):
     assert len(digests) == 1
 
 
-@pytest.fixture
-def signaled(monkeypatch):
-    """Sends a signal to the run when it reports a step."""
-
-    def make(number: int, phase: str, at: int) -> None:
-        @contextmanager
-        def progress(unit="step"):
-            def report(found, done, total, **values):
-                if (found, done) == (phase, at):
-                    os.kill(os.getpid(), number)
-
-            yield report
-
-        monkeypatch.setattr(console, "progress", progress)
-
-    return make
-
-
 @pytest.mark.parametrize("method", METHODS.names())
-def test_stopped_and_resumed_equals_uninterrupted(
-    toy_data, toy_split, quiet_place, signaled, monkeypatch, method
-):
+def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_place, method):
     words = ("--split", toy_split, "--log-every", "1", "--ema", "0.9", "--validate-every", "2")
     train(method, toy_data, quiet_place / "whole", *words)
-    with monkeypatch.context():
-        signaled(signal.SIGTERM, "train", 3)
+    with signaled(signal.SIGTERM, "train", 3):
         result = train(method, toy_data, quiet_place / "run", *words, code=75)
     assert "SIGTERM: saved after step 3 of 6" in result.stderr
     assert "--resume" in result.stderr
     assert not (quiet_place / "run" / "run.json").exists()
     assert not (quiet_place / "run" / "model.safetensors").exists()
-    monkeypatch.undo()
-    monkeypatch.setenv("LLMSEG_CACHE", str(quiet_place.parent / "cache"))
     train(method, toy_data, quiet_place / "run", *words, "--resume")
     assert weights(quiet_place / "run") == weights(quiet_place / "whole")
     assert logged_steps(quiet_place / "run") == [1, 2, 3, 4, 5, 6]
@@ -256,19 +231,16 @@ def test_stopped_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_other_signals_save_too(toy_data, toy_split, quiet_place, signaled, number):
-    signaled(number, "train", 2)
+def test_other_signals_save_too(toy_data, toy_split, quiet_place, number):
     words = ("--split", toy_split, "--log-every", "1")
-    train("supervised", toy_data, quiet_place / "run", *words, code=75)
+    with signaled(number, "train", 2):
+        train("supervised", toy_data, quiet_place / "run", *words, code=75)
     assert (quiet_place / "run" / "state.ckpt").is_file()
 
 
-def test_a_signal_while_preparing_keeps_what_is_prepared(
-    toy_data, toy_split, quiet_place, signaled
-):
-    signaled(signal.SIGINT, "prepare", 2)
-    words = ("--split", toy_split)
-    result = train("usl", toy_data, quiet_place / "run", *words, code=75)
+def test_a_signal_while_preparing_keeps_what_is_prepared(toy_data, toy_split, quiet_place):
+    with signaled(signal.SIGINT, "prepare", 2):
+        result = train("usl", toy_data, quiet_place / "run", "--split", toy_split, code=75)
     assert "SIGINT: stopped after preparing 2 of 6 cases" in result.stderr
     assert not (quiet_place / "run").exists()
     assert len(list(Path(os.environ["LLMSEG_CACHE"]).rglob("image.npy"))) == 2

@@ -1,6 +1,7 @@
 """Training with text: exact resuming, controls, and which texts a run ends with."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from training_cli import train, weights
+from training_cli import signaled, train, weights
 
 from llmseg_cli.knowledge.embeddings import Embeddings, save_embeddings
 from llmseg_cli.models.text_fusion import FUSIONS
@@ -40,16 +41,12 @@ def text(quiet_place) -> Path:
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_place, text, fusion):
-    words = ("--split", toy_split, "--text", text, "--fusion", fusion, "--save-every", "2")
+    words = ("--split", toy_split, "--text", text, "--fusion", fusion, "--log-every", "1")
     train("usl", toy_data, quiet_place / "whole", *words)
-    run = quiet_place / "run"
-    train("usl", toy_data, run, *words)
-    for name in ("run.json", "model.safetensors"):  # as if killed after the last state
-        (run / name).unlink()
-    state = torch.load(run / "state.ckpt", weights_only=True)
-    assert state["step"] == 6
-    train("usl", toy_data, run, *words, "--resume")
-    assert weights(run) == weights(quiet_place / "whole")
+    with signaled(signal.SIGTERM, "train", 3):
+        train("usl", toy_data, quiet_place / "run", *words, code=75)
+    train("usl", toy_data, quiet_place / "run", *words, "--resume")
+    assert weights(quiet_place / "run") == weights(quiet_place / "whole")
 
 
 def test_the_record_and_the_texts_are_in_the_run(toy_data, toy_split, quiet_place, text):
