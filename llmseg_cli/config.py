@@ -153,7 +153,7 @@ class TrainSettings:
     augment: str = option(
         "standard",
         "Augmentation: none, paper (rotations by 90 degrees, flips, "
-        "brightness) or standard (paper, small rotation, scaling, gamma, noise).",
+        "brightness) or standard (flips, brightness, small rotation, scaling, gamma, noise).",
     )
     foreground: float = option(
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
