@@ -1,12 +1,14 @@
 """`llmseg predict`: a mask for every image, on the image's own voxels."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.files import refuse_existing, sha256_json
 from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.errors import ExitCode, PartialError, UsageError
 from llmseg_cli.progress import Progress, silent
@@ -93,15 +95,17 @@ def run(
         on_case: Hears about each case when it is done.
 
     Raises:
-        UsageError, DataError, PolicyError, ArtifactError: Before anything is written.
+        UsageError, DataError, PolicyError, ArtifactError: Before anything is written, also if
+            another job is writing there.
         PartialError: If some cases failed; the others are complete.
         StoppedError: If a signal stopped it; finished cases are kept.
     """
     manifest = Manifest("predict")
-    if not dry_run:
-        _refuse_output(out, run_folder, resume=resume, force=force)
-    cases = choose_cases(data, images, split, subset)
-    with stop_on_signals() as stop:
+    lock = nullcontext() if dry_run else only_job(out)
+    with lock, stop_on_signals() as stop:
+        if not dry_run:
+            _refuse_output(out, run_folder, resume=resume, force=force)
+        cases = choose_cases(data, images, split, subset)
         opened = open_run(
             run_folder,
             device=device,
@@ -123,16 +127,16 @@ def run(
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
-    predicted = Predicted(out, cost, tuple(results))
-    manifest.details = {
-        **made_by,
-        "checkpoint": checkpoint,
-        "network": network or opened.config.answer,
-        "device": opened.device.type,
-        "dtype": str(opened.dtype).removeprefix("torch."),
-        "cases": [asdict(case) for case in predicted.cases],
-    }
-    _finish(predicted, manifest)
+        predicted = Predicted(out, cost, tuple(results))
+        manifest.details = {
+            **made_by,
+            "checkpoint": checkpoint,
+            "network": network or opened.config.answer,
+            "device": opened.device.type,
+            "dtype": str(opened.dtype).removeprefix("torch."),
+            "cases": [asdict(case) for case in predicted.cases],
+        }
+        _finish(predicted, manifest)
     return predicted
 
 

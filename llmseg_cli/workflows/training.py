@@ -16,6 +16,7 @@ from llmseg_cli.artifacts.files import (
     sha256_file,
     sha256_json,
 )
+from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
@@ -194,7 +195,13 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
     Raises:
         StoppedError: If a signal stopped the run; what was done is saved.
         ArtifactError: If the folder holds a run of other settings.
+        UsageError: If another job is writing there.
     """
+    with only_job(request.output):
+        return _run(request, resume=resume, force=force, progress=progress)
+
+
+def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> Trained:
     folder = request.output
     if not resume:
         refuse_existing(folder, force=force)

@@ -17,6 +17,7 @@ from PIL import Image
 from tiny_runs import run_config, write_run
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
@@ -473,3 +474,13 @@ def test_a_real_scan(shared_data: Path, tmp_path: Path):
     mask = nib.load(tmp_path / "out" / scan.name)
     assert mask.shape == nib.load(scan).shape
     np.testing.assert_array_equal(mask.affine, nib.load(scan).affine)
+
+
+def test_a_second_job_in_the_folder_is_refused_and_an_estimate_is_not(fake_run, images, tmp_path):
+    made, out = fake_run(), tmp_path / "masks"
+    with only_job(out):
+        with pytest.raises(UsageError, match="masks: another llmseg job is writing there"):
+            run(made, out=out, images=[images], resume=True)
+        run(made, out=out, images=[images], dry_run=True)
+    assert not out.exists()
+    assert len(run(made, out=out, images=[images]).cases) == 3

@@ -14,6 +14,7 @@ from tiny_data import write_nifti
 from toy_cohort import SPACING_MM, toy_case
 from training_cli import ROLES, train, write_split
 
+from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.split import Split
 
 AFFINE = np.diag([*SPACING_MM, 1.0])
@@ -433,3 +434,13 @@ def test_out_of_memory(toy_data, toy_split, run, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "backward", fail)
     result = train("supervised", toy_data, run, "--split", toy_split, code=6)
     refused(result, "Out of memory", "--batch")
+
+
+# Two jobs
+
+
+def test_a_second_job_in_the_run_folder(toy_data, toy_split, run):
+    with only_job(run):
+        result = train("usl", toy_data, run, "--split", toy_split, "--force", code=2)
+    refused(result, "run: another llmseg job is writing there", "choose another -o")
+    assert not run.exists()

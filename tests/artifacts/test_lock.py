@@ -1,0 +1,80 @@
+"""Two jobs, one folder: held by real processes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from llmseg_cli.artifacts.lock import only_job
+from llmseg_cli.errors import UsageError
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from llmseg_cli.artifacts.lock import only_job
+with only_job(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def hold():
+    holders = []
+
+    def start(folder):
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        holders.append(holder)
+        assert holder.stdout.readline() == "held\n"
+        return holder
+
+    yield start
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
+
+
+def test_the_second_job_is_refused_and_the_first_unharmed(tmp_path, hold):
+    holder = hold(tmp_path / "run")
+    for _ in range(2):  # a refusal gives nothing away
+        with pytest.raises(UsageError, match="another llmseg job"), only_job(tmp_path / "run"):
+            pytest.fail("two jobs in one folder")
+    assert holder.poll() is None
+
+
+def test_another_way_to_write_the_same_folder_is_refused(tmp_path, hold):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    hold(tmp_path / "run")
+    with pytest.raises(UsageError), only_job(tmp_path / "link"):
+        pytest.fail("two jobs in one folder")
+
+
+def test_a_killed_job_leaves_the_folder_free(tmp_path, hold):
+    holder = hold(tmp_path / "run")
+    holder.kill()
+    holder.wait()
+    with only_job(tmp_path / "run"):
+        pass
+
+
+def test_nothing_is_left_behind(tmp_path):
+    for _ in range(2):
+        with only_job(tmp_path / "new" / "run"):
+            pass
+        assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_job_that_fails_frees_the_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), only_job(tmp_path / "run"):
+        raise ZeroDivisionError
+    with only_job(tmp_path / "run"):
+        pass
+
+
+def test_neighbors_do_not_disturb_each_other(tmp_path, hold):
+    hold(tmp_path / "run-1")
+    with only_job(tmp_path / "run-2"):
+        pass
