@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmseg_cli import console
+from llmseg_cli.commands._command import file_of
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError
 
 COMMANDS: dict[str, str] = {
@@ -40,6 +41,10 @@ class _Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if path := file_of(error):
+                error.message = f"{error.message.rstrip('.')}. It is set in {path}."
+            raise
         except LlmsegError as error:
             console.error(str(error))
             raise typer.Exit(int(error.exit_code)) from error

@@ -16,6 +16,7 @@ from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 LAYERS = "llmseg.layers"
+FILES = "llmseg.files"  # argument name to the file that set it
 
 
 def recipe_names() -> list[str]:
@@ -49,11 +50,24 @@ def _command_name(context: typer.Context) -> str:
 def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
     layers = context.meta.setdefault(LAYERS, {})
     name = _command_name(context)
-    layers[rank] = load_layer(path, commands=_commands(context), command=name)
+    layers[rank] = path, load_layer(path, commands=_commands(context), command=name)
     merged: dict[str, Any] = {}
-    for _, layer in sorted(layers.items()):
+    files: dict[str, Path] = {}
+    for _, (source, layer) in sorted(layers.items()):
         merged |= layer
-    context.default_map = merged
+        files |= dict.fromkeys(layer, source)
+    context.default_map, context.meta[FILES] = merged, files
+
+
+def file_of(error: typer.BadParameter) -> Path | None:
+    """The configuration file or recipe that a refused value stands in, if it is from one."""
+    if error.ctx is None or error.param is None or error.param.name is None:
+        return None
+    source = error.ctx.get_parameter_source(error.param.name)
+    if source is None or source.name != "DEFAULT_MAP":
+        return None
+    found: Path | None = error.ctx.meta[FILES].get(error.param.name)
+    return found
 
 
 def _use_config(context: typer.Context, value: Path | None) -> Path | None:

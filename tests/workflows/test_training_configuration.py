@@ -114,3 +114,19 @@ def test_a_wrong_value_in_a_file(project):
     result = invoke("train-semi", "-o", "run")
     assert result.exit_code == 2
     assert "--batch" in result.stderr
+
+
+def test_a_refused_value_names_the_file_that_it_stands_in(project):
+    project.write_text(project.read_text().replace("steps: 4", "steps: many"))
+    Path("own.yaml").write_text("batch: 0\n")
+    words = ["train-semi", "-o", "run", "--dry-run"]
+    in_project = invoke(*words)
+    in_recipe = invoke(*words, "--recipe", "own.yaml", "--steps", "4")
+    on_the_line = invoke(*words, "--steps", "some")
+    assert [r.exit_code for r in (in_project, in_recipe, on_the_line)] == [2, 2, 2]
+    flat = [" ".join(r.stderr.replace("│", " ").split()) for r in (in_project, in_recipe)]
+    assert "'--steps'" in flat[0]
+    assert "It is set in llmseg.yaml." in flat[0]
+    assert "'--batch'" in flat[1]
+    assert "It is set in own.yaml." in flat[1]
+    assert "set in" not in on_the_line.stderr
