@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.errors import UsageError
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.losses.unified_segmentation import unified_segmentation
 from llmseg_cli.methods import usl as module
@@ -102,9 +103,9 @@ def test_who_sees_what(fixed_mix):
     assert method.first.modes == method.second.modes == [True, True]
 
 
-def test_without_a_clean_peer_the_training_pass_answers(fixed_mix):
+def test_a_noisy_peer_is_the_training_pass(fixed_mix):
     partners, boxes = fixed_mix
-    method, batch = make_method(noise=0.2, clean_peer=False), make_batch()
+    method, batch = make_method(noise=0.2, peer="noisy"), make_batch()
     losses = method.losses(batch, progress=1.0)
     assert len(method.first.images) == 1
     answer = method.first.layer(method.first.images[0])
@@ -113,13 +114,61 @@ def test_without_a_clean_peer_the_training_pass_answers(fixed_mix):
     torch.testing.assert_close(losses["usl_second"], unified_segmentation(logits, peer))
 
 
-@pytest.mark.parametrize("clean_peer", [True, False])
+def test_average_peers_answer_clean_and_without_dropout(fixed_mix):
+    partners, boxes = fixed_mix
+    method, batch = make_method(noise=0.2, peer="average", decay=0.9), make_batch()
+    method.after_step(0)  # copies the networks
+    with torch.no_grad():
+        method.first.layer.bias += 1.0
+        method.second.layer.bias -= 2.0
+    method.after_step(1)  # at most half of the way so early
+    bias = method.first.layer.bias
+    torch.testing.assert_close(method.averages[0].layer.bias, bias - 0.5)
+    losses = method.losses(batch, progress=1.0)
+    first, second = method.averages
+    assert torch.equal(first.images[0], batch.all_images())
+    assert torch.equal(second.images[0], batch.unlabeled)
+    assert first.modes == second.modes == [False]
+    assert first.with_gradient == second.with_gradient == [False]
+    answer = first.layer(first.images[0])
+    expected = {
+        "usl_first": unified_segmentation(
+            method.first.layer(method.first.images[0])[2:], second.layer(second.images[0])
+        ),
+        "usl_second": unified_segmentation(
+            method.second.layer(method.second.images[0])[2:],
+            paste(answer, answer[partners], boxes)[2:],
+        ),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value, msg=name)
+    assert not {p.data_ptr() for p in method.averages.parameters()} & {
+        p.data_ptr() for p in method.parameters() if p.requires_grad
+    }
+
+
+def test_a_decay_that_is_late_counts_in_full():
+    method = make_method(peer="average", decay=0.9)
+    method.after_step(0)
+    before = method.averages[1].layer.weight.clone()
+    with torch.no_grad():
+        method.second.layer.weight += 1.0
+    method.after_step(1000)
+    torch.testing.assert_close(method.averages[1].layer.weight, before + 0.1)
+
+
+def test_an_unknown_peer_is_refused():
+    with pytest.raises(UsageError, match="Did you mean 'average'"):
+        make_method(peer="averge")
+
+
+@pytest.mark.parametrize("peer", ["clean", "noisy"])
 @pytest.mark.parametrize(
     ("term", "learner", "other"),
     [("usl_first", "first", "second"), ("usl_second", "second", "first")],
 )
-def test_each_is_pulled_towards_the_other_and_the_other_stays(term, learner, other, clean_peer):
-    method, batch = make_method(noise=0.0, clean_peer=clean_peer), make_batch()
+def test_each_is_pulled_towards_the_other_and_the_other_stays(term, learner, other, peer):
+    method, batch = make_method(noise=0.0, peer=peer), make_batch()
     with torch.no_grad():
         method.get_submodule(other).layer.bias.copy_(torch.tensor([-3.0, 3.0]))  # foreground
     moved = method.get_submodule(learner).layer

@@ -37,7 +37,7 @@ def words(toy_data, toy_split) -> list[str]:
     return [
         *("train-semi", "--method", "usl", "--data", str(toy_data), "--split", str(toy_split)),
         *(*TINY, "--steps", str(STEPS), "--save-every", "5", "--log-every", "1"),
-        *("--validate-every", "20", "--ema", "0.95"),
+        *("--validate-every", "20", "--ema", "0.95", "--method-option", "peer=average"),
     ]
 
 
