@@ -3,6 +3,7 @@
 Everything random comes from the generator that is passed in, so a batch can be made again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,12 @@ AUGMENTATIONS = {
 
 
 def augment(
-    image: Image, labels: Labels | None, settings: Augmentation, random: Generator
+    image: Image,
+    labels: Labels | None,
+    settings: Augmentation,
+    random: Generator,
+    *,
+    spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> tuple[Image, Labels | None]:
     """Change a patch at random.
 
@@ -68,6 +74,7 @@ def augment(
         labels: `(X, Y, Z)`, or None for an unlabeled patch; draws are the same with and without.
         settings: What may happen.
         random: Where all randomness comes from.
+        spacing_mm: mm per voxel along X, Y, Z; rotation turns the body, not its voxels.
 
     Returns:
         New contiguous arrays of the same shapes.
@@ -77,7 +84,7 @@ def augment(
     if settings.flips and random.random() < 0.5:
         image, labels = image[:, ::-1], None if labels is None else labels[::-1]
     if settings.spatial_probability and random.random() < settings.spatial_probability:
-        image, labels = _rotate_and_scale(image, labels, settings, random)
+        image, labels = _rotate_and_scale(image, labels, settings, random, spacing_mm)
     image = _change_intensities(image, settings, random)
     image = np.ascontiguousarray(image, dtype=np.float32)
     return image, None if labels is None else np.ascontiguousarray(labels)
@@ -96,7 +103,11 @@ def _turn_and_flip(
 
 
 def _rotate_and_scale(
-    image: Image, labels: Labels | None, settings: Augmentation, random: Generator
+    image: Image,
+    labels: Labels | None,
+    settings: Augmentation,
+    random: Generator,
+    spacing_mm: Sequence[float],
 ) -> tuple[Image, Labels | None]:
     angles = np.deg2rad(random.uniform(-settings.rotation, settings.rotation, 3))
     factor = (1 + settings.scaling) ** random.uniform(-1, 1)
@@ -106,7 +117,7 @@ def _rotate_and_scale(
     matrix = _rotation(angles) / factor
     if flat:
         matrix[2, 2] = 1
-    size = np.array(image.shape[1:], np.float64)
+    size = np.multiply(image.shape[1:], spacing_mm)  # in mm
     # affine_grid works in coordinates from -1 to 1, ordered Z, Y, X
     normalized = np.diag(1 / size) @ matrix @ np.diag(size)
     theta = torch.tensor(normalized[::-1, ::-1].copy(), dtype=torch.float32)

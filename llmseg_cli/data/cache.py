@@ -6,7 +6,7 @@ Images and label maps are cached apart: preparing an image never opens a label m
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
 from llmseg_cli.errors import DataError
 
-VERSION = 1
+VERSION = 2
 FOREGROUND_VOXELS = 4096  # per class; enough to center patches on
 MOST_CLASSES = 256
 
@@ -33,12 +33,14 @@ class PreparedCase:
         image: `.npy` of `(C, X, Y, Z)` float32.
         labels: `.npy` of `(X, Y, Z)` uint8, or None for an unlabeled case.
         foreground: `.npy` of `(M, 4)` int32: class, x, y, z of sampled voxels, or None.
+        spacing_mm: mm per voxel of these arrays along X, Y, Z.
     """
 
     id: str
     image: Path
     labels: Path | None = None
     foreground: Path | None = None
+    spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 def prepare_image(
@@ -57,14 +59,18 @@ def prepare_image(
     """
     key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
     path = cache / "cases" / key[:32] / "image.npy"
+    spacing = path.with_name("spacing.npy")
     if not path.is_file():
         volume = load_image(case.images)
         try:
             array = preprocessing.image(volume.array, volume.spacing_mm)
         except DataError as error:
             raise DataError(f"case {case.id}: {error}") from error
-        _save(path, array)
-    return PreparedCase(id=case.id, image=path)
+        sizes, shape = volume.array.shape[1:], array.shape[1:]
+        _save(spacing, np.array(volume.spacing_mm) * sizes / shape)
+        _save(path, array)  # last, for it says that the case is there
+    spacing_mm = tuple(map(float, np.load(spacing, allow_pickle=False)))
+    return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm)
 
 
 def prepare_labels(
@@ -92,7 +98,7 @@ def prepare_labels(
         array = preprocessing.labels(found.array, grid.spacing_mm)
         _save(labels, array)
         _save(foreground, _foreground_voxels(array))
-    return PreparedCase(prepared.id, prepared.image, labels, foreground)
+    return replace(prepared, labels=labels, foreground=foreground)
 
 
 def _refuse_values(case: Case, array: NDArray[np.generic]) -> None:

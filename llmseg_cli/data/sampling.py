@@ -85,7 +85,7 @@ class PatchSampler:
         labels = None
         if case.labels is not None:
             labels = _cut(self._array(case.labels)[None], corner, self.patch)[0].astype(np.uint8)
-        return augment(patch, labels, self.augmentation, random)
+        return augment(patch, labels, self.augmentation, random, spacing_mm=case.spacing_mm)
 
     def _case_index(self, position: int) -> int:
         round_number, place = divmod(position, len(self.cases))

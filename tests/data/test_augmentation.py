@@ -115,17 +115,19 @@ def test_standard_flips_along_x_alone():
     assert found == {noise().tobytes(), noise()[:, ::-1].tobytes()}
 
 
-def test_rotation_and_scaling_move_voxels_where_scipy_does():
-    """The center of mass and the volume of a body, against scipy's affine transform."""
+@pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (1.25, 1.25, 1.25), (0.8, 0.5, 2.5)])
+def test_rotation_and_scaling_move_voxels_where_scipy_does(spacing_mm):
+    """Against scipy's affine transform of millimeters."""
     settings = Augmentation(rotation=20, scaling=0.3, spatial_probability=1.0)
     image = scipy.ndimage.gaussian_filter(body().astype(np.float32), 1)[None]
     for seed in range(5):
-        found, _ = augment(image, None, settings, random(seed))
+        found, _ = augment(image, None, settings, random(seed), spacing_mm=spacing_mm)
         generator = random(seed)
         generator.random()  # whether
         angles = np.deg2rad(generator.uniform(-20, 20, 3))
         factor = 1.3 ** generator.uniform(-1, 1)
         matrix = scipy.spatial.transform.Rotation.from_euler("xyz", angles).as_matrix() / factor
+        matrix = np.diag(1 / np.array(spacing_mm)) @ matrix @ np.diag(spacing_mm)  # of voxels
         center = (np.array(SHAPE) - 1) / 2
         expected = scipy.ndimage.affine_transform(
             image[0], matrix, center - matrix @ center, order=1, mode="nearest"

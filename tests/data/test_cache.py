@@ -46,6 +46,21 @@ def test_image_is_the_preprocessed_one(case, tmp_path):
     assert found.foreground is None
 
 
+@pytest.mark.parametrize("wanted", [(0.0,), (2.0,), (0.0, 3.0, 1.0)])
+def test_the_spacing_is_that_of_the_prepared_voxels(case, tmp_path, wanted):
+    """The body keeps its size in mm, in a first pass and from the cache."""
+    preprocessing = Preprocessing(spacing=wanted)
+    shape = toy_case(1)[1].shape
+    for _ in range(2):
+        found = prepared_image(case, tmp_path, preprocessing)
+        prepared = np.load(found.image, mmap_mode="r").shape[1:]
+        np.testing.assert_allclose(
+            np.multiply(found.spacing_mm, prepared), np.multiply(SPACING_MM, shape)
+        )
+    with_labels = prepared_labels(case, tmp_path, preprocessing=preprocessing)
+    assert with_labels.spacing_mm == found.spacing_mm
+
+
 def test_labels_and_their_voxels(case, tmp_path):
     found = prepared_labels(case, tmp_path)
     labels = toy_case(1)[1]
@@ -134,7 +149,7 @@ def test_a_full_disk_is_named_although_numpy_does_not(case, tmp_path, monkeypatc
     with pytest.raises(OSError, match="No space left") as caught:
         prepared_image(case, tmp_path)
     assert caught.value.errno == errno.ENOSPC
-    assert str(caught.value.filename).endswith("image.npy")
+    assert str(caught.value.filename).endswith(".npy")
     assert files(tmp_path) == []
 
 

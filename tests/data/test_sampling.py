@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmseg_cli.data.augmentation import AUGMENTATIONS
+from llmseg_cli.data.augmentation import AUGMENTATIONS, Augmentation
 from llmseg_cli.data.cache import PreparedCase, _foreground_voxels
 from llmseg_cli.data.sampling import PatchSampler, prefetch
 
@@ -230,3 +231,15 @@ def test_only_a_few_batches_wait():
     batches.close()
     assert len(made) <= 5
     assert not [t for t in threading.enumerate() if t.name.startswith("llmseg-batch")]
+
+
+def test_augmentation_hears_the_spacing_of_the_case(make_cases):
+    only_turns = Augmentation(rotation=30, spatial_probability=1.0)
+    (case,) = make_cases(1)
+    patch, _ = sampler([case], augmentation=only_turns).patch_at(0)
+    isotropic = replace(case, spacing_mm=(2.5, 2.5, 2.5))
+    same, _ = sampler([isotropic], augmentation=only_turns).patch_at(0)
+    np.testing.assert_allclose(same, patch, rtol=1e-4)
+    flat = replace(case, spacing_mm=(1.0, 3.0, 1.0))
+    other, _ = sampler([flat], augmentation=only_turns).patch_at(0)
+    assert not np.allclose(other, patch, rtol=1e-2)
