@@ -59,15 +59,21 @@ def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
     context.default_map, context.meta[FILES] = merged, files
 
 
+def layer_of(context: Any, argument: str) -> tuple[Path, dict[str, Any]] | None:
+    """The configuration file or recipe that set an argument, and all that it says, if one did."""
+    source = context.get_parameter_source(argument)
+    if source is None or source.name != "DEFAULT_MAP":
+        return None
+    path = context.meta[FILES][argument]
+    return next(layer for layer in context.meta[LAYERS].values() if layer[0] == path)
+
+
 def file_of(error: typer.BadParameter) -> Path | None:
     """The configuration file or recipe that a refused value stands in, if it is from one."""
     if error.ctx is None or error.param is None or error.param.name is None:
         return None
-    source = error.ctx.get_parameter_source(error.param.name)
-    if source is None or source.name != "DEFAULT_MAP":
-        return None
-    found: Path | None = error.ctx.meta[FILES].get(error.param.name)
-    return found
+    layer = layer_of(error.ctx, error.param.name)
+    return layer[0] if layer else None
 
 
 def _use_config(context: typer.Context, value: Path | None) -> Path | None:

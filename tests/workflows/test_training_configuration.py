@@ -130,3 +130,24 @@ def test_a_refused_value_names_the_file_that_it_stands_in(project):
     assert "'--batch'" in flat[1]
     assert "It is set in own.yaml." in flat[1]
     assert "set in" not in on_the_line.stderr
+
+
+def test_method_options_of_a_recipe_are_for_its_method(project):
+    Path("own.yaml").write_text("train-semi:\n  method: usl\n  method-option: {weight: 0.7}\n")
+    assert dry_config("--recipe", "own.yaml")["method_options"]["weight"] == 0.7
+    words = ("--recipe", "own.yaml", "--method", "mean-teacher")
+    assert dry_config(*words)["method_options"]["weight"] == 0.1
+    said = invoke("train-semi", "-o", "run", "--dry-run", *words)
+    assert "own.yaml: its method-option is for usl" in said.stderr
+    given = dry_config(*words, "--method-option", "weight=0.4")
+    assert given["method_options"]["weight"] == 0.4
+    project.write_text(project.read_text() + "method: mean-teacher\n")
+    assert dry_config("--recipe", "own.yaml")["method_options"]["weight"] == 0.1
+
+
+@pytest.mark.parametrize("method", ["mean-teacher", "cross-pseudo-supervision", "supervised"])
+def test_a_papers_recipe_serves_the_methods_to_compare_with(project, method):
+    project.write_text(project.read_text().replace("model-option: {filters: 4}\n", ""))
+    config = dry_config("--recipe", "la-8", "--method", method)
+    assert config["method"] == method
+    assert config["settings"]["learning_rate"] == 0.05
