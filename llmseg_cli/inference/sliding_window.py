@@ -7,7 +7,10 @@ classes, one patch along X, the volume along Y and Z.
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +25,8 @@ SIGMA = 1 / 8  # of the patch's side, as nnU-Net and MONAI
 SMALLEST_WEIGHT = 1e-3  # of the largest, as MONAI
 
 Predict = Callable[[Tensor], Tensor]
+Corners = Sequence[tuple[int, ...]]
+Answer = tuple[tuple[int, ...], Tensor]  # a window's corner and its probabilities
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def sliding_window(
     windows: Windows,
     *,
     batch: int = 2,
+    workers: int = 1,
     store: torch.device | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Predict *image* window by window, weighted by a Gaussian, and yield finished slabs along X.
@@ -107,6 +113,9 @@ def sliding_window(
         predict: Takes `(B, C, *patch)`; returns probabilities `(B, K, *patch)`, on any device.
         windows: Where the windows stand; of the image's shape.
         batch: Windows per call of *predict*.
+        workers: Threads that call *predict* side by side, each with its share of torch's threads:
+            faster on a CPU, where the small layers of one window do not keep all cores busy. The
+            results are the same.
         store: Where sums are kept, K x patch X x Y x Z float32; the image's device if not given.
 
     Yields:
@@ -120,36 +129,51 @@ def sliding_window(
         raise ValueError(f"image {tuple(image.shape)}, windows over {windows.shape}")
     store = store or image.device
     weights = _gaussian(windows).to(store)
-    asked = _Asked(predict, batch)
-    sums: _Sums | None = None
     xs, ys, zs = windows.starts
-    for x, following in zip(xs, (*xs[1:], windows.shape[0]), strict=True):
-        corners = list(itertools.product((x,), ys, zs))
-        for corner, probabilities in asked(image, corners, windows):
-            if sums is None:
-                sums = _Sums(len(probabilities), windows, store)
-            sums.add(probabilities.to(store, torch.float32), weights, corner)
-        assert sums is not None  # every x has windows
-        yield from sums.finished(x, following)
+    corners = list(itertools.product(xs, ys, zs))
+    asked = _Asked(image, predict, windows)
+    answers = asked.side_by_side(corners, batch, workers) if workers > 1 else asked(corners, batch)
+    sums: _Sums | None = None
+    with closing(answers):
+        for x, following in zip(xs, (*xs[1:], windows.shape[0]), strict=True):
+            for corner, probabilities in itertools.islice(answers, len(ys) * len(zs)):
+                if sums is None:
+                    sums = _Sums(len(probabilities), windows, store)
+                sums.add(probabilities.to(store, torch.float32), weights, corner)
+            assert sums is not None  # every x has windows
+            yield from sums.finished(x, following)
 
 
 class _Asked:
     """Asks the network for batches of windows; remembers that memory was short."""
 
-    def __init__(self, predict: Predict, batch: int) -> None:
-        self.predict = predict
-        self.batch = batch
-        self.halved = False
+    def __init__(self, image: Tensor, predict: Predict, windows: Windows) -> None:
+        self.image, self.predict, self.windows = image, predict, windows
+        self.batch, self.halved = 1, False
 
-    def __call__(
-        self, image: Tensor, corners: Sequence[tuple[int, ...]], windows: Windows
-    ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-        done = 0
+    def side_by_side(self, corners: Corners, batch: int, workers: int) -> Generator[Answer]:
+        threads = torch.get_num_threads()
+        share = max(1, threads // workers)
+        waiting: deque[Future[list[Answer]]] = deque()
+        with ThreadPoolExecutor(workers, "llmseg-window", torch.set_num_threads, (share,)) as pool:
+            try:
+                for done in range(0, len(corners), batch):
+                    waiting.append(pool.submit(self._answers, corners[done : done + batch]))
+                    if len(waiting) > workers:
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+                torch.set_num_threads(threads)  # the workers' share is the next thread's default
+
+    def __call__(self, corners: Corners, batch: int) -> Generator[Answer]:
+        done, self.batch = 0, batch
         while done < len(corners):
             chosen = corners[done : done + self.batch]
-            cut = torch.stack([_cut(image, corner, windows) for corner in chosen])
             try:
-                probabilities = self._predicted(cut, windows)
+                answers = self._answers(chosen)
             except torch.OutOfMemoryError:
                 if self.halved or self.batch == 1:
                     raise
@@ -158,10 +182,12 @@ class _Asked:
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 continue
-            yield from zip(chosen, probabilities, strict=True)
+            yield from answers
             done += len(chosen)
 
-    def _predicted(self, cut: Tensor, windows: Windows) -> Tensor:
+    def _answers(self, corners: Corners) -> list[Answer]:
+        windows = self.windows
+        cut = torch.stack([_cut(self.image, corner, windows) for corner in corners])
         if len(windows.patch) == 2:
             found = self.predict(cut.squeeze(-1)).unsqueeze(-1)
         else:
@@ -170,7 +196,8 @@ class _Asked:
             slice(before, before + size)
             for (before, _), size in zip(windows.padding, windows.extent, strict=True)
         ]
-        return found[:, :, inside[0], inside[1], inside[2]]
+        kept = found[:, :, inside[0], inside[1], inside[2]]
+        return list(zip(corners, kept, strict=True))
 
 
 class _Sums:

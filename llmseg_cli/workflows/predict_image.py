@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from llmseg_cli.workflows.run_folder import OpenRun
 
 BASE_MB = 450  # a process with torch and one network loaded
 ACTIVATIONS = 5  # feature maps of full size that are held at once
+SIDE_BY_SIDE = 4  # windows at a time on a CPU, at most; each costs memory
 STORE_SHARE = 0.3  # of a GPU's free memory that sums of windows may take
 FLIPS = {2: 4, 3: 8}
 
@@ -108,15 +110,22 @@ def predict_labels(
         `(X, Y, Z)` in RAS+, of the image's own shape.
     """
     predict = mirrored(run.probabilities) if manner.mirror else run.probabilities
+    counting = Lock()
 
     def ask(batch: Tensor) -> Tensor:
-        asked(len(batch))
+        with counting:
+            asked(len(batch))
         return predict(batch)
 
     windows = manner.windows(prepared.image.shape[1:], run)
     with torch.inference_mode():
         slabs = sliding_window(
-            prepared.image, ask, windows, batch=manner.batch_of(run), store=_store(windows, run)
+            prepared.image,
+            ask,
+            windows,
+            batch=manner.batch_of(run),
+            workers=_workers(run),
+            store=_store(windows, run),
         )
         return to_image_grid(slabs, grid=windows.shape, shape=prepared.grid.ras_shape)
 
@@ -152,10 +161,16 @@ def _memory_mb(
     images = 4 * channels * (2 * prepared + stored + max(prepared, stored))  # this one, the next
     labels = stored + 16 * min(stored, CHUNK)
     features = patch * batch * ACTIVATIONS * _width(run) * run.dtype.itemsize
-    network = features + 8 * patch * batch * classes + _sums_bytes(windows, classes)
+    answers = 8 * patch * batch * classes
+    network = _workers(run) * (features + answers) + _sums_bytes(windows, classes)
     on_device = run.device.type != "cpu"
     host = images + labels + (0 if on_device else network)
     return BASE_MB + round(host / 2**20), round(network / 2**20) if on_device else 0
+
+
+def _workers(run: OpenRun) -> int:
+    """Windows that a CPU predicts side by side; a GPU is busy with one batch."""
+    return 1 if run.device.type != "cpu" else min(torch.get_num_threads(), SIDE_BY_SIDE)
 
 
 def _width(run: OpenRun) -> int:

@@ -1,6 +1,8 @@
 """Against MONAI, by laws, and in how much it holds."""
 
 import logging
+import threading
+import time
 
 import pytest
 import torch
@@ -180,3 +182,63 @@ def test_a_stride_that_leaves_gaps_is_refused(stride):
 def test_another_shape_is_a_bug():
     with pytest.raises(ValueError, match="windows over"):
         stitched(random_image(1, (8, 8, 7)), identity, Windows((8, 8, 8), (4, 4, 4)))
+
+
+@pytest.mark.parametrize(("shape", "patch", "overlap"), SHAPES)
+@pytest.mark.parametrize(("workers", "batch"), [(2, 1), (3, 2), (8, 1)])
+def test_workers_change_nothing(shape, patch, overlap, workers, batch):
+    def late(batch: Tensor) -> Tensor:
+        time.sleep(0.002 * float(torch.rand(())))  # they end in another order than they began
+        return network(batch)
+
+    image, windows = random_image(2, shape), Windows(shape, patch, overlap)
+    alone = stitched(image, network, windows, batch=batch)
+    side_by_side = stitched(image, late, windows, batch=batch, workers=workers)
+    assert torch.equal(alone, side_by_side)
+
+
+def test_workers_ask_at_once_and_share_the_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    together, shares = threading.Barrier(2, timeout=60), []
+
+    def predict(batch: Tensor) -> Tensor:
+        together.wait()  # passes only if another window is asked at the same time
+        shares.append(torch.get_num_threads())
+        return batch
+
+    windows = Windows((16, 8, 8), (8, 8, 8), 0.0)
+    assert len(windows) == 2
+    try:
+        stitched(random_image(1, (16, 8, 8)), predict, windows, batch=1, workers=2)
+    finally:
+        after = torch.get_num_threads()
+        torch.set_num_threads(threads)
+    assert set(shares) == {2}
+    assert after == 4
+
+
+def test_a_fault_in_a_worker_is_raised_and_ends_the_work():
+    asked = []
+
+    def predict(batch: Tensor) -> Tensor:
+        asked.append(len(batch))
+        if len(asked) == 3:
+            raise ZeroDivisionError
+        return batch
+
+    image, windows = random_image(1, (64, 8, 8)), Windows((64, 8, 8), (4, 4, 4))
+    with pytest.raises(ZeroDivisionError):
+        stitched(image, predict, windows, batch=1, workers=2)
+    assert len(asked) < 10
+    assert not [t for t in threading.enumerate() if t.name.startswith("llmseg-window")]
+
+
+def test_leaving_early_asks_no_more():
+    asked = []
+    image, windows = random_image(1, (64, 8, 8)), Windows((64, 8, 8), (8, 8, 8), 0.0)
+    slabs = sliding_window(image, lambda b: asked.append(1) or b, windows, workers=2)
+    next(slabs)
+    slabs.close()
+    assert len(asked) <= 5
+    assert not [t for t in threading.enumerate() if t.name.startswith("llmseg-window")]
