@@ -16,6 +16,7 @@ from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 LAYERS = "llmseg.layers"
+ASSIGNMENTS = {"method_option": "method", "model_option": "model"}  # whose options they are
 FILES = "llmseg.files"  # argument name to the file that set it
 
 
@@ -59,21 +60,34 @@ def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
     context.default_map, context.meta[FILES] = merged, files
 
 
-def layer_of(context: Any, argument: str) -> tuple[Path, dict[str, Any]] | None:
-    """The configuration file or recipe that set an argument, and all that it says, if one did."""
-    source = context.get_parameter_source(argument)
-    if source is None or source.name != "DEFAULT_MAP":
-        return None
-    path = context.meta[FILES][argument]
-    return next(layer for layer in context.meta[LAYERS].values() if layer[0] == path)
-
-
 def file_of(error: typer.BadParameter) -> Path | None:
     """The configuration file or recipe that a refused value stands in, if it is from one."""
     if error.ctx is None or error.param is None or error.param.name is None:
         return None
-    layer = layer_of(error.ctx, error.param.name)
-    return layer[0] if layer else None
+    source = error.ctx.get_parameter_source(error.param.name)
+    if source is None or source.name != "DEFAULT_MAP":
+        return None
+    found: Path | None = error.ctx.meta[FILES].get(error.param.name)
+    return found
+
+
+def _assignments(context: typer.Context, name: str, values: dict[str, Any]) -> list[str]:
+    """`KEY=VALUE` of all files and the command line, the last of a key to win.
+
+    Those of a file that names another method or network are for that one alone.
+    """
+    owner = ASSIGNMENTS[name]
+    found: list[str] = []
+    for _, (path, layer) in sorted(context.meta.get(LAYERS, {}).items()):
+        meant = layer.get(owner, values[owner])
+        if meant == values[owner]:
+            found += layer.get(name, [])
+        elif name in layer:
+            option = name.replace("_", "-")
+            console.info(f"{path}: its {option} is for {meant}, and not for {values[owner]}.")
+    source = context.get_parameter_source(name)
+    given = source is not None and source.name == "COMMANDLINE"
+    return [*found, *(values[name] if given else [])]
 
 
 def _use_config(context: typer.Context, value: Path | None) -> Path | None:
@@ -178,9 +192,10 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
         if TrainSettings in settings:
             parameters.append(_parameter("recipe", Recipe, None))
         parameters += [_parameter(name, kind, default) for name, (kind, default) in GENERAL.items()]
+        parameters.append(_parameter("context", typer.Context, inspect.Parameter.empty))
 
         @functools.wraps(function)
-        def run(**values: Any) -> None:
+        def run(context: typer.Context, **values: Any) -> None:
             for name in ("config", "recipe"):
                 values.pop(name, None)
             as_json = values.pop("json_output")
@@ -190,6 +205,8 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
                 color=values.pop("color"),
                 progress=values.pop("progress_mode"),
             )
+            for name in ASSIGNMENTS.keys() & values.keys():
+                values[name] = _assignments(context, name, values)
             for name, cls in names.items():
                 values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in fields(cls)})
             try:

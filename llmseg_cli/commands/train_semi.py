@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
-from llmseg_cli.commands._command import command, layer_of
+from llmseg_cli.commands._command import command
 from llmseg_cli.commands._options import (
     DataDir,
     DryRun,
@@ -27,7 +24,6 @@ from llmseg_cli.config import SemiSettings, TrainSettings
 
 @command(SemiSettings, TrainSettings)
 def train_semi(
-    context: typer.Context,
     *,
     data: DataDir,
     output: OutputDir = Path("runs/semi"),
@@ -64,7 +60,7 @@ def train_semi(
         output=output,
         settings=train_settings,
         method=semi_settings.method,
-        method_option=_method_options(context, semi_settings),
+        method_option=semi_settings.method_option,
         unlabeled_batch=semi_settings.unlabeled_batch or None,
         label_map=tuple(label_map or ()),
         seed=seed,
@@ -79,16 +75,3 @@ def train_semi(
         init=init,
     )
     return train(request, resume=resume, force=force, dry_run=dry_run)
-
-
-def _method_options(context: typer.Context, settings: SemiSettings) -> tuple[str, ...]:
-    """The options; those of a file that names another method are for that one alone."""
-    layer = layer_of(context, "method_option")
-    if layer is None:
-        return settings.method_option
-    path, content = layer
-    meant = content.get("method", settings.method)
-    if meant == settings.method:
-        return settings.method_option
-    console.info(f"{path}: its method-option is for {meant}; {settings.method} has its defaults.")
-    return ()

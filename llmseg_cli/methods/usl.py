@@ -29,18 +29,19 @@ class Usl(Method):
     Args:
         build: Returns a freshly initialized network.
         weight: $w_{max}$; the authors use 0.3 for the smallest labeled set and 1.0 otherwise.
-        ramp: Fraction of training over which $w$ grows (40 "epochs" of labeled/2 steps in the
-            paper: 0.0178 of 9,000 steps with 8 labels).
+        ramp: Fraction of training over which $w$ grows. The authors' 40 "epochs" of labeled/2 steps
+            are 0.0178 of 9,000 steps with 8 labels; the default (ours) is all of it, for in short
+            trainings early answers are poor, and are not unlearned.
         threshold_positive: $\tau_+$.
         threshold_negative: $\tau_-$.
         noise: Half width of the uniform input noise.
         noise_clamp: Clamp noisy images to [0, 1], as for Pancreas-CT and BraTS; needs intensities
             in that range.
         cutmix_alpha: Parameter of the beta distribution of the boxes.
-        peer: How a network answers the other. `clean`, the authors' code: without noise, in
-            training mode (dropout and batch statistics). `noisy` (ours): the first network's
-            answer is that of its trained pass, which saves an eighth of the time. `average`
-            (ours): the moving average of its weights answers, without noise and dropout.
+        peer: How a network answers the other. `average` (ours): the moving average of its weights
+            answers, without noise and dropout. `clean`, the authors' code: the network itself,
+            without noise, in training mode (dropout and batch statistics). `noisy` (ours): the
+            same, but the first answers in its trained pass, which saves an eighth of the time.
         decay: Of that moving average.
 
     References:
@@ -51,14 +52,14 @@ class Usl(Method):
         self,
         build: Callable[[], nn.Module],
         *,
-        weight: float = 1.0,
-        ramp: float = 0.25,
+        weight: float = 0.3,
+        ramp: float = 1.0,
         threshold_positive: float = 0.65,
         threshold_negative: float = 0.1,
         noise: float = 0.2,
         noise_clamp: bool = False,
         cutmix_alpha: float = 4.0,
-        peer: str = "clean",
+        peer: str = "average",
         decay: float = 0.99,
     ) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class Heard(nn.Module):
 
 def make_method(**options) -> Usl:
     torch.manual_seed(0)
-    return Usl(Heard, **options).train()
+    return Usl(Heard, **({"peer": "clean", "weight": 1.0} | options)).train()
 
 
 def make_batch() -> SemiBatch:

@@ -138,9 +138,24 @@ def test_method_options_of_a_recipe_are_for_its_method(project):
     words = ("--recipe", "own.yaml", "--method", "mean-teacher")
     assert dry_config(*words)["method_options"]["weight"] == 0.1
     said = invoke("train-semi", "-o", "run", "--dry-run", *words)
-    assert "own.yaml: its method-option is for usl" in said.stderr
     given = dry_config(*words, "--method-option", "weight=0.4")
     assert given["method_options"]["weight"] == 0.4
+    assert "own.yaml: its method-option is for usl, and not for mean-teacher." in said.stderr
+
+
+def test_flags_files_and_recipes_each_add_options_of_the_method_and_network(project):
+    recipe = "method: usl\nmethod-option: {weight: 0.7, ramp: 0.5}\nmodel-option: {dropout: 0.1}\n"
+    Path("own.yaml").write_text(recipe)
+    config = dry_config("--recipe", "own.yaml", "--method-option", "ramp=0.2")
+    assert config["method_options"]["weight"] == 0.7
+    assert config["method_options"]["ramp"] == 0.2
+    assert config["model_options"] == {"filters": 4, "dropout": 0.1}
+    config = dry_config("--recipe", "own.yaml", "--model-option", "filters=2")
+    assert config["model_options"] == {"filters": 2, "dropout": 0.1}
+
+
+def test_a_file_decides_the_method_that_a_recipe_left_to_another(project):
+    Path("own.yaml").write_text("train-semi:\n  method: usl\n  method-option: {weight: 0.7}\n")
     project.write_text(project.read_text() + "method: mean-teacher\n")
     assert dry_config("--recipe", "own.yaml")["method_options"]["weight"] == 0.1
 
