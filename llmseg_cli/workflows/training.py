@@ -17,7 +17,7 @@ from llmseg_cli.artifacts.files import (
     sha256_json,
 )
 from llmseg_cli.artifacts.lock import only_job
-from llmseg_cli.artifacts.manifest import Manifest
+from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings, parse_label_map
@@ -214,6 +214,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         planned = plan(request, progress=_stopped_by(stop, progress))
         finished = claim(folder, planned.config, request.split, resume=resume)
         if finished:
+            (folder / MANIFEST).touch()  # newer than its inputs again, so that make is content
             return finished
         loop, batches = _start(request, planned, progress, resume=resume)
         trained = loop.run(batches, stop)

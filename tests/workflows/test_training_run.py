@@ -254,6 +254,19 @@ def test_resuming_a_finished_run_does_nothing(finished, toy_data, toy_split, tmp
     assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
 
 
+def test_resuming_a_finished_run_makes_its_stamp_new_and_changes_nothing(
+    toy_data, toy_split, quiet_place
+):
+    run, words = quiet_place / "run", ("--split", toy_split)
+    train("supervised", toy_data, run, *words, steps=2)
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for path in (run / "run.json", toy_split):
+        os.utime(path, (1_000_000, 1_000_000 + (path == toy_split)))  # the split is newer
+    train("supervised", toy_data, run, *words, "--resume", steps=2)
+    assert (run / "run.json").stat().st_mtime > toy_split.stat().st_mtime
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
 def test_resume_starts_a_run_that_is_not_there(toy_data, toy_split, quiet_place):
     train("supervised", toy_data, quiet_place / "run", "--split", toy_split, "--resume", steps=2)
     assert (quiet_place / "run" / "run.json").is_file()
