@@ -15,7 +15,7 @@ LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))
 DEMO := demo
 DEMO_STEPS := check.json smollm2.yaml embeddings.safetensors split.json scores.json
 DEMO_TARGET := --target "brain tissue" --modality "T1-weighted MRI" --class "grey matter" --class "white matter"
-DEMO_TRAIN := --patch 48,48,48 --steps 150 --model-option dropout=0 --seed 0
+DEMO_TRAIN := --patch 48,48,48 --steps 150 --model-option dropout=0 --model-option normalization=instance --seed 0
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
