@@ -16,9 +16,12 @@ from llmseg_cli.errors import UsageError, unknown
 PROJECT_FILE = "llmseg.yaml"
 
 
-def load_layer(
+ASSIGNMENTS = {"method_option": "method", "model_option": "model"}  # whose options they are
+
+
+def load_layers(
     path: Path, *, commands: Mapping[str, Mapping[str, str]], command: str
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a YAML file of options for one command.
 
     Top-level keys are options of any command; a key that is a command's name holds options of that
@@ -30,10 +33,12 @@ def load_layer(
         command: The command that is running.
 
     Returns:
-        Argument name to value, ready for typer: mappings have become `KEY=VALUE` lists.
+        Argument name to value, ready for typer: mappings have become `KEY=VALUE` lists. First
+        those for all commands, then those of the command's own section, which come before them.
 
     Raises:
-        UsageError: If the file is missing, is no mapping, or has unknown keys.
+        UsageError: If the file is missing, is no mapping, or has unknown keys, or if options of a
+            method or network are no mapping.
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"))
@@ -42,7 +47,7 @@ def load_layer(
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}.") from error
     if node is None:
-        return {}
+        return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{path}: expected 'option: value' lines.")
     faults: list[str] = []
@@ -61,7 +66,25 @@ def load_layer(
     if faults:
         raise UsageError("\n".join(faults))
     arguments = commands[command]
-    return {arguments[key]: value for key, value in (found | section).items() if key in arguments}
+
+    def named(values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            arguments[key]: _assignments(value, key, path) if key in ASSIGNMENTS else value
+            for key, value in values.items()
+            if key in arguments
+        }
+
+    return named(found), named(section)
+
+
+def _assignments(value: Any, key: str, path: Path) -> list[str]:
+    """`KEY=VALUE` entries of what stands under a key such as `method-option`."""
+    entries = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, str) and "=" in entry for entry in entries
+    ):
+        raise UsageError(f"{path}: {key.replace('_', '-')}: expected 'KEY: VALUE' lines under it.")
+    return entries
 
 
 def _entries(

@@ -118,3 +118,20 @@ class TestOnTinyCases:
             done = subprocess.run(command, env=environment(), capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             check_scores(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_one_scan_measures_both_ways_to_answer(toy_data):
+    scan = next((toy_data / "images").iterdir())
+    command = [sys.executable, str(EXAMPLES / "benchmarks" / "predict_scan.py"), str(scan)]
+    done = subprocess.run(
+        [*command, "--patch", "16,16,16", "--rounds", "1"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(one network|mean of two) +\d+\.\d\d s .*\d MB$", done.stdout, re.M) == [
+        "one network",
+        "mean of two",
+    ]

@@ -29,7 +29,7 @@ def main() -> None:
     """Print the medians."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("scan", type=Path)
-    options.add_argument("--patch", type=parse_sizes, default=(112, 112, 80))
+    options.add_argument("--patch", default="112,112,80")
     options.add_argument("--overlap", default="0.5")
     options.add_argument("--device", default="auto")
     options.add_argument("--rounds", type=int, default=3)
@@ -37,7 +37,7 @@ def main() -> None:
     answers = {"one network": "first", "mean of two": "mean"}
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in answers}
     with tempfile.TemporaryDirectory() as folder:
-        run = _write_random_run(Path(folder) / "random-run", chosen.patch)
+        run = _write_random_run(Path(folder) / "random-run", parse_sizes(chosen.patch))
         for round_number in range(chosen.rounds):
             for name, network in answers.items():
                 masks = Path(folder) / f"{network}-{round_number}"

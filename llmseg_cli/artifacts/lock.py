@@ -1,9 +1,12 @@
 """One job at a time in a folder."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 
+from llmseg_cli.artifacts.files import sha256_text
 from llmseg_cli.errors import UsageError
 
 
@@ -11,8 +14,9 @@ from llmseg_cli.errors import UsageError
 def only_job(folder: Path) -> Iterator[None]:
     """Keep every other process that asks for the same folder out; the folder need not exist.
 
-    The lock is the operating system's, on a hidden file beside the folder, so that it ends with
-    the process however that ends.
+    The lock is the operating system's, on a hidden file beside the folder (or, where nobody may
+    write there, in the temporary folder), so that it ends with the process however that ends.
+    Folders above that are made for it go again if they stay empty.
 
     Raises:
         UsageError: If another process has it.
@@ -20,8 +24,11 @@ def only_job(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     target = folder.resolve()
+    made = [above for above in target.parents if not above.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.parent / f".{target.name}.lock"
+    if not os.access(target.parent, os.W_OK):
+        path = Path(gettempdir()) / f"llmseg-{sha256_text(str(target))[:32]}.lock"
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -32,5 +39,9 @@ def only_job(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the release; nobody else waits for it
+        with suppress(OSError):  # Windows deletes no open file
+            path.unlink()  # before the release; nobody else waits for it
         lock.release()
+        with suppress(OSError):
+            for above in made:
+                above.rmdir()

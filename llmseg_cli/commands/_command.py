@@ -11,12 +11,11 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.config_file import PROJECT_FILE, load_layer
+from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, load_layers
 from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 LAYERS = "llmseg.layers"
-ASSIGNMENTS = {"method_option": "method", "model_option": "model"}  # whose options they are
 FILES = "llmseg.files"  # argument name to the file that set it
 
 
@@ -51,7 +50,9 @@ def _command_name(context: typer.Context) -> str:
 def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
     layers = context.meta.setdefault(LAYERS, {})
     name = _command_name(context)
-    layers[rank] = path, load_layer(path, commands=_commands(context), command=name)
+    found = load_layers(path, commands=_commands(context), command=name)
+    for part, layer in enumerate(found):
+        layers[rank, part] = path, layer
     merged: dict[str, Any] = {}
     files: dict[str, Path] = {}
     for _, (source, layer) in sorted(layers.items()):
@@ -82,7 +83,7 @@ def _assignments(context: typer.Context, name: str, values: dict[str, Any]) -> l
         meant = layer.get(owner, values[owner])
         if meant == values[owner]:
             found += layer.get(name, [])
-        elif name in layer:
+        elif layer.get(name):
             option = name.replace("_", "-")
             console.info(f"{path}: its {option} is for {meant}, and not for {values[owner]}.")
     source = context.get_parameter_source(name)

@@ -7,6 +7,7 @@ classes, one patch along X, the volume along Y and Z.
 
 import itertools
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -106,7 +107,8 @@ def sliding_window(
 ) -> Iterator[tuple[int, Tensor]]:
     """Predict *image* window by window, weighted by a Gaussian, and yield finished slabs along X.
 
-    If the device runs out of memory, the batch is halved once, and a warning is logged.
+    If the device runs out of memory, the batch of the one worker is halved once, and a warning is
+    logged.
 
     Args:
         image: `(C, X, Y, Z)` float32.
@@ -115,7 +117,7 @@ def sliding_window(
         batch: Windows per call of *predict*.
         workers: Threads that call *predict* side by side, each with its share of torch's threads:
             faster on a CPU, where the small layers of one window do not keep all cores busy. The
-            results are the same.
+            results are the same up to rounding.
         store: Where sums are kept, K x patch X x Y x Z float32; the image's device if not given.
 
     Yields:
@@ -132,6 +134,7 @@ def sliding_window(
     xs, ys, zs = windows.starts
     corners = list(itertools.product(xs, ys, zs))
     asked = _Asked(image, predict, windows)
+    workers = min(workers, math.ceil(len(corners) / batch))
     answers = asked.side_by_side(corners, batch, workers) if workers > 1 else asked(corners, batch)
     sums: _Sums | None = None
     with closing(answers):
@@ -153,7 +156,7 @@ class _Asked:
 
     def side_by_side(self, corners: Corners, batch: int, workers: int) -> Generator[Answer]:
         threads = torch.get_num_threads()
-        share = max(1, threads // workers)
+        share = math.ceil(threads / workers)
         waiting: deque[Future[list[Answer]]] = deque()
         with ThreadPoolExecutor(workers, "llmseg-window", torch.set_num_threads, (share,)) as pool:
             try:

@@ -58,6 +58,9 @@ class Method(nn.Module, ABC):
         """Which network predicts unless the user says otherwise: a name, or `mean` of all."""
         return next(iter(self.networks()))
 
+    def start(self) -> None:
+        """Take note that the networks have their first weights, given or random."""
+
     def after_step(self, step: int) -> None:
         """Update what is not trained by gradient, such as a teacher; *step* counts from 0."""
 

@@ -121,6 +121,9 @@ class Usl(Method):
             return first(images), second(unlabeled)
         return self.first(images) if self.peer == "clean" else None, self.second(unlabeled)
 
+    def start(self) -> None:
+        self.after_step(0)  # copies the networks
+
     def after_step(self, step: int) -> None:
         for average, current in zip(self.averages, (self.first, self.second), strict=False):
             update_average(average, current, decay=self.decay, step=step)

@@ -123,5 +123,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, LlmsegError):
         return str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or SCARCE in str(error):
-        return "out of memory; try --windows 1, --device cpu, or a machine with more memory"
+        return (
+            "out of memory; try --windows 1 (on a CPU also OMP_NUM_THREADS=1), --device cpu, or a "
+            "machine with more memory"
+        )
     raise error

@@ -1,5 +1,6 @@
 """One image predicted: prepared, asked window by window, labeled on its own voxels."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -162,7 +163,8 @@ def _memory_mb(
     labels = stored + 16 * min(stored, CHUNK)
     features = patch * batch * ACTIVATIONS * _width(run) * run.dtype.itemsize
     answers = 8 * patch * batch * classes
-    network = _workers(run) * (features + answers) + _sums_bytes(windows, classes)
+    workers = min(_workers(run), math.ceil(len(windows) / batch))
+    network = workers * (features + answers) + _sums_bytes(windows, classes)
     on_device = run.device.type != "cpu"
     host = images + labels + (0 if on_device else network)
     return BASE_MB + round(host / 2**20), round(network / 2**20) if on_device else 0

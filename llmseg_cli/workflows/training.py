@@ -165,6 +165,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method: Method = method_type(build, **method_options)
     if request.init:
         start_from(method, request.init)
+    method.start()
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return Plan(config, data, method, trained)

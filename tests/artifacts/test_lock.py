@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from llmseg_cli.artifacts import lock as module
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.errors import UsageError
 
@@ -61,10 +62,27 @@ def test_a_killed_job_leaves_the_folder_free(tmp_path, hold):
 
 
 def test_nothing_is_left_behind(tmp_path):
-    for _ in range(2):
-        with only_job(tmp_path / "new" / "run"):
+    with only_job(tmp_path / "new" / "newer" / "run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with only_job(tmp_path / "new" / "newer" / "run"):
+        (tmp_path / "new" / "newer" / "run").mkdir()
+    assert [path.name for path in (tmp_path / "new" / "newer").iterdir()] == ["run"]
+
+
+def test_a_parent_where_nobody_may_write(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(module.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(module, "gettempdir", lambda: str(elsewhere))
+    with only_job(tmp_path / "run"):
+        assert len(list(elsewhere.iterdir())) == 1
+        with pytest.raises(UsageError), only_job(tmp_path / "run"):
+            pytest.fail("two jobs in one folder")
+        with only_job(tmp_path / "other"):
             pass
-        assert list((tmp_path / "new").iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "run"]
 
 
 def test_a_job_that_fails_frees_the_folder(tmp_path):

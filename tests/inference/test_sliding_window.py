@@ -194,7 +194,7 @@ def test_workers_change_nothing(shape, patch, overlap, workers, batch):
     image, windows = random_image(2, shape), Windows(shape, patch, overlap)
     alone = stitched(image, network, windows, batch=batch)
     side_by_side = stitched(image, late, windows, batch=batch, workers=workers)
-    assert torch.equal(alone, side_by_side)
+    torch.testing.assert_close(alone, side_by_side, rtol=0, atol=1e-6)
 
 
 def test_workers_ask_at_once_and_share_the_threads():
@@ -216,6 +216,24 @@ def test_workers_ask_at_once_and_share_the_threads():
         torch.set_num_threads(threads)
     assert set(shares) == {2}
     assert after == 4
+
+
+@pytest.mark.parametrize(("windows", "batch", "share"), [(1, 1, 4), (2, 2, 4), (3, 1, 2)])
+def test_no_thread_is_left_without_work(windows, batch, share):
+    threads, shares = torch.get_num_threads(), set()
+    torch.set_num_threads(4)
+    shape = (8 * windows, 8, 8)
+
+    def predict(batch: Tensor) -> Tensor:
+        shares.add(torch.get_num_threads())
+        return batch
+
+    try:
+        places = Windows(shape, (8, 8, 8), 0.0)
+        stitched(random_image(1, shape), predict, places, batch=batch, workers=8)
+    finally:
+        torch.set_num_threads(threads)
+    assert shares == {share}
 
 
 def test_a_fault_in_a_worker_is_raised_and_ends_the_work():

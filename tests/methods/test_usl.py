@@ -147,6 +147,16 @@ def test_average_peers_answer_clean_and_without_dropout(fixed_mix):
     }
 
 
+def test_average_peers_start_as_the_networks_that_were_loaded():
+    method, batch = make_method(peer="average"), make_batch()
+    with torch.no_grad():
+        for network in (method.first, method.second):
+            network.layer.weight.fill_(7.0)
+    method.start()
+    for network, average in zip((method.first, method.second), method.averages, strict=True):
+        assert torch.equal(network(batch.image), average(batch.image))
+
+
 def test_a_decay_that_is_late_counts_in_full():
     method = make_method(peer="average", decay=0.9)
     method.after_step(0)

@@ -166,3 +166,35 @@ def test_a_papers_recipe_serves_the_methods_to_compare_with(project, method):
     config = dry_config("--recipe", "la-8", "--method", method)
     assert config["method"] == method
     assert config["settings"]["learning_rate"] == 0.05
+
+
+@pytest.mark.parametrize(
+    ("lines", "weight"),
+    [
+        ("method-option:\n", 0.3),
+        ("method-option: weight=0.6\n", 0.6),
+        ("method-option: [weight=0.6]\n", 0.6),
+        ("method-option: {weight: 0.6}\n", 0.6),
+        ("method-option: {weight: 0.6}\ntrain-semi:\n  method-option: {noise: 0.1}\n", 0.6),
+        ("method-option: {weight: 0.6}\ntrain-semi:\n  method-option: {weight: 0.5}\n", 0.5),
+    ],
+)
+def test_ways_to_write_options_of_a_method(project, lines, weight):
+    Path("own.yaml").write_text("method-option: {ramp: 0.7}\n")
+    project.write_text(project.read_text() + lines)
+    options = dry_config("--recipe", "own.yaml", "--method-option", "decay=0.8")["method_options"]
+    assert (options["weight"], options["ramp"], options["decay"]) == (weight, 0.7, 0.8)
+
+
+@pytest.mark.parametrize("value", ["[1, 2]", "7", "true", "weight", "[weight]"])
+def test_options_of_a_method_that_are_no_mapping(project, value):
+    project.write_text(project.read_text() + f"method-option: {value}\n")
+    result = invoke("train-semi", "-o", "run", "--dry-run")
+    assert result.exit_code == 2
+    assert "llmseg.yaml: method-option: expected 'KEY: VALUE' lines under it." in result.stderr
+
+
+def test_a_section_with_another_method_leaves_the_options_of_the_file_alone(project):
+    lines = "method: usl\nmethod-option: {weight: 0.6}\ntrain-semi:\n  method: mean-teacher\n"
+    project.write_text(project.read_text() + lines)
+    assert dry_config()["method_options"]["weight"] == 0.1

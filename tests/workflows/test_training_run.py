@@ -14,6 +14,7 @@ from training_cli import log_lines, logged_steps, signaled, train, weights
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.methods.usl import Usl
 from llmseg_cli.registry import METHODS
 from llmseg_cli.workflows.run_folder import open_run
 
@@ -301,6 +302,25 @@ def test_starting_from_another_run(finished, toy_data, toy_split, quiet_place):
     one, other = (open_run(run).networks["second"] for run in (finished, quiet_place / "run"))
     for name, value in one.named_parameters():
         assert torch.equal(value, dict(other.named_parameters())[name])
+
+
+def test_averaged_peers_start_from_the_other_run_too(
+    finished, toy_data, toy_split, quiet_place, monkeypatch
+):
+    at_start = []
+
+    def start(self):
+        original(self)
+        at_start.append({k: v.clone() for k, v in self.averages[1].state_dict().items()})
+
+    original = Usl.start
+    monkeypatch.setattr(Usl, "start", start)
+    words = ("--split", toy_split, "--init", finished)
+    train("usl", toy_data, quiet_place / "run", *words, steps=1)
+    loaded = open_run(finished, network="second").networks["second"].state_dict()
+    assert [found.keys() for found in at_start] == [loaded.keys()]
+    for name, value in loaded.items():
+        assert torch.equal(at_start[0][name], value), name
 
 
 def test_validation_by_dice_at_the_networks_spacing(finished):
