@@ -17,28 +17,38 @@ FULL_BYTES = 1 << 20  # a write that fails with less than this free failed for l
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside *target*; rename it on success, delete it on failure.
+def full_disk_named(target: Path) -> Iterator[None]:
+    """Turn what writers raise on a full disk, whatever it is, into an `OSError` with `ENOSPC`.
 
-    The temporary name keeps all suffixes of the target, because writers choose the format by them.
-
-    Raises:
-        OSError: With `ENOSPC` if a writer fails because the disk is full, whatever it raises
-            itself; torch, safetensors and numpy do not name the cause.
+    torch, safetensors and numpy do not name the cause.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{target.name}"
     try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(target)
+        yield
     except LlmsegError:
         raise
     except Exception as error:
         if shutil.disk_usage(target.parent).free < FULL_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside *target*; rename it on success, delete it on failure.
+
+    The temporary name keeps all suffixes of the target, because writers choose the format by them.
+
+    Raises:
+        OSError: With `ENOSPC` if a writer fails because the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{target.name}"
+    try:
+        with full_disk_named(target):
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -16,7 +16,6 @@ from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 LAYERS = "llmseg.layers"
-FILES = "llmseg.files"  # argument name to the file that set it
 
 
 def recipe_names() -> list[str]:
@@ -54,11 +53,9 @@ def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
     for part, layer in enumerate(found):
         layers[rank, part] = path, layer
     merged: dict[str, Any] = {}
-    files: dict[str, Path] = {}
-    for _, (source, layer) in sorted(layers.items()):
+    for _, (_, layer) in sorted(layers.items()):
         merged |= layer
-        files |= dict.fromkeys(layer, source)
-    context.default_map, context.meta[FILES] = merged, files
+    context.default_map = merged
 
 
 def file_of(error: typer.BadParameter) -> Path | None:
@@ -68,8 +65,8 @@ def file_of(error: typer.BadParameter) -> Path | None:
     source = error.ctx.get_parameter_source(error.param.name)
     if source is None or source.name != "DEFAULT_MAP":
         return None
-    found: Path | None = error.ctx.meta[FILES].get(error.param.name)
-    return found
+    layers = sorted(error.ctx.meta[LAYERS].items(), reverse=True)
+    return next(path for _, (path, layer) in layers if error.param.name in layer)
 
 
 def _assignments(context: typer.Context, name: str, values: dict[str, Any]) -> list[str]:
