@@ -1,0 +1,1 @@
+"""Segment Anything, in its several forms, behind one interface."""

@@ -1,0 +1,225 @@
+"""Models built of the `segment-anything` package: LiteMedSAM, SAM and MedSAM."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from llmseg_cli.errors import WeightsError
+from llmseg_cli.knowledge.sam.interface import Embedding, Framed, Framing, PromptableSegmenter
+from llmseg_cli.knowledge.sam.tiny_vit import TinyViT
+from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
+
+WIDTH = 256  # of all embeddings
+GRID = 64  # positions of a side of the image embedding
+IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
+IMAGENET_DEVIATION = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+SIZES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by the width of the image encoder
+
+
+class OriginalSam(PromptableSegmenter):
+    """An image encoder with the prompt encoder and mask decoder of `segment-anything`.
+
+    Args:
+        networks: A module with `image_encoder`, `prompt_encoder` and `mask_decoder`.
+        normalizes: Whether the encoder expects ImageNet's mean and deviation taken away.
+        name: What a user calls it.
+        digest: Of its weights.
+        framing: How images are laid before it.
+        device: Where it runs.
+        dtype: Number format.
+
+    References:
+        Kirillov et al., Segment Anything, ICCV 2023. arXiv:2304.02643.
+    """
+
+    def __init__(
+        self,
+        networks: nn.Module,
+        *,
+        normalizes: bool,
+        name: str,
+        digest: str,
+        framing: Framing,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(name, digest, framing, device, dtype)
+        self.networks: Any = networks.eval().requires_grad_(False).to(device)
+        self.normalizes = normalizes
+
+    @torch.inference_mode()
+    def embed(self, image: NDArray[np.float32]) -> Embedding:
+        square = self._square(torch.from_numpy(np.ascontiguousarray(image.swapaxes(1, 2))))
+        with self.autocast():
+            embedding = self.networks.image_encoder(square[None].to(self.device))
+        return (embedding[0].to(torch.float16).cpu(),)
+
+    @torch.inference_mode()
+    def decode(
+        self, embeddings: Sequence[Embedding], prompts: Sequence[Framed]
+    ) -> tuple[Tensor, Tensor]:
+        images = torch.stack([embedding[0] for embedding in embeddings]).to(self.device).float()
+        encoder = self.networks.prompt_encoder
+        sparse, dense = encoder(*(self._stacked(prompts)))
+        with self.autocast():
+            masks, quality = self._predict(images, encoder.get_dense_pe(), sparse, dense)
+        candidates = slice(1, None) if prompts[0].is_ambiguous else slice(0, 1)
+        return masks[:, candidates].float(), quality[:, candidates].float()
+
+    def _square(self, image: Tensor) -> Tensor:
+        """`(3, H, W)` in [0, 1] scaled, normalized and padded."""
+        x, y = self.framing.size((image.shape[2], image.shape[1]))
+        scaled = image
+        if (y, x) != tuple(image.shape[1:]):
+            scaled = F.interpolate(image[None], (y, x), mode="bilinear", antialias=True)[0]
+        if self.normalizes:
+            mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION)
+            scaled = (scaled - mean[:, None, None]) / deviation[:, None, None]
+        return F.pad(scaled, (0, self.framing.side - x, 0, self.framing.side - y))
+
+    def _stacked(self, prompts: Sequence[Framed]) -> tuple[Any, Tensor | None, Tensor | None]:
+        first = prompts[0]
+        points: tuple[Tensor, Tensor] | None = None
+        if len(first.points):
+            labels = torch.stack([prompt.inside for prompt in prompts]).to(torch.int64)
+            places = torch.stack([prompt.points for prompt in prompts])
+            points = places.to(self.device), labels.to(self.device)
+        boxes = [prompt.box for prompt in prompts if prompt.box is not None]
+        masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
+        return (
+            points,
+            torch.stack(boxes).to(self.device) if boxes else None,
+            torch.stack(masks)[:, None].to(self.device) if masks else None,
+        )
+
+    def _predict(
+        self, images: Tensor, places: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`MaskDecoder.predict_masks` for prompts on different images; the package takes one."""
+        decoder = self.networks.mask_decoder
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+        source = images + dense
+        answered, source = decoder.transformer(source, places.expand_as(source), tokens)
+        grid = source.transpose(1, 2).reshape(images.shape)
+        fine = decoder.output_upscaling(grid)
+        weights = torch.stack(
+            [mlp(answered[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)],
+            dim=1,
+        )
+        masks = (weights @ fine.flatten(2)).unflatten(2, fine.shape[2:])
+        return masks, decoder.iou_prediction_head(answered[:, 0])
+
+
+def lite_medsam(
+    path: Path, *, digest: str, device: torch.device, dtype: torch.dtype
+) -> OriginalSam:
+    """LiteMedSAM from its published checkpoint.
+
+    Raises:
+        WeightsError: If the file holds other weights.
+    """
+    networks = _modeled(TinyViT(WIDTH), side=256)
+    _load(networks, read_checkpoint(path), path, expected="LiteMedSAM")
+    return OriginalSam(
+        networks,
+        normalizes=False,
+        name="lite-medsam",
+        digest=digest,
+        framing=Framing(256),
+        device=device,
+        dtype=dtype,
+    )
+
+
+def checkpoint_sam(
+    kind: str, path: Path, *, digest: str, device: torch.device, dtype: torch.dtype
+) -> OriginalSam:
+    """SAM or MedSAM from a checkpoint of the `segment-anything` package.
+
+    Args:
+        kind: vit_b, vit_l, vit_h, or medsam (a vit_b that is given stretched images in [0, 1]).
+        path: The `.pth` file.
+        digest: Of that file.
+        device: Where it runs.
+        dtype: Number format.
+
+    Raises:
+        WeightsError: If it cannot be read, or is of another size.
+    """
+    ensure_torchvision()
+    from segment_anything import sam_model_registry
+
+    state = read_checkpoint(path)
+    size = "vit_b" if kind == "medsam" else kind
+    width = state.get("image_encoder.patch_embed.proj.bias")
+    found = SIZES.get(0 if width is None else len(width))
+    if found is not None and found != size:
+        raise WeightsError(f"{path} holds a {found}, not a {size}. Pass --sam {found}:{path}.")
+    build: Callable[..., nn.Module] = sam_model_registry[size]
+    with torch.device("meta"):
+        networks = build(checkpoint=None)
+    networks = networks.to_empty(device="cpu")
+    _load(networks, state, path, expected=f"a {kind} of segment-anything")
+    return OriginalSam(
+        networks,
+        normalizes=kind != "medsam",
+        name=kind,
+        digest=digest,
+        framing=Framing(1024, keeps_aspect=kind != "medsam"),
+        device=device,
+        dtype=dtype,
+    )
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.pth` file, without running code that it may hold.
+
+    Raises:
+        WeightsError: If it is no such file.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on a damaged file
+        raise WeightsError(
+            f"{path} is no checkpoint of tensors alone ({type(error).__name__}). Fetch it again."
+        ) from error
+    inner = state.get("model", state) if isinstance(state, dict) else None
+    if not isinstance(inner, dict):
+        raise WeightsError(f"{path} holds no named tensors. Expected a .pth file of SAM.")
+    return inner
+
+
+def _modeled(encoder: nn.Module, *, side: int) -> nn.Module:
+    ensure_torchvision()
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+
+    networks = nn.Module()
+    networks.image_encoder = encoder
+    networks.prompt_encoder = PromptEncoder(
+        embed_dim=WIDTH,
+        image_embedding_size=(GRID, GRID),
+        input_image_size=(side, side),
+        mask_in_chans=16,
+    )
+    transformer = TwoWayTransformer(depth=2, embedding_dim=WIDTH, mlp_dim=2048, num_heads=8)
+    networks.mask_decoder = MaskDecoder(transformer_dim=WIDTH, transformer=transformer)
+    return networks
+
+
+def _load(networks: nn.Module, state: dict[str, Tensor], path: Path, *, expected: str) -> None:
+    own = {k: v for k, v in networks.state_dict().items() if not k.startswith("pixel_")}
+    odd = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
+    if odd:
+        found = tuple(state[odd[0]].shape) if odd[0] in state else "missing"
+        raise WeightsError(
+            f"{path} is not {expected}: '{odd[0]}' is {found}, expected {tuple(own[odd[0]].shape)} "
+            f"({len(odd)} of {len(own)} tensors differ)."
+        )
+    networks.load_state_dict({k: state[k] for k in own}, strict=False)
