@@ -6,8 +6,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from llmseg_cli.losses.confident_cross_entropy import confident_cross_entropy
-from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
+from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ramps import sigmoid_ramp
 
 
@@ -33,13 +33,14 @@ class CrossPseudoSupervision(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        images, sizes = batch.all_images(), [len(batch.image), len(batch.unlabeled)]
-        first, first_unlabeled = self.first(images).split(sizes)
-        second, second_unlabeled = self.second(images).split(sizes)
+        images, labeled = batch.all_images(), len(batch.image)
+        first, supervised_first = supervise(self.first, images, batch.target)
+        second, supervised_second = supervise(self.second, images, batch.target)
+        first_unlabeled, second_unlabeled = first[labeled:], second[labeled:]
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         return {
-            "supervised_first": dice_cross_entropy(first, batch.target),
-            "supervised_second": dice_cross_entropy(second, batch.target),
+            "supervised_first": supervised_first,
+            "supervised_second": supervised_second,
             "cross_first": weight
             * confident_cross_entropy(first_unlabeled, second_unlabeled, threshold=0),
             "cross_second": weight

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.losses.consistency import softmax_mse
-from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_noise
+from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -52,14 +52,13 @@ class MeanTeacher(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        logits = self.student(batch.all_images())
-        labeled, unlabeled = logits.split([len(batch.image), len(batch.unlabeled)])
+        logits, supervised = supervise(self.student, batch.all_images(), batch.target)
         with torch.no_grad():
             teacher = self.teacher(add_noise(batch.unlabeled, self.noise))
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         return {
-            "supervised": dice_cross_entropy(labeled, batch.target),
-            "consistency": weight * softmax_mse(unlabeled, teacher),
+            "supervised": supervised,
+            "consistency": weight * softmax_mse(logits[len(batch.image) :], teacher),
         }
 
     def after_step(self, step: int) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
+from llmseg_cli.methods.supervision import supervise
 
 
 class Supervised(Method):
@@ -27,7 +27,7 @@ class Supervised(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         return {
-            f"supervised_{name}": dice_cross_entropy(network(batch.image), batch.target)
+            f"supervised_{name}": supervise(network, batch.image, batch.target)[1]
             for name, network in self.networks().items()
         }
 

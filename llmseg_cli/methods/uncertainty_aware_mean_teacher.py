@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.losses.consistency import predictive_entropy, uncertainty_masked_mse
-from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_noise
+from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -58,8 +58,8 @@ class UncertaintyAwareMeanTeacher(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        logits = self.student(batch.all_images())
-        labeled, unlabeled = logits.split([len(batch.image), len(batch.unlabeled)])
+        logits, supervised = supervise(self.student, batch.all_images(), batch.target)
+        unlabeled = logits[len(batch.image) :]
         with torch.no_grad():
             teacher = self.teacher(add_noise(batch.unlabeled, self.noise))
             shares = torch.zeros_like(teacher, dtype=torch.float32)
@@ -71,7 +71,7 @@ class UncertaintyAwareMeanTeacher(Method):
         threshold = (0.75 + 0.25 * grown) * math.log(logits.shape[1])
         consistency = uncertainty_masked_mse(unlabeled, teacher, uncertainty, threshold=threshold)
         return {
-            "supervised": dice_cross_entropy(labeled, batch.target),
+            "supervised": supervised,
             "consistency": self.weight * grown * consistency,
         }
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import unknown
-from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.losses.unified_segmentation import unified_segmentation
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_uniform_noise, cutmix_boxes, paste
+from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -87,7 +87,7 @@ class Usl(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        labeled, sizes = len(batch.image), [len(batch.image), len(batch.unlabeled)]
+        labeled = len(batch.image)
         images = batch.all_images()
         partners = torch.randperm(len(images))
         boxes = cutmix_boxes(
@@ -96,22 +96,20 @@ class Usl(Method):
         mixed = paste(images, images[partners], boxes)[labeled:]
         with torch.no_grad():
             first_peer, second_peer = self._peers(images, batch.unlabeled)
-        first = self.first(self._noisy(images))
+        first, supervised_first = supervise(self.first, self._noisy(images), batch.target)
         if first_peer is None:
             first_peer = first.detach()
         mixed_peer = paste(first_peer, first_peer[partners], boxes)[labeled:]
-        second_images = torch.cat([batch.image, mixed])
-        second = self.second(self._noisy(second_images))
-        first_labeled, first_unlabeled = first.split(sizes)
-        second_labeled, second_mixed = second.split(sizes)
+        second_images = self._noisy(torch.cat([batch.image, mixed]))
+        second, supervised_second = supervise(self.second, second_images, batch.target)
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         return {
-            "supervised_first": dice_cross_entropy(first_labeled, batch.target),
-            "supervised_second": dice_cross_entropy(second_labeled, batch.target),
+            "supervised_first": supervised_first,
+            "supervised_second": supervised_second,
             "usl_first": weight
-            * unified_segmentation(first_unlabeled, second_peer, **self.thresholds),
+            * unified_segmentation(first[labeled:], second_peer, **self.thresholds),
             "usl_second": weight
-            * unified_segmentation(second_mixed, mixed_peer, **self.thresholds),
+            * unified_segmentation(second[labeled:], mixed_peer, **self.thresholds),
         }
 
     def _peers(self, images: Tensor, unlabeled: Tensor) -> tuple[Tensor | None, Tensor]:

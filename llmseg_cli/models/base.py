@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
@@ -18,16 +19,24 @@ class Segmenter(nn.Module, ABC):
             patch is a multiple of it.
         smallest_grid: Bottleneck voxels that the network needs, 2 where a layer takes statistics
             over the voxels of one case.
+        deep_supervision: The network has several heads; each is trained, their mean predicts.
     """
 
     def __init__(
-        self, *, dimensions: int, bottleneck_channels: int, stride: int, smallest_grid: int = 1
+        self,
+        *,
+        dimensions: int,
+        bottleneck_channels: int,
+        stride: int,
+        smallest_grid: int = 1,
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         self.dimensions = dimensions
         self.bottleneck_channels = bottleneck_channels
         self.stride = stride
         self.smallest_grid = smallest_grid
+        self.deep_supervision = deep_supervision
 
     @abstractmethod
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -41,8 +50,20 @@ class Segmenter(nn.Module, ABC):
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         """Logits `(B, K, X, Y[, Z])` of what `encode` returned."""
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits `(B, K, X, Y[, Z])` of an image `(B, C, X, Y[, Z])`."""
+    def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        """Logits of every head, of which `decode` returns the mean."""
+        return [self.decode(bottleneck, skips)]
+
+    def forward(self, image: Tensor, *, heads: bool = False) -> Tensor | list[Tensor]:
+        """Logits `(B, K, X, Y[, Z])` of an image `(B, C, X, Y[, Z])`.
+
+        Args:
+            image: The image.
+            heads: Return the logits of every head, to train each, and not their mean. Going
+                through `forward`, this is compiled and hooked like any other call.
+        """
+        if heads:
+            return self.decode_heads(*self.encode(image))
         return self.decode(*self.encode(image))
 
     def grid_of(self, patch: Sequence[int]) -> tuple[int, ...]:
@@ -77,6 +98,11 @@ class Segmenter(nn.Module, ABC):
         if below < self.stride:
             return f"Instead of {side} use {self.stride}."
         return f"Instead of {side} use {below} or {below + self.stride}."
+
+
+def mean_of_heads(heads: Sequence[Tensor]) -> Tensor:
+    """What the heads of a network predict together; of a single one, its own logits."""
+    return heads[0] if len(heads) == 1 else torch.stack(tuple(heads)).mean(dim=0)
 
 
 def _cross(patch: Sequence[int]) -> str:

@@ -31,6 +31,7 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d | nn.ConvTranspose3d]] = {
 }
 CHANNEL_DROPOUT: dict[int, type[nn.Dropout2d | nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 MAX_POOL: dict[int, type[nn.MaxPool2d | nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 NORMALIZATIONS = ("batch", "instance", "group")
 GROUPS = 16
 THIN = 2  # voxels along X
@@ -62,6 +63,27 @@ def normalize(normalization: str, channels: int, dimensions: int) -> nn.Module:
     if normalization == "instance":
         return InstanceNormalization()
     return nn.GroupNorm(gcd(GROUPS, channels), channels)
+
+
+def convolve_twice(
+    inputs: int, outputs: int, *, dimensions: int, normalization: str
+) -> nn.Sequential:
+    """Two 3x3x3 convolutions, each with normalization and ReLU: a level of a U-Net."""
+    stages: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        stages += [
+            CONVOLUTION[dimensions](channels, outputs, 3, padding=1),
+            normalize(normalization, outputs, dimensions),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*stages)
+
+
+def draw_he_weights(network: nn.Module) -> None:
+    """Draw the weights of all convolutions as He et al. (normal, fan in). arXiv:1502.01852."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight)
 
 
 def check_settings(

@@ -186,6 +186,7 @@ class TextFused(Segmenter):
             bottleneck_channels=backbone.bottleneck_channels,
             stride=backbone.stride,
             smallest_grid=backbone.smallest_grid,
+            deep_supervision=backbone.deep_supervision,
         )
         self.backbone = backbone
         self.fusion = FUSIONS[fusion](
@@ -205,9 +206,15 @@ class TextFused(Segmenter):
         return self.backbone.encode(image)
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        return self.backbone.decode(self._fuse(bottleneck), skips)
+
+    def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        return self.backbone.decode_heads(self._fuse(bottleneck), skips)
+
+    def _fuse(self, bottleneck: Tensor) -> Tensor:
         with torch.autocast(bottleneck.device.type, enabled=False):
-            fused = self.fusion(bottleneck, self.text)
-        return self.backbone.decode(fused, skips)
+            fused: Tensor = self.fusion(bottleneck, self.text)
+        return fused
 
 
 def text_in(state: Mapping[str, Tensor]) -> TextFeatures | None:

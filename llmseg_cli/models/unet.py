@@ -6,10 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.models.base import Segmenter
-from llmseg_cli.models.layers import CONVOLUTION, MAX_POOL, check_settings, normalize
+from llmseg_cli.models.layers import (
+    CONVOLUTION,
+    INTERPOLATION,
+    MAX_POOL,
+    check_settings,
+    convolve_twice,
+    draw_he_weights,
+)
 
 HALVINGS = 4
-INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
 class UNet(Segmenter):
@@ -57,7 +63,9 @@ class UNet(Segmenter):
         )
 
         def level(inputs: int, outputs: int) -> nn.Sequential:
-            return _level(inputs, outputs, dimensions=dimensions, normalization=normalization)
+            return convolve_twice(
+                inputs, outputs, dimensions=dimensions, normalization=normalization
+            )
 
         widths = [filters << depth for depth in range(HALVINGS + 1)]
         rising = widths[::-1]
@@ -68,9 +76,7 @@ class UNet(Segmenter):
         self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)
         self.dropout = nn.Dropout(dropout)
         self.output = CONVOLUTION[dimensions](filters, classes, 1)
-        for module in self.modules():
-            if isinstance(module, CONVOLUTION[dimensions]):
-                nn.init.kaiming_normal_(module.weight)
+        draw_he_weights(self)
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])
@@ -85,14 +91,3 @@ class UNet(Segmenter):
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             features = block(torch.cat([skip, self.up(features)], dim=1))
         return self.output(self.dropout(features))
-
-
-def _level(inputs: int, outputs: int, *, dimensions: int, normalization: str) -> nn.Sequential:
-    stages: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        stages += [
-            CONVOLUTION[dimensions](channels, outputs, 3, padding=1),
-            normalize(normalization, outputs, dimensions),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*stages)

@@ -58,6 +58,16 @@ def test_forward_is_encode_then_decode(name):
 
 
 @each_model
+@each_dimension
+def test_the_mean_of_the_heads_predicts_and_by_default_there_is_one(name, dimensions):
+    network = make_network(name, dimensions=dimensions).eval()
+    assert not network.deep_supervision
+    image = torch.randn(1, 2, *SIDES[dimensions])
+    (head,) = network(image, heads=True)
+    assert torch.equal(network(image), head)
+
+
+@each_model
 def test_gradient_reaches_every_parameter(name):
     network = make_network(name)
     network(torch.randn(2, 2, *SIDES[3])).square().mean().backward()

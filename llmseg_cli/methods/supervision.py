@@ -1,0 +1,34 @@
+"""One trained pass: what a network answers, and how well where the answer is known."""
+
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.models.base import Segmenter, mean_of_heads
+
+
+def supervise(network: nn.Module, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of all images, and the supervised loss of the first of them.
+
+    With deep supervision each head learns the target, and their mean answers.
+
+    Args:
+        network: The student.
+        images: `(B + U, C, X, Y[, Z])`, the labeled ones first.
+        target: Label maps of the first B images, `(B, X, Y[, Z])` int64.
+
+    Returns:
+        Logits `(B + U, K, X, Y[, Z])`, and the loss, a scalar: the mean over the heads.
+
+    References:
+        Zhou et al., UNet++, IEEE TMI 2020, where the heads count alike. arXiv:1912.05074. The
+        mean in place of their sum is ours, so that other terms keep their share.
+    """
+    heads = _heads_of(network, images)
+    losses = [dice_cross_entropy(logits[: len(target)], target) for logits in heads]
+    return mean_of_heads(heads), torch.stack(losses).mean()
+
+
+def _heads_of(network: nn.Module, images: Tensor) -> list[Tensor]:
+    deep = isinstance(network, Segmenter) and network.deep_supervision
+    return network(images, heads=True) if deep else [network(images)]

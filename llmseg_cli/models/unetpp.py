@@ -1,0 +1,117 @@
+"""U-Net++: nested, dense skips between encoder and decoder."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.errors import UsageError
+from llmseg_cli.models.base import Segmenter, mean_of_heads
+from llmseg_cli.models.layers import (
+    CONVOLUTION,
+    INTERPOLATION,
+    MAX_POOL,
+    check_settings,
+    convolve_twice,
+    draw_he_weights,
+)
+
+
+class UNetPlusPlus(Segmenter):
+    r"""A U-Net whose skips are small decoders of their own.
+
+    Node $X^{i,j}$ stands on level $i$, $2^i$ voxels wide, in column $j$. With $H$ two 3x3x3
+    convolutions (each with normalization and ReLU), $D$ max pooling and $U$ linear upsampling,
+    $X^{i,0} = H(D(X^{i-1,0}))$ and $X^{i,j} = H([X^{i,0}, \dots, X^{i,j-1}, U(X^{i+1,j-1})])$.
+    Channels double per level. Heads are 1x1x1 convolutions of $X^{0,j}$. Weights start as in He et
+    al. (normal, fan in).
+
+    Args:
+        in_channels: Image channels `C`.
+        classes: Classes `K`, with the background.
+        dimensions: 2 or 3.
+        filters: Channels of the first level; the bottleneck has `filters << depth`.
+        depth: Halvings $d$; each side of a patch is a multiple of `2 ** depth`.
+        dropout: Probability of dropping a value of the bottleneck and before a head, as in our
+            U-Net.
+        normalization: `batch`, `instance` (without scale and shift) or `group`.
+        deep_supervision: A head on each of $X^{0,1}$ to $X^{0,d}$, not on the last alone. Their
+            mean predicts: the accurate mode of the paper, on logits.
+
+    Raises:
+        UsageError: If an option is out of its range.
+
+    References:
+        Zhou et al., UNet++, DLMIA 2018, eq. 1. arXiv:1807.10165. And IEEE TMI 2020,
+        arXiv:1912.05074.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        dimensions: int = 3,
+        filters: int = 32,
+        depth: int = 4,
+        dropout: float = 0.0,
+        normalization: str = "batch",
+        deep_supervision: bool = False,
+    ) -> None:
+        check_settings(
+            dimensions=dimensions, filters=filters, dropout=dropout, normalization=normalization
+        )
+        if depth < 1:
+            raise UsageError(f"depth is {depth}; this network needs at least 1.")
+        super().__init__(
+            dimensions=dimensions,
+            bottleneck_channels=filters << depth,
+            stride=1 << depth,
+            smallest_grid=2 if normalization == "instance" else 1,
+            deep_supervision=deep_supervision,
+        )
+
+        def node(inputs: int, outputs: int) -> nn.Sequential:
+            return convolve_twice(
+                inputs, outputs, dimensions=dimensions, normalization=normalization
+            )
+
+        def column(number: int) -> nn.ModuleList:
+            steps = list(pairwise(widths))[: depth + 1 - number]
+            return nn.ModuleList(node(number * own + below, own) for own, below in steps)
+
+        widths = [filters << level for level in range(depth + 1)]
+        heads = depth if deep_supervision else 1
+        self.encoder = nn.ModuleList(map(node, [in_channels, *widths], widths))
+        self.pool = MAX_POOL[dimensions](2)
+        self.columns = nn.ModuleList(map(column, range(1, depth + 1)))
+        self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)
+        self.dropout = nn.Dropout(dropout)
+        self.outputs = nn.ModuleList(
+            CONVOLUTION[dimensions](filters, classes, 1) for _ in range(heads)
+        )
+        draw_he_weights(self)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        self.grid_of(image.shape[2:])
+        features, skips = self.encoder[0](image), []
+        for block in self.encoder[1:]:
+            skips.append(features)
+            features = block(self.pool(features))
+        return self.dropout(features), skips
+
+    def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        return mean_of_heads(self.decode_heads(bottleneck, skips))
+
+    def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        levels = [[features] for features in (*skips, bottleneck)]  # X^{i,0} ... as they come
+        for column in self.columns:
+            for node, (level, below) in zip(column.children(), pairwise(levels), strict=True):
+                level.append(node(torch.cat([*level, self.up(below[-1])], dim=1)))
+            levels.pop()  # nothing reads the deepest level any more
+        (top,) = levels
+        nodes = top[-len(self.outputs) :]
+        return [
+            output(self.dropout(features))
+            for output, features in zip(self.outputs, nodes, strict=True)
+        ]

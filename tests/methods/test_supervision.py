@@ -1,0 +1,90 @@
+"""One pass, one loss: for networks with one head, with several, and with none to speak of."""
+
+import pytest
+import torch
+from torch import nn
+
+from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.methods.supervision import supervise
+from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.unetpp import UNetPlusPlus
+from llmseg_cli.models.vnet import VNet
+
+SIDES = (32, 16)
+BUILDERS = {
+    "module": lambda: nn.Conv2d(1, 3, 1),
+    "vnet": lambda: VNet(1, 3, dimensions=2, filters=2),
+    "unetpp": lambda: UNetPlusPlus(1, 3, dimensions=2, filters=2, dropout=0.2),
+    "deep": lambda: UNetPlusPlus(1, 3, dimensions=2, filters=2, deep_supervision=True),
+}
+
+
+def make_network(name: str, *, with_text: bool = False) -> nn.Module:
+    torch.manual_seed(0)
+    network = BUILDERS[name]()
+    if not with_text:
+        return network
+    ids = torch.tensor([[[101, 2000, 102], [101, 3000, 102]]])
+    text = TextFeatures(ids, torch.ones_like(ids).bool(), torch.randn(1, 2, 4))
+    return TextFused(network, text, patch=SIDES)
+
+
+def make_images() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(5, 1, *SIDES, generator=generator)
+    return images, torch.randint(3, (2, *SIDES), generator=generator)
+
+
+@pytest.mark.parametrize("name", ["module", "vnet", "unetpp"])
+def test_with_one_head_it_is_the_loss_to_the_bit(name):
+    network, (images, target) = make_network(name), make_images()
+    torch.manual_seed(2)
+    expected = network(images)
+    labeled, _ = expected.split([2, 3])
+    loss = dice_cross_entropy(labeled, target)
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    torch.manual_seed(2)
+    logits, found = supervise(network, images, target)
+    assert torch.equal(logits, expected)
+    assert torch.equal(found, loss)
+    again = torch.autograd.grad(found, list(network.parameters()))
+    assert all(map(torch.equal, gradients, again))
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+def test_with_several_heads_it_is_the_mean_of_their_losses(with_text):
+    network, (images, target) = make_network("deep", with_text=with_text), make_images()
+    torch.manual_seed(2)
+    heads = network(images, heads=True)
+    torch.manual_seed(2)
+    logits, loss = supervise(network, images, target)
+    torch.testing.assert_close(logits, sum(heads) / 4)
+    torch.testing.assert_close(loss, sum(dice_cross_entropy(h[:2], target) for h in heads) / 4)
+    assert not torch.isclose(loss, dice_cross_entropy(logits[:2], target))
+    loss.backward()
+    outputs = (network.backbone if with_text else network).outputs
+    assert all(output.weight.grad.any() for output in outputs)
+
+
+@pytest.mark.parametrize("name", ["vnet", "deep"])
+@pytest.mark.parametrize("with_text", [False, True])
+def test_the_network_is_called_once_and_hooks_hear_it(name, with_text):
+    network, (images, target) = make_network(name, with_text=with_text), make_images()
+    heard = []
+    network.register_forward_pre_hook(lambda module, given: heard.append(given))
+    supervise(network, images, target)
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("name", ["vnet", "deep"])
+def test_a_compiled_network_stays_compiled(name):
+    network, (images, target) = make_network(name), make_images()
+    used = []
+
+    def compiled(*args, **options):
+        used.append(options)
+        return network._call_impl(*args, **options)
+
+    network._compiled_call_impl = compiled  # as network.compile() does
+    supervise(network, images, target)
+    assert len(used) == 1
