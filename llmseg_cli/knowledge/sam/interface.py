@@ -1,4 +1,4 @@
-"""What every promptable segmenter offers, and how images and prompts are laid in its frame."""
+"""What every promptable segmenter offers, and how prompts are laid in its frame."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,41 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from llmseg_cli.knowledge.prompts import Prompt
+from llmseg_cli.knowledge.sam.framed import Framed
+from llmseg_cli.knowledge.sam.framing import Framing
 
 Embedding = tuple[Tensor, ...]  # one image, without a batch axis
 
 STABILITY_OFFSET = 1.0  # of the logits, as segment-anything's automatic masks
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How an image lies in the square that an encoder sees.
-
-    Args:
-        side: Pixels of the square.
-        keeps_aspect: Whether the longer side of the image fills it and the rest is padded at the
-            end; otherwise both sides are stretched.
-    """
-
-    side: int
-    keeps_aspect: bool = True
-
-    def size(self, shape: Sequence[int]) -> tuple[int, int]:
-        """Pixels `(X, Y)` that an image of *shape* `(X, Y)` covers in the square."""
-        if not self.keeps_aspect:
-            return self.side, self.side
-        scale = self.side / max(shape)
-        return max(1, int(shape[0] * scale + 0.5)), max(1, int(shape[1] * scale + 0.5))
-
-    def scale(self, shape: Sequence[int]) -> tuple[float, float]:
-        """Pixels of the square per pixel of the image, along x and y."""
-        x, y = self.size(shape)
-        return x / shape[0], y / shape[1]
 
 
 @dataclass(frozen=True)
@@ -73,16 +48,23 @@ class PromptableSegmenter(ABC):
         digest: Of its weights; embeddings are cached under it.
         framing: How images are laid before it.
         device: Where it runs.
-        dtype: Number format of its convolutions and products.
+        dtype: Number format of its encoder's convolutions and products.
+        low_side: Pixels of a side of the decoder's own grid, and of a mask prompt.
     """
 
-    low_side = 256  # pixels of a side of the decoder's own grid, and of a mask prompt
-
     def __init__(
-        self, name: str, digest: str, framing: Framing, device: torch.device, dtype: torch.dtype
+        self,
+        name: str,
+        digest: str,
+        framing: Framing,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        low_side: int = 256,
     ) -> None:
         self.name, self.digest, self.framing = name, digest, framing
         self.device, self.dtype = device, dtype
+        self.low_side = low_side
 
     def autocast(self) -> torch.autocast:
         """The number format, for the block that it opens."""
@@ -101,7 +83,7 @@ class PromptableSegmenter(ABC):
 
     @abstractmethod
     def decode(
-        self, embeddings: Sequence[Embedding], prompts: "Sequence[Framed]"
+        self, embeddings: Sequence[Embedding], prompts: Sequence[Framed]
     ) -> tuple[Tensor, Tensor]:
         """Answer prompts, each on its own image.
 
@@ -147,7 +129,7 @@ class PromptableSegmenter(ABC):
                     answers[index] = self._answer(low, float(iou), prompts[index].region.shape)
         return [answers[index] for index in range(len(prompts))]
 
-    def _frame(self, prompt: Prompt, previous: Tensor | None) -> "Framed":
+    def _frame(self, prompt: Prompt, previous: Tensor | None) -> Framed:
         scale = self.framing.scale(prompt.region.shape)
         points = torch.from_numpy(prompt.points * np.array(scale, np.float32))
         box = None
@@ -155,75 +137,13 @@ class PromptableSegmenter(ABC):
             box = torch.tensor([edge * scale[i % 2] for i, edge in enumerate(prompt.box)])
         mask = previous
         if mask is None and prompt.logits is not None:
-            mask = self._framed_mask(prompt.logits)
+            mask = self.framing.to_grid(prompt.logits, self.low_side)
         return Framed(points, torch.from_numpy(prompt.inside), box, mask)
 
-    def _framed_mask(self, logits: NDArray[np.float32]) -> Tensor:
-        """Log-odds on the decoder's grid, low where the frame is padded."""
-        ratio = self.low_side / self.framing.side
-        x, y = (max(1, round(side * ratio)) for side in self.framing.size(logits.shape))
-        rows = torch.from_numpy(np.ascontiguousarray(logits.T))[None, None]
-        small = F.interpolate(rows, (y, x), mode="bilinear", antialias=True)[0, 0]
-        padding = (0, self.low_side - x, 0, self.low_side - y)
-        return F.pad(small, padding, value=float(small.min()))
-
     def _answer(self, low: Tensor, predicted_iou: float, shape: tuple[int, ...]) -> Answer:
-        ratio = self.low_side / self.framing.side
-        x, y = (max(1, round(side * ratio)) for side in self.framing.size(shape))
-        rows = F.interpolate(
-            low[None, None, :y, :x], (shape[1], shape[0]), mode="bilinear", align_corners=False
-        )
-        logits = rows[0, 0].T.contiguous().cpu().numpy()
+        logits = self.framing.from_grid(low, shape).contiguous().cpu().numpy()
         inner = int((logits > STABILITY_OFFSET).sum())
         outer = int((logits > -STABILITY_OFFSET).sum())
         stability = inner / outer if outer else 1.0
-        return Answer(logits, low.cpu(), predicted_iou, stability)
-
-
-@dataclass(frozen=True)
-class Framed:
-    """A prompt in the coordinates of the square.
-
-    Args:
-        points: `(P, 2)` x, y.
-        inside: `(P,)` bool.
-        box: `(4,)` or None.
-        mask: `(h, w)` logits on the decoder's grid, or None.
-    """
-
-    points: Tensor
-    inside: Tensor
-    box: Tensor | None
-    mask: Tensor | None
-
-    @property
-    def kind(self) -> tuple[int, bool, bool]:
-        """What has to agree for prompts to be decoded together."""
-        return len(self.points), self.box is not None, self.mask is not None
-
-    @property
-    def is_ambiguous(self) -> bool:
-        """One point alone may mean a part or the whole: several masks are compared."""
-        return self.box is None and len(self.points) < 2
-
-
-def to_unit(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Any image as the three channels in [0, 1] that these models expect.
-
-    Intensities are clipped at the 0.5th and 99.5th percentile if they are not bytes; one channel is
-    repeated, of more than three the first three are taken.
-
-    Args:
-        image: `(C, X, Y)`.
-    """
-    low, high = float(image.min()), float(image.max())
-    if not (low >= 0 and high <= 255 and _whole(image)):
-        low, high = (float(v) for v in np.percentile(image, (0.5, 99.5)))
-    else:
-        low, high = 0.0, 255.0
-    unit = ((image.clip(low, high) - low) / max(high - low, 1e-8)).astype(np.float32)
-    return np.repeat(unit[:1], 3, axis=0) if len(unit) < 3 else unit[:3]
-
-
-def _whole(image: NDArray[np.float32]) -> bool:
-    return bool((image == np.round(image)).all())
+        own = low.clone().cpu()  # not a view that keeps the whole batch
+        return Answer(logits, own, predicted_iou, stability)

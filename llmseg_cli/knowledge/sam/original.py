@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.sam.interface import Embedding, Framed, Framing, PromptableSegmenter
+from llmseg_cli.knowledge.sam.framed import Framed, stack
+from llmseg_cli.knowledge.sam.framing import IMAGENET_DEVIATION, IMAGENET_MEAN, Framing
+from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
 from llmseg_cli.knowledge.sam.tiny_vit import TinyViT
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 
 WIDTH = 256  # of all embeddings
 GRID = 64  # positions of a side of the image embedding
-IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
-IMAGENET_DEVIATION = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+SAM_FRAMING = Framing(1024, mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION)
+MEDSAM_FRAMING = Framing(1024, keeps_aspect=False)
 SIZES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by the width of the image encoder
 
 
@@ -27,7 +28,6 @@ class OriginalSam(PromptableSegmenter):
 
     Args:
         networks: A module with `image_encoder`, `prompt_encoder` and `mask_decoder`.
-        normalizes: Whether the encoder expects ImageNet's mean and deviation taken away.
         name: What a user calls it.
         digest: Of its weights.
         framing: How images are laid before it.
@@ -42,7 +42,6 @@ class OriginalSam(PromptableSegmenter):
         self,
         networks: nn.Module,
         *,
-        normalizes: bool,
         name: str,
         digest: str,
         framing: Framing,
@@ -51,11 +50,10 @@ class OriginalSam(PromptableSegmenter):
     ) -> None:
         super().__init__(name, digest, framing, device, dtype)
         self.networks: Any = networks.eval().requires_grad_(False).to(device)
-        self.normalizes = normalizes
 
     @torch.inference_mode()
     def embed(self, image: NDArray[np.float32]) -> Embedding:
-        square = self._square(torch.from_numpy(np.ascontiguousarray(image.swapaxes(1, 2))))
+        square = self.framing.square(image)
         with self.autocast():
             embedding = self.networks.image_encoder(square[None].to(self.device))
         return (embedding[0].to(torch.float16).cpu(),)
@@ -66,37 +64,14 @@ class OriginalSam(PromptableSegmenter):
     ) -> tuple[Tensor, Tensor]:
         images = torch.stack([embedding[0] for embedding in embeddings]).to(self.device).float()
         encoder = self.networks.prompt_encoder
-        sparse, dense = encoder(*(self._stacked(prompts)))
+        asked = stack(prompts, self.device)
+        points = None if asked.points is None else (asked.points, asked.labels)
+        sparse, dense = encoder(points, asked.boxes, asked.masks)
+        places = encoder.get_dense_pe()  # as the prompts, in full precision
         with self.autocast():
-            masks, quality = self._predict(images, encoder.get_dense_pe(), sparse, dense)
-        candidates = slice(1, None) if prompts[0].is_ambiguous else slice(0, 1)
+            masks, quality = self._predict(images, places, sparse, dense)
+        candidates = slice(1, None) if asked.is_ambiguous else slice(0, 1)
         return masks[:, candidates].float(), quality[:, candidates].float()
-
-    def _square(self, image: Tensor) -> Tensor:
-        """`(3, H, W)` in [0, 1] scaled, normalized and padded."""
-        x, y = self.framing.size((image.shape[2], image.shape[1]))
-        scaled = image
-        if (y, x) != tuple(image.shape[1:]):
-            scaled = F.interpolate(image[None], (y, x), mode="bilinear", antialias=True)[0]
-        if self.normalizes:
-            mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION)
-            scaled = (scaled - mean[:, None, None]) / deviation[:, None, None]
-        return F.pad(scaled, (0, self.framing.side - x, 0, self.framing.side - y))
-
-    def _stacked(self, prompts: Sequence[Framed]) -> tuple[Any, Tensor | None, Tensor | None]:
-        first = prompts[0]
-        points: tuple[Tensor, Tensor] | None = None
-        if len(first.points):
-            labels = torch.stack([prompt.inside for prompt in prompts]).to(torch.int64)
-            places = torch.stack([prompt.points for prompt in prompts])
-            points = places.to(self.device), labels.to(self.device)
-        boxes = [prompt.box for prompt in prompts if prompt.box is not None]
-        masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
-        return (
-            points,
-            torch.stack(boxes).to(self.device) if boxes else None,
-            torch.stack(masks)[:, None].to(self.device) if masks else None,
-        )
 
     def _predict(
         self, images: Tensor, places: Tensor, sparse: Tensor, dense: Tensor
@@ -129,7 +104,6 @@ def lite_medsam(
     _load(networks, read_checkpoint(path), path, expected="LiteMedSAM")
     return OriginalSam(
         networks,
-        normalizes=False,
         name="lite-medsam",
         digest=digest,
         framing=Framing(256),
@@ -169,10 +143,9 @@ def checkpoint_sam(
     _load(networks, state, path, expected=f"a {kind} of segment-anything")
     return OriginalSam(
         networks,
-        normalizes=kind != "medsam",
         name=kind,
         digest=digest,
-        framing=Framing(1024, keeps_aspect=kind != "medsam"),
+        framing=MEDSAM_FRAMING if kind == "medsam" else SAM_FRAMING,
         device=device,
         dtype=dtype,
     )
