@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "embed": "llmseg_cli.commands.embed:embed",
     "split": "llmseg_cli.commands.split:split",
     "train-sup": "llmseg_cli.commands.train_sup:train_sup",
+    "mine-sam": "llmseg_cli.commands.mine_sam:mine_sam",
     "train-semi": "llmseg_cli.commands.train_semi:train_semi",
     "predict": "llmseg_cli.commands.predict:predict",
     "score": "llmseg_cli.commands.score:score",

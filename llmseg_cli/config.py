@@ -13,6 +13,8 @@ from llmseg_cli.registry import METHODS, MODELS
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 TEXT_CONTROLS = ("none", "shuffled", "random")
+SCHEDULES = ("one-time", "continuous")
+SAM_NAMES = ("lite-medsam", "vit_b:", "vit_l:", "vit_h:", "medsam:", "transformers:")
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 
 
@@ -162,7 +164,9 @@ class TrainSettings:
     learning_rate: float = option(0.02, "Learning rate at the start.", minimum=0)
     momentum: float = option(0.9, "Momentum of sgd.", minimum=0)
     weight_decay: float = option(1e-4, "Weight decay.", minimum=0)
-    schedule: str = option("poly", "Learning rate over the steps: poly, cosine, step or constant.")
+    learning_rate_schedule: str = option(
+        "poly", "Learning rate over the steps: poly, cosine, step or constant."
+    )
     warmup: int = option(0, "Steps of linear warm-up.", minimum=0)
     clip_grad: float = option(
         0.0, "Clip the norm of each network's gradients; 0 does not.", minimum=0
@@ -197,7 +201,7 @@ class TrainSettings:
         choices = {
             "augment": ("none", "paper", "standard"),
             "optimizer": ("sgd", "adam", "adamw"),
-            "schedule": ("poly", "cosine", "step", "constant"),
+            "learning_rate_schedule": ("poly", "cosine", "step", "constant"),
             "precision": ("auto", "fp32", "bf16", "fp16"),
             "memory_format": ("auto", "channels-last", "contiguous"),
         }
@@ -215,6 +219,86 @@ class TrainSettings:
         return len(self.patch)
 
 
+def parse_words(value: Any) -> tuple[str, ...]:
+    """Turn `box,points` (or a YAML list) into words."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    return tuple(str(part).strip() for part in parts)
+
+
+def parse_margins(value: Any) -> tuple[float, ...]:
+    """Turn `0,0.1,0.2` (or a YAML list) into numbers of 0 or more."""
+    margins = tuple(_numbers(value, float, "box margin"))
+    if min(margins) < 0:
+        raise UsageError(f"box margin '{_joined(value)}': expected numbers of 0 or more.")
+    return margins
+
+
+def _sam_names() -> tuple[str, ...]:
+    return SAM_NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiningSettings:
+    """How Segment Anything is asked, for `mine-sam` and for `train-semi --method sam-mining`."""
+
+    sam: str = option(
+        "lite-medsam",
+        "Segment Anything model: lite-medsam; vit_b:PATH, vit_l:PATH, vit_h:PATH or medsam:PATH "
+        "for a checkpoint; transformers:PATH or transformers:ID (SAM, SAM 2, SAM-HQ).",
+        complete=_sam_names,
+        panel="Mining",
+    )
+    prompts: tuple[str, ...] = option(
+        ("box",), "Prompts: box, points, mask, or several.", parse=parse_words, panel="Mining"
+    )
+    box_margin: tuple[float, ...] = option(
+        (0.0, 0.1, 0.2, 0.3),
+        "Margins of the box, shares of its longer side; of SAM's answers, the one with the highest "
+        "predicted IoU is taken.",
+        parse=parse_margins,
+        panel="Mining",
+    )
+    positive_points: int = option(5, "Points inside each component.", minimum=1, panel="Mining")
+    negative_points: int = option(0, "Points around each box.", minimum=0, panel="Mining")
+    confident: float = option(
+        0.9, "Probability that all positive points but the first have.", minimum=0, panel="Mining"
+    )
+    threshold: float = option(
+        0.5, "Probability from which a pixel belongs to a component.", minimum=0, panel="Mining"
+    )
+    smallest_component: float = option(
+        0.001, "Share of the image below which a component is dropped.", minimum=0, panel="Mining"
+    )
+    refine: int = option(
+        0, "Times that SAM is asked again with its own mask.", minimum=0, panel="Mining"
+    )
+    mirror: bool = option(False, "Average the network over flips.", panel="Mining")
+    slice_axis: str = option("z", "Axis along which a volume is sliced: x, y or z.", panel="Mining")
+    largest_component: bool = option(
+        False, "Keep the largest component of each class, in 3D.", panel="Mining"
+    )
+    min_iou: float = option(
+        0.0, "Drop masks whose predicted IoU is lower; 0 drops none.", minimum=0, panel="Mining"
+    )
+    min_stability: float = option(
+        0.0, "Drop masks whose stability is lower; 0 drops none.", minimum=0, panel="Mining"
+    )
+    min_agreement: float = option(
+        0.0,
+        "Drop masks whose Dice with the network's is lower; 0 drops none.",
+        minimum=0,
+        panel="Mining",
+    )
+    max_area_ratio: float = option(
+        0.0,
+        "Drop masks that are larger or smaller than the network's by more than this factor; 0 "
+        "drops none.",
+        minimum=0,
+        panel="Mining",
+    )
+    sam_precision: str = option("auto", "Of SAM: auto, fp32, bf16 or fp16.", panel="Mining")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SemiSettings:
     """What `train-semi` adds: the way of learning, and the knowledge of a language model."""
@@ -225,6 +309,23 @@ class SemiSettings:
     )
     unlabeled_batch: int = option(
         0, "Unlabeled cases per step; 0 takes as many as --batch.", minimum=0, panel="Method"
+    )
+    pseudo: Path | None = option(
+        None,
+        "Folder of pseudo-labels: of 'llmseg mine-sam', or masks named like the cases.",
+        panel="Method",
+    )
+    schedule: str = option(
+        "one-time",
+        "When pseudo-labels are made: one-time, or continuous (again every --every steps).",
+        complete=lambda: SCHEDULES,
+        panel="Method",
+    )
+    every: int = option(
+        200,
+        "Steps between two minings; without --init and --pseudo also before the first.",
+        minimum=1,
+        panel="Method",
     )
     text: Path | None = option(None, "File of 'llmseg embed'.", panel="Text")
     text_control: str = option(
@@ -241,6 +342,8 @@ class SemiSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
         if self.text_control not in TEXT_CONTROLS:
             raise unknown("text-control", self.text_control, TEXT_CONTROLS)
         if self.fusion not in FUSION_NAMES:

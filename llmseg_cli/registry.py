@@ -74,6 +74,8 @@ METHODS = Registry(
             "llmseg_cli.methods.cross_pseudo_supervision:CrossPseudoSupervision"
         ),
         "usl": "llmseg_cli.methods.usl:Usl",
+        "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
+        "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
     },
 )
 

@@ -66,7 +66,7 @@ def test_a_paper_recipe_holds_the_papers_numbers(name: str, captured: dict[str, 
     options = parse_assignments(request.method_option, flag="--method-option")
     assert (settings.steps, settings.patch, settings.batch) == (steps, patch, 2)
     assert (settings.learning_rate, settings.momentum, settings.weight_decay) == (rate, 0.9, 1e-4)
-    assert (settings.optimizer, settings.schedule) == ("sgd", "poly")
+    assert (settings.optimizer, settings.learning_rate_schedule) == ("sgd", "poly")
     assert options["weight"] == weight
     assert options["ramp"] * steps == pytest.approx(40 * epoch, rel=1e-3)
     assert (options["threshold_positive"], options["threshold_negative"]) == (0.65, 0.1)

@@ -2,8 +2,9 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_file, write_text
 from llmseg_cli.errors import DataError, UsageError
@@ -17,19 +18,21 @@ class Entry:
 
     Args:
         case: Its identifier.
-        file: The file that was written, relative to the folder.
+        file: The file that was written, relative to the folder; None if the case needs none.
         image: Digest of the image it was made from.
         made_by: Digest of all else that the file depends on.
         output: Digest of the file.
         size: Bytes of the file.
+        details: What else is to be known of the case.
     """
 
     case: str
-    file: str
+    file: str | None
     image: str
     made_by: str
     output: str
     size: int
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Journal:
@@ -57,7 +60,7 @@ class Journal:
         self.entries = {entry.case: entry for entry in self._read()}
         if not resume:
             for entry in self.entries.values():
-                (folder / entry.file).unlink(missing_ok=True)
+                self._remove(entry)
             self.entries = {}
         write_text(self.path, "".join(map(_line, self.entries.values())))
 
@@ -66,6 +69,8 @@ class Journal:
         entry = self.entries.get(case)
         if entry is None or entry.image != image or entry.made_by != made_by:
             return None
+        if entry.file is None:
+            return entry
         path = self.folder / entry.file
         if not path.is_file() or path.stat().st_size != entry.size:
             return None
@@ -75,18 +80,31 @@ class Journal:
         """Delete the file of a case that is not finished, so that nobody takes it for current."""
         entry = self.entries.pop(case, None)
         if entry is not None:
+            self._remove(entry)
+
+    def _remove(self, entry: Entry) -> None:
+        if entry.file is not None:
             (self.folder / entry.file).unlink(missing_ok=True)
 
-    def add(self, case: str, file: str, *, image: str, made_by: str) -> Entry:
-        """Note that *file* of the folder is complete."""
-        path = self.folder / file
+    def add(
+        self,
+        case: str,
+        file: str | None,
+        *,
+        image: str,
+        made_by: str,
+        details: dict[str, Any] | None = None,
+    ) -> Entry:
+        """Note that a case is finished, and *file* of the folder, if it has one, complete."""
+        path = None if file is None else self.folder / file
         entry = Entry(
             case=case,
             file=file,
             image=image,
             made_by=made_by,
-            output=sha256_file(path),
-            size=path.stat().st_size,
+            output=sha256_file(path) if path else "",
+            size=path.stat().st_size if path else 0,
+            details=details or {},
         )
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(_line(entry))

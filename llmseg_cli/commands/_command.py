@@ -248,8 +248,9 @@ def _parameters(cls: type) -> Iterable[inspect.Parameter]:
         default: Any = field.default
         extra: dict[str, Any] = {}
         if meta["parser"] is not None:
-            extra = {"parser": meta["parser"], "metavar": "N,N,N"}
-            default = ",".join(f"{value:g}" for value in default)
+            words = isinstance(default[0], str)
+            extra = {"parser": meta["parser"], "metavar": "NAME,NAME" if words else "N,N,N"}
+            default = ",".join(v if isinstance(v, str) else f"{v:g}" for v in default)
             kind = str if get_origin(kind) is tuple else kind
         elif get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]

@@ -34,6 +34,8 @@ class PatchSampler:
         augmentation: What happens to each patch.
         foreground: Share of patches centered on a foreground voxel, its class drawn first. Only
             cases with label maps have such voxels.
+        unlabeled: Value of the label maps of cases without any, where others of the stream have
+            some; None leaves them out.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class PatchSampler:
         stream: int,
         augmentation: Augmentation,
         foreground: float = 0.0,
+        unlabeled: int | None = None,
     ) -> None:
         self.cases = list(cases)
+        self.unlabeled = unlabeled
         self.patch = patch if len(patch) == 3 else (*patch, 1)
         self.dimensions = len(patch)
         self.count = batch
@@ -85,6 +89,8 @@ class PatchSampler:
         labels = None
         if case.labels is not None:
             labels = _cut(self._array(case.labels)[None], corner, self.patch)[0].astype(np.uint8)
+        elif self.unlabeled is not None:
+            labels = np.full(self.patch, self.unlabeled, np.uint8)
         return augment(patch, labels, self.augmentation, random, spacing_mm=case.spacing_mm)
 
     def _case_index(self, position: int) -> int:

@@ -137,7 +137,9 @@ class _Rows:
         if self.grid[1:] == self.shape[1:]:
             return part
         size = (y.stop - y.start, z.stop - z.start)
-        if size == self.shape[1:]:  # for a whole plane, torch's own is three times faster
+        # For a whole plane torch's own is three times faster; but to one voxel of Z it is wrong
+        # (torch 2.13 on a CPU, antialias=True, wherever it takes the channels to be last).
+        if size == self.shape[1:] and min(*part.shape[1:], *size) > 1:
             return F.interpolate(part[None], size, mode="bilinear", antialias=True)[0]
         return self.y.part(y, part.device) @ part @ self.z.part(z, part.device).T
 

@@ -9,7 +9,12 @@ SMOOTHING = 1e-5
 
 
 def soft_dice_loss(
-    logits: Tensor, target: Tensor, *, squared: bool = True, include_background: bool = False
+    logits: Tensor,
+    target: Tensor,
+    *,
+    squared: bool = True,
+    include_background: bool = False,
+    known: Tensor | None = None,
 ) -> Tensor:
     r"""One minus the soft Dice of each class over the whole batch, averaged over the classes.
 
@@ -23,6 +28,7 @@ def soft_dice_loss(
         target: Class of every voxel, `(B, X, Y[, Z])` int64.
         squared: Squares in the denominator, as in V-Net and the authors' code; else $p$ itself.
         include_background: Average over class 0, too.
+        known: `(B, X, Y[, Z])` bool, the voxels that count; None for all.
 
     Returns:
         Scalar from 0 to 1. A class that is absent from the target gives nearly 1 while any
@@ -43,6 +49,9 @@ def soft_dice_loss(
     probabilities = widen(logits).softmax(dim=1)[:, first:]
     index = torch.arange(first, classes, device=target.device)
     is_class = target.unsqueeze(1) == index.view(1, -1, *[1] * (target.ndim - 1))
+    if known is not None:
+        probabilities = probabilities * known.unsqueeze(1)
+        is_class = is_class & known.unsqueeze(1)
     voxels = [0, *range(2, logits.ndim)]  # all axes but the classes
     intersection = (probabilities * is_class).sum(voxels)
     extent = (probabilities.square() if squared else probabilities).sum(voxels)

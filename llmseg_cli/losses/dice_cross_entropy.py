@@ -7,7 +7,7 @@ from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses.dice import soft_dice_loss
 
 
-def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def dice_cross_entropy(logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
     r"""Half the cross entropy plus half the soft Dice loss of the foreground classes.
 
     $L = \tfrac12 (L_{ce} + L_{dice})$, the cross entropy averaged over all voxels, the Dice loss
@@ -16,6 +16,8 @@ def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: `(B, K, X, Y[, Z])`; computed in float32 at least, also under autocast.
         target: Class of every voxel, `(B, X, Y[, Z])` int64.
+        known: `(B, X, Y[, Z])` bool, the voxels that count; None for all. Where none does, the loss
+            is 0.
 
     Returns:
         Scalar; 0 in the limit of a perfect and certain prediction.
@@ -27,4 +29,8 @@ def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         Kumari et al., LLM-SegNet, 2024, supervised loss in the authors' code. arXiv:2407.05088.
     """
     wide = widen(logits)
-    return 0.5 * (soft_dice_loss(wide, target) + cross_entropy(wide, target).mean())
+    if known is None:
+        return 0.5 * (soft_dice_loss(wide, target) + cross_entropy(wide, target).mean())
+    kept = target.where(known, 0)
+    entropy = (cross_entropy(wide, kept) * known).sum() / known.sum().clamp_min(1)
+    return 0.5 * (soft_dice_loss(wide, kept, known=known) + entropy)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
 
+UNKNOWN = 255  # in files and batches of pseudo-labels
+
 
 @dataclass(frozen=True)
 class SemiBatch:
@@ -18,11 +20,14 @@ class SemiBatch:
         image: Labeled images, `(B, C, X, Y[, Z])`.
         target: Their label maps, `(B, X, Y[, Z])` int64.
         unlabeled: Unlabeled images, `(U, C, X, Y[, Z])`; None in supervised training.
+        pseudo: Pseudo-labels of the unlabeled images, `(U, X, Y[, Z])` int64, `UNKNOWN` where
+            nothing is known; None if there are none.
     """
 
     image: Tensor
     target: Tensor
     unlabeled: Tensor | None = None
+    pseudo: Tensor | None = None
 
     def all_images(self) -> Tensor:
         """Labeled images, then unlabeled ones, in one batch."""
@@ -39,6 +44,8 @@ class Method(nn.Module, ABC):
     """
 
     uses_unlabeled = True
+    uses_pseudo = False  # whether `losses` looks at `SemiBatch.pseudo`
+    mines = ""  # what makes pseudo-labels while it trains: `sam`, `network`, or nothing
 
     @abstractmethod
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:

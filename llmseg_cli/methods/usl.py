@@ -10,6 +10,7 @@ from llmseg_cli.errors import unknown
 from llmseg_cli.losses.unified_segmentation import unified_segmentation
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_uniform_noise, cutmix_boxes, paste
+from llmseg_cli.methods.pseudo_labels import pseudo_loss
 from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
@@ -43,10 +44,14 @@ class Usl(Method):
             without noise, in training mode (dropout and batch statistics). `noisy` (ours): the
             same, but the first answers in its trained pass, which saves an eighth of the time.
         decay: Of that moving average.
+        pseudo_weight: Weight of pseudo-labels from elsewhere, as a third source, where a run is
+            given some; the second network sees them cut and pasted like its images.
 
     References:
         Kumari et al., 2024. arXiv:2407.05088; parent: Liu et al., TraCoCo. arXiv:2203.14523.
     """
+
+    uses_pseudo = True
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Usl(Method):
         cutmix_alpha: float = 4.0,
         peer: str = "average",
         decay: float = 0.99,
+        pseudo_weight: float = 1.0,
     ) -> None:
         super().__init__()
         check_ranges(
@@ -71,6 +77,7 @@ class Usl(Method):
             noise=(noise, 0, math.inf),
             cutmix_alpha=(cutmix_alpha, SMALLEST_ALPHA, math.inf),
             decay=(decay, 0, 1),
+            pseudo_weight=(pseudo_weight, 0, math.inf),
         )
         if peer not in PEERS:
             raise unknown("--method-option peer", peer, PEERS)
@@ -82,6 +89,7 @@ class Usl(Method):
             "threshold_negative": threshold_negative,
         }
         self.cutmix_alpha, self.peer, self.decay = cutmix_alpha, peer, decay
+        self.pseudo_weight = pseudo_weight
         averaged = (self.first, self.second) if peer == "average" else ()
         self.averages = nn.ModuleList(map(frozen_copy, averaged)).eval()
 
@@ -103,7 +111,7 @@ class Usl(Method):
         second_images = self._noisy(torch.cat([batch.image, mixed]))
         second, supervised_second = supervise(self.second, second_images, batch.target)
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
-        return {
+        terms = {
             "supervised_first": supervised_first,
             "supervised_second": supervised_second,
             "usl_first": weight
@@ -111,6 +119,12 @@ class Usl(Method):
             "usl_second": weight
             * unified_segmentation(second[labeled:], mixed_peer, **self.thresholds),
         }
+        if batch.pseudo is not None:
+            maps = torch.cat([batch.target, batch.pseudo])[:, None]
+            pasted = paste(maps, maps[partners], boxes)[labeled:, 0]
+            terms["pseudo_first"] = self.pseudo_weight * pseudo_loss(first[labeled:], batch.pseudo)
+            terms["pseudo_second"] = self.pseudo_weight * pseudo_loss(second[labeled:], pasted)
+        return terms
 
     def _peers(self, images: Tensor, unlabeled: Tensor) -> tuple[Tensor | None, Tensor]:
         """Logits of the first network for all images (None if noisy), of the second for some."""

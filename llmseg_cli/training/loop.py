@@ -157,7 +157,7 @@ class Loop:
 
     def _take_step(self, batch: Any) -> dict[str, Tensor]:
         factor = learning_rate_factor(
-            self.settings.schedule,
+            self.settings.learning_rate_schedule,
             self.step,
             steps=self.settings.steps,
             warmup=self.settings.warmup,

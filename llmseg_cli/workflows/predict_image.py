@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmseg_cli.data.cases import Case
-from llmseg_cli.data.volumes import Grid, load_image, read_grid
+from llmseg_cli.data.volumes import Grid, Volume, load_image, read_grid
 from llmseg_cli.errors import DataError
 from llmseg_cli.inference.sliding_window import Windows, mirrored, sliding_window
 from llmseg_cli.inference.to_image_grid import CHUNK, to_image_grid
@@ -85,7 +85,11 @@ def prepare(case: Case, run: OpenRun) -> Prepared:
     Raises:
         DataError: If it cannot be read, is not finite, or has other channels than the run's.
     """
-    volume = load_image(case.images)
+    return prepare_volume(case, load_image(case.images), run)
+
+
+def prepare_volume(case: Case, volume: Volume, run: OpenRun) -> Prepared:
+    """Preprocess an image that is loaded; raises as `prepare`."""
     channels = len(volume.array)
     if channels != run.config.in_channels:
         raise DataError(

@@ -19,12 +19,13 @@ from llmseg_cli.workflows.training_folder import SPLIT
 BACKBONE, TEXTS = "backbone.", "text_"  # names in the state dict of a `TextFused`
 
 
-def refuse_learned(folder: Path, split: Split) -> None:
+def refuse_learned(folder: Path, split: Split, *, flag: str = "--init") -> None:
     """Refuse weights that have learned from what is held out now, whatever its name was then.
 
     Args:
         folder: The run to start from; its own split says what it learned from.
         split: The roles of the run that starts.
+        flag: The option that named the folder, for messages.
 
     Raises:
         ArtifactError: If the folder holds no finished run.
@@ -32,7 +33,7 @@ def refuse_learned(folder: Path, split: Split) -> None:
     """
     if not (folder / WEIGHTS).is_file():
         raise ArtifactError(
-            f"--init {folder}: there is no {WEIGHTS}. Name the folder of a finished run, or finish "
+            f"{flag} {folder}: there is no {WEIGHTS}. Name the folder of a finished run, or finish "
             "that one with --resume."
         )
     before = Split.load(folder / SPLIT)
@@ -43,7 +44,7 @@ def refuse_learned(folder: Path, split: Split) -> None:
     held_out = [case for case in (*split.test, *split.validation) if split.images.get(case) in seen]
     if held_out:
         raise PolicyError(
-            f"--init {folder} has learned from {len(held_out)} test or validation cases of this "
+            f"{flag} {folder} has learned from {len(held_out)} test or validation cases of this "
             f"split ({', '.join(held_out[:3])}). Start from a run with the same split."
         )
 

@@ -32,6 +32,17 @@ def slabs(volume: Tensor, sizes: list[int]):
         start += size
 
 
+@pytest.mark.parametrize("grid", [(128, 128, 1), (9, 1, 7), (1, 11, 7)])
+@pytest.mark.parametrize("factor", [0.5, 1, 2])
+def test_a_picture_equals_resampling_it(grid, factor):
+    volume = probabilities(2, grid)
+    shape = tuple(max(1, int(side * factor)) for side in grid)
+    found = to_image_grid(slabs(volume, [grid[0]]), grid=grid, shape=shape)
+    expected = resample(volume.numpy(), shape)
+    sure = abs(expected[1] - 0.5) > 1e-4
+    np.testing.assert_array_equal(found[sure], expected.argmax(axis=0)[sure])
+
+
 @pytest.mark.parametrize("sizes", [[13], [1] * 13, [6, 1, 1, 5], [2, 11]])
 @pytest.mark.parametrize(
     "shape",

@@ -97,7 +97,9 @@ def final_place(folder: Path) -> Tensor:
 @pytest.mark.parametrize("ema", [0.0, 0.8])
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 def test_equals_training_written_out(tmp_path, ema, clip):
-    loop(tmp_path, ema=ema, clip_grad=clip, schedule="cosine").run(batches(), StopRequest())
+    loop(tmp_path, ema=ema, clip_grad=clip, learning_rate_schedule="cosine").run(
+        batches(), StopRequest()
+    )
     learner, data = Seek(), batches()
     optimizer = torch.optim.SGD(learner.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)

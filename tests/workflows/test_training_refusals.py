@@ -256,7 +256,7 @@ def test_channels_that_differ(own_data, run):
         (("--normalize", "z-score"), ("Did you mean 'zscore'",)),
         (("--augment", "paperr"), ("Did you mean 'paper'",)),
         (("--optimizer", "sdg"), ("Did you mean 'sgd'",)),
-        (("--schedule", "cosin"), ("Did you mean 'cosine'",)),
+        (("--learning-rate-schedule", "cosin"), ("Did you mean 'cosine'",)),
         (("--precision", "fp8"), ("Unknown precision 'fp8'",)),
         (("--precision", "fp16", "--device", "cpu"), ("needs a GPU",)),
         (("--device", "gpu"), ("expected auto, cpu, cuda or cuda:N",)),

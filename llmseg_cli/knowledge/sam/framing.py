@@ -80,23 +80,31 @@ class Framing:
         return F.interpolate(rows, (shape[1], shape[0]), mode="bilinear")[0, 0].T
 
 
-def to_unit(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Any image as the three channels in [0, 1] that these models expect.
+def unit_range(image: NDArray[np.float32]) -> tuple[float, float]:
+    """Intensities that become 0 and 1: those of bytes, else the 0.5th and 99.5th percentile.
 
-    Intensities are clipped at the 0.5th and 99.5th percentile if they are not bytes; one channel is
-    repeated, of more than three the first three are taken.
+    Args:
+        image: `(C, X, Y)` or a volume `(C, X, Y, Z)`; of more than three channels the first three
+            count.
+    """
+    low, high = float(image[:3].min()), float(image[:3].max())
+    if low >= 0 and high <= 255 and bool((image[:3] == np.round(image[:3])).all()):
+        return 0.0, 255.0
+    low, high = (float(value) for value in np.percentile(image[:3], (0.5, 99.5)))
+    return low, high
+
+
+def to_unit(
+    image: NDArray[np.float32], limits: tuple[float, float] | None = None
+) -> NDArray[np.float32]:
+    """Any picture as the three channels in [0, 1] that these models expect.
+
+    One or two channels give three alike, of more than three the first three are taken.
 
     Args:
         image: `(C, X, Y)`.
+        limits: Intensities that become 0 and 1, such as those of a volume; by default the image's.
     """
+    low, high = limits or unit_range(image if len(image) >= 3 else image[:1])
     chosen = np.repeat(image[:1], 3, axis=0) if len(image) < 3 else image[:3]
-    low, high = float(chosen.min()), float(chosen.max())
-    if low >= 0 and high <= 255 and _whole(chosen):
-        low, high = 0.0, 255.0
-    else:
-        low, high = (float(v) for v in np.percentile(chosen, (0.5, 99.5)))
     return ((chosen.clip(low, high) - low) / max(high - low, 1e-8)).astype(np.float32)
-
-
-def _whole(image: NDArray[np.float32]) -> bool:
-    return bool((image == np.round(image)).all())

@@ -1,0 +1,98 @@
+"""`llmseg mine-sam`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.cache_folder import default_cache
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import (
+    Cache,
+    DataDir,
+    Device,
+    DryRun,
+    Force,
+    Offline,
+    OutputDir,
+    Resume,
+)
+from llmseg_cli.config import MiningSettings
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.mine_cases import MinedCase
+    from llmseg_cli.workflows.mine_sam import MinedFolder
+
+ROLES = ("unlabeled", "test", "validation", "labeled", "all")
+
+
+@command(MiningSettings)
+def mine_sam(
+    *,
+    run: Annotated[Path, typer.Option("--run", help="Run folder whose predictions are prompts.")],
+    data: DataDir,
+    split: Annotated[
+        Path, typer.Option("--split", help="File of 'llmseg split'; it says what is unlabeled.")
+    ],
+    out: OutputDir = Path("pseudo"),
+    subset: Annotated[
+        str,
+        typer.Option(
+            help="Cases of the split; masks of others than unlabeled can be scored, not learned.",
+            autocompletion=lambda: ROLES,
+        ),
+    ] = "unlabeled",
+    overlays: Annotated[int, typer.Option(help="Cases of which a picture is written.", min=0)] = 8,
+    device: Device = "auto",
+    cache: Cache = None,
+    offline: Offline = False,
+    resume: Resume = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    mining_settings: MiningSettings,
+) -> dict[str, Any]:
+    """Turn a run's predictions into prompts, and Segment Anything's masks into pseudo-labels."""
+    from llmseg_cli.workflows.mine_sam import run as run_mine
+
+    with console.progress("case") as progress:
+        mined = run_mine(
+            run,
+            out=out,
+            data=data,
+            split=split,
+            settings=mining_settings,
+            cache=cache or default_cache(),
+            subset=subset,
+            overlays=overlays,
+            device=device,
+            offline=offline,
+            resume=resume,
+            force=force,
+            dry_run=dry_run,
+            progress=progress,
+            on_case=_tell,
+        )
+    _conclude(mined, dry_run=dry_run)
+    return mined.to_dict()
+
+
+def _tell(case: "MinedCase") -> None:
+    if case.status == "failed":
+        console.warn(f"{case.case} failed: {case.reason}")
+    else:
+        console.detail(f"{case.case}: {case.status}, {len(case.findings)} components")
+
+
+def _conclude(mined: "MinedFolder", *, dry_run: bool) -> None:
+    counts = mined.counts
+    if dry_run:
+        console.info(f"{counts['cases_in']} cases would be mined into {mined.folder}.")
+        return
+    dropped = f", {counts['dropped']} dropped by filters" if counts["dropped"] else ""
+    empty = f", {counts['no-prompt']} without prediction" if counts["no-prompt"] else ""
+    console.info(
+        f"{mined.folder}: {counts['ok'] + counts['kept']} masks of {counts['cases_in']} cases"
+        f"{dropped}{empty}; {counts['embeddings_made']} images encoded, "
+        f"{counts['embeddings_cached']} found in the cache."
+    )

@@ -1,0 +1,373 @@
+"""Masks that Segment Anything draws where a network's probabilities say, in pictures and volumes.
+
+A volume is asked slice by slice. What belongs together is decided in 3D: components are those of
+the network's whole prediction, their boxes are smoothed along the stack, and what SAM draws is
+judged as a whole again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from llmseg_cli.errors import UsageError
+from llmseg_cli.knowledge.prompts import Prompt, PromptRules, box_of, components, prompt_of
+from llmseg_cli.knowledge.sam.interface import Answer, Embedding, PromptableSegmenter
+from llmseg_cli.numerics.resampling import axis_weights, resample
+
+UNKNOWN = 255  # a pixel that no kept component decides
+AXES = ("x", "y", "z")
+SMOOTHED = 2  # slices before and after whose boxes a box is the median of
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiningRules:
+    """How masks are made, and which are kept. Filters at 0 are off, as in the paper.
+
+    Args:
+        prompts: How a component becomes prompts.
+        margins: Box margins that compete, as shares of the box's longer side; the answer with the
+            highest predicted IoU wins.
+        refine: Times that an answer is asked again with its own mask.
+        axis: Along which a volume is sliced: x, y or z.
+        largest: Keep the largest component of each class, of what SAM drew.
+        min_iou: Smallest predicted IoU.
+        min_stability: Smallest stability.
+        min_agreement: Smallest Dice of SAM's mask with the network's.
+        max_area_ratio: Largest ratio of the two areas, either way.
+    """
+
+    prompts: PromptRules = field(default_factory=PromptRules)
+    margins: tuple[float, ...] = (0.15,)
+    refine: int = 0
+    axis: str = "z"
+    largest: bool = False
+    min_iou: float = 0.0
+    min_stability: float = 0.0
+    min_agreement: float = 0.0
+    max_area_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.axis not in AXES:
+            raise UsageError(f"axis '{self.axis}': expected x, y or z.")
+        if not self.margins or min(self.margins) < 0:
+            raise UsageError("box margin: expected numbers of 0 or more, such as 0,0.1,0.2.")
+        if 0 < self.max_area_ratio < 1:
+            raise UsageError(
+                f"max area ratio {self.max_area_ratio:g}: expected 1 or more, or 0 for no limit."
+            )
+
+
+@dataclass
+class Finding:
+    """What became of one component of the network's prediction: a line of `qc.csv`.
+
+    Args:
+        label: Its class.
+        component: 1 for the largest of the class.
+        slices: Slices in which SAM was asked.
+        prompts: What it was asked, of the largest slice.
+        area: Voxels that SAM drew.
+        network_area: Voxels that the network predicted.
+        common: Voxels of both.
+        predicted_iou: SAM's estimate, the mean over slices by area.
+        stability: IoU of SAM's masks at logits above 1 and -1, the same mean.
+        reason: Why it was dropped; empty if it was kept.
+    """
+
+    label: int
+    component: int
+    slices: int = 0
+    prompts: str = ""
+    area: int = 0
+    network_area: int = 0
+    common: int = 0
+    predicted_iou: float = 0.0
+    stability: float = 0.0
+    reason: str = ""
+
+    @property
+    def agreement(self) -> float:
+        """Dice of SAM's mask with the network's."""
+        return 2 * self.common / max(1, self.area + self.network_area)
+
+    @property
+    def area_ratio(self) -> float:
+        """SAM's area over the network's."""
+        return self.area / max(1, self.network_area)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its mask is a pseudo-label."""
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class Mined:
+    """A pseudo-label, and how it came about.
+
+    Args:
+        labels: `(X, Y, Z)` uint8, `UNKNOWN` where a component was dropped; None if none was kept.
+        findings: One per component; empty if the network predicts nothing.
+        predicted: What the network predicts where SAM was asked, `(X, Y, Z)` uint8, or None.
+    """
+
+    labels: NDArray[np.uint8] | None
+    findings: tuple[Finding, ...]
+    predicted: NDArray[np.uint8] | None = None
+
+
+def mine(
+    probabilities: NDArray[np.float32],
+    shape: Sequence[int],
+    segmenter: PromptableSegmenter,
+    embedding: Callable[[int], Embedding],
+    rules: MiningRules,
+) -> Mined:
+    """Ask a segmenter about every component of a prediction.
+
+    Args:
+        probabilities: `(K, X', Y', Z')` of the K classes, at the network's spacing.
+        shape: `(X, Y, Z)` of the image.
+        segmenter: Whom to ask.
+        embedding: Index of a slice along the axis to its embedding; asked only where needed.
+        rules: How.
+    """
+    return _Stack(probabilities, tuple(shape), segmenter, embedding, rules).mined()
+
+
+@dataclass
+class _Part:
+    """A connected region of one slice, and the component it belongs to."""
+
+    owner: int
+    prompt: Prompt
+
+
+class _Stack:
+    """One case while it is mined; axes are turned so that the last one is sliced."""
+
+    def __init__(
+        self,
+        probabilities: NDArray[np.float32],
+        shape: tuple[int, ...],
+        segmenter: PromptableSegmenter,
+        embedding: Callable[[int], Embedding],
+        rules: MiningRules,
+    ) -> None:
+        self.axis = AXES.index(rules.axis)
+        self.probabilities: NDArray[np.float32] = np.moveaxis(
+            probabilities, 1 + self.axis, -1
+        )  # (K, U', V', S')
+        u, v = (side for axis, side in enumerate(shape) if axis != self.axis)
+        self.shape = (u, v, shape[self.axis])  # (U, V, S)
+        self.segmenter, self.embedding, self.rules = segmenter, embedding, rules
+        self.findings: list[Finding] = []
+        self.numbers: NDArray[np.uint16] = np.zeros(self.probabilities.shape[1:], np.uint16)
+        self._number_components()
+
+    def mined(self) -> Mined:
+        """Ask, judge, and put the kept masks together."""
+        if not self.findings:
+            return Mined(None, ())
+        drawn = np.zeros(self.shape, np.uint16)  # the component that SAM's mask belongs to
+        predicted = np.zeros(self.shape, np.uint16)
+        boxes = self._smoothed_boxes()
+        for index in range(self.shape[2]):
+            parts = self._parts(index, boxes)
+            if parts:
+                drawn[..., index], predicted[..., index] = self._ask(index, parts)
+        for finding in self.findings:
+            self._judge(finding)
+        classes = np.array([0, *(finding.label for finding in self.findings)], np.uint8)
+        return Mined(
+            self._labels(drawn, predicted), tuple(self.findings), self._turned(classes[predicted])
+        )
+
+    def _number_components(self) -> None:
+        """Components of all classes, numbered from 1; a voxel's is that of its nearest one."""
+        flat = bool(self.numbers.shape[-1] == 1)
+        for label in range(1, len(self.probabilities)):
+            volume = self.probabilities[label]
+            found = components(volume[..., 0] if flat else volume, self.rules.prompts)
+            for rank, region in enumerate(found, start=1):
+                self.findings.append(Finding(label, rank))
+                self.numbers[region[..., None] if flat else region] = len(self.findings)
+        # Interpolation may reach one voxel beyond a component.
+        grown = ndimage.maximum_filter(self.numbers, 3 if not flat else (3, 3, 1))
+        self.numbers = np.where(self.numbers, self.numbers, grown)
+
+    def _regions(self, index: int) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.float32]]]:
+        """Component, its connected regions in a slice of the image, and the class's probability."""
+        numbers = self._nearest(index)
+        for owner in np.unique(numbers[numbers > 0]):
+            probability = self._slice(self.findings[owner - 1].label, index)
+            inside = np.where(numbers == owner, probability, 0).astype(np.float32)
+            for region in components(inside, self.rules.prompts):
+                yield int(owner), region, probability
+
+    def _smoothed_boxes(self) -> dict[tuple[int, int], Box]:
+        """Component and slice to the median box of the slices around, where it is in one piece."""
+        if self.shape[2] == 1 or "box" not in self.rules.prompts.kinds:
+            return {}
+        tight = replace(self.rules.prompts, margin=0.0, smallest_margin=0.0)
+        found: dict[tuple[int, int], list[Box]] = {}
+        for index in range(self.shape[2]):
+            for owner, region, _ in self._regions(index):
+                found.setdefault((owner, index), []).append(box_of(region, tight))
+        single = {place: boxes[0] for place, boxes in found.items() if len(boxes) == 1}
+        smoothed = {}
+        for owner, index in single:
+            around = range(index - SMOOTHED, index + SMOOTHED + 1)
+            near = [single[owner, i] for i in around if (owner, i) in single]
+            low_x, low_y, high_x, high_y = np.median(near, axis=0)
+            smoothed[owner, index] = (low_x, low_y, high_x, high_y)
+        return smoothed
+
+    def _parts(self, index: int, boxes: dict[tuple[int, int], Box]) -> list[_Part]:
+        parts = []
+        rules = self.rules.prompts
+        for owner, region, probability in self._regions(index):
+            prompt = prompt_of(region, probability, rules)
+            if (owner, index) in boxes:
+                prompt = replace(prompt, box=boxes[owner, index])
+            elif prompt.box is not None:
+                tight = replace(rules, margin=0.0, smallest_margin=0.0)
+                prompt = replace(prompt, box=box_of(region, tight))
+            parts.append(_Part(owner, prompt))
+        return parts
+
+    def _ask(
+        self, index: int, parts: Sequence[_Part]
+    ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """Owners of the pixels of a slice, as SAM draws them and as the network predicts them."""
+        embedding = self.embedding(index)
+        answers = self._best_answers(embedding, [part.prompt for part in parts])
+        drawn = np.zeros(self.shape[:2], np.uint16)
+        predicted = np.zeros(self.shape[:2], np.uint16)
+        highest = np.zeros(self.shape[:2], np.float32)
+        for part, (asked, answer) in zip(parts, answers, strict=True):
+            wins = answer.logits > highest
+            drawn[wins] = part.owner
+            highest[wins] = answer.logits[wins]
+            predicted[part.prompt.region] = part.owner
+            self._note(self.findings[part.owner - 1], asked, answer)
+        return drawn, predicted
+
+    def _best_answers(
+        self, embedding: Embedding, prompts: Sequence[Prompt]
+    ) -> list[tuple[Prompt, Answer]]:
+        """For each prompt the margin whose answer has the highest predicted IoU, and the answer."""
+        margins = self.rules.margins if "box" in self.rules.prompts.kinds else (0.0,)
+        asked = [_widened(prompt, margin) for prompt in prompts for margin in margins]
+        answers = self.segmenter.ask([embedding] * len(asked), asked)
+        for _ in range(self.rules.refine):
+            before = [answer.low_logits for answer in answers]
+            answers = self.segmenter.ask([embedding] * len(asked), asked, previous=before)
+        best = []
+        for first in range(0, len(asked), len(margins)):
+            group = range(first, first + len(margins))
+            winner = max(group, key=lambda at: answers[at].predicted_iou)
+            best.append((asked[winner], answers[winner]))
+        return best
+
+    def _note(self, finding: Finding, prompt: Prompt, answer: Answer) -> None:
+        area = int(answer.mask.sum())
+        predicted = int(prompt.region.sum())
+        if finding.slices == 0 or predicted > finding.network_area / finding.slices:
+            finding.prompts = describe(prompt)
+        total = finding.network_area + predicted
+        share = predicted / max(1, total)
+        finding.predicted_iou += share * (answer.predicted_iou - finding.predicted_iou)
+        finding.stability += share * (answer.stability - finding.stability)
+        finding.network_area = total
+        finding.area += area
+        finding.common += int((answer.mask & prompt.region).sum())
+        finding.slices += 1
+
+    def _judge(self, finding: Finding) -> None:
+        rules, ratio = self.rules, finding.area_ratio
+        limit = rules.max_area_ratio
+        checks = (
+            (finding.slices == 0, "too small in every slice"),
+            (finding.area == 0, "SAM draws nothing"),
+            (finding.predicted_iou < rules.min_iou, f"predicted IoU below {rules.min_iou:g}"),
+            (finding.stability < rules.min_stability, f"stability below {rules.min_stability:g}"),
+            (finding.agreement < rules.min_agreement, f"agreement below {rules.min_agreement:g}"),
+            (bool(limit) and not 1 / limit <= ratio <= limit, f"area ratio beyond {limit:g}"),
+        )
+        finding.reason = next((reason for failed, reason in checks if failed), "")
+
+    def _labels(
+        self, drawn: NDArray[np.uint16], predicted: NDArray[np.uint16]
+    ) -> NDArray[np.uint8] | None:
+        if not any(finding.is_kept for finding in self.findings):
+            return None
+        value = np.array([0, *(f.label if f.is_kept else UNKNOWN for f in self.findings)], np.uint8)
+        labels = value[drawn]
+        # Where the network sees what SAM's mask was not good enough for, nothing is known.
+        labels[(labels == 0) & (value[predicted] == UNKNOWN)] = UNKNOWN
+        if self.rules.largest:
+            _keep_largest(labels)
+        return self._turned(labels)
+
+    def _turned(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(np.moveaxis(labels, -1, self.axis))
+
+    def _slice(self, label: int, index: int) -> NDArray[np.float32]:
+        """Probability of a class in a slice of the image, `(U, V)`."""
+        volume = self.probabilities[label]
+        weights = axis_weights(volume.shape[2], self.shape[2])[index]
+        used = np.flatnonzero(weights)
+        plane = volume[..., used] @ weights[used]
+        return resample(plane[..., None].astype(np.float32), (*self.shape[:2], 1))[..., 0]
+
+    def _nearest(self, index: int) -> NDArray[np.uint16]:
+        """Numbers of components in a slice of the image, `(U, V)`."""
+        sizes: tuple[int, ...] = self.numbers.shape
+        u, v, s = (
+            ((np.arange(new) + 0.5) * old / new).astype(int)
+            for old, new in zip(sizes, self.shape, strict=True)
+        )
+        return self.numbers[..., s[index]][np.ix_(u, v)]
+
+
+def describe(prompt: Prompt) -> str:
+    """A prompt in words for `qc.csv`, such as `box 3 4 30 41; +17,20; -2,50`."""
+    words = []
+    if prompt.box is not None:
+        words.append("box " + " ".join(f"{edge:.0f}" for edge in prompt.box))
+    for (x, y), inside in zip(prompt.points, prompt.inside, strict=True):
+        words.append(f"{'+' if inside else '-'}{x:.0f},{y:.0f}")
+    if prompt.logits is not None:
+        words.append("mask")
+    return "; ".join(words)
+
+
+def _widened(prompt: Prompt, margin: float) -> Prompt:
+    if prompt.box is None or margin == 0:
+        return prompt
+    low_x, low_y, high_x, high_y = prompt.box
+    extra = margin * max(high_x - low_x + 1, high_y - low_y + 1)
+    last_x, last_y = (side - 1.0 for side in prompt.region.shape)
+    box = (
+        max(low_x - extra, 0.0),
+        max(low_y - extra, 0.0),
+        min(high_x + extra, last_x),
+        min(high_y + extra, last_y),
+    )
+    return replace(prompt, box=box)
+
+
+def _keep_largest(labels: NDArray[np.uint8]) -> None:
+    """Clear all but the largest connected component of each class."""
+    for label in np.unique(labels[(labels > 0) & (labels != UNKNOWN)]):
+        numbers, count = ndimage.label(labels == label, np.ones((3, 3, 3)))
+        if count > 1:
+            areas = np.bincount(numbers.ravel())
+            areas[0] = 0
+            labels[(numbers > 0) & (numbers != areas.argmax())] = 0

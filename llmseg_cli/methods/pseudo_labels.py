@@ -1,0 +1,77 @@
+"""Learning from labels, and from pseudo-labels of the unlabeled cases."""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.methods.base import UNKNOWN, Method, SemiBatch, check_ranges
+from llmseg_cli.methods.supervision import supervise
+from llmseg_cli.training.ramps import sigmoid_ramp
+
+
+class SamMining(Method):
+    r"""One network that learns from masks which Segment Anything draws at its own prompts.
+
+    $L = L_{sup} + w(t) L_{pseudo}$, both the mean of cross entropy and soft Dice; pixels that the
+    mining left unknown do not count. When the pseudo-labels are made is not the loss's business: a
+    step without any has the first term alone.
+
+    Args:
+        build: Returns a freshly initialized network.
+        weight: $w$ when its ramp ends. The loss and the weight are ours: those of the paper are not
+            published.
+        ramp: Fraction of training over which $w$ grows; 0 is full from the start.
+
+    References:
+        Mao et al., Semi-Supervised Medical Image Segmentation via Knowledge Mining from Large
+        Models, 2025. arXiv:2503.06816.
+    """
+
+    uses_pseudo = True
+    mines = "sam"
+
+    def __init__(
+        self, build: Callable[[], nn.Module], *, weight: float = 1.0, ramp: float = 0.0
+    ) -> None:
+        super().__init__()
+        check_ranges(weight=(weight, 0, math.inf), ramp=(ramp, 0, 1))
+        self.network = build()
+        self.weight, self.ramp = weight, ramp
+
+    def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
+        logits, supervised = supervise(self.network, batch.all_images(), batch.target)
+        if batch.pseudo is None:
+            return {"supervised": supervised}
+        weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
+        pseudo = pseudo_loss(logits[len(batch.image) :], batch.pseudo)
+        return {"supervised": supervised, "pseudo": weight * pseudo}
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
+
+
+class SelfTraining(SamMining):
+    """The control of `SamMining`: the network's own predictions are the pseudo-labels.
+
+    Args:
+        build: Returns a freshly initialized network.
+        weight: Weight of the pseudo-labels when its ramp ends.
+        ramp: Fraction of training over which it grows.
+
+    References:
+        Lee, Pseudo-Label, ICML 2013 workshop.
+    """
+
+    mines = "network"
+
+
+def pseudo_loss(logits: Tensor, pseudo: Tensor) -> Tensor:
+    """Mean of cross entropy and soft Dice where the pseudo-label is known.
+
+    Args:
+        logits: `(U, K, X, Y[, Z])`.
+        pseudo: `(U, X, Y[, Z])` int64, `UNKNOWN` where nothing is known.
+    """
+    return dice_cross_entropy(logits, pseudo, known=pseudo != UNKNOWN)

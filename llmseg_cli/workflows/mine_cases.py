@@ -1,0 +1,138 @@
+"""Case after case through a miner, each finished before it is noted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmseg_cli.artifacts.files import sha256_json
+from llmseg_cli.artifacts.journal import Entry, Journal
+from llmseg_cli.data.cases import Case, image_digest
+from llmseg_cli.data.overlay import save_overlay
+from llmseg_cli.data.volumes import Volume, prediction_suffix, save_label_map
+from llmseg_cli.errors import DataError, StoppedError
+from llmseg_cli.knowledge.mining import UNKNOWN, Finding, Mined
+from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
+from llmseg_cli.progress import Progress
+from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.workflows.mining import Miner
+from llmseg_cli.workflows.run_folder import OpenRun
+
+
+@dataclass(frozen=True)
+class MinedCase:
+    """What became of a case.
+
+    Args:
+        case: Its identifier.
+        status: ok; kept (finished before); no-prompt (the network predicts nothing); dropped (all
+            its masks were); failed.
+        file: The mask, relative to the output folder; None without one.
+        findings: The columns of `qc.csv`, a mapping per component.
+        reason: Why it failed.
+    """
+
+    case: str
+    status: str
+    file: str | None = None
+    findings: tuple[dict[str, Any], ...] = ()
+    reason: str | None = None
+
+
+@dataclass
+class MiningWork:
+    """Mines case after case into a folder."""
+
+    miner: Miner
+    run: OpenRun
+    journal: Journal
+    made_by: dict[str, Any]
+    stop: StopRequest
+    progress: Progress
+    overlays: Path | None = None
+    drawn: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.digest = sha256_json(self.made_by)
+
+    def all(
+        self, cases: Sequence[Case], on_case: Callable[[MinedCase], None] = lambda case: None
+    ) -> list[MinedCase]:
+        """What became of each case.
+
+        Raises:
+            StoppedError: If a signal stopped it; finished cases are kept.
+        """
+        results = []
+        for done, case in enumerate(cases):
+            self.progress("mine", done, len(cases), case=case.id)
+            if self.stop:
+                raise StoppedError(
+                    f"{self.stop.signal}: finished cases are kept in {self.journal.folder}. "
+                    "Run the same command again with --resume."
+                )
+            results.append(self._one(case))
+            on_case(results[-1])
+        self.progress("mine", len(cases), max(1, len(cases)))
+        return results
+
+    def _one(self, case: Case) -> MinedCase:
+        try:
+            digest = image_digest(case)
+            entry = self.journal.finished(case.id, image=digest, made_by=self.digest)
+            if entry is not None:
+                return _noted(entry)
+            self.journal.discard(case.id)
+            volume, mined = self.miner.mine(case, digest, self.run)
+        except DataError as error:
+            return MinedCase(case.id, "failed", reason=str(error))
+        result = self._write(case, volume, mined)
+        details = {"status": result.status, "findings": list(result.findings)}
+        self.journal.add(case.id, result.file, image=digest, made_by=self.digest, details=details)
+        return result
+
+    def _write(self, case: Case, volume: Volume, mined: Mined) -> MinedCase:
+        lines = tuple(line_of(finding) for finding in mined.findings)
+        if case.id in self.drawn and self.overlays is not None:
+            _draw(self.overlays / f"{case.id}.png", volume, mined)
+        if mined.labels is None:
+            return MinedCase(case.id, "dropped" if mined.findings else "no-prompt", findings=lines)
+        file = f"{case.id}{prediction_suffix(volume.grid)}"
+        save_label_map(self.journal.folder / file, mined.labels, volume.grid)
+        return MinedCase(case.id, "ok", file, lines)
+
+
+def line_of(finding: Finding) -> dict[str, Any]:
+    """A component's line of `qc.csv`."""
+    return {
+        "class": finding.label,
+        "component": finding.component,
+        "slices": finding.slices,
+        "prompts": finding.prompts,
+        "predicted_iou": round(finding.predicted_iou, 4),
+        "stability": round(finding.stability, 4),
+        "agreement": round(finding.agreement, 4),
+        "area": finding.area,
+        "network_area": finding.network_area,
+        "area_ratio": round(finding.area_ratio, 4),
+        "kept": "yes" if finding.is_kept else "no",
+        "reason": finding.reason,
+    }
+
+
+def _noted(entry: Entry) -> MinedCase:
+    status = entry.details.get("status", "ok")
+    findings = tuple(entry.details.get("findings", ()))
+    return MinedCase(entry.case, "kept" if status == "ok" else status, entry.file, findings)
+
+
+def _draw(path: Path, volume: Volume, mined: Mined) -> None:
+    """The slice along Z with the most foreground."""
+    empty = np.zeros(volume.array.shape[1:], np.uint8)
+    before = empty if mined.predicted is None else mined.predicted
+    after = empty if mined.labels is None else mined.labels
+    index = int(((before > 0) | (after > 0)).sum(axis=(0, 1)).argmax())
+    image = to_unit(volume.array[..., index], unit_range(volume.array))
+    save_overlay(path, image, before[..., index], after[..., index], unknown=UNKNOWN)

@@ -1,0 +1,212 @@
+"""`llmseg mine-sam`: a pseudo-label for every unlabeled case, and the evidence for each."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.files import refuse_existing, sha256_json, write_text
+from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.lock import only_job
+from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.config import MiningSettings
+from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.progress import Progress, silent
+from llmseg_cli.training.loop import WEIGHTS
+from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
+from llmseg_cli.workflows.mining import SamMiner, open_sam_miner
+from llmseg_cli.workflows.predict_choice import choose_cases
+from llmseg_cli.workflows.run_folder import CONFIG, open_run
+from llmseg_cli.workflows.starting_weights import refuse_learned
+from llmseg_cli.workflows.training_folder import split_digest
+
+QC = "qc.csv"
+OVERLAYS = "overlays"
+SHOWN = 5
+COLUMNS = (
+    "case",
+    "status",
+    "class",
+    "component",
+    "slices",
+    "prompts",
+    "predicted_iou",
+    "stability",
+    "agreement",
+    "area",
+    "network_area",
+    "area_ratio",
+    "kept",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class MinedFolder:
+    """Where the pseudo-labels are, and what became of each case."""
+
+    folder: Path
+    cases: tuple[MinedCase, ...]
+    hits: int = 0
+    misses: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cases in all, and by status; embeddings that were cached, and that were made."""
+        statuses = [case.status for case in self.cases]
+        known = ("ok", "kept", "no-prompt", "dropped", "failed")
+        by_status = {status: statuses.count(status) for status in known}
+        return {
+            "cases_in": len(statuses),
+            **by_status,
+            "embeddings_cached": self.hits,
+            "embeddings_made": self.misses,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `--json` document."""
+        return {
+            "out": str(self.folder),
+            "counts": self.counts,
+            "cases": [asdict(case) for case in self.cases],
+        }
+
+
+def run(
+    run_folder: Path,
+    *,
+    out: Path,
+    data: Path,
+    split: Path,
+    settings: MiningSettings,
+    cache: Path,
+    subset: str = "unlabeled",
+    overlays: int = 8,
+    device: str = "auto",
+    offline: bool = False,
+    resume: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    progress: Progress = silent,
+    on_case: Callable[[MinedCase], None] = lambda case: None,
+) -> MinedFolder:
+    """Mine, and write masks, `qc.csv`, pictures of some cases and, last, `run.json`.
+
+    Args:
+        run_folder: The run whose predictions become prompts.
+        out: Folder for the masks, named by case.
+        data: The data set.
+        split: Split file; its digests are compared.
+        settings: How Segment Anything is asked.
+        cache: llmseg's cache folder, with weights and embeddings.
+        subset: Role of the cases. Only masks of unlabeled cases can train; those of others can be
+            scored.
+        overlays: Cases of which a picture is written.
+        device: auto, cpu, cuda or cuda:N.
+        offline: Never use the network.
+        resume: Keep what is finished.
+        force: Replace an earlier output.
+        dry_run: Only check, and say which cases.
+        progress: Hears about cases.
+        on_case: Hears about each case when it is done.
+
+    Raises:
+        UsageError, DataError, PolicyError, ArtifactError, WeightsError: Before anything is written.
+        PartialError: If some cases failed, or none gave a pseudo-label.
+        StoppedError: If a signal stopped it; finished cases are kept.
+    """
+    if resume and force:
+        raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
+    if out.resolve() == run_folder.resolve():
+        raise UsageError(f"-o {out} is the run folder itself. Choose another folder for the masks.")
+    if not resume and not dry_run:
+        refuse_existing(out, force=force)
+    manifest = Manifest("mine-sam")
+    roles = Split.load(split)
+    opened = open_run(run_folder, device=device)
+    refuse_learned(run_folder, roles, flag="--run")
+    cases = choose_cases(data, (), split, subset)
+    miner = open_sam_miner(settings, device=device, cache=cache, offline=offline)
+    if dry_run:
+        return MinedFolder(out, tuple(MinedCase(case.id, "planned") for case in cases))
+    for path in (run_folder / CONFIG, run_folder / WEIGHTS, split):
+        manifest.add_input(path)
+    made_by = {
+        "run": sha256_json([manifest.inputs[CONFIG], manifest.inputs[WEIGHTS]]),
+        **miner.made_by,
+    }
+    with only_job(out), stop_on_signals() as stop:
+        journal = Journal(out, resume=resume)
+        for name in (MANIFEST, QC):
+            (out / name).unlink(missing_ok=True)
+        drawn = frozenset(case.id for case in _spread(cases, overlays))
+        work = MiningWork(miner, opened, journal, made_by, stop, progress, out / OVERLAYS, drawn)
+        results = work.all(cases, on_case)
+        write_text(out / QC, qc_table(results))
+    mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
+    manifest.details = {
+        **made_by,
+        "split": split_digest(roles),
+        "subset": subset,
+        "classes": list(opened.config.classes),
+    }
+    _finish(mined, manifest, miner)
+    return mined
+
+
+def qc_table(cases: Sequence[MinedCase]) -> str:
+    """The text of `qc.csv`: a line per component, and one for each case without any."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for case in cases:
+        if not case.findings:
+            reason = case.reason or "the network predicts nothing"
+            writer.writerow({"case": case.case, "status": case.status, "reason": reason})
+        for finding in case.findings:
+            writer.writerow({"case": case.case, "status": case.status, **finding})
+    return stream.getvalue()
+
+
+def _spread(cases: Sequence[Any], count: int) -> list[Any]:
+    """At most *count* of the cases, evenly over all of them."""
+    if count >= len(cases):
+        return list(cases)
+    return [cases[index * len(cases) // count] for index in range(count)]
+
+
+def _finish(mined: MinedFolder, manifest: Manifest, miner: SamMiner) -> None:
+    failed = [case for case in mined.cases if case.status == "failed"]
+    masks = [case.file for case in mined.cases if case.file]
+    error: PartialError | None = None
+    if failed:
+        shown = "\n".join(f"{case.case}: {case.reason}" for case in failed[:SHOWN])
+        error = PartialError(
+            f"{len(failed)} of {len(mined.cases)} cases failed; the others are complete in "
+            f"{mined.folder}. Repair them and run the same command with --resume.\n{shown}"
+        )
+    elif not masks:
+        error = PartialError(
+            f"None of {len(mined.cases)} cases has a pseudo-label: {_why_none(mined)} {QC} in "
+            f"{mined.folder} says so case by case."
+        )
+    manifest.counts = mined.counts
+    manifest.write(
+        mined.folder,
+        outputs=(QC, *masks),
+        status="partial" if error else "ok",
+        exit_code=error.exit_code if error else ExitCode.OK,
+    )
+    if error:
+        error.report = mined.to_dict()
+        raise error
+
+
+def _why_none(mined: MinedFolder) -> str:
+    if all(case.status == "no-prompt" for case in mined.cases):
+        return "the run predicts nothing to ask about. Train it longer, or lower --threshold."
+    return "the filters dropped every mask. Lower --min-iou, --min-stability or --min-agreement."

@@ -1,0 +1,178 @@
+"""What makes pseudo-labels of a case: Segment Anything, or (the control) the network itself."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llmseg_cli.config import MiningSettings
+from llmseg_cli.data.cases import Case
+from llmseg_cli.data.volumes import Volume, load_image
+from llmseg_cli.inference.sliding_window import mirrored, sliding_window
+from llmseg_cli.knowledge.mining import AXES, Mined, MiningRules, mine
+from llmseg_cli.knowledge.prompts import PromptRules
+from llmseg_cli.knowledge.sam.choose import open_segmenter
+from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
+from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
+from llmseg_cli.training.precision import choose_device, choose_dtype
+from llmseg_cli.workflows.predict_image import Manner, Prepared, predict_labels, prepare_volume
+from llmseg_cli.workflows.run_folder import OpenRun
+
+EMBEDDINGS = "sam"  # folder of llmseg's cache
+
+
+class Miner(ABC):
+    """Makes the pseudo-label of a case from a run's networks.
+
+    Args:
+        manner: How the networks are asked.
+    """
+
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+
+    @abstractmethod
+    def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
+        """The image, and its pseudo-label on its own voxels.
+
+        Args:
+            case: The case; its label map is never opened.
+            digest: `image_digest(case)`.
+            run: The networks.
+
+        Raises:
+            DataError: If the image cannot be used.
+        """
+
+    @property
+    @abstractmethod
+    def made_by(self) -> dict[str, Any]:
+        """All that a pseudo-label depends on besides the image and the networks."""
+
+
+class SelfMiner(Miner):
+    """The network's own predictions."""
+
+    def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
+        volume, prepared = _prepared(case, run)
+        labels = predict_labels(prepared, run, self.manner, asked=lambda count: None)
+        found = labels.astype(np.uint8) if labels.any() else None
+        return volume, Mined(found, ())
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        return {"miner": "network", "mirror": self.manner.mirror}
+
+
+class SamMiner(Miner):
+    """Masks of Segment Anything, asked with prompts from the network's probabilities.
+
+    Args:
+        rules: How prompts are made, and which masks are kept.
+        cache: The segmenter, and its embeddings.
+        manner: How the networks are asked.
+    """
+
+    def __init__(self, rules: MiningRules, cache: EmbeddingCache, manner: Manner) -> None:
+        super().__init__(manner)
+        self.rules, self.cache = rules, cache
+
+    def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
+        volume, prepared = _prepared(case, run)
+        unit = unit_range(volume.array)
+        axis = 1 + AXES.index(self.rules.axis)
+
+        def embedding(index: int) -> tuple[torch.Tensor, ...]:
+            key = f"{digest} {self.rules.axis} {index}"
+            return self.cache.get(key, lambda: to_unit(np.take(volume.array, index, axis), unit))
+
+        mined = mine(
+            probabilities(prepared, run, self.manner),
+            volume.array.shape[1:],
+            self.cache.segmenter,
+            embedding,
+            self.rules,
+        )
+        return volume, mined
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        segmenter = self.cache.segmenter
+        return {
+            "miner": "sam",
+            "mirror": self.manner.mirror,
+            "sam": segmenter.name,
+            "weights": segmenter.digest,
+            "dtype": str(segmenter.dtype).removeprefix("torch."),
+            "rules": asdict(self.rules),
+        }
+
+
+def probabilities(prepared: Prepared, run: OpenRun, manner: Manner) -> NDArray[np.float32]:
+    """Softmax of a run's networks over a prepared image, `(K, X', Y', Z')`."""
+    windows = manner.windows(prepared.image.shape[1:], run)
+    ask = mirrored(run.probabilities) if manner.mirror else run.probabilities
+    found = np.empty((len(run.config.classes), *windows.shape), np.float32)
+    with torch.inference_mode():
+        for start, slab in sliding_window(prepared.image, ask, windows, batch=manner.batch_of(run)):
+            found[:, start : start + slab.shape[1]] = slab.cpu().numpy()
+    return found
+
+
+def rules_of(settings: MiningSettings) -> MiningRules:
+    """The rules that a user's settings stand for.
+
+    Raises:
+        UsageError: If a value is out of its range.
+    """
+    prompts = PromptRules(
+        kinds=settings.prompts,
+        threshold=settings.threshold,
+        smallest=settings.smallest_component,
+        positives=settings.positive_points,
+        negatives=settings.negative_points,
+        confident=settings.confident,
+        margin=max(settings.box_margin),
+    )
+    return MiningRules(
+        prompts=prompts,
+        margins=settings.box_margin,
+        refine=settings.refine,
+        axis=settings.slice_axis,
+        largest=settings.largest_component,
+        min_iou=settings.min_iou,
+        min_stability=settings.min_stability,
+        min_agreement=settings.min_agreement,
+        max_area_ratio=settings.max_area_ratio,
+    )
+
+
+def open_sam_miner(
+    settings: MiningSettings, *, device: str, cache: Path, offline: bool = False
+) -> SamMiner:
+    """A miner with the segmenter that the settings name.
+
+    Raises:
+        UsageError: If a setting is wrong.
+        WeightsError: If the segmenter's weights are missing, altered or of another model.
+    """
+    rules = rules_of(settings)
+    place = choose_device(device)
+    segmenter = open_segmenter(
+        settings.sam,
+        device=place,
+        dtype=choose_dtype(settings.sam_precision, place),
+        cache=cache,
+        offline=offline,
+    )
+    embeddings = EmbeddingCache(cache / EMBEDDINGS, segmenter)
+    return SamMiner(rules, embeddings, Manner(mirror=settings.mirror))
+
+
+def _prepared(case: Case, run: OpenRun) -> tuple[Volume, Prepared]:
+    volume = load_image(case.images)
+    return volume, prepare_volume(case, volume, run)
