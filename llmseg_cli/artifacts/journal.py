@@ -57,7 +57,7 @@ class Journal:
             )
         for left in folder.glob(".tmp-*"):  # of a process that was killed while writing
             left.unlink()
-        self.entries = {entry.case: entry for entry in self._read()}
+        self.entries = {entry.case: entry for entry in self.read(folder)}
         if not resume:
             for entry in self.entries.values():
                 self._remove(entry)
@@ -113,10 +113,17 @@ class Journal:
         self.entries[case] = entry
         return entry
 
-    def _read(self) -> list[Entry]:
-        if not self.path.is_file():
+    @staticmethod
+    def read(folder: Path) -> list[Entry]:
+        """The entries of a folder's journal, in the order in which they were made.
+
+        Raises:
+            DataError: If a line is damaged.
+        """
+        path = folder / JOURNAL
+        if not path.is_file():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         found = []
         for number, line in enumerate(lines, start=1):
             try:
@@ -125,7 +132,7 @@ class Journal:
                 if number == len(lines) and not line.endswith("\n"):
                     break  # killed while writing it: the case counts as not finished
                 raise DataError(
-                    f"{self.path}:{number} is damaged ({error}). Pass --force to start anew."
+                    f"{path}:{number} is damaged ({error}). Pass --force to start anew."
                 ) from error
         return found
 

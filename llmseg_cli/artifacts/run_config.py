@@ -26,6 +26,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         networks: Names of the networks in `model.safetensors`.
         answer: The network that predicts by default, or `mean` of all.
         text: Null without text; else fusion, control, shapes, texts and digest of the embeddings.
+        pseudo: Null without pseudo-labels; else schedule, digest of ready masks, and how others are
+            made.
         init: Digest of the weights that training started from, or null.
         split: Digest of the split.
         labels: Digest of the label maps that were learned from or validated with.
@@ -46,6 +48,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     networks: tuple[str, ...]
     answer: str
     text: dict[str, Any] | None = None
+    pseudo: dict[str, Any] | None = None
     init: str | None = None
     split: str = ""
     labels: str = ""

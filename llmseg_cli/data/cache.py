@@ -78,8 +78,17 @@ def prepare_labels(
     prepared: PreparedCase,
     preprocessing: Preprocessing,
     label_map: Mapping[int, int],
+    *,
+    folder: Path | None = None,
 ) -> PreparedCase:
-    """Preprocess a labeled case's label map into the cache, beside its image.
+    """Preprocess a labeled case's label map.
+
+    Args:
+        case: The case.
+        prepared: Its image.
+        preprocessing: Settings.
+        label_map: Label values to change.
+        folder: Where to; in the cache beside the image if None.
 
     Raises:
         DataError: If there is none, it cannot be read, or it lies on other voxels than the image.
@@ -88,8 +97,8 @@ def prepare_labels(
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
     pairs = sorted(label_map.items())
     key = sha256_json({"version": VERSION, "labels": sha256_file(case.label), "map": pairs})[:32]
-    labels = prepared.image.parent / f"labels-{key}.npy"
-    foreground = prepared.image.parent / f"foreground-{key}.npy"
+    place = folder or prepared.image.parent
+    labels, foreground = place / f"labels-{key}.npy", place / f"foreground-{key}.npy"
     if not (labels.is_file() and foreground.is_file()):
         found = load_label_map(case.label, label_map=label_map)
         grid = read_grid(case.images)

@@ -144,7 +144,7 @@ class Loop:
             terms = self._take_step(batch)
             self._after_step(terms, waited, stopping=bool(stop))
             if stop:
-                self._save()
+                self.save()
                 raise StoppedError(
                     f"{stop.signal}: saved after step {self.step} of {self.settings.steps} in "
                     f"{self.folder}. Run the same command with --resume to continue."
@@ -197,7 +197,7 @@ class Loop:
         if self.score and (step % settings.validate_every == 0 or last):
             self._validate()
         if saves:
-            self._save()
+            self.save()
 
     def _refuse_nonfinite(self) -> None:
         odd = [name for name, value in self.losses.items() if not math.isfinite(value)]
@@ -224,7 +224,8 @@ class Loop:
             metadata = {"step": str(self.step), "validation_dice": repr(value)}
             save_weights(self.folder / BEST, networks, metadata)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the state, from which `resume` continues exactly."""
         self.log.flush()
         save_state(
             self.folder / STATE,
@@ -241,7 +242,7 @@ class Loop:
         )
 
     def _finish(self, elapsed: float, waited: float) -> Trained:
-        self._save()
+        self.save()
         save_weights(self.folder / WEIGHTS, self.final_networks(), {"step": str(self.step)})
         best_score, best_step = self.best or (None, None)
         return Trained(

@@ -1,6 +1,6 @@
 """Open a run folder: its settings, and its networks ready to predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,11 @@ def open_run(
         built = built.eval().requires_grad_(False).to(place)
         networks[name] = built.to(memory_format=layout)  # type: ignore[call-overload]
     return OpenRun(config, networks, place, choose_dtype(precision, place))
+
+
+def asked_networks(networks: Mapping[str, nn.Module], answer: str) -> dict[str, nn.Module]:
+    """Those of a method's networks that answer: the named one, or all for `mean`."""
+    return dict(networks) if answer == "mean" else {answer: networks[answer]}
 
 
 def network_builder(config: RunConfig, text: TextFeatures | None = None) -> Callable[[], nn.Module]:

@@ -9,14 +9,28 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.augmentation import AUGMENTATIONS
 from llmseg_cli.data.sampling import PatchSampler
-from llmseg_cli.methods.base import SemiBatch
+from llmseg_cli.methods.base import UNKNOWN, SemiBatch
 from llmseg_cli.workflows.training_data import TrainingData
 
 
 def batch_maker(
-    data: TrainingData, config: RunConfig, settings: TrainSettings, *, uses_unlabeled: bool
+    data: TrainingData,
+    config: RunConfig,
+    settings: TrainSettings,
+    *,
+    uses_unlabeled: bool,
+    uses_pseudo: bool = False,
 ) -> Callable[[int], SemiBatch]:
-    """What makes the batch of a step: a function of the seed and the step alone."""
+    """What makes the batch of a step: a function of the seed and the step alone.
+
+    Args:
+        data: The prepared cases.
+        config: The run.
+        settings: How to train.
+        uses_unlabeled: Whether batches have unlabeled patches.
+        uses_pseudo: Whether label maps of unlabeled cases are pseudo-labels; without one, nothing
+            of a case is known.
+    """
     augmentation = AUGMENTATIONS[settings.augment]
     labeled = PatchSampler(
         data.labeled,
@@ -34,12 +48,15 @@ def batch_maker(
         seed=config.seed,
         stream=1,
         augmentation=augmentation,
+        unlabeled=UNKNOWN if uses_pseudo else None,
     )
 
     def make(step: int) -> SemiBatch:
         image, target = labeled.batch(step)
         assert target is not None
-        return SemiBatch(image, target, unlabeled.batch(step)[0] if uses_unlabeled else None)
+        if not uses_unlabeled:
+            return SemiBatch(image, target)
+        return SemiBatch(image, target, *unlabeled.batch(step))
 
     return make
 
@@ -54,4 +71,5 @@ def place_batch(
 
     target = batch.target.to(device, non_blocking=True)
     unlabeled = None if batch.unlabeled is None else place(batch.unlabeled)
-    return SemiBatch(place(batch.image), target, unlabeled)
+    pseudo = None if batch.pseudo is None else batch.pseudo.to(device, non_blocking=True)
+    return SemiBatch(place(batch.image), target, unlabeled, pseudo)

@@ -1,0 +1,126 @@
+"""A folder of pseudo-labels, made by `llmseg mine-sam` or anything else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from llmseg_cli.artifacts.files import sha256_file, sha256_json
+from llmseg_cli.artifacts.journal import JOURNAL, Journal
+from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.cache import PreparedCase, prepare_labels
+from llmseg_cli.data.cases import Case
+from llmseg_cli.data.naming import stem, suffix
+from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.errors import DataError, PolicyError
+from llmseg_cli.methods.base import UNKNOWN
+from llmseg_cli.workflows.training_folder import split_digest
+
+SHOWN = 3
+
+
+def find_masks(folder: Path, split: Split) -> dict[str, Path]:
+    """Case to its mask.
+
+    Args:
+        folder: Masks named like the cases; `run.json` and `cases.jsonl` are heeded if they are there.
+        split: The roles of the run.
+
+    Raises:
+        DataError: If there is no mask, or one of a case that the split does not have.
+        PolicyError: If the folder was made for another split or other images, or holds masks of
+            cases that are not unlabeled.
+    """
+    if not folder.is_dir():
+        raise DataError(f"--pseudo {folder}: there is no such folder. 'llmseg mine-sam' makes one.")
+    masks = {stem(path): path for path in sorted(folder.iterdir()) if _is_mask(path)}
+    if not masks:
+        raise DataError(f"--pseudo {folder} holds no masks. 'llmseg mine-sam' writes them there.")
+    _refuse_other_split(folder, split)
+    for role in ("test", "validation", "labeled"):
+        if found := sorted(set(masks) & set(split.cases(role))):
+            raise PolicyError(
+                f"--pseudo {folder} has masks of {len(found)} {role} cases ({_some(found)}). Only "
+                "unlabeled cases take pseudo-labels: mine them with the same split."
+            )
+    if strangers := sorted(set(masks) - set(split.unlabeled)):
+        raise DataError(
+            f"--pseudo {folder}: {len(strangers)} masks are of no case of the split "
+            f"({_some(strangers)}). Name each like its case."
+        )
+    return masks
+
+
+def masks_digest(masks: Mapping[str, Path]) -> str:
+    """SHA-256 over all masks and their cases."""
+    return sha256_json({case: sha256_file(path) for case, path in masks.items()})
+
+
+def with_masks(
+    cases: Sequence[PreparedCase],
+    masks: Mapping[str, Path],
+    images: Mapping[str, Case],
+    *,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    folder: Path | None = None,
+) -> tuple[PreparedCase, ...]:
+    """Prepared unlabeled cases, those that have a mask with it as their label map.
+
+    Args:
+        cases: The prepared cases.
+        masks: Case to mask.
+        images: Case to the case of the data set.
+        preprocessing: As of the images.
+        classes: Names of the K classes.
+        folder: Where prepared masks lie; beside the prepared images if None.
+
+    Raises:
+        DataError: If a mask cannot be read, lies on other voxels, or has values of no class.
+    """
+    prepared = []
+    for case in cases:
+        if case.id in masks:
+            labeled = replace(images[case.id], label=masks[case.id])
+            place = folder / case.id if folder else None
+            case = prepare_labels(labeled, case, preprocessing, {}, folder=place)
+            _refuse_classes(case, masks[case.id], classes)
+        prepared.append(case)
+    return tuple(prepared)
+
+
+def _is_mask(path: Path) -> bool:
+    return path.is_file() and bool(suffix(path)) and not path.name.startswith(".")
+
+
+def _refuse_other_split(folder: Path, split: Split) -> None:
+    if (folder / MANIFEST).is_file():
+        made_for = load_manifest(folder)["details"].get("split")
+        if made_for is not None and made_for != split_digest(split):
+            raise PolicyError(
+                f"--pseudo {folder} was made for another split. Run 'llmseg mine-sam' with this one."
+            )
+    if not (folder / JOURNAL).is_file():
+        return
+    for entry in Journal.read(folder):
+        if split.images.get(entry.case, entry.image) != entry.image:
+            raise PolicyError(
+                f"--pseudo {folder}: the mask of {entry.case} was made from another image. Run "
+                "'llmseg mine-sam' again."
+            )
+
+
+def _refuse_classes(case: PreparedCase, mask: Path, classes: Sequence[str]) -> None:
+    assert case.foreground is not None
+    found = set(np.unique(np.load(case.foreground, allow_pickle=False)[:, 0]).tolist())
+    if odd := sorted(found - {*range(1, len(classes)), UNKNOWN}):
+        raise DataError(
+            f"{mask}: values {odd}, expected 0 to {len(classes) - 1} ({', '.join(classes)}), and "
+            f"{UNKNOWN} where nothing is known."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)

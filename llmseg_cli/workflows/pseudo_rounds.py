@@ -1,0 +1,207 @@
+"""Which pseudo-labels a step of training learns from: none yet, those of a folder, or mined ones."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from llmseg_cli.artifacts.files import write_text
+from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.data.cache import PreparedCase
+from llmseg_cli.data.cases import Case
+from llmseg_cli.data.sampling import prefetch
+from llmseg_cli.errors import ArtifactError, DataError
+from llmseg_cli.methods.base import SemiBatch
+from llmseg_cli.progress import Progress
+from llmseg_cli.training.loop import Loop
+from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
+from llmseg_cli.workflows.mine_sam import QC, qc_table
+from llmseg_cli.workflows.mining import Miner, SamMiner
+from llmseg_cli.workflows.pseudo_folder import with_masks
+from llmseg_cli.workflows.run_folder import OpenRun, asked_networks
+from llmseg_cli.workflows.training_batches import batch_maker
+from llmseg_cli.workflows.training_data import TrainingData
+
+ROUNDS, PREPARED = "pseudo", ".tmp-prepared"
+
+
+@dataclass(frozen=True)
+class PseudoPlan:
+    """What a run does about pseudo-labels.
+
+    Args:
+        images: Unlabeled cases of the data set, by name.
+        masks: Ready masks, by case; they are learned from the first step on.
+        minings: Steps before which pseudo-labels are made, in order.
+        miner: What makes them, or None.
+        record: For `config.yaml`.
+    """
+
+    images: dict[str, Case] = field(default_factory=dict)
+    masks: dict[str, Path] = field(default_factory=dict)
+    minings: tuple[int, ...] = ()
+    miner: Miner | None = None
+    record: dict[str, Any] | None = None
+
+
+def mining_steps(
+    schedule: str, every: int, *, steps: int, has_masks: bool, has_weights: bool
+) -> tuple[int, ...]:
+    """Steps before which pseudo-labels are made.
+
+    Args:
+        schedule: `one-time` or `continuous`.
+        every: Steps between two.
+        steps: Steps of the run.
+        has_masks: Whether ready masks are there from the start; they take the first one's place.
+        has_weights: Whether the networks start from those of another run.
+    """
+    first = 0 if has_masks or has_weights else every
+    found = range(first, steps, every) if schedule == "continuous" else range(first, first + 1)
+    return tuple(step for step in found if step < steps)[1 if has_masks else 0 :]
+
+
+class PseudoBatches:
+    """Batches of a run whose pseudo-labels change at given steps.
+
+    The pseudo-labels that are made before a step lie in the run folder under `pseudo/step-N`, masks
+    with their `qc.csv`, so that a run that is resumed after it finds them.
+
+    Args:
+        plan: What to do.
+        data: The prepared cases.
+        config: The run.
+        settings: How to train.
+        loop: What trains; asked for its networks when it is time to mine.
+        all_unlabeled: Whether unlabeled cases without pseudo-label are learned from, too.
+        stop: Set by a signal.
+        progress: Hears about cases that are mined.
+    """
+
+    def __init__(
+        self,
+        plan: PseudoPlan,
+        data: TrainingData,
+        config: Any,
+        settings: TrainSettings,
+        loop: Loop,
+        *,
+        all_unlabeled: bool,
+        stop: StopRequest,
+        progress: Progress,
+    ) -> None:
+        self.plan, self.data, self.config, self.settings = plan, data, config, settings
+        self.loop, self.all_unlabeled = loop, all_unlabeled
+        self.stop, self.progress = stop, progress
+        self.masks = dict(plan.masks)
+        self.mined: list[MinedCase] = []
+
+    def __iter__(self) -> Iterator[SemiBatch]:
+        start, steps = self.loop.step, self.settings.steps
+        bounds = [0, *(step for step in self.plan.minings if step), steps]
+        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+            if first in self.plan.minings:
+                self.masks |= self._round(first, is_over=first < start, is_used=last > start)
+            if last > start:
+                make = self._maker(first)
+                begin = max(first, start)
+                yield from prefetch(make, start=begin, stop=last, workers=self.settings.workers)
+
+    def _maker(self, first: int) -> Any:
+        cases: tuple[PreparedCase, ...] = ()
+        if self.masks or self.all_unlabeled:
+            folder = self.loop.folder / PREPARED
+            cases = with_masks(
+                self.data.unlabeled,
+                self.masks,
+                self.plan.images,
+                preprocessing=self._preprocessing(),
+                classes=self.config.classes,
+                folder=folder / f"{first}" if self.plan.miner else None,
+            )
+            for old in folder.glob("*"):  # that of the round before
+                if old.name != f"{first}":
+                    shutil.rmtree(old)
+        if not self.all_unlabeled:
+            cases = tuple(case for case in cases if case.labels is not None)
+        data = replace(self.data, unlabeled=cases)
+        return batch_maker(
+            data,
+            self.config,
+            self.settings,
+            uses_unlabeled=bool(cases),
+            uses_pseudo=bool(self.masks),
+        )
+
+    def _preprocessing(self) -> Any:
+        return OpenRun(self.config, {}, self.loop.device, self.loop.dtype).preprocessing
+
+    def _round(self, step: int, *, is_over: bool, is_used: bool) -> dict[str, Path]:
+        """Masks that were made before *step*, now or by the process that this one continues."""
+        folder = self.loop.folder / ROUNDS / f"step-{step:06d}"
+        if is_over:
+            if not (folder / QC).is_file():
+                raise ArtifactError(
+                    f"{folder} lacks the pseudo-labels that this run made before step {step}. "
+                    "Train anew with --force."
+                )
+            entries = Journal.read(folder)
+            return {e.case: folder / e.file for e in entries if e.file is not None}
+        results = self._mine(folder, step)
+        self.mined = results
+        return {case.case: folder / case.file for case in results if case.file}
+
+    def _mine(self, folder: Path, step: int) -> list[MinedCase]:
+        assert self.plan.miner is not None
+        loop = self.loop
+        loop.save()  # a signal or a crash while mining costs no training
+        networks = asked_networks(loop.final_networks(), self.config.answer)
+        modes = {name: network.training for name, network in networks.items()}
+        for network in networks.values():
+            network.eval()
+        random_state = torch.get_rng_state()
+        opened = OpenRun(self.config, networks, loop.device, loop.dtype)
+        made_by = {**self.plan.miner.made_by, "networks": _weights_digest(networks)}
+        journal = Journal(folder, resume=(folder / "cases.jsonl").is_file())
+        work = MiningWork(self.plan.miner, opened, journal, made_by, self.stop, self.progress)
+        results = work.all([self.plan.images[case.id] for case in self.data.unlabeled])
+        torch.set_rng_state(random_state)
+        for name, network in networks.items():
+            network.train(modes[name])
+        self._refuse_failed(results)
+        write_text(folder / QC, qc_table(results))  # last: the round is complete
+        loop.log.write(step, **_counts(results, self.plan.miner))
+        return results
+
+    def _refuse_failed(self, results: list[MinedCase]) -> None:
+        if failed := [case for case in results if case.status == "failed"]:
+            raise DataError(f"case {failed[0].case}: {failed[0].reason}")
+
+
+def _counts(results: list[MinedCase], miner: Miner) -> dict[str, float]:
+    counts = {
+        "pseudo_masks": float(sum(case.file is not None for case in results)),
+        "pseudo_dropped": float(sum(case.status == "dropped" for case in results)),
+        "pseudo_no_prompt": float(sum(case.status == "no-prompt" for case in results)),
+    }
+    if isinstance(miner, SamMiner):
+        counts |= {
+            "embeddings_made": float(miner.cache.misses),
+            "embeddings_cached": float(miner.cache.hits),
+        }
+    return counts
+
+
+def _weights_digest(networks: Mapping[str, nn.Module]) -> str:
+    digest = hashlib.sha256()
+    for network in networks.values():
+        for value in network.state_dict().values():
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
