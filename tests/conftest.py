@@ -9,6 +9,7 @@ from toy_cohort import write_toy_cohort
 from training_cli import write_split
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+EMBEDDED = ("smollm2", "minilm", "lite-medsam")
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,7 @@ def weights_cache() -> Path:
     from llmseg_cli.knowledge.weights import is_fetched
 
     found = Path(os.environ.get("LLMSEG_CACHE") or default_cache())
-    absent = [name for name in ("smollm2", "minilm") if not is_fetched(name, cache=found)]
+    absent = [name for name in EMBEDDED if not is_fetched(name, cache=found)]
     if absent:
         pytest.skip(f"not fetched: {', '.join(absent)} (llmseg weights fetch)")
     return found
