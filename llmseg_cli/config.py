@@ -155,7 +155,8 @@ class TrainSettings:
     augment: str = option(
         "standard",
         "Augmentation: none, paper (rotations by 90 degrees, flips, "
-        "brightness) or standard (flips, brightness, small rotation, scaling, gamma, noise).",
+        "brightness), standard (flips, brightness, small rotation, scaling, gamma, noise) or "
+        "turned (both, for pictures without up and down).",
     )
     foreground: float = option(
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
@@ -199,7 +200,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         choices = {
-            "augment": ("none", "paper", "standard"),
+            "augment": ("none", "paper", "standard", "turned"),
             "optimizer": ("sgd", "adam", "adamw"),
             "learning_rate_schedule": ("poly", "cosine", "step", "constant"),
             "precision": ("auto", "fp32", "bf16", "fp16"),

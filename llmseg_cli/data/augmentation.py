@@ -4,7 +4,7 @@ Everything random comes from the generator that is passed in, so a batch can be 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,18 +44,20 @@ class Augmentation:
     noise: float = 0.0
 
 
+STANDARD = Augmentation(
+    flips=True,
+    brightness=0.25,
+    rotation=15,
+    scaling=0.2,
+    spatial_probability=0.6,
+    gamma=0.4,
+    noise=0.15,
+)
 AUGMENTATIONS = {
     "none": Augmentation(),
     "paper": Augmentation(quarter_turns=True, brightness=0.25),
-    "standard": Augmentation(
-        flips=True,
-        brightness=0.25,
-        rotation=15,
-        scaling=0.2,
-        spatial_probability=0.6,
-        gamma=0.4,
-        noise=0.15,
-    ),
+    "standard": STANDARD,
+    "turned": replace(STANDARD, quarter_turns=True),  # where up and down mean nothing
 }
 
 
