@@ -13,16 +13,17 @@ from llmseg_cli.commands._options import (
     Init,
     Labeled,
     LabelMap,
+    Offline,
     OutputDir,
     Resume,
     Seed,
     SplitFile,
 )
 from llmseg_cli.commands._train import choose_split, train
-from llmseg_cli.config import SemiSettings, TrainSettings
+from llmseg_cli.config import MiningSettings, SemiSettings, TrainSettings
 
 
-@command(SemiSettings, TrainSettings)
+@command(SemiSettings, MiningSettings, TrainSettings)
 def train_semi(
     *,
     data: DataDir,
@@ -36,7 +37,9 @@ def train_semi(
     resume: Resume = False,
     force: Force = False,
     dry_run: DryRun = False,
+    offline: Offline = False,
     semi_settings: SemiSettings,
+    mining_settings: MiningSettings,
     train_settings: TrainSettings,
 ) -> dict[str, Any]:
     """Train on labeled and unlabeled cases together, with or without the help of text."""
@@ -49,6 +52,7 @@ def train_semi(
         seed=seed,
         resumed=output if resume else None,
     )
+    from llmseg_cli.workflows.pseudo_plan import pseudo_request
     from llmseg_cli.workflows.text_guidance import text_for
     from llmseg_cli.workflows.training import Request
 
@@ -73,5 +77,6 @@ def train_semi(
             cache=cache,
         ),
         init=init,
+        pseudo=pseudo_request(semi_settings, mining_settings, offline=offline),
     )
     return train(request, resume=resume, force=force, dry_run=dry_run)

@@ -1,7 +1,7 @@
 """Case after case through a miner, each finished before it is noted."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,20 @@ class MinedCase:
 
 @dataclass
 class MiningWork:
-    """Mines case after case into a folder."""
+    """Mines case after case into a folder.
+
+    Args:
+        miner: What makes the pseudo-labels.
+        run: The networks.
+        journal: Of the folder.
+        made_by: All that a pseudo-label depends on besides the image.
+        stop: Set by a signal.
+        progress: Hears about cases.
+        overlays: Folder of pictures, or None.
+        drawn: Cases of which a picture is written.
+        answers_all: Write an empty mask where there is none to keep, and background where nothing
+            is known: what Segment Anything alone is scored by.
+    """
 
     miner: Miner
     run: OpenRun
@@ -53,6 +66,7 @@ class MiningWork:
     progress: Progress
     overlays: Path | None = None
     drawn: frozenset[str] = frozenset()
+    answers_all: bool = False
 
     def __post_init__(self) -> None:
         self.digest = sha256_json(self.made_by)
@@ -97,11 +111,19 @@ class MiningWork:
         lines = tuple(line_of(finding) for finding in mined.findings)
         if case.id in self.drawn and self.overlays is not None:
             _draw(self.overlays / f"{case.id}.png", volume, mined)
+        if self.answers_all:
+            mined = _decided(mined, volume)
         if mined.labels is None:
             return MinedCase(case.id, "dropped" if mined.findings else "no-prompt", findings=lines)
         file = f"{case.id}{prediction_suffix(volume.grid)}"
         save_label_map(self.journal.folder / file, mined.labels, volume.grid)
         return MinedCase(case.id, "ok", file, lines)
+
+
+def _decided(mined: Mined, volume: Volume) -> Mined:
+    empty = np.zeros(volume.array.shape[1:], np.uint8)
+    found = empty if mined.labels is None else mined.labels
+    return replace(mined, labels=np.where(found == UNKNOWN, empty, found))
 
 
 def line_of(finding: Finding) -> dict[str, Any]:

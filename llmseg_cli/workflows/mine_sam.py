@@ -14,6 +14,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import MiningSettings
 from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals
@@ -103,8 +104,8 @@ def run(
         split: Split file; its digests are compared.
         settings: How Segment Anything is asked.
         cache: llmseg's cache folder, with weights and embeddings.
-        subset: Role of the cases. Only masks of unlabeled cases can train; those of others can be
-            scored.
+        subset: Role of the cases. Only masks of unlabeled cases can train; those of others are to
+            be scored, so that each case has one, if it is empty.
         overlays: Cases of which a picture is written.
         device: auto, cpu, cuda or cuda:N.
         offline: Never use the network.
@@ -125,6 +126,7 @@ def run(
         raise UsageError(f"-o {out} is the run folder itself. Choose another folder for the masks.")
     if not resume and not dry_run:
         refuse_existing(out, force=force)
+    keep_freed_memory()
     manifest = Manifest("mine-sam")
     roles = Split.load(split)
     opened = open_run(run_folder, device=device)
@@ -144,7 +146,17 @@ def run(
         for name in (MANIFEST, QC):
             (out / name).unlink(missing_ok=True)
         drawn = frozenset(case.id for case in _spread(cases, overlays))
-        work = MiningWork(miner, opened, journal, made_by, stop, progress, out / OVERLAYS, drawn)
+        work = MiningWork(
+            miner,
+            opened,
+            journal,
+            made_by,
+            stop,
+            progress,
+            overlays=out / OVERLAYS,
+            drawn=drawn,
+            answers_all=subset != "unlabeled",
+        )
         results = work.all(cases, on_case)
         write_text(out / QC, qc_table(results))
     mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
@@ -152,6 +164,7 @@ def run(
         **made_by,
         "split": split_digest(roles),
         "subset": subset,
+        "answers_all": subset != "unlabeled",
         "classes": list(opened.config.classes),
     }
     _finish(mined, manifest, miner)

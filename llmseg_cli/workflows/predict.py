@@ -11,6 +11,7 @@ from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals
@@ -100,6 +101,7 @@ def run(
         PartialError: If some cases failed; the others are complete.
         StoppedError: If a signal stopped it; finished cases are kept.
     """
+    keep_freed_memory()
     manifest = Manifest("predict")
     lock = nullcontext() if dry_run else only_job(out)
     with lock, stop_on_signals() as stop:

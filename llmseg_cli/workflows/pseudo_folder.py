@@ -25,7 +25,7 @@ def find_masks(folder: Path, split: Split) -> dict[str, Path]:
     """Case to its mask.
 
     Args:
-        folder: Masks named like the cases; `run.json` and `cases.jsonl` are heeded if they are there.
+        folder: Masks named like the cases; `run.json` and `cases.jsonl` are heeded if there.
         split: The roles of the run.
 
     Raises:
@@ -100,7 +100,8 @@ def _refuse_other_split(folder: Path, split: Split) -> None:
         made_for = load_manifest(folder)["details"].get("split")
         if made_for is not None and made_for != split_digest(split):
             raise PolicyError(
-                f"--pseudo {folder} was made for another split. Run 'llmseg mine-sam' with this one."
+                f"--pseudo {folder} was made for another split. Run 'llmseg mine-sam' with this "
+                "one."
             )
     if not (folder / JOURNAL).is_file():
         return

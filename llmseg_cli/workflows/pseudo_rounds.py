@@ -1,9 +1,10 @@
-"""Which pseudo-labels a step of training learns from: none yet, those of a folder, or mined ones."""
+"""Which pseudo-labels a step of training learns from: none, those of a folder, or mined ones."""
 
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ from llmseg_cli.workflows.pseudo_folder import with_masks
 from llmseg_cli.workflows.run_folder import OpenRun, asked_networks
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData
-
-ROUNDS, PREPARED = "pseudo", ".tmp-prepared"
+from llmseg_cli.workflows.training_folder import PREPARED, ROUNDS
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ class PseudoBatches:
     def __iter__(self) -> Iterator[SemiBatch]:
         start, steps = self.loop.step, self.settings.steps
         bounds = [0, *(step for step in self.plan.minings if step), steps]
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, last in pairwise(bounds):
             if first in self.plan.minings:
-                self.masks |= self._round(first, is_over=first < start, is_used=last > start)
+                self.masks |= self._round(first, is_over=first < start)
             if last > start:
                 make = self._maker(first)
                 begin = max(first, start)
@@ -143,7 +143,7 @@ class PseudoBatches:
     def _preprocessing(self) -> Any:
         return OpenRun(self.config, {}, self.loop.device, self.loop.dtype).preprocessing
 
-    def _round(self, step: int, *, is_over: bool, is_used: bool) -> dict[str, Path]:
+    def _round(self, step: int, *, is_over: bool) -> dict[str, Path]:
         """Masks that were made before *step*, now or by the process that this one continues."""
         folder = self.loop.folder / ROUNDS / f"step-{step:06d}"
         if is_over:

@@ -3,6 +3,8 @@
 import logging
 import math
 import random
+import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +26,10 @@ from llmseg_cli.config import TrainSettings, parse_label_map
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import prefetch
 from llmseg_cli.errors import StoppedError, UsageError
-from llmseg_cli.methods.base import Method
+from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.text_fusion import TextFeatures
+from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
 from llmseg_cli.training.loop import BEST, WEIGHTS, Loop, Trained
@@ -38,11 +41,20 @@ from llmseg_cli.training.precision import (
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.named_options import defaults_of, options_of
+from llmseg_cli.workflows.pseudo_plan import PseudoRequest, plan_pseudo, refuse_unused
+from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.run_folder import CONFIG, network_builder
 from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_data import TrainingData, prepare
-from llmseg_cli.workflows.training_folder import SPLIT, claim, plain, recorded, split_digest
+from llmseg_cli.workflows.training_folder import (
+    PREPARED,
+    SPLIT,
+    claim,
+    plain,
+    recorded,
+    split_digest,
+)
 from llmseg_cli.workflows.validation import dice_scorer
 
 logger = logging.getLogger(__name__)
@@ -68,6 +80,7 @@ class Request:
         unlabeled_batch: Unlabeled cases per step; None takes as many as labeled ones.
         text: Text features and their record for `config.yaml`, or None.
         init: A run whose weights to start from, or None.
+        pseudo: What to do about pseudo-labels.
     """
 
     command: str
@@ -83,6 +96,7 @@ class Request:
     unlabeled_batch: int | None = None
     text: tuple[TextFeatures, dict[str, Any]] | None = None
     init: Path | None = None
+    pseudo: PseudoRequest = field(default_factory=PseudoRequest)
 
 
 @dataclass(frozen=True)
@@ -94,12 +108,14 @@ class Plan:
         data: The prepared cases.
         method: The way of learning with its networks, not yet on a device.
         parameters: Trained parameters of all networks.
+        pseudo: Where pseudo-labels come from.
     """
 
     config: RunConfig
     data: TrainingData
     method: Method
     parameters: int = field(default=0)
+    pseudo: PseudoPlan = field(default_factory=PseudoPlan)
 
 
 def plan(request: Request, *, progress: Progress = silent) -> Plan:
@@ -114,6 +130,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     if request.init:
         refuse_learned(request.init, request.split)
     method_type = METHODS.load(request.method)
+    refuse_unused(request.pseudo, request.method, method_type)
     method_options = options_of(METHODS, request.method, request.method_option)
     method_options = {**defaults_of(METHODS, request.method), **method_options}
     model_options = options_of(MODELS, settings.model, settings.model_option)
@@ -134,6 +151,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         with_unlabeled=method_type.uses_unlabeled,
         progress=progress,
     )
+    pseudo = plan_pseudo(request, request.pseudo, method_type, data)
     config = RunConfig(
         command=request.command,
         method=request.method,
@@ -150,6 +168,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         networks=(),
         answer="",
         text=request.text[1] if request.text else None,
+        pseudo=pseudo.record,
         init=sha256_file(request.init / WEIGHTS) if request.init else None,
         split=split_digest(request.split),
         labels=data.labels,
@@ -168,7 +187,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method.start()
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(config, data, method, trained)
+    return Plan(config, data, method, trained, pseudo)
 
 
 def _refuse_patch(settings: TrainSettings, model_options: dict[str, Any], *, batch: int) -> None:
@@ -203,6 +222,7 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
 
 
 def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> Trained:
+    keep_freed_memory()
     folder = request.output
     if not resume:
         refuse_existing(folder, force=force)
@@ -217,8 +237,9 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         if finished:
             (folder / MANIFEST).touch()  # newer than its inputs again, so that make is content
             return finished
-        loop, batches = _start(request, planned, progress, resume=resume)
+        loop, batches = _start(request, planned, stop, progress, resume=resume)
         trained = loop.run(batches, stop)
+        shutil.rmtree(folder / PREPARED, ignore_errors=True)
     _write_manifest(manifest, request, planned, trained)
     return trained
 
@@ -238,7 +259,7 @@ def _stopped_by(stop: StopRequest, progress: Progress) -> Progress:
 
 
 def _start(
-    request: Request, planned: Plan, progress: Progress, *, resume: bool
+    request: Request, planned: Plan, stop: StopRequest, progress: Progress, *, resume: bool
 ) -> tuple[Loop, Any]:
     settings, config = request.settings, planned.config
     device = choose_device(settings.device)
@@ -251,8 +272,21 @@ def _start(
     )
     if resume:
         loop.resume()
-    make = batch_maker(planned.data, config, settings, uses_unlabeled=method.uses_unlabeled)
-    ready = prefetch(make, start=loop.step, stop=settings.steps, workers=settings.workers)
+    ready: Iterable[SemiBatch]
+    if planned.pseudo.record:
+        ready = PseudoBatches(
+            planned.pseudo,
+            planned.data,
+            config,
+            settings,
+            loop,
+            all_unlabeled=not method.mines,
+            stop=stop,
+            progress=progress,
+        )
+    else:
+        make = batch_maker(planned.data, config, settings, uses_unlabeled=method.uses_unlabeled)
+        ready = prefetch(make, start=loop.step, stop=settings.steps, workers=settings.workers)
     return loop, map(partial(place_batch, device=device, layout=layout), ready)
 
 

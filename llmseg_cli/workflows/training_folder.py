@@ -1,5 +1,6 @@
 """Whose a run folder is: made for this run, or continued, or refused."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
 from llmseg_cli.workflows.run_folder import CONFIG
 
 SPLIT = "split.json"
+ROUNDS, PREPARED = "pseudo", "prepared"
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -48,6 +50,8 @@ def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Tra
         folder.mkdir(parents=True, exist_ok=True)
         for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
             (folder / name).unlink(missing_ok=True)
+        for name in (ROUNDS, PREPARED):  # pseudo-labels of an earlier run
+            shutil.rmtree(folder / name, ignore_errors=True)
         split.save(folder / SPLIT)
         config.save(path)  # last, for it makes the folder a run
     return None

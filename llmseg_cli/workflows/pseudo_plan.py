@@ -1,0 +1,138 @@
+"""What a run will do about pseudo-labels, and which wishes contradict each other."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.config import MiningSettings, SemiSettings
+from llmseg_cli.data.cases import find_cases
+from llmseg_cli.errors import UsageError
+from llmseg_cli.methods.base import UNKNOWN, Method
+from llmseg_cli.workflows.mining import Miner, SelfMiner, open_sam_miner
+from llmseg_cli.workflows.predict_image import Manner
+from llmseg_cli.workflows.pseudo_folder import find_masks, masks_digest
+from llmseg_cli.workflows.pseudo_rounds import PseudoPlan, mining_steps
+from llmseg_cli.workflows.training_data import TrainingData
+
+DEFAULTS = {"schedule": "one-time", "every": 200}
+SELF_SETTINGS = ("mirror",)  # the mining settings that `self-training` heeds
+
+
+@dataclass(frozen=True)
+class PseudoRequest:
+    """What a user wants of pseudo-labels.
+
+    Args:
+        folder: Ready masks, or None.
+        schedule: `one-time` or `continuous`.
+        every: Steps between two minings.
+        mining: How Segment Anything is asked.
+        offline: Never use the network.
+    """
+
+    folder: Path | None = None
+    schedule: str = DEFAULTS["schedule"]  # type: ignore[assignment]
+    every: int = DEFAULTS["every"]  # type: ignore[assignment]
+    mining: MiningSettings = field(default_factory=MiningSettings)
+    offline: bool = False
+
+
+def refuse_unused(wanted: PseudoRequest, name: str, method: type[Method]) -> None:
+    """Refuse options that the method would not heed.
+
+    Raises:
+        UsageError: Naming the option, and the methods that heed it.
+    """
+    if wanted.folder is not None and not method.uses_pseudo:
+        raise UsageError(
+            f"--pseudo: the method '{name}' does not learn from pseudo-labels. Use --method "
+            "sam-mining, self-training or usl."
+        )
+    if not method.mines:
+        for option, default in DEFAULTS.items():
+            if getattr(wanted, option) != default:
+                raise UsageError(
+                    f"--{option} {getattr(wanted, option)}: the method '{name}' makes no "
+                    "pseudo-labels. Use --method sam-mining or self-training."
+                )
+    heeded = {"sam": _names(), "network": SELF_SETTINGS}.get(method.mines, ())
+    for one in fields(MiningSettings):
+        if one.name not in heeded and getattr(wanted.mining, one.name) != one.default:
+            option = one.name.replace("_", "-")
+            raise UsageError(
+                f"--{option}: the method '{name}' does not ask Segment Anything. Use --method "
+                "sam-mining, or 'llmseg mine-sam' and --pseudo."
+            )
+
+
+def plan_pseudo(
+    request: Any, wanted: PseudoRequest, method: type[Method], data: TrainingData
+) -> PseudoPlan:
+    """Find ready masks, and open what makes others.
+
+    Args:
+        request: The training `Request`.
+        wanted: What the user wants of pseudo-labels.
+        method: The way of learning.
+        data: The prepared cases.
+
+    Raises:
+        UsageError: If no pseudo-label would ever be made, or the wishes contradict each other.
+        DataError, PolicyError: If the ready masks do not serve.
+        WeightsError: If Segment Anything's weights are missing.
+    """
+    if not method.uses_pseudo:
+        return PseudoPlan()
+    if len(data.classes) > UNKNOWN:
+        raise UsageError(f"{len(data.classes)} classes; pseudo-labels allow {UNKNOWN}.")
+    masks = find_masks(wanted.folder, request.split) if wanted.folder else {}
+    minings: tuple[int, ...] = ()
+    miner: Miner | None = None
+    if method.mines:
+        minings = mining_steps(
+            wanted.schedule,
+            wanted.every,
+            steps=request.settings.steps,
+            has_masks=bool(masks),
+            has_weights=request.init is not None,
+        )
+        if not minings and not masks:
+            raise UsageError(
+                f"--every {wanted.every}: the first pseudo-labels would be made after the last of "
+                f"{request.settings.steps} steps. Pass a smaller --every, or --init RUN."
+            )
+    if minings:
+        miner = _miner(request, wanted, method)
+    if not masks and not minings:
+        return PseudoPlan()
+    unlabeled = {case.id for case in data.unlabeled}
+    images = {case.id: case for case in find_cases(request.data).cases if case.id in unlabeled}
+    record = {
+        "schedule": wanted.schedule,
+        "minings": list(minings),
+        "masks": masks_digest(masks) if masks else None,
+        "made_by": miner.made_by if miner else None,
+    }
+    return PseudoPlan(images, masks, minings, miner, record)
+
+
+def _miner(request: Any, wanted: PseudoRequest, method: type[Method]) -> Miner:
+    if method.mines == "network":
+        return SelfMiner(Manner(mirror=wanted.mining.mirror))
+    return open_sam_miner(
+        wanted.mining,
+        device=request.settings.device,
+        cache=request.cache,
+        offline=wanted.offline,
+    )
+
+
+def pseudo_request(
+    semi: SemiSettings, mining: MiningSettings, *, offline: bool = False
+) -> PseudoRequest:
+    """The wishes that stand in a user's settings."""
+    return PseudoRequest(semi.pseudo, semi.schedule, semi.every, mining, offline)
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(one.name for one in fields(MiningSettings))
