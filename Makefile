@@ -13,7 +13,7 @@ COMMA := ,
 EMPTY :=
 LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))
 DEMO := demo
-DEMO_STEPS := check.json smollm2.yaml embeddings.safetensors split.json scores.json
+DEMO_STEPS := check.json smollm2.yaml embeddings.safetensors split.json pseudo/run.json scores.json
 DEMO_TARGET := --target "brain tissue" --modality "T1-weighted MRI" --class "grey matter" --class "white matter"
 DEMO_TRAIN := --patch 48,48,48 --steps 150 --model-option dropout=0 --model-option normalization=instance --seed 0
 
@@ -53,6 +53,7 @@ completions: install  ## Write completions/ anew
 demo: $(DEMO_STEPS:%=$(DEMO)/%)  ## The main job end to end on made brains, in demo/; the commands are shown
 	@echo
 	@echo "What SmolLM2 wrote ($(DEMO)/smollm2.yaml) was not used; the networks read $(DEMO)/descriptions.yaml."
+	@echo "What Segment Anything drew is in $(DEMO)/pseudo: qc.csv, and pictures in overlays/ (yellow the network, green SAM)."
 	@echo "The masks are in $(DEMO)/usl-masks, the scores in $(DEMO)/scores.json and $(DEMO)/scores.csv."
 
 $(DEMO)/data/run.json: | $(INSTALLED) weights
@@ -77,6 +78,10 @@ $(DEMO)/split.json: $(DEMO)/data/run.json $(DEMO)/check.json
 
 $(DEMO)/supervised/run.json: $(DEMO)/split.json
 	llmseg train-sup --data $(DEMO)/data --split $< $(DEMO_TRAIN) -o $(@D) --resume
+
+# Segment Anything, asked about two of the unlabeled brains; it takes a second a slice.
+$(DEMO)/pseudo/run.json: $(DEMO)/supervised/run.json
+	llmseg mine-sam --run $(<D) --data $(DEMO)/data --split $(DEMO)/split.json --limit 2 --overlays 2 -o $(@D) --resume
 
 $(DEMO)/usl/run.json: $(DEMO)/split.json $(DEMO)/embeddings.safetensors
 	llmseg train-semi --data $(DEMO)/data --split $< --method usl --text $(DEMO)/embeddings.safetensors $(DEMO_TRAIN) -o $(@D) --resume

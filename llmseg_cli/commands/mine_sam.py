@@ -44,6 +44,9 @@ def mine_sam(
         ),
     ] = "unlabeled",
     overlays: Annotated[int, typer.Option(help="Cases of which a picture is written.", min=0)] = 8,
+    limit: Annotated[
+        int, typer.Option(help="Cases at most, for a first look; 0 mines all.", min=0)
+    ] = 0,
     device: Device = "auto",
     cache: Cache = None,
     offline: Offline = False,
@@ -65,6 +68,7 @@ def mine_sam(
             cache=cache or default_cache(),
             subset=subset,
             overlays=overlays,
+            limit=limit,
             device=device,
             offline=offline,
             resume=resume,

@@ -13,6 +13,7 @@ from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import MiningSettings
+from llmseg_cli.data.cases import Case
 from llmseg_cli.errors import ExitCode, PartialError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
@@ -87,6 +88,7 @@ def run(
     cache: Path,
     subset: str = "unlabeled",
     overlays: int = 8,
+    limit: int = 0,
     device: str = "auto",
     offline: bool = False,
     resume: bool = False,
@@ -107,6 +109,7 @@ def run(
         subset: Role of the cases. Only masks of unlabeled cases can train; those of others are to
             be scored, so that each case has one, if it is empty.
         overlays: Cases of which a picture is written.
+        limit: Cases at most, evenly over all; 0 for all.
         device: auto, cpu, cuda or cuda:N.
         offline: Never use the network.
         resume: Keep what is finished.
@@ -131,7 +134,8 @@ def run(
     roles = Split.load(split)
     opened = open_run(run_folder, device=device)
     refuse_learned(run_folder, roles, flag="--run")
-    cases = choose_cases(data, (), split, subset)
+    cases: Sequence[Case] = choose_cases(data, (), split, subset)
+    cases = _spread(cases, limit) if limit else cases
     miner = open_sam_miner(settings, device=device, cache=cache, offline=offline)
     if dry_run:
         return MinedFolder(out, tuple(MinedCase(case.id, "planned") for case in cases))
@@ -185,7 +189,7 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
     return stream.getvalue()
 
 
-def _spread(cases: Sequence[Any], count: int) -> list[Any]:
+def _spread(cases: Sequence[Case], count: int) -> list[Case]:
     """At most *count* of the cases, evenly over all of them."""
     if count >= len(cases):
         return list(cases)
