@@ -50,6 +50,7 @@ class OriginalSam(PromptableSegmenter):
     ) -> None:
         super().__init__(name, digest, framing, device, dtype)
         self.networks: Any = networks.eval().requires_grad_(False).to(device)
+        self.networks.mask_decoder.to(dtype)  # as a whole: autocast would copy every sum
 
     @torch.inference_mode()
     def embed(self, image: NDArray[np.float32]) -> Embedding:
@@ -68,8 +69,8 @@ class OriginalSam(PromptableSegmenter):
         points = None if asked.points is None else (asked.points, asked.labels)
         sparse, dense = encoder(points, asked.boxes, asked.masks)
         places = encoder.get_dense_pe()  # as the prompts, in full precision
-        with self.autocast():
-            masks, quality = self._predict(images, places, sparse, dense)
+        inputs = (part.to(self.dtype) for part in (images, places, sparse, dense))
+        masks, quality = self._predict(*inputs)
         candidates = slice(1, None) if asked.is_ambiguous else slice(0, 1)
         return masks[:, candidates].float(), quality[:, candidates].float()
 
