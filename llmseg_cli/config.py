@@ -13,6 +13,7 @@ from llmseg_cli.registry import METHODS, MODELS
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 TEXT_CONTROLS = ("none", "shuffled", "random")
+CALIBRATED = "labeled"
 SCHEDULES = ("one-time", "continuous")
 SAM_NAMES = ("lite-medsam", "vit_b:", "vit_l:", "vit_h:", "medsam:", "transformers:")
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
@@ -253,7 +254,7 @@ class MiningSettings:
         ("box",), "Prompts: box, points, mask, or several.", parse=parse_words, panel="Mining"
     )
     box_margin: tuple[float, ...] = option(
-        (0.0, 0.1, 0.2, 0.3),
+        (0.1, 0.3),
         "Margins of the box, shares of its longer side; of SAM's answers, the one with the highest "
         "predicted IoU is taken.",
         parse=parse_margins,
@@ -264,8 +265,12 @@ class MiningSettings:
     confident: float = option(
         0.9, "Probability that all positive points but the first have.", minimum=0, panel="Mining"
     )
-    threshold: float = option(
-        0.5, "Probability from which a pixel belongs to a component.", minimum=0, panel="Mining"
+    threshold: str = option(
+        "0.5",
+        "Probability from which a pixel belongs to a component, or 'labeled': for each class the "
+        "one at which its mean share of the unlabeled images is that of the labeled ones.",
+        complete=lambda: ("0.5", CALIBRATED),
+        panel="Mining",
     )
     smallest_component: float = option(
         0.001, "Share of the image below which a component is dropped.", minimum=0, panel="Mining"
@@ -298,6 +303,29 @@ class MiningSettings:
         panel="Mining",
     )
     sam_precision: str = option("auto", "Of SAM: auto, fp32, bf16 or fp16.", panel="Mining")
+
+    def __post_init__(self) -> None:
+        if self.threshold != CALIBRATED:
+            self.fixed_threshold  # noqa: B018 - refuses what is no number
+
+    @property
+    def fixed_threshold(self) -> float:
+        """The threshold, 0.5 until it is calibrated.
+
+        Raises:
+            UsageError: If it is neither a number from 0 to 1 nor `labeled`.
+        """
+        if self.threshold == CALIBRATED:
+            return 0.5
+        try:
+            value = float(self.threshold)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise UsageError(
+                f"threshold '{self.threshold}': expected a number from 0 to 1, or '{CALIBRATED}'."
+            )
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,8 @@ class MiningRules:
         min_stability: Smallest stability.
         min_agreement: Smallest Dice of SAM's mask with the network's.
         max_area_ratio: Largest ratio of the two areas, either way.
+        thresholds: Probability from which a pixel is predicted, per class with the background, in
+            place of the one of `prompts`; empty for that one.
     """
 
     prompts: PromptRules = field(default_factory=PromptRules)
@@ -50,6 +52,7 @@ class MiningRules:
     min_stability: float = 0.0
     min_agreement: float = 0.0
     max_area_ratio: float = 0.0
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
@@ -60,6 +63,12 @@ class MiningRules:
             raise UsageError(
                 f"max area ratio {self.max_area_ratio:g}: expected 1 or more, or 0 for no limit."
             )
+
+    def prompts_for(self, label: int) -> PromptRules:
+        """The prompt rules of a class, with its threshold."""
+        if not self.thresholds:
+            return self.prompts
+        return replace(self.prompts, threshold=self.thresholds[label])
 
 
 @dataclass
@@ -193,7 +202,8 @@ class _Stack:
         flat = bool(self.numbers.shape[-1] == 1)
         for label in range(1, len(self.probabilities)):
             volume = self.probabilities[label]
-            found = components(volume[..., 0] if flat else volume, self.rules.prompts)
+            rules = self.rules.prompts_for(label)
+            found = components(volume[..., 0] if flat else volume, rules)
             for rank, region in enumerate(found, start=1):
                 self.findings.append(Finding(label, rank))
                 self.numbers[region[..., None] if flat else region] = len(self.findings)
@@ -205,9 +215,10 @@ class _Stack:
         """Component, its connected regions in a slice of the image, and the class's probability."""
         numbers = self._nearest(index)
         for owner in np.unique(numbers[numbers > 0]):
-            probability = self._slice(self.findings[owner - 1].label, index)
+            label = self.findings[owner - 1].label
+            probability = self._slice(label, index)
             inside = np.where(numbers == owner, probability, 0).astype(np.float32)
-            for region in components(inside, self.rules.prompts):
+            for region in components(inside, self.rules.prompts_for(label)):
                 yield int(owner), region, probability
 
     def _smoothed_boxes(self) -> dict[tuple[int, int], Box]:

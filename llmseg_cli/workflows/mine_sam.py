@@ -2,19 +2,23 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import refuse_existing, sha256_json, write_text
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import MiningSettings
-from llmseg_cli.data.cases import Case
-from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.config import MiningSettings, parse_label_map
+from llmseg_cli.data.cases import Case, find_cases
+from llmseg_cli.data.volumes import load_label_map
+from llmseg_cli.errors import DataError, ExitCode, PartialError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import WEIGHTS
@@ -22,7 +26,7 @@ from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
 from llmseg_cli.workflows.mining import SamMiner, open_sam_miner
 from llmseg_cli.workflows.predict_choice import choose_cases
-from llmseg_cli.workflows.run_folder import CONFIG, open_run
+from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
 from llmseg_cli.workflows.starting_weights import refuse_learned
 from llmseg_cli.workflows.training_folder import split_digest
 
@@ -141,6 +145,8 @@ def run(
         return MinedFolder(out, tuple(MinedCase(case.id, "planned") for case in cases))
     for path in (run_folder / CONFIG, run_folder / WEIGHTS, split):
         manifest.add_input(path)
+    labeled = label_maps(data, roles, opened) if miner.calibrates else ()
+    miner.calibrate(cases, opened, labeled)
     made_by = {
         "run": sha256_json([manifest.inputs[CONFIG], manifest.inputs[WEIGHTS]]),
         **miner.made_by,
@@ -173,6 +179,21 @@ def run(
     }
     _finish(mined, manifest, miner)
     return mined
+
+
+def label_maps(data: Path, roles: Split, opened: OpenRun) -> Iterator[NDArray[np.uint8]]:
+    """Label maps of the labeled cases, with the values that the run learned.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
+    found = find_cases(data)
+    changed = parse_label_map(opened.config.label_map)
+    for name in roles.labeled:
+        path = found.case(name).label
+        if path is None:
+            raise DataError(f"case {name} has no label map, and --threshold labeled needs it.")
+        yield load_label_map(path, label_map=changed).array.astype(np.uint8)
 
 
 def qc_table(cases: Sequence[MinedCase]) -> str:

@@ -1,7 +1,8 @@
 """What makes pseudo-labels of a case: Segment Anything, or (the control) the network itself."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmseg_cli.config import MiningSettings
+from llmseg_cli.config import CALIBRATED, MiningSettings
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Volume, load_image
+from llmseg_cli.errors import DataError
 from llmseg_cli.inference.sliding_window import mirrored, sliding_window
+from llmseg_cli.knowledge.calibration import class_shares, thresholds_for
 from llmseg_cli.knowledge.mining import AXES, Mined, MiningRules, mine
 from llmseg_cli.knowledge.prompts import PromptRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
+from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.predict_image import Manner, Prepared, predict_labels, prepare_volume
 from llmseg_cli.workflows.run_folder import OpenRun
@@ -30,10 +34,38 @@ class Miner(ABC):
 
     Args:
         manner: How the networks are asked.
+        calibrates: Whether thresholds follow the labeled cases.
+        thresholds: Probability from which a voxel is predicted, per class with the background;
+            empty for the most probable class.
     """
 
-    def __init__(self, manner: Manner) -> None:
-        self.manner = manner
+    def __init__(
+        self, manner: Manner, *, calibrates: bool = False, thresholds: tuple[float, ...] = ()
+    ) -> None:
+        self.manner, self.calibrates, self.thresholds = manner, calibrates, thresholds
+
+    def calibrate(
+        self, cases: Iterable[Case], run: OpenRun, label_maps: Iterable[NDArray[np.uint8]]
+    ) -> None:
+        """Set the thresholds, if that was asked for.
+
+        Args:
+            cases: Unlabeled cases; a faulty one is left to the mining to report.
+            run: The networks.
+            label_maps: Of the labeled cases.
+        """
+        if self.calibrates:
+            shares = class_shares(label_maps, len(run.config.classes))
+            found = self._probabilities(cases, run)
+            self.thresholds = thresholds_for(found, [float(share) for share in shares])
+
+    def _probabilities(self, cases: Iterable[Case], run: OpenRun) -> Iterator[NDArray[np.float32]]:
+        for case in cases:
+            try:
+                prepared = _prepared(case, run)[1]
+            except DataError:
+                continue
+            yield probabilities(prepared, run, self.manner)
 
     @abstractmethod
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
@@ -59,13 +91,31 @@ class SelfMiner(Miner):
 
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
         volume, prepared = _prepared(case, run)
-        labels = predict_labels(prepared, run, self.manner, asked=lambda count: None)
-        found = labels.astype(np.uint8) if labels.any() else None
-        return volume, Mined(found, ())
+        if self.thresholds:
+            labels = self._above(probabilities(prepared, run, self.manner), prepared)
+        else:
+            found = predict_labels(prepared, run, self.manner, asked=lambda count: None)
+            labels = found.astype(np.uint8)
+        return volume, Mined(labels if labels.any() else None, ())
+
+    def _above(self, shares: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
+        """The class that is farthest above its threshold, as a multiple of it; else background."""
+        shape = prepared.grid.ras_shape
+        labels, best = np.zeros(shape, np.uint8), np.ones(shape, np.float32)
+        for label in range(1, len(shares)):
+            excess = resample(shares[label], shape) / np.float32(self.thresholds[label])
+            wins = excess > best
+            labels[wins], best[wins] = label, excess[wins]
+        return labels
 
     @property
     def made_by(self) -> dict[str, Any]:
-        return {"miner": "network", "mirror": self.manner.mirror}
+        return {
+            "miner": "network",
+            "mirror": self.manner.mirror,
+            "calibrates": self.calibrates,
+            "thresholds": self.thresholds,
+        }
 
 
 class SamMiner(Miner):
@@ -77,8 +127,15 @@ class SamMiner(Miner):
         manner: How the networks are asked.
     """
 
-    def __init__(self, rules: MiningRules, cache: EmbeddingCache, manner: Manner) -> None:
-        super().__init__(manner)
+    def __init__(
+        self,
+        rules: MiningRules,
+        cache: EmbeddingCache,
+        manner: Manner,
+        *,
+        calibrates: bool = False,
+    ) -> None:
+        super().__init__(manner, calibrates=calibrates)
         self.rules, self.cache = rules, cache
 
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
@@ -95,7 +152,7 @@ class SamMiner(Miner):
             volume.array.shape[1:],
             self.cache.segmenter,
             embedding,
-            self.rules,
+            replace(self.rules, thresholds=self.thresholds),
         )
         return volume, mined
 
@@ -109,6 +166,8 @@ class SamMiner(Miner):
             "weights": segmenter.digest,
             "dtype": str(segmenter.dtype).removeprefix("torch."),
             "rules": asdict(self.rules),
+            "calibrates": self.calibrates,
+            "thresholds": self.thresholds,
         }
 
 
@@ -131,7 +190,7 @@ def rules_of(settings: MiningSettings) -> MiningRules:
     """
     prompts = PromptRules(
         kinds=settings.prompts,
-        threshold=settings.threshold,
+        threshold=settings.fixed_threshold,
         smallest=settings.smallest_component,
         positives=settings.positive_points,
         negatives=settings.negative_points,
@@ -170,7 +229,27 @@ def open_sam_miner(
         offline=offline,
     )
     embeddings = EmbeddingCache(cache / EMBEDDINGS, segmenter)
-    return SamMiner(rules, embeddings, Manner(mirror=settings.mirror))
+    return SamMiner(
+        rules,
+        embeddings,
+        Manner(mirror=settings.mirror),
+        calibrates=settings.threshold == CALIBRATED,
+    )
+
+
+def self_miner(settings: MiningSettings, classes: int) -> SelfMiner:
+    """A miner of the network's own predictions.
+
+    Args:
+        settings: Of which `mirror` and `threshold` are heeded.
+        classes: Number of classes, K, with the background.
+    """
+    fixed = settings.fixed_threshold
+    return SelfMiner(
+        Manner(mirror=settings.mirror),
+        calibrates=settings.threshold == CALIBRATED,
+        thresholds=() if fixed == 0.5 else (fixed,) * classes,
+    )
 
 
 def _prepared(case: Case, run: OpenRun) -> tuple[Volume, Prepared]:

@@ -8,14 +8,13 @@ from llmseg_cli.config import MiningSettings, SemiSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import UNKNOWN, Method
-from llmseg_cli.workflows.mining import Miner, SelfMiner, open_sam_miner
-from llmseg_cli.workflows.predict_image import Manner
+from llmseg_cli.workflows.mining import Miner, open_sam_miner, self_miner
 from llmseg_cli.workflows.pseudo_folder import find_masks, masks_digest
 from llmseg_cli.workflows.pseudo_rounds import PseudoPlan, mining_steps
 from llmseg_cli.workflows.training_data import TrainingData
 
 DEFAULTS = {"schedule": "one-time", "every": 200}
-SELF_SETTINGS = ("mirror",)  # the mining settings that `self-training` heeds
+SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that `self-training` heeds
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def plan_pseudo(
                 f"{request.settings.steps} steps. Pass a smaller --every, or --init RUN."
             )
     if minings:
-        miner = _miner(request, wanted, method)
+        miner = _miner(request, wanted, method, data)
     if not masks and not minings:
         return PseudoPlan()
     unlabeled = {case.id for case in data.unlabeled}
@@ -116,9 +115,9 @@ def plan_pseudo(
     return PseudoPlan(images, masks, minings, miner, record)
 
 
-def _miner(request: Any, wanted: PseudoRequest, method: type[Method]) -> Miner:
+def _miner(request: Any, wanted: PseudoRequest, method: type[Method], data: TrainingData) -> Miner:
     if method.mines == "network":
-        return SelfMiner(Manner(mirror=wanted.mining.mirror))
+        return self_miner(wanted.mining, len(data.classes))
     return open_sam_miner(
         wanted.mining,
         device=request.settings.device,

@@ -8,7 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from llmseg_cli.artifacts.files import write_text
@@ -168,10 +170,12 @@ class PseudoBatches:
             network.eval()
         random_state = torch.get_rng_state()
         opened = OpenRun(self.config, networks, loop.device, loop.dtype)
+        cases = [self.plan.images[case.id] for case in self.data.unlabeled]
+        self.plan.miner.calibrate(cases, opened, self._label_maps())
         made_by = {**self.plan.miner.made_by, "networks": _weights_digest(networks)}
         journal = Journal(folder, resume=(folder / "cases.jsonl").is_file())
         work = MiningWork(self.plan.miner, opened, journal, made_by, self.stop, self.progress)
-        results = work.all([self.plan.images[case.id] for case in self.data.unlabeled])
+        results = work.all(cases)
         torch.set_rng_state(random_state)
         for name, network in networks.items():
             network.train(modes[name])
@@ -179,6 +183,11 @@ class PseudoBatches:
         write_text(folder / QC, qc_table(results))  # last: the round is complete
         loop.log.write(step, **_counts(results, self.plan.miner))
         return results
+
+    def _label_maps(self) -> Iterator[NDArray[np.uint8]]:
+        for case in self.data.labeled:
+            assert case.labels is not None
+            yield np.load(case.labels, allow_pickle=False)
 
     def _refuse_failed(self, results: list[MinedCase]) -> None:
         if failed := [case for case in results if case.status == "failed"]:
