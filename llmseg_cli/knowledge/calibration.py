@@ -22,10 +22,8 @@ def class_shares(label_maps: Iterable[NDArray[np.uint8]], classes: int) -> NDArr
         label_maps: One per case, of any shape.
         classes: Number of classes, K, with the background.
     """
-    shares = [
-        np.bincount(one.ravel(), minlength=classes)[:classes] / one.size for one in label_maps
-    ]
-    return np.mean(shares, axis=0)
+    counts = (np.bincount(one.ravel(), minlength=classes)[:classes] for one in label_maps)
+    return np.mean([found / found.sum() for found in counts], axis=0)
 
 
 def thresholds_for(

@@ -145,8 +145,9 @@ def run(
         return MinedFolder(out, tuple(MinedCase(case.id, "planned") for case in cases))
     for path in (run_folder / CONFIG, run_folder / WEIGHTS, split):
         manifest.add_input(path)
-    labeled = label_maps(data, roles, opened) if miner.calibrates else ()
-    miner.calibrate(cases, opened, labeled)
+    if miner.calibrates:  # never on the cases that are scored
+        pool = cases if subset == "unlabeled" else choose_cases(data, (), split, "unlabeled")
+        miner.calibrate(pool, opened, label_maps(data, roles, opened))
     made_by = {
         "run": sha256_json([manifest.inputs[CONFIG], manifest.inputs[WEIGHTS]]),
         **miner.made_by,
