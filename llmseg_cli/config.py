@@ -268,7 +268,7 @@ class MiningSettings:
     threshold: str = option(
         "0.5",
         "Probability from which a pixel belongs to a component, or 'labeled': for each class the "
-        "one at which its mean share of the unlabeled images is that of the labeled ones.",
+        "one, from 0.5, at which its mean share of the unlabeled images is that of the labeled.",
         complete=lambda: ("0.5", CALIBRATED),
         panel="Mining",
     )

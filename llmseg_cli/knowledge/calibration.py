@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 2000
-LOWEST, HIGHEST = 0.05, 0.95  # a network that is beyond is not one to ask
+LOWEST = 0.5  # below it the network itself says background
+HIGHEST = 0.95
 
 
 def class_shares(label_maps: Iterable[NDArray[np.uint8]], classes: int) -> NDArray[np.float64]:
@@ -33,7 +34,7 @@ def thresholds_for(
 
     With $S_k(t)$ the share of voxels of a case whose probability of class $k$ is above $t$,
     averaged over the cases: the $t$ of a grid of 2,000 at which $S_k(t)$ is nearest to the wanted
-    share, and not beyond 0.05 and 0.95.
+    share, but at least 0.5 and at most 0.95.
 
     Args:
         probabilities: `(K, ...)` of each case; each is looked at once and not kept.

@@ -38,7 +38,8 @@ def test_the_predicted_share_is_the_wanted_one(classes, wanted):
 def test_cases_count_alike_whatever_their_size():
     low, high = np.full((2, 4, 4), 0.2, np.float32), np.full((2, 40, 40), 0.8, np.float32)
     found = thresholds_for([low, high], [0.5, 0.5])
-    assert 0.2 < found[1] <= 0.8  # half of the cases, not of the pixels, lie above
+    assert 0.5 <= found[1] <= 0.8  # half of the cases, not of the pixels, lie above
+    assert thresholds_for([low, high], [0.5, 1.0])[1] == LOWEST  # 0.2 would give that share
 
 
 def test_a_hopeless_network_is_not_asked_at_the_ends():
