@@ -12,6 +12,8 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge import mining
 from llmseg_cli.knowledge.mining import UNKNOWN, MiningRules, mine
 from llmseg_cli.knowledge.prompts import PromptRules
+from llmseg_cli.knowledge.sam.choose import open_segmenter
+from llmseg_cli.knowledge.sam.framing import to_unit
 
 SHAPE = (40, 30)
 LARGE = (5, 4, 16, 13)  # first and last pixel, x0 y0 x1 y1: 12 x 10
@@ -358,7 +360,7 @@ def test_two_pieces_of_a_slice_are_one_slice_and_what_both_draw_counts_once():
 
 
 def test_the_prompt_that_is_shown_is_that_of_the_largest_slice():
-    slices = {2: (9, 9, 10, 10), 3: (3, 3, 14, 14), 4: (6, 6, 13, 13), 5: (6, 6, 12, 12)}
+    slices = {2: (9, 9, 10, 10), 3: (3, 3, 14, 14), 4: (6, 6, 15, 15), 5: (6, 6, 12, 12)}
     mined, _ = ask(
         column((20, 20, 8), slices),
         lambda prompt: answer(np.where(prompt.region, 5, -5).astype(np.float32)),
@@ -416,3 +418,33 @@ def test_no_array_of_all_classes_is_made_at_the_images_resolution():
 def test_rules_out_of_range_are_refused(values, message):
     with pytest.raises(UsageError, match=message):
         MiningRules(**values)
+
+
+def dice(first, second):
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+@pytest.mark.weights
+def test_lite_medsam_puts_a_shifted_prediction_right(weights_cache):
+    """A bright disk in noise; the network sees it 6 pixels to the right and 5 up, and too small."""
+    x, y = np.ogrid[:112, :96]
+    disk = (x - 52) ** 2 + (y - 50) ** 2 <= 20**2
+    noise = np.random.default_rng(0).normal(40, 12, disk.shape)
+    image = np.clip(noise + 130 * disk, 0, 255).round().astype(np.float32)
+    distance = np.hypot(x - 58, y - 45)
+    foreground = (1 / (1 + np.exp(distance - 18))).astype(np.float32)
+    segmenter = open_segmenter(
+        "lite-medsam", device=torch.device("cpu"), dtype=torch.float32, cache=weights_cache
+    )
+    embedding = segmenter.embed(to_unit(image[None]))
+    mined = mine(
+        with_background(foreground[None, ..., None]),
+        (*disk.shape, 1),
+        segmenter,
+        lambda index: embedding,
+        MiningRules(margins=(0.0, 0.1, 0.2, 0.3)),
+    )
+    before = dice(foreground > 0.5, disk)
+    assert dice(mined.predicted[..., 0] > 0, disk) == pytest.approx(before)
+    assert before < 0.85
+    assert dice(mined.labels[..., 0] == 1, disk) > before + 0.05
