@@ -230,7 +230,7 @@ def parse_words(value: Any) -> tuple[str, ...]:
 def parse_margins(value: Any) -> tuple[float, ...]:
     """Turn `0,0.1,0.2` (or a YAML list) into numbers of 0 or more."""
     margins = tuple(_numbers(value, float, "box margin"))
-    if min(margins) < 0:
+    if not margins or min(margins) < 0:
         raise UsageError(f"box margin '{_joined(value)}': expected numbers of 0 or more.")
     return margins
 

@@ -7,6 +7,7 @@ judged as a whole again.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from llmseg_cli.numerics.resampling import axis_weights, resample
 UNKNOWN = 255  # a pixel that no kept component decides
 AXES = ("x", "y", "z")
 SMOOTHED = 2  # slices before and after whose boxes a box is the median of
+HELD = 2**25  # logits of answers on the image's pixels that are held at once, 128 MB
 
 Box = tuple[float, float, float, float]
 
@@ -79,13 +81,14 @@ class Finding:
         label: Its class.
         component: 1 for the largest of the class.
         slices: Slices in which SAM was asked.
-        prompts: What it was asked, of the largest slice.
-        area: Voxels that SAM drew.
+        prompts: What it was asked about the largest region.
+        area: Voxels that SAM drew, each counted once.
         network_area: Voxels that the network predicted.
         common: Voxels of both.
         predicted_iou: SAM's estimate, the mean over slices by area.
         stability: IoU of SAM's masks at logits above 1 and -1, the same mean.
         reason: Why it was dropped; empty if it was kept.
+        largest: Pixels of the largest region that it was asked about.
     """
 
     label: int
@@ -98,6 +101,7 @@ class Finding:
     predicted_iou: float = 0.0
     stability: float = 0.0
     reason: str = ""
+    largest: int = 0
 
     @property
     def agreement(self) -> float:
@@ -149,6 +153,11 @@ def mine(
     return _Stack(probabilities, tuple(shape), segmenter, embedding, rules).mined()
 
 
+def sliced_axis(shape: Sequence[int], rules: MiningRules) -> int:
+    """The axis `(X, Y, Z)` that is sliced; a picture has one slice, whatever the rules say."""
+    return 2 if shape[2] == 1 else AXES.index(rules.axis)
+
+
 @dataclass
 class _Part:
     """A connected region of one slice, and the component it belongs to."""
@@ -168,7 +177,7 @@ class _Stack:
         embedding: Callable[[int], Embedding],
         rules: MiningRules,
     ) -> None:
-        self.axis = AXES.index(rules.axis)
+        self.axis = sliced_axis(shape, rules)
         self.probabilities: NDArray[np.float32] = np.moveaxis(
             probabilities, 1 + self.axis, -1
         )  # (K, U', V', S')
@@ -183,7 +192,8 @@ class _Stack:
         """Ask, judge, and put the kept masks together."""
         if not self.findings:
             return Mined(None, ())
-        drawn = np.zeros(self.shape, np.uint16)  # the component that SAM's mask belongs to
+        # The component that SAM's mask belongs to; below it, the next one that claims the voxel.
+        drawn = np.zeros((2, *self.shape), np.uint16)
         predicted = np.zeros(self.shape, np.uint16)
         boxes = self._smoothed_boxes()
         for index in range(self.shape[2]):
@@ -198,15 +208,18 @@ class _Stack:
         )
 
     def _number_components(self) -> None:
-        """Components of all classes, numbered from 1; a voxel's is that of its nearest one."""
+        """Components of all classes, numbered from 1; the more probable class has the voxel."""
         flat = bool(self.numbers.shape[-1] == 1)
+        highest = np.zeros(self.numbers.shape, np.float32)
         for label in range(1, len(self.probabilities)):
             volume = self.probabilities[label]
             rules = self.rules.prompts_for(label)
             found = components(volume[..., 0] if flat else volume, rules)
             for rank, region in enumerate(found, start=1):
                 self.findings.append(Finding(label, rank))
-                self.numbers[region[..., None] if flat else region] = len(self.findings)
+                wins = (region[..., None] if flat else region) & (volume > highest)
+                self.numbers[wins] = len(self.findings)
+                highest[wins] = volume[wins]
         # Interpolation may reach one voxel beyond a component.
         grown = ndimage.maximum_filter(self.numbers, 3 if not flat else (3, 3, 1))
         self.numbers = np.where(self.numbers, self.numbers, grown)
@@ -256,18 +269,35 @@ class _Stack:
         self, index: int, parts: Sequence[_Part]
     ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
         """Owners of the pixels of a slice, as SAM draws them and as the network predicts them."""
-        embedding = self.embedding(index)
-        answers = self._best_answers(embedding, [part.prompt for part in parts])
-        drawn = np.zeros(self.shape[:2], np.uint16)
+        drawn = np.zeros((2, *self.shape[:2]), np.uint16)
+        highest = np.zeros(drawn.shape, np.float32)
         predicted = np.zeros(self.shape[:2], np.uint16)
-        highest = np.zeros(self.shape[:2], np.float32)
-        for part, (asked, answer) in zip(parts, answers, strict=True):
-            wins = answer.logits > highest
-            drawn[wins] = part.owner
-            highest[wins] = answer.logits[wins]
-            predicted[part.prompt.region] = part.owner
-            self._note(self.findings[part.owner - 1], asked, answer)
+        answers = self._answers(index, parts)
+        for owner, group in groupby(answers, key=lambda answered: answered[0]):
+            finding = self.findings[owner - 1]
+            logits = np.zeros(self.shape[:2], np.float32)
+            region = np.zeros(self.shape[:2], bool)
+            for _, asked, answer in group:
+                np.maximum(logits, answer.logits, out=logits)
+                region |= asked.region
+                _weigh(finding, asked, answer)
+            finding.slices += 1
+            finding.area += int((logits > 0).sum())
+            finding.common += int((region & (logits > 0)).sum())
+            predicted[region] = owner
+            _lay(drawn, highest, owner, logits)
         return drawn, predicted
+
+    def _answers(self, index: int, parts: Sequence[_Part]) -> Iterator[tuple[int, Prompt, Answer]]:
+        """Owner, prompt and answer of each part; few at a time, since each is a whole picture."""
+        embedding = self.embedding(index)
+        pixels = self.shape[0] * self.shape[1] * len(self.rules.margins)
+        count = max(1, HELD // pixels)
+        for first in range(0, len(parts), count):
+            chosen = parts[first : first + count]
+            best = self._best_answers(embedding, [part.prompt for part in chosen])
+            for part, (asked, answer) in zip(chosen, best, strict=True):
+                yield part.owner, asked, answer
 
     def _best_answers(
         self, embedding: Embedding, prompts: Sequence[Prompt]
@@ -285,20 +315,6 @@ class _Stack:
             winner = max(group, key=lambda at: answers[at].predicted_iou)
             best.append((asked[winner], answers[winner]))
         return best
-
-    def _note(self, finding: Finding, prompt: Prompt, answer: Answer) -> None:
-        area = int(answer.mask.sum())
-        predicted = int(prompt.region.sum())
-        if finding.slices == 0 or predicted > finding.network_area / finding.slices:
-            finding.prompts = describe(prompt)
-        total = finding.network_area + predicted
-        share = predicted / max(1, total)
-        finding.predicted_iou += share * (answer.predicted_iou - finding.predicted_iou)
-        finding.stability += share * (answer.stability - finding.stability)
-        finding.network_area = total
-        finding.area += area
-        finding.common += int((answer.mask & prompt.region).sum())
-        finding.slices += 1
 
     def _judge(self, finding: Finding) -> None:
         rules, ratio = self.rules, finding.area_ratio
@@ -319,7 +335,9 @@ class _Stack:
         if not any(finding.is_kept for finding in self.findings):
             return None
         value = np.array([0, *(f.label if f.is_kept else UNKNOWN for f in self.findings)], np.uint8)
-        labels = value[drawn]
+        labels, below = value[drawn[0]], value[drawn[1]]
+        hidden = (labels == UNKNOWN) & (below > 0)  # what is kept counts where it lies under
+        labels[hidden] = below[hidden]
         # Where the network sees what SAM's mask was not good enough for, nothing is known.
         labels[(labels == 0) & (value[predicted] == UNKNOWN)] = UNKNOWN
         if self.rules.largest:
@@ -357,6 +375,33 @@ def describe(prompt: Prompt) -> str:
     if prompt.logits is not None:
         words.append("mask")
     return "; ".join(words)
+
+
+def _weigh(finding: Finding, prompt: Prompt, answer: Answer) -> None:
+    """Take the answer about one region into the means over regions by area."""
+    area = int(prompt.region.sum())
+    if area > finding.largest:
+        finding.largest, finding.prompts = area, describe(prompt)
+    finding.network_area += area
+    share = area / max(1, finding.network_area)
+    finding.predicted_iou += share * (answer.predicted_iou - finding.predicted_iou)
+    finding.stability += share * (answer.stability - finding.stability)
+
+
+def _lay(
+    drawn: NDArray[np.uint16],
+    highest: NDArray[np.float32],
+    owner: int,
+    logits: NDArray[np.float32],
+) -> None:
+    """Lay a mask on two layers `(2, U, V)`: each pixel's highest logit above, the next below."""
+    above = logits > highest[0]
+    for layers, values in ((drawn, owner), (highest, logits[above])):
+        layers[1][above] = layers[0][above]
+        layers[0][above] = values
+    below = ~above & (logits > highest[1])
+    drawn[1][below] = owner
+    highest[1][below] = logits[below]
 
 
 def _widened(prompt: Prompt, margin: float) -> Prompt:

@@ -99,6 +99,8 @@ class MiningWork:
             if entry is not None:
                 return _noted(entry)
             self.journal.discard(case.id)
+            if self.overlays is not None:  # of an earlier answer
+                (self.overlays / f"{case.id}.png").unlink(missing_ok=True)
             volume, mined = self.miner.mine(case, digest, self.run)
         except DataError as error:
             return MinedCase(case.id, "failed", reason=str(error))

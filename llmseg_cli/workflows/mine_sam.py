@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.artifacts.files import refuse_existing, sha256_json, write_text
+from llmseg_cli.artifacts.files import (
+    refuse_existing,
+    remove_leftovers,
+    sha256_json,
+    write_text,
+)
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
@@ -151,11 +156,13 @@ def run(
     made_by = {
         "run": sha256_json([manifest.inputs[CONFIG], manifest.inputs[WEIGHTS]]),
         **miner.made_by,
+        "answers_all": subset != "unlabeled",
     }
     with only_job(out), stop_on_signals() as stop:
         journal = Journal(out, resume=resume)
         for name in (MANIFEST, QC):
             (out / name).unlink(missing_ok=True)
+        _clear_overlays(out / OVERLAYS, resume=resume)
         drawn = frozenset(case.id for case in _spread(cases, overlays))
         work = MiningWork(
             miner,
@@ -166,7 +173,7 @@ def run(
             progress,
             overlays=out / OVERLAYS,
             drawn=drawn,
-            answers_all=subset != "unlabeled",
+            answers_all=made_by["answers_all"],
         )
         results = work.all(cases, on_case)
         write_text(out / QC, qc_table(results))
@@ -175,7 +182,6 @@ def run(
         **made_by,
         "split": split_digest(roles),
         "subset": subset,
-        "answers_all": subset != "unlabeled",
         "classes": list(opened.config.classes),
     }
     _finish(mined, manifest, miner)
@@ -198,17 +204,29 @@ def label_maps(data: Path, roles: Split, opened: OpenRun) -> Iterator[NDArray[np
 
 
 def qc_table(cases: Sequence[MinedCase]) -> str:
-    """The text of `qc.csv`: a line per component, and one for each case without any."""
+    """The text of `qc.csv`: a line per component, and one for each case without any.
+
+    What was finished before an interruption reads as if there had been none.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for case in cases:
+        status = "ok" if case.status == "kept" else case.status
         if not case.findings:
             reason = case.reason or "the network predicts nothing"
-            writer.writerow({"case": case.case, "status": case.status, "reason": reason})
+            writer.writerow({"case": case.case, "status": status, "reason": reason})
         for finding in case.findings:
-            writer.writerow({"case": case.case, "status": case.status, **finding})
+            writer.writerow({"case": case.case, "status": status, **finding})
     return stream.getvalue()
+
+
+def _clear_overlays(folder: Path, *, resume: bool) -> None:
+    """Delete what a killed process left half-written; if nothing is kept, all pictures."""
+    remove_leftovers(folder)
+    if not resume:
+        for picture in folder.glob("*.png"):
+            picture.unlink()
 
 
 def _spread(cases: Sequence[Case], count: int) -> list[Case]:

@@ -16,7 +16,7 @@ from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.errors import DataError
 from llmseg_cli.inference.sliding_window import mirrored, sliding_window
 from llmseg_cli.knowledge.calibration import class_shares, thresholds_for
-from llmseg_cli.knowledge.mining import AXES, Mined, MiningRules, mine
+from llmseg_cli.knowledge.mining import AXES, Mined, MiningRules, mine, sliced_axis
 from llmseg_cli.knowledge.prompts import PromptRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
@@ -141,11 +141,13 @@ class SamMiner(Miner):
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
         volume, prepared = _prepared(case, run)
         unit = unit_range(volume.array)
-        axis = 1 + AXES.index(self.rules.axis)
+        axis = sliced_axis(volume.array.shape[1:], self.rules)
 
         def embedding(index: int) -> tuple[torch.Tensor, ...]:
-            key = f"{digest} {self.rules.axis} {index}"
-            return self.cache.get(key, lambda: to_unit(np.take(volume.array, index, axis), unit))
+            key = f"{digest} {AXES[axis]} {index}"
+            return self.cache.get(
+                key, lambda: to_unit(np.take(volume.array, index, 1 + axis), unit)
+            )
 
         mined = mine(
             probabilities(prepared, run, self.manner),

@@ -84,13 +84,13 @@ def unit_range(image: NDArray[np.float32]) -> tuple[float, float]:
     """Intensities that become 0 and 1: those of bytes, else the 0.5th and 99.5th percentile.
 
     Args:
-        image: `(C, X, Y)` or a volume `(C, X, Y, Z)`; of more than three channels the first three
-            count.
+        image: `(C, X, Y)` or a volume `(C, X, Y, Z)`; those channels count that `to_unit` takes.
     """
-    low, high = float(image[:3].min()), float(image[:3].max())
-    if low >= 0 and high <= 255 and bool((image[:3] == np.round(image[:3])).all()):
+    taken = _taken(image)
+    low, high = float(taken.min()), float(taken.max())
+    if low >= 0 and high <= 255 and bool((taken == np.round(taken)).all()):
         return 0.0, 255.0
-    low, high = (float(value) for value in np.percentile(image[:3], (0.5, 99.5)))
+    low, high = (float(value) for value in np.percentile(taken, (0.5, 99.5)))
     return low, high
 
 
@@ -105,6 +105,11 @@ def to_unit(
         image: `(C, X, Y)`.
         limits: Intensities that become 0 and 1, such as those of a volume; by default the image's.
     """
-    low, high = limits or unit_range(image if len(image) >= 3 else image[:1])
-    chosen = np.repeat(image[:1], 3, axis=0) if len(image) < 3 else image[:3]
-    return ((chosen.clip(low, high) - low) / max(high - low, 1e-8)).astype(np.float32)
+    low, high = limits or unit_range(image)
+    taken = _taken(image)
+    unit = ((taken.clip(low, high) - low) / max(high - low, 1e-8)).astype(np.float32)
+    return unit if len(unit) == 3 else unit.repeat(3, axis=0)
+
+
+def _taken(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return image[:3] if len(image) >= 3 else image[:1]

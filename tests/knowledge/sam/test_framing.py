@@ -12,6 +12,7 @@ from llmseg_cli.knowledge.sam.framing import (
     IMAGENET_MEAN,
     Framing,
     to_unit,
+    unit_range,
 )
 
 SHAPES = [(50, 38), (38, 50), (64, 64), (17, 90), (301, 3)]
@@ -83,6 +84,11 @@ def test_grey_is_repeated():
     assert unit.shape == (3, 3, 4)
     assert unit.dtype == np.float32
     np.testing.assert_allclose(unit[2].ravel() * 255, np.arange(12) * 20, rtol=1e-6)
+
+
+def test_of_two_channels_only_the_one_that_is_seen_sets_the_range():
+    image = np.stack([picture((9, 8))[0] * 7, np.full((9, 8), 1e6, np.float32)])
+    np.testing.assert_array_equal(to_unit(image, unit_range(image)), to_unit(image[:1]))
 
 
 def test_bytes_keep_their_scale_even_in_a_dark_image():
