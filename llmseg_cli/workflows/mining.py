@@ -16,7 +16,8 @@ from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.errors import DataError
 from llmseg_cli.inference.sliding_window import mirrored, sliding_window
 from llmseg_cli.knowledge.calibration import class_shares, thresholds_for
-from llmseg_cli.knowledge.mining import AXES, Mined, MiningRules, mine, sliced_axis
+from llmseg_cli.knowledge.mining import mine, sliced_axis
+from llmseg_cli.knowledge.mining_rules import AXES, Mined, MiningRules
 from llmseg_cli.knowledge.prompts import PromptRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
