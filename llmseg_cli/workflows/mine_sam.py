@@ -178,8 +178,7 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
     writer.writeheader()
     for case in cases:
         if not case.findings:
-            reason = case.reason or "the network predicts nothing"
-            writer.writerow({"case": case.case, "status": case.status, "reason": reason})
+            writer.writerow({"case": case.case, "status": case.status, "reason": case.reason})
         for finding in case.findings:
             writer.writerow({"case": case.case, "status": case.status, **finding})
     return stream.getvalue()

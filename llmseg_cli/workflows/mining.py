@@ -61,7 +61,7 @@ class SelfMiner(Miner):
         volume, prepared = _prepared(case, run)
         labels = predict_labels(prepared, run, self.manner, asked=lambda count: None)
         found = labels.astype(np.uint8) if labels.any() else None
-        return volume, Mined(found, ())
+        return volume, Mined(found, (), found)
 
     @property
     def made_by(self) -> dict[str, Any]:
