@@ -69,12 +69,7 @@ class Journal:
         entry = self.entries.get(case)
         if entry is None or entry.image != image or entry.made_by != made_by:
             return None
-        if entry.file is None:
-            return entry
-        path = self.folder / entry.file
-        if not path.is_file() or path.stat().st_size != entry.size:
-            return None
-        return entry if sha256_file(path) == entry.output else None
+        return entry if is_whole(self.folder, entry) else None
 
     def discard(self, case: str) -> None:
         """Delete the file of a case that is not finished, so that nobody takes it for current."""
@@ -115,7 +110,7 @@ class Journal:
 
     @staticmethod
     def read(folder: Path) -> list[Entry]:
-        """The entries of a folder's journal, in the order in which they were made.
+        """The last entry of each case in a folder's journal, in the order of the first ones.
 
         Raises:
             DataError: If a line is damaged.
@@ -124,17 +119,28 @@ class Journal:
         if not path.is_file():
             return []
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        found = []
+        found: dict[str, Entry] = {}
         for number, line in enumerate(lines, start=1):
             try:
-                found.append(Entry(**json.loads(line)))
+                entry = Entry(**json.loads(line))
             except (ValueError, TypeError) as error:
                 if number == len(lines) and not line.endswith("\n"):
                     break  # killed while writing it: the case counts as not finished
                 raise DataError(
                     f"{path}:{number} is damaged ({error}). Pass --force to start anew."
                 ) from error
-        return found
+            found[entry.case] = entry
+        return list(found.values())
+
+
+def is_whole(folder: Path, entry: Entry) -> bool:
+    """Whether the file of an entry, if it has one, is there as it was written."""
+    if entry.file is None:
+        return True
+    path = folder / entry.file
+    if not path.is_file() or path.stat().st_size != entry.size:
+        return False
+    return sha256_file(path) == entry.output
 
 
 def _line(entry: Entry) -> str:

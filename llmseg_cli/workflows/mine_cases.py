@@ -20,6 +20,8 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mining import Miner
 from llmseg_cli.workflows.run_folder import OpenRun
 
+NOTHING = "the network predicts nothing"
+
 
 @dataclass(frozen=True)
 class MinedCase:
@@ -31,7 +33,7 @@ class MinedCase:
             its masks were); failed.
         file: The mask, relative to the output folder; None without one.
         findings: The columns of `qc.csv`, a mapping per component.
-        reason: Why it failed.
+        reason: Why it failed, or has no findings.
     """
 
     case: str
@@ -105,7 +107,11 @@ class MiningWork:
         except DataError as error:
             return MinedCase(case.id, "failed", reason=str(error))
         result = self._write(case, volume, mined)
-        details = {"status": result.status, "findings": list(result.findings)}
+        details = {
+            "status": result.status,
+            "findings": list(result.findings),
+            "reason": result.reason,
+        }
         self.journal.add(case.id, result.file, image=digest, made_by=self.digest, details=details)
         return result
 
@@ -113,13 +119,15 @@ class MiningWork:
         lines = tuple(line_of(finding) for finding in mined.findings)
         if case.id in self.drawn and self.overlays is not None:
             _draw(self.overlays / f"{case.id}.png", volume, mined)
+        reason = NOTHING if mined.predicted is None else None
         if self.answers_all:
             mined = _decided(mined, volume)
         if mined.labels is None:
-            return MinedCase(case.id, "dropped" if mined.findings else "no-prompt", findings=lines)
+            status = "dropped" if mined.findings else "no-prompt"
+            return MinedCase(case.id, status, None, lines, reason)
         file = f"{case.id}{prediction_suffix(volume.grid)}"
         save_label_map(self.journal.folder / file, mined.labels, volume.grid)
-        return MinedCase(case.id, "ok", file, lines)
+        return MinedCase(case.id, "ok", file, lines, reason)
 
 
 def _decided(mined: Mined, volume: Volume) -> Mined:
@@ -149,7 +157,8 @@ def line_of(finding: Finding) -> dict[str, Any]:
 def _noted(entry: Entry) -> MinedCase:
     status = entry.details.get("status", "ok")
     findings = tuple(entry.details.get("findings", ()))
-    return MinedCase(entry.case, "kept" if status == "ok" else status, entry.file, findings)
+    kept = "kept" if status == "ok" else status
+    return MinedCase(entry.case, kept, entry.file, findings, entry.details.get("reason"))
 
 
 def _draw(path: Path, volume: Volume, mined: Mined) -> None:

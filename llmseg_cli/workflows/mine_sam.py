@@ -214,8 +214,7 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
     for case in cases:
         status = "ok" if case.status == "kept" else case.status
         if not case.findings:
-            reason = case.reason or "the network predicts nothing"
-            writer.writerow({"case": case.case, "status": status, "reason": reason})
+            writer.writerow({"case": case.case, "status": status, "reason": case.reason})
         for finding in case.findings:
             writer.writerow({"case": case.case, "status": status, **finding})
     return stream.getvalue()

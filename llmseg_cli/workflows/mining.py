@@ -97,7 +97,8 @@ class SelfMiner(Miner):
         else:
             found = predict_labels(prepared, run, self.manner, asked=lambda count: None)
             labels = found.astype(np.uint8)
-        return volume, Mined(labels if labels.any() else None, ())
+        kept = labels if labels.any() else None
+        return volume, Mined(kept, (), kept)
 
     def _above(self, shares: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
         """The class that is farthest above its threshold, as a multiple of it; else background."""

@@ -29,13 +29,18 @@ def find_masks(folder: Path, split: Split) -> dict[str, Path]:
         split: The roles of the run.
 
     Raises:
-        DataError: If there is no mask, or one of a case that the split does not have.
+        DataError: If there is no mask, two of one case, or one of a case that the split does not
+            have.
         PolicyError: If the folder was made for another split or other images, or holds masks of
             cases that are not unlabeled.
     """
     if not folder.is_dir():
         raise DataError(f"--pseudo {folder}: there is no such folder. 'llmseg mine-sam' makes one.")
-    masks = {stem(path): path for path in sorted(folder.iterdir()) if _is_mask(path)}
+    masks: dict[str, Path] = {}
+    for path in filter(_is_mask, sorted(folder.iterdir())):
+        if other := masks.get(stem(path)):
+            raise DataError(f"--pseudo {folder}: {other.name} and {path.name}. Remove one of them.")
+        masks[stem(path)] = path
     if not masks:
         raise DataError(f"--pseudo {folder} holds no masks. 'llmseg mine-sam' writes them there.")
     _refuse_other_split(folder, split)
@@ -85,10 +90,44 @@ def with_masks(
         if case.id in masks:
             labeled = replace(images[case.id], label=masks[case.id])
             place = folder / case.id if folder else None
-            case = prepare_labels(labeled, case, preprocessing, {}, folder=place)
+            try:
+                case = prepare_labels(labeled, case, preprocessing, {}, folder=place)
+            except DataError as error:
+                raise DataError(f"--pseudo {masks[case.id].name}: {error}") from error
             _refuse_classes(case, masks[case.id], classes)
         prepared.append(case)
     return tuple(prepared)
+
+
+def check_masks(
+    cases: Sequence[PreparedCase],
+    masks: Mapping[str, Path],
+    images: Mapping[str, Case],
+    *,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+) -> None:
+    """Refuse ready masks that cannot be learned from, before a run starts.
+
+    Args:
+        cases: The prepared unlabeled cases.
+        masks: Case to mask.
+        images: Case to the case of the data set.
+        preprocessing: As of the images.
+        classes: Names of the K classes.
+
+    Raises:
+        DataError: As `with_masks`, or if nothing but background and the unknown is in any mask.
+    """
+    found: set[int] = set()
+    for case in with_masks(cases, masks, images, preprocessing=preprocessing, classes=classes):
+        found |= _foreground_values(case) if case.labels is not None else set()
+    if found == {UNKNOWN}:
+        folder = next(iter(masks.values())).parent
+        raise DataError(
+            f"--pseudo {folder}: the masks have the values 0 and {UNKNOWN} alone, and {UNKNOWN} "
+            f"means unknown here. Give {classes[1]} the value 1."
+        )
 
 
 def _is_mask(path: Path) -> bool:
@@ -114,13 +153,16 @@ def _refuse_other_split(folder: Path, split: Split) -> None:
 
 
 def _refuse_classes(case: PreparedCase, mask: Path, classes: Sequence[str]) -> None:
-    assert case.foreground is not None
-    found = set(np.unique(np.load(case.foreground, allow_pickle=False)[:, 0]).tolist())
-    if odd := sorted(found - {*range(1, len(classes)), UNKNOWN}):
+    if odd := sorted(_foreground_values(case) - {*range(1, len(classes)), UNKNOWN}):
         raise DataError(
             f"{mask}: values {odd}, expected 0 to {len(classes) - 1} ({', '.join(classes)}), and "
             f"{UNKNOWN} where nothing is known."
         )
+
+
+def _foreground_values(case: PreparedCase) -> set[int]:
+    assert case.foreground is not None
+    return set(np.unique(np.load(case.foreground, allow_pickle=False)[:, 0]).tolist())
 
 
 def _some(names: Sequence[str]) -> str:

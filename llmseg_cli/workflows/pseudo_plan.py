@@ -6,14 +6,17 @@ from typing import Any
 
 from llmseg_cli.config import MiningSettings, SemiSettings
 from llmseg_cli.data.cases import find_cases
+from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import UNKNOWN, Method
 from llmseg_cli.workflows.mining import Miner, open_sam_miner, self_miner
-from llmseg_cli.workflows.pseudo_folder import find_masks, masks_digest
+from llmseg_cli.workflows.pseudo_folder import check_masks, find_masks, masks_digest
 from llmseg_cli.workflows.pseudo_rounds import PseudoPlan, mining_steps
 from llmseg_cli.workflows.training_data import TrainingData
 
-DEFAULTS = {"schedule": "one-time", "every": 200}
+DEFAULTS: dict[str, Any] = {
+    one.name: one.default for one in fields(SemiSettings) if one.name in ("schedule", "every")
+}
 SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that `self-training` heeds
 
 
@@ -30,8 +33,8 @@ class PseudoRequest:
     """
 
     folder: Path | None = None
-    schedule: str = DEFAULTS["schedule"]  # type: ignore[assignment]
-    every: int = DEFAULTS["every"]  # type: ignore[assignment]
+    schedule: str = DEFAULTS["schedule"]
+    every: int = DEFAULTS["every"]
     mining: MiningSettings = field(default_factory=MiningSettings)
     offline: bool = False
 
@@ -84,7 +87,7 @@ def plan_pseudo(
         return PseudoPlan()
     if len(data.classes) > UNKNOWN:
         raise UsageError(f"{len(data.classes)} classes; pseudo-labels allow {UNKNOWN}.")
-    masks = find_masks(wanted.folder, request.split) if wanted.folder else {}
+    masks = _ready_masks(request, wanted.folder) if wanted.folder else {}
     minings: tuple[int, ...] = ()
     miner: Miner | None = None
     if method.mines:
@@ -106,6 +109,12 @@ def plan_pseudo(
         return PseudoPlan()
     unlabeled = {case.id for case in data.unlabeled}
     images = {case.id: case for case in find_cases(request.data).cases if case.id in unlabeled}
+    if masks:
+        settings = request.settings
+        preprocessing = Preprocessing(settings.spacing, settings.normalize)
+        check_masks(
+            data.unlabeled, masks, images, preprocessing=preprocessing, classes=data.classes
+        )
     record = {
         "schedule": wanted.schedule,
         "minings": list(minings),
@@ -113,6 +122,15 @@ def plan_pseudo(
         "made_by": miner.made_by if miner else None,
     }
     return PseudoPlan(images, masks, minings, miner, record)
+
+
+def _ready_masks(request: Any, folder: Path) -> dict[str, Path]:
+    if folder.resolve().is_relative_to(request.output.resolve()):
+        raise UsageError(
+            f"--pseudo {folder} lies in the run folder {request.output}, which is replaced when "
+            "the run starts. Choose another -o."
+        )
+    return find_masks(folder, request.split)
 
 
 def _miner(request: Any, wanted: PseudoRequest, method: type[Method], data: TrainingData) -> Miner:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from llmseg_cli.artifacts.files import write_text
-from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cache import PreparedCase
 from llmseg_cli.data.cases import Case
@@ -68,6 +68,19 @@ def mining_steps(
     first = 0 if has_masks or has_weights else every
     found = range(first, steps, every) if schedule == "continuous" else range(first, first + 1)
     return tuple(step for step in found if step < steps)[1 if has_masks else 0 :]
+
+
+def pseudo_labeled(plan: PseudoPlan, folder: Path) -> int:
+    """Unlabeled cases that have a pseudo-label at the end of the run in *folder*."""
+    found = set(plan.masks)
+    for step in plan.minings:
+        entries = Journal.read(_folder_of(folder, step))
+        found |= {entry.case for entry in entries if entry.file is not None}
+    return len(found)
+
+
+def _folder_of(run: Path, step: int) -> Path:
+    return run / ROUNDS / f"step-{step:06d}"
 
 
 class PseudoBatches:
@@ -147,14 +160,14 @@ class PseudoBatches:
 
     def _round(self, step: int, *, is_over: bool) -> dict[str, Path]:
         """Masks that were made before *step*, now or by the process that this one continues."""
-        folder = self.loop.folder / ROUNDS / f"step-{step:06d}"
+        folder = _folder_of(self.loop.folder, step)
         if is_over:
-            if not (folder / QC).is_file():
-                raise ArtifactError(
-                    f"{folder} lacks the pseudo-labels that this run made before step {step}. "
-                    "Train anew with --force."
-                )
             entries = Journal.read(folder)
+            if not (folder / QC).is_file() or not all(is_whole(folder, e) for e in entries):
+                raise ArtifactError(
+                    f"{folder} lacks pseudo-labels that this run made before step {step}, or they "
+                    "were changed. Train anew with --force."
+                )
             return {e.case: folder / e.file for e in entries if e.file is not None}
         results = self._mine(folder, step)
         self.mined = results
@@ -173,7 +186,7 @@ class PseudoBatches:
         cases = [self.plan.images[case.id] for case in self.data.unlabeled]
         self.plan.miner.calibrate(cases, opened, self._label_maps())
         made_by = {**self.plan.miner.made_by, "networks": _weights_digest(networks)}
-        journal = Journal(folder, resume=(folder / "cases.jsonl").is_file())
+        journal = Journal(folder, resume=(folder / JOURNAL).is_file())
         work = MiningWork(self.plan.miner, opened, journal, made_by, self.stop, self.progress)
         results = work.all(cases)
         torch.set_rng_state(random_state)

@@ -42,7 +42,7 @@ from llmseg_cli.training.precision import (
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.pseudo_plan import PseudoRequest, plan_pseudo, refuse_unused
-from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan
+from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
 from llmseg_cli.workflows.run_folder import CONFIG, network_builder
 from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
@@ -138,8 +138,6 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         raise UsageError("--model-option dimensions: the number of sides of --patch decides.")
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
     _refuse_patch(settings, model_options, batch=smallest)
-    torch.manual_seed(request.seed)
-    random.seed(request.seed)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare(
@@ -180,6 +178,8 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
             len(data.classes) - 1,
             ", ".join(data.classes[1:]),
         )
+    torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
+    random.seed(request.seed)
     build = network_builder(config, request.text[0] if request.text else None)
     method: Method = method_type(build, **method_options)
     if request.init:
@@ -300,12 +300,18 @@ def _write_manifest(manifest: Manifest, request: Request, planned: Plan, trained
         manifest.inputs["embeddings"] = f"sha256:{planned.config.text['embeddings']}"
     if planned.config.init:
         manifest.inputs["init"] = f"sha256:{planned.config.init}"
+    pseudo = planned.pseudo
+    if pseudo.masks:
+        assert pseudo.record is not None
+        manifest.inputs["pseudo"] = f"sha256:{pseudo.record['masks']}"
     manifest.counts = {
         "labeled": len(data.labeled),
         "unlabeled": len(data.unlabeled),
         "validation": len(data.validation),
         "locked_test": len(split.test),
     }
+    if pseudo.record:
+        manifest.counts["pseudo_labeled"] = pseudo_labeled(pseudo, request.output)
     manifest.details = {"trained": asdict(trained), "parameters": planned.parameters}
     if torch.cuda.is_available():
         manifest.details["peak_vram_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)

@@ -70,11 +70,11 @@ def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig)
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings by full names, such as `settings.steps`."""
+    """Nested settings by full names, such as `pseudo.made_by.rules.min_iou`."""
     found: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            found |= {f"{key}.{inner}": item for inner, item in value.items()}
+            found |= {f"{key}.{inner}": item for inner, item in _flat(value).items()}
         else:
             found[key] = value
     return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmseg_cli.artifacts.journal import JOURNAL, Journal
+from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
 from llmseg_cli.errors import DataError, UsageError
 
 
@@ -74,6 +74,57 @@ def test_a_discarded_case_leaves_no_file(folder: Path):
     journal.discard("unknown")
     assert not (folder / "a.png").exists()
     assert journal.finished("a", image="image a", made_by="run") is None
+
+
+def test_a_case_may_need_no_file(folder: Path):
+    details = {"status": "dropped", "findings": [{"class": 1, "reason": "too large"}]}
+    Journal(folder, resume=True).add("c", None, image="c", made_by="run", details=details)
+    entry = Journal(folder, resume=True).finished("c", image="c", made_by="run")
+    assert entry is not None
+    assert (entry.file, entry.output, entry.size) == (None, "", 0)
+    assert entry.details == details
+    assert Journal(folder, resume=True).finished("c", image="c", made_by="other") is None
+
+
+def test_without_details_there_are_none(folder: Path):
+    assert [entry.details for entry in Journal.read(folder)] == [{}, {}]
+
+
+def test_a_case_without_file_is_discarded_and_begun_anew_like_any_other(folder: Path):
+    journal = Journal(folder, resume=True)
+    journal.add("c", None, image="image c", made_by="run")
+    journal.discard("c")
+    assert journal.finished("c", image="image c", made_by="run") is None
+    journal.add("c", None, image="image c", made_by="run")
+    assert Journal(folder, resume=False).entries == {}
+
+
+def test_reading_a_journal_changes_nothing(folder: Path):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    entries = Journal.read(folder)
+    assert [(entry.case, entry.file) for entry in entries] == [("a", "a.png"), ("b", "b.png")]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert Journal.read(folder / "nowhere") == []
+
+
+def test_the_last_line_of_a_case_counts(folder: Path):
+    """A case that was made again, and then needed no file, has none."""
+    journal = Journal(folder, resume=True)
+    journal.discard("a")
+    journal.add("a", None, image="image a", made_by="another run")
+    entries = {entry.case: entry for entry in Journal.read(folder)}
+    assert list(entries) == ["a", "b"]
+    assert (entries["a"].file, entries["a"].made_by) == (None, "another run")
+
+
+@pytest.mark.parametrize("content", [None, "mask", "mask of b"])
+def test_an_entry_is_whole_while_its_file_is(folder: Path, content):
+    (entry, _) = Journal.read(folder)
+    assert is_whole(folder, entry)
+    (folder / "a.png").unlink()
+    if content is not None:
+        (folder / "a.png").write_text(content)
+    assert not is_whole(folder, entry)
 
 
 def test_a_folder_of_other_files_is_not_resumed(tmp_path: Path):

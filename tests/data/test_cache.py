@@ -70,6 +70,20 @@ def test_labels_and_their_voxels(case, tmp_path):
     np.testing.assert_array_equal(labels[tuple(rows[:, 1:].T)], rows[:, 0])
 
 
+def test_labels_may_lie_elsewhere_than_the_image(case, tmp_path):
+    image = prepared_image(case, tmp_path / "cache")
+    before = files(tmp_path / "cache")
+    folder = tmp_path / "own" / "toy01"
+    found = prepare_labels(case, image, OWN_SPACING, {}, folder=folder)
+    assert files(folder) == sorted([found.labels, found.foreground])
+    assert files(tmp_path / "cache") == before
+    beside = prepare_labels(case, image, OWN_SPACING, {})
+    assert (beside.image, beside.labels.parent) == (found.image, image.image.parent)
+    assert beside.labels.name == found.labels.name
+    assert beside.labels.read_bytes() == found.labels.read_bytes()
+    assert beside.foreground.read_bytes() == found.foreground.read_bytes()
+
+
 def test_many_foreground_voxels_are_sampled_once_and_for_all():
     labels = np.ones((20, 20, 20), np.uint8)
     rows = module._foreground_voxels(labels)

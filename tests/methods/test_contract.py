@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
-from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.methods.base import UNKNOWN, Method, SemiBatch
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.registry import METHODS
 from llmseg_cli.training.optimizers import build_optimizer
@@ -36,11 +36,12 @@ def make_method(
 def make_batch(dimensions: int = 2, *, seed: int = 0, labeled: int = 2, unlabeled: int = 3):
     generator = torch.Generator().manual_seed(seed)
     sides = SIDES[dimensions]
-    return SemiBatch(
-        torch.randn(labeled, 1, *sides, generator=generator),
-        torch.randint(CLASSES, (labeled, *sides), generator=generator),
-        torch.randn(unlabeled, 1, *sides, generator=generator),
-    )
+    images = torch.randn(labeled, 1, *sides, generator=generator)
+    target = torch.randint(CLASSES, (labeled, *sides), generator=generator)
+    others = torch.randn(unlabeled, 1, *sides, generator=generator)
+    pseudo = torch.randint(CLASSES, (unlabeled, *sides), generator=generator)
+    pseudo[:, : sides[0] // 3] = UNKNOWN
+    return SemiBatch(images, target, others, pseudo)
 
 
 def disks(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -157,11 +158,26 @@ def test_unlabeled_cases_count_for_those_who_use_them(name):
     totals = []
     for seed in (0, 1):
         batch = make_batch()
-        other = SemiBatch(batch.image, batch.target, make_batch(seed=seed).unlabeled)
+        unlabeled = make_batch(seed=seed).unlabeled
+        other = SemiBatch(batch.image, batch.target, unlabeled, batch.pseudo)
         torch.manual_seed(0)
         losses = copy.deepcopy(method).losses(other, progress=1.0)
         totals.append(sum(losses.values()).item())
     assert (totals[0] != totals[1]) == uses
+
+
+@each_method
+def test_pseudo_labels_count_for_those_who_use_them(name):
+    method = make_method(name)
+    totals = []
+    for seed in (0, 1):
+        batch = make_batch()
+        pseudo = make_batch(seed=seed).pseudo
+        other = SemiBatch(batch.image, batch.target, batch.unlabeled, pseudo)
+        torch.manual_seed(0)
+        losses = copy.deepcopy(method).losses(other, progress=1.0)
+        totals.append(sum(losses.values()).item())
+    assert (totals[0] != totals[1]) == METHODS.load(name).uses_pseudo
 
 
 @each_method
@@ -175,6 +191,7 @@ def test_memory_layout_changes_nothing(name):
             batch.image.to(memory_format=layout),
             batch.target,
             batch.unlabeled.to(memory_format=layout),
+            batch.pseudo,
         )
         torch.manual_seed(3)
         results.append(sum(twin.losses(moved, progress=1.0).values()))
@@ -212,6 +229,8 @@ WRONG = {
     "uncertainty-aware-mean-teacher": {"passes": 0},
     "cross-pseudo-supervision": {"weight": -1.0},
     "usl": {"threshold_negative": 0.9},
+    "sam-mining": {"weight": -1.0},
+    "self-training": {"ramp": 2.0},
 }
 
 
@@ -224,7 +243,7 @@ def test_an_option_out_of_its_range_is_refused(name):
 
 @each_method
 def test_weights_and_shares_that_are_not_numbers_are_refused(name):
-    for key in ("weight", "ramp", "noise", "decay"):
+    for key in ("weight", "ramp", "noise", "decay", "pseudo_weight"):
         if key in make_method(name).__init__.__annotations__:
             with pytest.raises(UsageError, match=f"{key}=nan"):
                 make_method(name, **{key: float("nan")})

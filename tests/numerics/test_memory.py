@@ -1,0 +1,45 @@
+"""Freed memory that is kept: where that can be asked for, and that it changes no number."""
+
+import ctypes
+import platform
+import sys
+
+import pytest
+import torch
+
+from llmseg_cli.numerics.memory import keep_freed_memory
+
+HAS_GLIBC = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+
+
+def convolved() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 8, 32, 32, 32, generator=generator)  # 2 MB and more a result
+    kernel = torch.randn(8, 8, 3, 3, 3, generator=generator, requires_grad=True)
+    torch.nn.functional.conv3d(image, kernel).square().sum().backward()
+    return kernel.grad
+
+
+@pytest.mark.skipif(not HAS_GLIBC, reason="the C library is not glibc")
+def test_glibc_keeps_it_and_numbers_stay():
+    before = convolved()
+    assert keep_freed_memory() is True
+    assert keep_freed_memory() is True  # as often as one likes
+    assert torch.equal(convolved(), before)
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", None)  # not even opened
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert keep_freed_memory() is False
+
+
+@pytest.mark.parametrize("library", [object(), OSError("no such library")])
+def test_another_c_library_has_no_such_setting(monkeypatch, library):
+    def opened(name: str | None) -> object:
+        if isinstance(library, OSError):
+            raise library
+        return library
+
+    monkeypatch.setattr(ctypes, "CDLL", opened)
+    assert keep_freed_memory() is False
