@@ -437,3 +437,21 @@ def test_words_that_contradict_each_other(place, words, kind, message):
     with pytest.raises(kind, match=message):
         place.mine(**words)
     assert not place.out.exists()
+
+
+def test_a_limit_takes_cases_evenly_over_all(place):
+    found = place.mine(limit=2)
+    assert [case.case for case in found.cases] == ["u0", "u2"]
+
+
+def test_thresholds_follow_the_labeled_cases_and_never_those_that_are_scored(place):
+    place.mine(threshold="labeled")
+    unlabeled = load_manifest(place.out)["details"]
+    place.mine(threshold="labeled", subset="test", out=place.root / "test")
+    scored = load_manifest(place.root / "test")["details"]
+    assert unlabeled["calibrates"] is True
+    assert len(unlabeled["thresholds"]) == 2
+    assert 0.5 <= unlabeled["thresholds"][1] <= 0.95
+    assert scored["thresholds"] == unlabeled["thresholds"]
+    place.mine(out=place.root / "fixed")
+    assert load_manifest(place.root / "fixed")["details"]["thresholds"] == []
