@@ -13,7 +13,7 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.tensors import write_tensors
 from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
 
-VERSION = 1
+VERSION = 2
 
 
 class EmbeddingCache:

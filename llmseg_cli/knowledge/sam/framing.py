@@ -81,14 +81,18 @@ class Framing:
 
 
 def unit_range(image: NDArray[np.float32]) -> tuple[float, float]:
-    """Intensities that become 0 and 1: those of bytes, else the 0.5th and 99.5th percentile.
+    """Intensities that become 0 and 1: 0 and 255 of a color picture of bytes, else percentiles.
+
+    The 0.5th and the 99.5th, as MedSAM prepares its images. Bytes of one channel are stretched,
+    too: a scan that was saved as bytes is often dark.
 
     Args:
         image: `(C, X, Y)` or a volume `(C, X, Y, Z)`; those channels count that `to_unit` takes.
     """
     taken = _taken(image)
     low, high = float(taken.min()), float(taken.max())
-    if low >= 0 and high <= 255 and bool((taken == np.round(taken)).all()):
+    is_color = len(taken) == 3 and low >= 0 and high <= 255
+    if is_color and bool((taken == np.round(taken)).all()):
         return 0.0, 255.0
     low, high = (float(value) for value in np.percentile(taken, (0.5, 99.5)))
     return low, high

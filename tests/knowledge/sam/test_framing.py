@@ -83,7 +83,14 @@ def test_grey_is_repeated():
     unit = to_unit(np.arange(12, dtype=np.float32).reshape(1, 3, 4) * 20)
     assert unit.shape == (3, 3, 4)
     assert unit.dtype == np.float32
-    np.testing.assert_allclose(unit[2].ravel() * 255, np.arange(12) * 20, rtol=1e-6)
+    np.testing.assert_array_equal(unit[2], unit[0])
+
+
+def test_grey_bytes_are_stretched_between_percentiles():
+    grey = np.arange(12, dtype=np.float32).reshape(1, 3, 4) * 5  # dark
+    low, high = np.percentile(grey, (0.5, 99.5))
+    expected = (grey.clip(low, high) - low) / (high - low)
+    np.testing.assert_allclose(to_unit(grey)[1], expected[0], rtol=1e-5, atol=1e-6)
 
 
 def test_of_two_channels_only_the_one_that_is_seen_sets_the_range():
@@ -91,7 +98,7 @@ def test_of_two_channels_only_the_one_that_is_seen_sets_the_range():
     np.testing.assert_array_equal(to_unit(image, unit_range(image)), to_unit(image[:1]))
 
 
-def test_bytes_keep_their_scale_even_in_a_dark_image():
+def test_bytes_of_colors_keep_their_scale_even_in_a_dark_image():
     image = np.full((3, 4, 5), 51, np.float32)
     assert (to_unit(image) == np.float32(0.2)).all()
 
