@@ -58,13 +58,18 @@ def refuse_unused(wanted: PseudoRequest, name: str, method: type[Method]) -> Non
                     "pseudo-labels. Use --method sam-mining or self-training."
                 )
     heeded = {"sam": _names(), "network": SELF_SETTINGS}.get(method.mines, ())
-    for one in fields(MiningSettings):
-        if one.name not in heeded and getattr(wanted.mining, one.name) != one.default:
-            option = one.name.replace("_", "-")
-            raise UsageError(
-                f"--{option}: the method '{name}' does not ask Segment Anything. Use --method "
-                "sam-mining, or 'llmseg mine-sam' and --pseudo."
-            )
+    if unused := [option for option in _changed(wanted.mining) if option not in heeded]:
+        raise UsageError(
+            f"--{unused[0].replace('_', '-')}: the method '{name}' does not ask Segment Anything. "
+            "Use --method sam-mining, or 'llmseg mine-sam' and --pseudo."
+        )
+    changed = _changed(wanted.mining)
+    if changed and method.mines and wanted.folder and wanted.schedule == "one-time":
+        raise UsageError(
+            f"--{changed[0].replace('_', '-')}: the masks of --pseudo {wanted.folder} are ready, "
+            "and none are made with --schedule one-time. Pass one of the two, or --schedule "
+            "continuous."
+        )
 
 
 def plan_pseudo(
@@ -149,6 +154,11 @@ def pseudo_request(
 ) -> PseudoRequest:
     """The wishes that stand in a user's settings."""
     return PseudoRequest(semi.pseudo, semi.schedule, semi.every, mining, offline)
+
+
+def _changed(mining: MiningSettings) -> list[str]:
+    """Options of mining that differ from their defaults."""
+    return [one.name for one in fields(mining) if getattr(mining, one.name) != one.default]
 
 
 def _names() -> tuple[str, ...]:

@@ -199,3 +199,9 @@ def test_weights_of_sam_that_are_not_there(refused, sam):
 def test_a_value_that_no_rule_allows(refused):
     words = ("--every", "2", "--max-area-ratio", "0.5")
     refused("sam-mining", *words, code=2, parts=("max area ratio 0.5",))
+
+
+def test_how_to_mine_where_nothing_is_mined(refused, folder):
+    words = ("--pseudo", folder, "--min-iou", "0.9")
+    parts = ("--min-iou: the masks of --pseudo", "--schedule continuous")
+    refused("sam-mining", *words, code=2, parts=parts)
