@@ -252,7 +252,7 @@ def test_before_the_first_mining_training_is_supervised(finished):
 
 def test_the_run_tells_of_its_minings(finished):
     config = yaml.safe_load((finished / "config.yaml").read_text())
-    made_by = {"miner": "network", "mirror": False}
+    made_by = {"miner": "network", "mirror": False, "calibrates": False, "thresholds": []}
     expected = {"schedule": "continuous", "minings": [2, 4], "masks": None, "made_by": made_by}
     assert config["pseudo"] == expected
     manifest = yaml.safe_load((finished / "run.json").read_text())
