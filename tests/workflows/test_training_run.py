@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pseudo_runs import StandIn
 from training_cli import log_lines, logged_steps, signaled, train, weights
 
 from llmseg_cli.artifacts.files import sha256_file
@@ -18,9 +19,16 @@ from llmseg_cli.methods.usl import Usl
 from llmseg_cli.registry import METHODS
 from llmseg_cli.workflows.run_folder import open_run
 
-SEMI = [name for name in METHODS.names() if METHODS.load(name).uses_unlabeled]
+EVERY = {name: ("--every", "2") for name in METHODS.names() if METHODS.load(name).mines}
 
-pytestmark = pytest.mark.usefixtures("quiet_place")
+pytestmark = pytest.mark.usefixtures("quiet_place", "stand_in")
+
+
+@pytest.fixture
+def stand_in(monkeypatch) -> None:
+    """Pseudo-labels by brightness instead of Segment Anything's."""
+    opened = "llmseg_cli.workflows.pseudo_plan.open_sam_miner"
+    monkeypatch.setattr(opened, lambda settings, **place: StandIn())
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +180,7 @@ def test_a_run_never_sees_an_unlabeled_mask(toy_data, toy_split, quiet_place, me
 
 
 def weights_of(method: str, data: Path, split: Path, output: Path, *words: str) -> str:
+    words = (*EVERY.get(method, ()), *words)
     train(method, data, output, "--split", split, *words, steps=3)
     return weights(output)
 
@@ -210,6 +219,7 @@ def test_workers_change_nothing(toy_data, toy_split, quiet_place, threads):
 @pytest.mark.parametrize("method", METHODS.names())
 def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_place, method):
     words = ("--split", toy_split, "--log-every", "1", "--ema", "0.9", "--validate-every", "2")
+    words = (*words, *EVERY.get(method, ()))
     train(method, toy_data, quiet_place / "whole", *words)
     with signaled(signal.SIGTERM, "train", 3):
         result = train(method, toy_data, quiet_place / "run", *words, code=75)
