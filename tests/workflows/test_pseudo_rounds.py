@@ -114,13 +114,13 @@ def test_a_case_whose_new_mask_is_dropped_keeps_the_one_before(toy_data, prepare
     def label(case, volume, run):
         if case.id == "toy03" and loop.step == 4:
             return None
-        value = {"toy03": 1, "toy04": 0}[case.id] + (loop.step == 4)
-        return np.full(volume.array.shape[1:], 2 * value, np.uint8)
+        value = 1 if case.id == "toy03" else {2: 0, 4: 2}[loop.step]
+        return np.full(volume.array.shape[1:], value, np.uint8)
 
     options = {"steps": 6, "minings": (2, 4), "label": label}
     batches = stepped(pseudo_batches(toy_data, prepared, loop, **options), loop)
-    assert [batch.pseudo.unique().tolist() for batch in batches[2:4]] == [[0, 2]] * 2
-    assert [batch.pseudo.unique().tolist() for batch in batches[4:]] == [[2]] * 2
+    assert [batch.pseudo.unique().tolist() for batch in batches[2:4]] == [[0, 1]] * 2
+    assert [batch.pseudo.unique().tolist() for batch in batches[4:]] == [[1, 2]] * 2
     counts = [(line["pseudo_masks"], line["pseudo_dropped"]) for line in loop.lines]
     assert counts == [(2.0, 0.0), (1.0, 1.0)]
 
