@@ -20,7 +20,7 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics"),
     ("numerics",),
     ("artifacts", "config", "config_file"),
-    ("registry", "progress"),
+    ("registry", "progress", "options"),
     ("errors",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -39,7 +39,7 @@ def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
 def test_a_recipe_gives_settings_that_fit_together(
     name: str, command: str, captured: dict[str, Any]
 ) -> None:
-    from llmseg_cli.config import parse_assignments
+    from llmseg_cli.options import parse_assignments
     from llmseg_cli.registry import METHODS, MODELS
 
     result = CliRunner().invoke(app, [command, "--recipe", name, "--data", "d"])
@@ -56,7 +56,7 @@ def test_a_recipe_gives_settings_that_fit_together(
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_paper_recipe_holds_the_papers_numbers(name: str, captured: dict[str, Any]) -> None:
-    from llmseg_cli.config import parse_assignments
+    from llmseg_cli.options import parse_assignments
 
     result = CliRunner().invoke(app, ["train-semi", "--recipe", name, "--data", "d"])
     assert result.exit_code == 0, result.output

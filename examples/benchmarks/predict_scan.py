@@ -19,8 +19,9 @@ import torch
 
 from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.config import TrainSettings, parse_sizes
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.models.vnet import VNet
+from llmseg_cli.options import parse_sizes
 from llmseg_cli.training.checkpoints import save_weights
 
 NAMES = ("first", "second")

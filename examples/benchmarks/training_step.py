@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from llmseg_cli.config import TrainSettings, parse_sizes
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.models.vnet import VNet
+from llmseg_cli.options import parse_sizes
 from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import choose_device, choose_memory_format

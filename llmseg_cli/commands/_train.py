@@ -11,7 +11,7 @@ from llmseg_cli.errors import UsageError
 SPLIT = "split.json"  # of a run folder
 
 if TYPE_CHECKING:
-    from llmseg_cli.workflows.training import Request
+    from llmseg_cli.workflows.training_request import Request
 
 
 def choose_split(
@@ -40,7 +40,7 @@ def choose_split(
         raise UsageError(
             "Which cases are labeled? Pass --labeled 0.2 (or a count), or --split FILE."
         )
-    from llmseg_cli.config import parse_label_map
+    from llmseg_cli.options import parse_label_map
     from llmseg_cli.workflows.split import run
 
     return run(

@@ -10,8 +10,8 @@ from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing, write_json
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._options import DataDir, Force, GroupBy, LabelMap
-from llmseg_cli.config import parse_label_map
 from llmseg_cli.errors import GateError
+from llmseg_cli.options import parse_label_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

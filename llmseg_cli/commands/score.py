@@ -10,8 +10,8 @@ from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.scores import EMPTY_POLICIES
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._options import Force, LabelMap, Seed, SplitFile
-from llmseg_cli.config import parse_label_map
 from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
+from llmseg_cli.options import parse_label_map
 
 if TYPE_CHECKING:
     from llmseg_cli.artifacts.scores import Scores

@@ -19,7 +19,7 @@ from llmseg_cli.commands._options import (
     OutputFile,
     Seed,
 )
-from llmseg_cli.config import parse_label_map
+from llmseg_cli.options import parse_label_map
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.split import Plan

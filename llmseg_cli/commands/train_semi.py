@@ -52,9 +52,8 @@ def train_semi(
         seed=seed,
         resumed=output if resume else None,
     )
-    from llmseg_cli.workflows.pseudo_plan import pseudo_request
     from llmseg_cli.workflows.text_guidance import text_for
-    from llmseg_cli.workflows.training import Request
+    from llmseg_cli.workflows.training_request import Request, pseudo_request
 
     cache = train_settings.cache or default_cache()
     request = Request(

@@ -53,7 +53,7 @@ def train_sup(
         seed=seed,
         resumed=output if resume else None,
     )
-    from llmseg_cli.workflows.training import Request
+    from llmseg_cli.workflows.training_request import Request
 
     request = Request(
         command="train-sup",

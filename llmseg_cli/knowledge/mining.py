@@ -13,15 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from llmseg_cli.knowledge.mining_rules import AXES, UNKNOWN, Finding, Mined, MiningRules
-from llmseg_cli.knowledge.prompts import Prompt, box_of, components, prompt_of
+from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.knowledge.mining_rules import AXES, Finding, Mined, MiningRules
+from llmseg_cli.knowledge.prompts import (
+    Prompt,
+    components,
+    describe,
+    longer_side,
+    prompt_of,
+    tight_box,
+    widened,
+)
 from llmseg_cli.knowledge.sam.interface import Answer, Embedding, PromptableSegmenter
 from llmseg_cli.numerics.resampling import axis_weights, resample
 
 SMOOTHED = 2  # slices before and after whose boxes a box is the median of
 HELD = 2**25  # logits of answers on the image's pixels that are held at once, 128 MB
-
-Box = tuple[float, float, float, float]
 
 
 def mine(
@@ -48,9 +55,18 @@ def sliced_axis(shape: Sequence[int], rules: MiningRules) -> int:
     return 2 if shape[2] == 1 else AXES.index(rules.axis)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class _Region:
+    """A connected region of one slice, the component it belongs to, and the class's probability."""
+
+    owner: int
+    region: NDArray[np.bool_]
+    probability: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class _Part:
-    """A connected region of one slice, and the component it belongs to."""
+    """What is asked about a region of a component."""
 
     owner: int
     prompt: Prompt
@@ -85,13 +101,10 @@ class _Stack:
         # The component that SAM's mask belongs to; below it, the next one that claims the voxel.
         drawn = np.zeros((2, *self.shape), np.uint16)
         predicted = np.zeros(self.shape, np.uint16)
-        boxes = self._smoothed_boxes()
-        for index in range(self.shape[2]):
-            parts = self._parts(index, boxes)
-            if parts:
-                drawn[..., index], predicted[..., index] = self._ask(index, parts)
+        for index, parts in self._slices():
+            drawn[..., index], predicted[..., index] = self._ask(index, parts)
         for finding in self.findings:
-            self._judge(finding)
+            finding.reason = self.rules.fault_of(finding)
         classes = np.array([0, *(finding.label for finding in self.findings)], np.uint8)
         return Mined(
             self._labels(drawn, predicted), tuple(self.findings), self._turned(classes[predicted])
@@ -114,46 +127,48 @@ class _Stack:
         grown = ndimage.maximum_filter(self.numbers, 3 if not flat else (3, 3, 1))
         self.numbers = np.where(self.numbers, self.numbers, grown)
 
-    def _regions(self, index: int) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.float32]]]:
-        """Component, its connected regions in a slice of the image, and the class's probability."""
+    def _regions(self, index: int) -> Iterator[_Region]:
+        """The connected regions of each component in a slice of the image."""
         numbers = self._nearest(index)
+        probabilities = dict[int, NDArray[np.float32]]()
         for owner in np.unique(numbers[numbers > 0]):
             label = self.findings[owner - 1].label
-            probability = self._slice(label, index)
+            if label not in probabilities:
+                probabilities[label] = self._slice(label, index)
+            probability = probabilities[label]
             inside = np.where(numbers == owner, probability, 0).astype(np.float32)
             for region in components(inside, self.rules.prompts_for(label)):
-                yield int(owner), region, probability
+                yield _Region(int(owner), region, probability)
 
-    def _smoothed_boxes(self) -> dict[tuple[int, int], Box]:
-        """Component and slice to the median box of the slices around, where it is in one piece."""
-        if self.shape[2] == 1 or "box" not in self.rules.prompts.kinds:
-            return {}
-        tight = replace(self.rules.prompts, margin=0.0, smallest_margin=0.0)
-        found: dict[tuple[int, int], list[Box]] = {}
-        for index in range(self.shape[2]):
-            for owner, region, _ in self._regions(index):
-                found.setdefault((owner, index), []).append(box_of(region, tight))
-        single = {place: boxes[0] for place, boxes in found.items() if len(boxes) == 1}
-        smoothed = {}
-        for owner, index in single:
-            around = range(index - SMOOTHED, index + SMOOTHED + 1)
-            near = [single[owner, i] for i in around if (owner, i) in single]
-            low_x, low_y, high_x, high_y = np.median(near, axis=0)
-            smoothed[owner, index] = (low_x, low_y, high_x, high_y)
-        return smoothed
+    def _slices(self) -> Iterator[tuple[int, list[_Part]]]:
+        """Index and parts of each slice that has some."""
+        last, near = self.shape[2] - 1, dict[int, list[_Region]]()
+        for ahead in range(last + 1 + SMOOTHED):
+            if ahead <= last:
+                near[ahead] = list(self._regions(ahead))
+            near.pop(ahead - 2 * SMOOTHED - 1, None)
+            if parts := [self._part(one, near) for one in near.get(ahead - SMOOTHED, [])]:
+                yield ahead - SMOOTHED, parts
 
-    def _parts(self, index: int, boxes: dict[tuple[int, int], Box]) -> list[_Part]:
-        parts = []
-        rules = self.rules.prompts
-        for owner, region, probability in self._regions(index):
-            prompt = prompt_of(region, probability, rules)
-            if (owner, index) in boxes:
-                prompt = replace(prompt, box=boxes[owner, index])
-            elif prompt.box is not None:
-                tight = replace(rules, margin=0.0, smallest_margin=0.0)
-                prompt = replace(prompt, box=box_of(region, tight))
-            parts.append(_Part(owner, prompt))
-        return parts
+    def _part(self, one: _Region, near: dict[int, list[_Region]]) -> _Part:
+        """A region's prompt. Its box is tight; if the component is in one piece here, the median.
+
+        Args:
+            one: The region.
+            near: Regions of its slice and of those around, the ones that the median is taken over.
+        """
+        prompt = prompt_of(one.region, one.probability, self.rules.prompts)
+        if prompt.box is None:
+            return _Part(one.owner, prompt)
+        boxes = []
+        for regions in near.values():
+            pieces = [other for other in regions if other.owner == one.owner]
+            if len(pieces) == 1:
+                boxes.append(tight_box(pieces[0].region))
+            elif any(other is one for other in pieces):
+                return _Part(one.owner, replace(prompt, box=tight_box(one.region)))
+        low_x, low_y, high_x, high_y = np.median(boxes, axis=0)
+        return _Part(one.owner, replace(prompt, box=(low_x, low_y, high_x, high_y)))
 
     def _ask(
         self, index: int, parts: Sequence[_Part]
@@ -194,7 +209,7 @@ class _Stack:
     ) -> list[tuple[Prompt, Answer]]:
         """For each prompt the margin whose answer has the highest predicted IoU, and the answer."""
         margins = self.rules.margins if "box" in self.rules.prompts.kinds else (0.0,)
-        asked = [_widened(prompt, margin) for prompt in prompts for margin in margins]
+        asked = [_with_margin(prompt, margin) for prompt in prompts for margin in margins]
         answers = self.segmenter.ask([embedding] * len(asked), asked)
         for _ in range(self.rules.refine):
             before = [answer.low_logits for answer in answers]
@@ -205,19 +220,6 @@ class _Stack:
             winner = max(group, key=lambda at: answers[at].predicted_iou)
             best.append((asked[winner], answers[winner]))
         return best
-
-    def _judge(self, finding: Finding) -> None:
-        rules, ratio = self.rules, finding.area_ratio
-        limit = rules.max_area_ratio
-        checks = (
-            (finding.slices == 0, "too small in every slice"),
-            (finding.area == 0, "SAM draws nothing"),
-            (finding.predicted_iou < rules.min_iou, f"predicted IoU below {rules.min_iou:g}"),
-            (finding.stability < rules.min_stability, f"stability below {rules.min_stability:g}"),
-            (finding.agreement < rules.min_agreement, f"agreement below {rules.min_agreement:g}"),
-            (bool(limit) and not 1 / limit <= ratio <= limit, f"area ratio beyond {limit:g}"),
-        )
-        finding.reason = next((reason for failed, reason in checks if failed), "")
 
     def _labels(
         self, drawn: NDArray[np.uint16], predicted: NDArray[np.uint16]
@@ -242,7 +244,7 @@ class _Stack:
         volume = self.probabilities[label]
         weights = axis_weights(volume.shape[2], self.shape[2])[index]
         used = np.flatnonzero(weights)
-        plane = volume[..., used] @ weights[used]
+        plane = (volume[..., used] * weights[used]).sum(-1)
         return resample(plane[..., None].astype(np.float32), (*self.shape[:2], 1))[..., 0]
 
     def _nearest(self, index: int) -> NDArray[np.uint16]:
@@ -253,18 +255,6 @@ class _Stack:
             for old, new in zip(sizes, self.shape, strict=True)
         )
         return self.numbers[..., s[index]][np.ix_(u, v)]
-
-
-def describe(prompt: Prompt) -> str:
-    """A prompt in words for `qc.csv`, such as `box 3 4 30 41; +17,20; -2,50`."""
-    words = []
-    if prompt.box is not None:
-        words.append("box " + " ".join(f"{edge:.0f}" for edge in prompt.box))
-    for (x, y), inside in zip(prompt.points, prompt.inside, strict=True):
-        words.append(f"{'+' if inside else '-'}{x:.0f},{y:.0f}")
-    if prompt.logits is not None:
-        words.append("mask")
-    return "; ".join(words)
 
 
 def _weigh(finding: Finding, prompt: Prompt, answer: Answer) -> None:
@@ -294,19 +284,11 @@ def _lay(
     highest[1][below] = logits[below]
 
 
-def _widened(prompt: Prompt, margin: float) -> Prompt:
-    if prompt.box is None or margin == 0:
+def _with_margin(prompt: Prompt, margin: float) -> Prompt:
+    if prompt.box is None:
         return prompt
-    low_x, low_y, high_x, high_y = prompt.box
-    extra = margin * max(high_x - low_x + 1, high_y - low_y + 1)
-    last_x, last_y = (side - 1.0 for side in prompt.region.shape)
-    box = (
-        max(low_x - extra, 0.0),
-        max(low_y - extra, 0.0),
-        min(high_x + extra, last_x),
-        min(high_y + extra, last_y),
-    )
-    return replace(prompt, box=box)
+    pixels = margin * longer_side(prompt.box)
+    return replace(prompt, box=widened(prompt.box, pixels, prompt.region.shape))
 
 
 def _keep_largest(labels: NDArray[np.uint8]) -> None:

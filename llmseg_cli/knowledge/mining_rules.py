@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.prompts import PromptRules
 
-UNKNOWN = 255  # a pixel that no kept component decides
 AXES = ("x", "y", "z")
 
 
@@ -57,6 +56,19 @@ class MiningRules:
         if not self.thresholds:
             return self.prompts
         return replace(self.prompts, threshold=self.thresholds[label])
+
+    def fault_of(self, finding: "Finding") -> str:
+        """Why a finding is dropped; empty if it is kept."""
+        ratio, limit = finding.area_ratio, self.max_area_ratio
+        checks = (
+            (finding.slices == 0, "too small in every slice"),
+            (finding.area == 0, "SAM draws nothing"),
+            (finding.predicted_iou < self.min_iou, f"predicted IoU below {self.min_iou:g}"),
+            (finding.stability < self.min_stability, f"stability below {self.min_stability:g}"),
+            (finding.agreement < self.min_agreement, f"agreement below {self.min_agreement:g}"),
+            (bool(limit) and not 1 / limit <= ratio <= limit, f"area ratio beyond {limit:g}"),
+        )
+        return next((reason for failed, reason in checks if failed), "")
 
 
 @dataclass

@@ -15,6 +15,7 @@ LOGIT_LIMIT = 1e-4  # probabilities are kept this far from 0 and 1 for a mask pr
 
 Probability = NDArray[np.float32]  # (X, Y), in [0, 1]
 Region = NDArray[np.bool_]  # (X, Y)
+Box = tuple[float, float, float, float]  # x and y of the first corner, then of the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class Prompt:
     """
 
     region: Region
-    box: tuple[float, float, float, float] | None
+    box: Box | None
     points: NDArray[np.float32]
     inside: NDArray[np.bool_]
     logits: NDArray[np.float32] | None = None
@@ -135,18 +136,31 @@ def prompt_of(region: Region, probability: Probability, rules: PromptRules) -> P
     return Prompt(region, box, points, inside, logits)
 
 
-def box_of(region: Region, rules: PromptRules) -> tuple[float, float, float, float]:
+def box_of(region: Region, rules: PromptRules) -> Box:
     """The region's bounding box with its margin, cut at the image's edge."""
-    found = [np.flatnonzero(region.any(axis=other)) for other in (1, 0)]
-    low, high = [int(where[0]) for where in found], [int(where[-1]) for where in found]
-    longer = max(last - first + 1 for first, last in zip(low, high, strict=True))
-    margin = max(rules.margin * longer, rules.smallest_margin)
-    last_x, last_y = (side - 1 for side in region.shape)
+    box = tight_box(region)
+    return widened(box, max(rules.margin * longer_side(box), rules.smallest_margin), region.shape)
+
+
+def tight_box(region: Region) -> Box:
+    """First and last corner of the region."""
+    x, y = (np.flatnonzero(region.any(axis=other)) for other in (1, 0))
+    return float(x[0]), float(y[0]), float(x[-1]), float(y[-1])
+
+
+def longer_side(box: Box) -> float:
+    """Pixels along its longer side."""
+    return max(box[2] - box[0], box[3] - box[1]) + 1
+
+
+def widened(box: Box, pixels: float, shape: Sequence[int]) -> Box:
+    """The box with *pixels* more on each side, cut at the edges of an image of *shape* `(X, Y)`."""
+    low_x, low_y, high_x, high_y = box
     return (
-        max(low[0] - margin, 0.0),
-        max(low[1] - margin, 0.0),
-        min(high[0] + margin, float(last_x)),
-        min(high[1] + margin, float(last_y)),
+        max(low_x - pixels, 0.0),
+        max(low_y - pixels, 0.0),
+        min(high_x + pixels, shape[0] - 1.0),
+        min(high_y + pixels, shape[1] - 1.0),
     )
 
 
@@ -190,6 +204,18 @@ def log_odds(probability: Probability) -> NDArray[np.float32]:
     """`log(p / (1 - p))`, finite."""
     kept = probability.clip(LOGIT_LIMIT, 1 - LOGIT_LIMIT)
     return np.log(kept / (1 - kept)).astype(np.float32)
+
+
+def describe(prompt: Prompt) -> str:
+    """A prompt in words for `qc.csv`, such as `box 3 4 30 41; +17,20; -2,50`."""
+    words = []
+    if prompt.box is not None:
+        words.append("box " + " ".join(f"{edge:.0f}" for edge in prompt.box))
+    for (x, y), inside in zip(prompt.points, prompt.inside, strict=True):
+        words.append(f"{'+' if inside else '-'}{x:.0f},{y:.0f}")
+    if prompt.logits is not None:
+        words.append("mask")
+    return "; ".join(words)
 
 
 def _spread(

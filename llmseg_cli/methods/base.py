@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
 
-UNKNOWN = 255  # in files and batches of pseudo-labels
-
 
 @dataclass(frozen=True)
 class SemiBatch:

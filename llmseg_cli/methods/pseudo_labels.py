@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
-from llmseg_cli.methods.base import UNKNOWN, Method, SemiBatch, check_ranges
+from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ramps import sigmoid_ramp
 

@@ -1,5 +1,7 @@
 """3D U-Net as TraCoCo uses it for BraTS-2019."""
 
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -18,7 +20,57 @@ from llmseg_cli.models.layers import (
 HALVINGS = 4
 
 
-class UNet(Segmenter):
+class Pooling(Segmenter):
+    """A network whose encoder halves by max pooling, and whose decoder doubles linearly.
+
+    Args:
+        in_channels: Image channels `C`.
+        widths: Channels of the levels, the bottleneck's last.
+        dimensions: 2 or 3.
+        dropout: Probability of dropping a value of the bottleneck; subclasses use it again.
+        normalization: `batch`, `instance` (without scale and shift) or `group`.
+        deep_supervision: As of `Segmenter`.
+
+    Raises:
+        UsageError: If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        *,
+        dimensions: int,
+        dropout: float,
+        normalization: str,
+        deep_supervision: bool = False,
+    ) -> None:
+        check_settings(
+            dimensions=dimensions, filters=widths[0], dropout=dropout, normalization=normalization
+        )
+        super().__init__(
+            dimensions=dimensions,
+            bottleneck_channels=widths[-1],
+            stride=1 << len(widths) - 1,
+            smallest_grid=2 if normalization == "instance" else 1,
+            deep_supervision=deep_supervision,
+        )
+        self.node = partial(convolve_twice, dimensions=dimensions, normalization=normalization)
+        self.encoder = nn.ModuleList(map(self.node, [in_channels, *widths], widths))
+        self.pool = MAX_POOL[dimensions](2)
+        self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        self.grid_of(image.shape[2:])
+        features, skips = self.encoder[0](image), []
+        for block in self.encoder[1:]:
+            skips.append(features)
+            features = block(self.pool(features))
+        return self.dropout(features), skips
+
+
+class UNet(Pooling):
     """Two 3x3x3 convolutions a level, max pooling, linear upsampling, concatenated skips.
 
     Every convolution but the last is followed by normalization and ReLU. Channels double at each
@@ -52,39 +104,19 @@ class UNet(Segmenter):
         dropout: float = 0.3,
         normalization: str = "instance",
     ) -> None:
-        check_settings(
-            dimensions=dimensions, filters=filters, dropout=dropout, normalization=normalization
-        )
-        super().__init__(
-            dimensions=dimensions,
-            bottleneck_channels=filters << HALVINGS,
-            stride=1 << HALVINGS,
-            smallest_grid=2 if normalization == "instance" else 1,
-        )
-
-        def level(inputs: int, outputs: int) -> nn.Sequential:
-            return convolve_twice(
-                inputs, outputs, dimensions=dimensions, normalization=normalization
-            )
-
         widths = [filters << depth for depth in range(HALVINGS + 1)]
+        super().__init__(
+            in_channels,
+            widths,
+            dimensions=dimensions,
+            dropout=dropout,
+            normalization=normalization,
+        )
         rising = widths[::-1]
         joined = [deep + skip for deep, skip in pairwise(rising)]
-        self.encoder = nn.ModuleList(map(level, [in_channels, *widths], widths))
-        self.pool = MAX_POOL[dimensions](2)
-        self.decoder = nn.ModuleList(map(level, joined, rising[1:]))
-        self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)
-        self.dropout = nn.Dropout(dropout)
+        self.decoder = nn.ModuleList(map(self.node, joined, rising[1:]))
         self.output = CONVOLUTION[dimensions](filters, classes, 1)
         draw_he_weights(self)
-
-    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        self.grid_of(image.shape[2:])
-        features, skips = self.encoder[0](image), []
-        for block in self.encoder[1:]:
-            skips.append(features)
-            features = block(self.pool(features))
-        return self.dropout(features), skips
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck

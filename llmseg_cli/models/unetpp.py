@@ -6,18 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.models.base import Segmenter, mean_of_heads
-from llmseg_cli.models.layers import (
-    CONVOLUTION,
-    INTERPOLATION,
-    MAX_POOL,
-    check_settings,
-    convolve_twice,
-    draw_he_weights,
-)
+from llmseg_cli.models.base import mean_of_heads
+from llmseg_cli.models.layers import CONVOLUTION, draw_he_weights
+from llmseg_cli.models.unet import Pooling
 
 
-class UNetPlusPlus(Segmenter):
+class UNetPlusPlus(Pooling):
     r"""A U-Net whose skips are small decoders of their own.
 
     Node $X^{i,j}$ stands on level $i$, $2^i$ voxels wide, in column $j$. With $H$ two 3x3x3
@@ -58,47 +52,28 @@ class UNetPlusPlus(Segmenter):
         normalization: str = "batch",
         deep_supervision: bool = False,
     ) -> None:
-        check_settings(
-            dimensions=dimensions, filters=filters, dropout=dropout, normalization=normalization
-        )
         if depth < 1:
             raise UsageError(f"depth is {depth}; this network needs at least 1.")
+        widths = [filters << level for level in range(depth + 1)]
         super().__init__(
+            in_channels,
+            widths,
             dimensions=dimensions,
-            bottleneck_channels=filters << depth,
-            stride=1 << depth,
-            smallest_grid=2 if normalization == "instance" else 1,
+            dropout=dropout,
+            normalization=normalization,
             deep_supervision=deep_supervision,
         )
 
-        def node(inputs: int, outputs: int) -> nn.Sequential:
-            return convolve_twice(
-                inputs, outputs, dimensions=dimensions, normalization=normalization
-            )
-
         def column(number: int) -> nn.ModuleList:
             steps = list(pairwise(widths))[: depth + 1 - number]
-            return nn.ModuleList(node(number * own + below, own) for own, below in steps)
+            return nn.ModuleList(self.node(number * own + below, own) for own, below in steps)
 
-        widths = [filters << level for level in range(depth + 1)]
-        heads = depth if deep_supervision else 1
-        self.encoder = nn.ModuleList(map(node, [in_channels, *widths], widths))
-        self.pool = MAX_POOL[dimensions](2)
         self.columns = nn.ModuleList(map(column, range(1, depth + 1)))
-        self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)
-        self.dropout = nn.Dropout(dropout)
         self.outputs = nn.ModuleList(
-            CONVOLUTION[dimensions](filters, classes, 1) for _ in range(heads)
+            CONVOLUTION[dimensions](filters, classes, 1)
+            for _ in range(depth if deep_supervision else 1)
         )
         draw_he_weights(self)
-
-    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        self.grid_of(image.shape[2:])
-        features, skips = self.encoder[0](image), []
-        for block in self.encoder[1:]:
-            skips.append(features)
-            features = block(self.pool(features))
-        return self.dropout(features), skips
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         return mean_of_heads(self.decode_heads(bottleneck, skips))

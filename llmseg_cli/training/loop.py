@@ -20,6 +20,7 @@ from llmseg_cli.training.optimizers import build_optimizer
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
 from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.training.undisturbed import answering
 
 WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
 
@@ -210,13 +211,8 @@ class Loop:
     def _validate(self) -> None:
         assert self.score is not None
         networks = self.final_networks()
-        modes = {name: network.training for name, network in networks.items()}
-        random_state = torch.get_rng_state()
-        with autocast(self.device, self.dtype):
+        with answering(networks), autocast(self.device, self.dtype):
             value = self.score(networks)
-        torch.set_rng_state(random_state)
-        for name, network in networks.items():
-            network.train(modes[name])
         self.final_score = value
         self.log.write(self.step, validation_dice=value)
         if self.best is None or value > self.best[0]:

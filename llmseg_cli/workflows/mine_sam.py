@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import (
-    refuse_existing,
     remove_leftovers,
     sha256_json,
     write_text,
@@ -20,16 +19,18 @@ from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import MiningSettings, parse_label_map
+from llmseg_cli.config import MiningSettings
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, ExitCode, PartialError, UsageError
+from llmseg_cli.errors import DataError, ExitCode, PartialError
 from llmseg_cli.numerics.memory import keep_freed_memory
+from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.workflows.case_folder import refuse_output, some_failed
 from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
-from llmseg_cli.workflows.mining import SamMiner, open_sam_miner
+from llmseg_cli.workflows.mining import open_sam_miner
 from llmseg_cli.workflows.predict_choice import choose_cases
 from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
 from llmseg_cli.workflows.starting_weights import refuse_learned
@@ -37,7 +38,6 @@ from llmseg_cli.workflows.training_folder import split_digest
 
 QC = "qc.csv"
 OVERLAYS = "overlays"
-SHOWN = 5
 COLUMNS = (
     "case",
     "status",
@@ -132,12 +132,8 @@ def run(
         PartialError: If some cases failed, or none gave a pseudo-label.
         StoppedError: If a signal stopped it; finished cases are kept.
     """
-    if resume and force:
-        raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
-    if out.resolve() == run_folder.resolve():
-        raise UsageError(f"-o {out} is the run folder itself. Choose another folder for the masks.")
-    if not resume and not dry_run:
-        refuse_existing(out, force=force)
+    if not dry_run:
+        refuse_output(out, run_folder, resume=resume, force=force)
     keep_freed_memory()
     manifest = Manifest("mine-sam")
     roles = Split.load(split)
@@ -150,15 +146,15 @@ def run(
         return MinedFolder(out, tuple(MinedCase(case.id, "planned") for case in cases))
     for path in (run_folder / CONFIG, run_folder / WEIGHTS, split):
         manifest.add_input(path)
-    if miner.calibrates:  # never on the cases that are scored
-        pool = cases if subset == "unlabeled" else choose_cases(data, (), split, "unlabeled")
-        miner.calibrate(pool, opened, label_maps(data, roles, opened))
-    made_by = {
-        "run": sha256_json([manifest.inputs[CONFIG], manifest.inputs[WEIGHTS]]),
-        **miner.made_by,
-        "answers_all": subset != "unlabeled",
-    }
     with only_job(out), stop_on_signals() as stop:
+        if miner.calibrates:  # never on the cases that are scored
+            pool = cases if subset == "unlabeled" else choose_cases(data, (), split, "unlabeled")
+            miner.calibrate(pool, opened, label_maps(data, roles, opened), progress=progress)
+        made_by = {
+            "run": sha256_json([manifest.inputs[CONFIG], manifest.inputs[WEIGHTS]]),
+            **miner.made_by,
+            "answers_all": subset != "unlabeled",
+        }
         journal = Journal(out, resume=resume)
         for name in (MANIFEST, QC):
             (out / name).unlink(missing_ok=True)
@@ -184,7 +180,7 @@ def run(
         "subset": subset,
         "classes": list(opened.config.classes),
     }
-    _finish(mined, manifest, miner)
+    _finish(mined, manifest)
     return mined
 
 
@@ -235,21 +231,19 @@ def _spread(cases: Sequence[Case], count: int) -> list[Case]:
     return [cases[index * len(cases) // count] for index in range(count)]
 
 
-def _finish(mined: MinedFolder, manifest: Manifest, miner: SamMiner) -> None:
+def _finish(mined: MinedFolder, manifest: Manifest) -> None:
     failed = [case for case in mined.cases if case.status == "failed"]
     masks = [case.file for case in mined.cases if case.file]
     error: PartialError | None = None
     if failed:
-        shown = "\n".join(f"{case.case}: {case.reason}" for case in failed[:SHOWN])
-        error = PartialError(
-            f"{len(failed)} of {len(mined.cases)} cases failed; the others are complete in "
-            f"{mined.folder}. Repair them and run the same command with --resume.\n{shown}"
-        )
+        reasons = [(case.case, case.reason) for case in failed]
+        error = some_failed(reasons, len(mined.cases), mined.folder, mined.to_dict())
     elif not masks:
         error = PartialError(
             f"None of {len(mined.cases)} cases has a pseudo-label: {_why_none(mined)} {QC} in "
             f"{mined.folder} says so case by case."
         )
+        error.report = mined.to_dict()
     manifest.counts = mined.counts
     manifest.write(
         mined.folder,
@@ -258,7 +252,6 @@ def _finish(mined: MinedFolder, manifest: Manifest, miner: SamMiner) -> None:
         exit_code=error.exit_code if error else ExitCode.OK,
     )
     if error:
-        error.report = mined.to_dict()
         raise error
 
 

@@ -1,7 +1,8 @@
 """What makes pseudo-labels of a case: Segment Anything, or (the control) the network itself."""
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from llmseg_cli.knowledge.prompts import PromptRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
+from llmseg_cli.knowledge.sam.interface import Embedding
 from llmseg_cli.numerics.resampling import resample
+from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.predict_image import Manner, Prepared, predict_labels, prepare_volume
 from llmseg_cli.workflows.run_folder import OpenRun
@@ -46,7 +49,12 @@ class Miner(ABC):
         self.manner, self.calibrates, self.thresholds = manner, calibrates, thresholds
 
     def calibrate(
-        self, cases: Iterable[Case], run: OpenRun, label_maps: Iterable[NDArray[np.uint8]]
+        self,
+        cases: Sequence[Case],
+        run: OpenRun,
+        label_maps: Iterable[NDArray[np.uint8]],
+        *,
+        progress: Progress = silent,
     ) -> None:
         """Set the thresholds, if that was asked for.
 
@@ -54,14 +62,18 @@ class Miner(ABC):
             cases: Unlabeled cases; a faulty one is left to the mining to report.
             run: The networks.
             label_maps: Of the labeled cases.
+            progress: Hears about cases.
         """
         if self.calibrates:
             shares = class_shares(label_maps, len(run.config.classes))
-            found = self._probabilities(cases, run)
+            found = self._probabilities(cases, run, progress)
             self.thresholds = thresholds_for(found, [float(share) for share in shares])
 
-    def _probabilities(self, cases: Iterable[Case], run: OpenRun) -> Iterator[NDArray[np.float32]]:
-        for case in cases:
+    def _probabilities(
+        self, cases: Sequence[Case], run: OpenRun, progress: Progress
+    ) -> Iterator[NDArray[np.float32]]:
+        for done, case in enumerate(cases):
+            progress("calibrate", done, len(cases), case=case.id)
             try:
                 prepared = _prepared(case, run)[1]
             except DataError:
@@ -142,13 +154,13 @@ class SamMiner(Miner):
 
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
         volume, prepared = _prepared(case, run)
-        unit = unit_range(volume.array)
+        limits = functools.cache(lambda: unit_range(volume.array))  # not if all are cached
         axis = sliced_axis(volume.array.shape[1:], self.rules)
 
-        def embedding(index: int) -> tuple[torch.Tensor, ...]:
+        def embedding(index: int) -> Embedding:
             key = f"{digest} {AXES[axis]} {index}"
             return self.cache.get(
-                key, lambda: to_unit(np.take(volume.array, index, 1 + axis), unit)
+                key, lambda: to_unit(np.take(volume.array, index, 1 + axis), limits())
             )
 
         mined = mine(

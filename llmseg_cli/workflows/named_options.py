@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from inspect import Parameter, signature
 from typing import Any
 
-from llmseg_cli.config import parse_assignments
 from llmseg_cli.errors import UsageError
+from llmseg_cli.options import parse_assignments
 from llmseg_cli.registry import Registry
 
 

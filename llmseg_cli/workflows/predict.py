@@ -6,21 +6,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmseg_cli.artifacts.files import refuse_existing, sha256_json
+from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
-from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.errors import ExitCode, PartialError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.workflows.case_folder import refuse_output, some_failed
 from llmseg_cli.workflows.predict_cases import CaseResult, Work
 from llmseg_cli.workflows.predict_choice import choose_cases
 from llmseg_cli.workflows.predict_image import Estimate, Manner, estimate
 from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
-
-SHOWN_FAILURES = 5
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def run(
     lock = nullcontext() if dry_run else only_job(out)
     with lock, stop_on_signals() as stop:
         if not dry_run:
-            _refuse_output(out, run_folder, resume=resume, force=force)
+            refuse_output(out, run_folder, resume=resume, force=force)
         cases = choose_cases(data, images, split, subset)
         opened = open_run(
             run_folder,
@@ -142,15 +141,6 @@ def run(
     return predicted
 
 
-def _refuse_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> None:
-    if resume and force:
-        raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
-    if out.resolve() == run_folder.resolve():
-        raise UsageError(f"-o {out} is the run folder itself. Choose another folder for the masks.")
-    if not resume:
-        refuse_existing(out, force=force)
-
-
 def _made_by(
     manifest: Manifest, opened: OpenRun, manner: Manner, precision: str, weights: str
 ) -> dict[str, Any]:
@@ -169,7 +159,10 @@ def _made_by(
 def _finish(predicted: Predicted, manifest: Manifest) -> None:
     """Write `run.json`; what it says and how the command ends come from the same variable."""
     failed = [case for case in predicted.cases if case.status == "failed"]
-    error = _partial(failed, predicted) if failed else None
+    error: PartialError | None = None
+    if failed:
+        reasons = [(case.case, case.reason) for case in failed]
+        error = some_failed(reasons, len(predicted.cases), predicted.folder, predicted.to_dict())
     manifest.counts = predicted.counts
     manifest.write(
         predicted.folder,
@@ -179,16 +172,3 @@ def _finish(predicted: Predicted, manifest: Manifest) -> None:
     )
     if error:
         raise error
-
-
-def _partial(failed: Sequence[CaseResult], predicted: Predicted) -> PartialError:
-    shown = [f"{case.case}: {case.reason}" for case in failed[:SHOWN_FAILURES]]
-    if len(failed) > len(shown):
-        shown.append(f"... and {len(failed) - len(shown)} more in {MANIFEST}")
-    error = PartialError(
-        f"{len(failed)} of {len(predicted.cases)} cases failed; the others are complete in "
-        f"{predicted.folder}. Repair them and run the same command with --resume.\n"
-        + "\n".join(shown)
-    )
-    error.report = predicted.to_dict()
-    return error

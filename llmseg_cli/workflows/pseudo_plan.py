@@ -1,42 +1,21 @@
 """What a run will do about pseudo-labels, and which wishes contradict each other."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from llmseg_cli.config import MiningSettings, SemiSettings
+from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.config import MiningSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.errors import UsageError
-from llmseg_cli.methods.base import UNKNOWN, Method
+from llmseg_cli.methods.base import Method
 from llmseg_cli.workflows.mining import Miner, open_sam_miner, self_miner
 from llmseg_cli.workflows.pseudo_folder import check_masks, find_masks, masks_digest
 from llmseg_cli.workflows.pseudo_rounds import PseudoPlan, mining_steps
 from llmseg_cli.workflows.training_data import TrainingData
+from llmseg_cli.workflows.training_request import DEFAULTS, PseudoRequest, Request
 
-DEFAULTS: dict[str, Any] = {
-    one.name: one.default for one in fields(SemiSettings) if one.name in ("schedule", "every")
-}
 SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that `self-training` heeds
-
-
-@dataclass(frozen=True)
-class PseudoRequest:
-    """What a user wants of pseudo-labels.
-
-    Args:
-        folder: Ready masks, or None.
-        schedule: `one-time` or `continuous`.
-        every: Steps between two minings.
-        mining: How Segment Anything is asked.
-        offline: Never use the network.
-    """
-
-    folder: Path | None = None
-    schedule: str = DEFAULTS["schedule"]
-    every: int = DEFAULTS["every"]
-    mining: MiningSettings = field(default_factory=MiningSettings)
-    offline: bool = False
 
 
 def refuse_unused(wanted: PseudoRequest, name: str, method: type[Method]) -> None:
@@ -72,14 +51,11 @@ def refuse_unused(wanted: PseudoRequest, name: str, method: type[Method]) -> Non
         )
 
 
-def plan_pseudo(
-    request: Any, wanted: PseudoRequest, method: type[Method], data: TrainingData
-) -> PseudoPlan:
+def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> PseudoPlan:
     """Find ready masks, and open what makes others.
 
     Args:
-        request: The training `Request`.
-        wanted: What the user wants of pseudo-labels.
+        request: What the user wants.
         method: The way of learning.
         data: The prepared cases.
 
@@ -88,6 +64,7 @@ def plan_pseudo(
         DataError, PolicyError: If the ready masks do not serve.
         WeightsError: If Segment Anything's weights are missing.
     """
+    wanted = request.pseudo
     if not method.uses_pseudo:
         return PseudoPlan()
     if len(data.classes) > UNKNOWN:
@@ -109,7 +86,7 @@ def plan_pseudo(
                 f"{request.settings.steps} steps. Pass a smaller --every, or --init RUN."
             )
     if minings:
-        miner = _miner(request, wanted, method, data)
+        miner = _miner(request, method, data)
     if not masks and not minings:
         return PseudoPlan()
     unlabeled = {case.id for case in data.unlabeled}
@@ -129,7 +106,7 @@ def plan_pseudo(
     return PseudoPlan(images, masks, minings, miner, record)
 
 
-def _ready_masks(request: Any, folder: Path) -> dict[str, Path]:
+def _ready_masks(request: Request, folder: Path) -> dict[str, Path]:
     if folder.resolve().is_relative_to(request.output.resolve()):
         raise UsageError(
             f"--pseudo {folder} lies in the run folder {request.output}, which is replaced when "
@@ -138,7 +115,8 @@ def _ready_masks(request: Any, folder: Path) -> dict[str, Path]:
     return find_masks(folder, request.split)
 
 
-def _miner(request: Any, wanted: PseudoRequest, method: type[Method], data: TrainingData) -> Miner:
+def _miner(request: Request, method: type[Method], data: TrainingData) -> Miner:
+    wanted = request.pseudo
     if method.mines == "network":
         return self_miner(wanted.mining, len(data.classes))
     return open_sam_miner(
@@ -147,13 +125,6 @@ def _miner(request: Any, wanted: PseudoRequest, method: type[Method], data: Trai
         cache=request.cache,
         offline=wanted.offline,
     )
-
-
-def pseudo_request(
-    semi: SemiSettings, mining: MiningSettings, *, offline: bool = False
-) -> PseudoRequest:
-    """The wishes that stand in a user's settings."""
-    return PseudoRequest(semi.pseudo, semi.schedule, semi.every, mining, offline)
 
 
 def _changed(mining: MiningSettings) -> list[str]:

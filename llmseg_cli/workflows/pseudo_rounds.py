@@ -2,19 +2,19 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
+from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cache import PreparedCase
 from llmseg_cli.data.cases import Case
@@ -24,11 +24,12 @@ from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.training.undisturbed import answering
 from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
 from llmseg_cli.workflows.mine_sam import QC, qc_table
 from llmseg_cli.workflows.mining import Miner, SamMiner
 from llmseg_cli.workflows.pseudo_folder import with_masks
-from llmseg_cli.workflows.run_folder import OpenRun, asked_networks
+from llmseg_cli.workflows.run_folder import OpenRun, asked_networks, preprocessing_of
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData
 from llmseg_cli.workflows.training_folder import PREPARED, ROUNDS
@@ -104,7 +105,7 @@ class PseudoBatches:
         self,
         plan: PseudoPlan,
         data: TrainingData,
-        config: Any,
+        config: RunConfig,
         settings: TrainSettings,
         loop: Loop,
         *,
@@ -116,7 +117,6 @@ class PseudoBatches:
         self.loop, self.all_unlabeled = loop, all_unlabeled
         self.stop, self.progress = stop, progress
         self.masks = dict(plan.masks)
-        self.mined: list[MinedCase] = []
 
     def __iter__(self) -> Iterator[SemiBatch]:
         start, steps = self.loop.step, self.settings.steps
@@ -129,7 +129,7 @@ class PseudoBatches:
                 begin = max(first, start)
                 yield from prefetch(make, start=begin, stop=last, workers=self.settings.workers)
 
-    def _maker(self, first: int) -> Any:
+    def _maker(self, first: int) -> Callable[[int], SemiBatch]:
         cases: tuple[PreparedCase, ...] = ()
         if self.masks or self.all_unlabeled:
             folder = self.loop.folder / PREPARED
@@ -137,7 +137,7 @@ class PseudoBatches:
                 self.data.unlabeled,
                 self.masks,
                 self.plan.images,
-                preprocessing=self._preprocessing(),
+                preprocessing=preprocessing_of(self.config),
                 classes=self.config.classes,
                 folder=folder / f"{first}" if self.plan.miner else None,
             )
@@ -155,9 +155,6 @@ class PseudoBatches:
             uses_pseudo=bool(self.masks),
         )
 
-    def _preprocessing(self) -> Any:
-        return OpenRun(self.config, {}, self.loop.device, self.loop.dtype).preprocessing
-
     def _round(self, step: int, *, is_over: bool) -> dict[str, Path]:
         """Masks that were made before *step*, now or by the process that this one continues."""
         folder = _folder_of(self.loop.folder, step)
@@ -169,32 +166,24 @@ class PseudoBatches:
                     "were changed. Train anew with --force."
                 )
             return {e.case: folder / e.file for e in entries if e.file is not None}
-        results = self._mine(folder, step)
-        self.mined = results
-        return {case.case: folder / case.file for case in results if case.file}
+        return {case.case: folder / case.file for case in self._mine(folder, step) if case.file}
 
     def _mine(self, folder: Path, step: int) -> list[MinedCase]:
-        assert self.plan.miner is not None
-        loop = self.loop
+        miner, loop = self.plan.miner, self.loop
+        assert miner is not None
         loop.save()  # a signal or a crash while mining costs no training
         networks = asked_networks(loop.final_networks(), self.config.answer)
-        modes = {name: network.training for name, network in networks.items()}
-        for network in networks.values():
-            network.eval()
-        random_state = torch.get_rng_state()
         opened = OpenRun(self.config, networks, loop.device, loop.dtype)
         cases = [self.plan.images[case.id] for case in self.data.unlabeled]
-        self.plan.miner.calibrate(cases, opened, self._label_maps())
-        made_by = {**self.plan.miner.made_by, "networks": _weights_digest(networks)}
-        journal = Journal(folder, resume=(folder / JOURNAL).is_file())
-        work = MiningWork(self.plan.miner, opened, journal, made_by, self.stop, self.progress)
-        results = work.all(cases)
-        torch.set_rng_state(random_state)
-        for name, network in networks.items():
-            network.train(modes[name])
+        with answering(networks):
+            miner.calibrate(cases, opened, self._label_maps(), progress=self.progress)
+            made_by = {**miner.made_by, "networks": _weights_digest(networks)}
+            journal = Journal(folder, resume=(folder / JOURNAL).is_file())
+            work = MiningWork(miner, opened, journal, made_by, self.stop, self.progress)
+            results = work.all(cases)
         self._refuse_failed(results)
         write_text(folder / QC, qc_table(results))  # last: the round is complete
-        loop.log.write(step, **_counts(results, self.plan.miner))
+        loop.log.write(step, **_counts(results, miner))
         return results
 
     def _label_maps(self) -> Iterator[NDArray[np.uint8]]:

@@ -45,8 +45,7 @@ class OpenRun:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images were prepared for training, and are for prediction."""
-        values = self.config.preprocessing
-        return Preprocessing(tuple(values["spacing"]), values["normalize"])
+        return preprocessing_of(self.config)
 
     @torch.inference_mode()
     def probabilities(self, image: Tensor) -> Tensor:
@@ -116,6 +115,12 @@ def open_run(
         built = built.eval().requires_grad_(False).to(place)
         networks[name] = built.to(memory_format=layout)  # type: ignore[call-overload]
     return OpenRun(config, networks, place, choose_dtype(precision, place))
+
+
+def preprocessing_of(config: RunConfig) -> Preprocessing:
+    """How a run prepares its images."""
+    values = config.preprocessing
+    return Preprocessing(tuple(values["spacing"]), values["normalize"])
 
 
 def asked_networks(networks: Mapping[str, nn.Module], answer: str) -> dict[str, nn.Module]:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,15 +20,14 @@ from llmseg_cli.artifacts.files import (
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import TrainSettings, parse_label_map
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import prefetch
 from llmseg_cli.errors import StoppedError, UsageError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import Segmenter
-from llmseg_cli.models.text_fusion import TextFeatures
 from llmseg_cli.numerics.memory import keep_freed_memory
+from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
 from llmseg_cli.training.loop import BEST, WEIGHTS, Loop, Trained
@@ -41,7 +39,7 @@ from llmseg_cli.training.precision import (
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.named_options import defaults_of, options_of
-from llmseg_cli.workflows.pseudo_plan import PseudoRequest, plan_pseudo, refuse_unused
+from llmseg_cli.workflows.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
 from llmseg_cli.workflows.run_folder import CONFIG, network_builder
 from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
@@ -55,48 +53,12 @@ from llmseg_cli.workflows.training_folder import (
     recorded,
     split_digest,
 )
+from llmseg_cli.workflows.training_request import Request
 from llmseg_cli.workflows.validation import dice_scorer
 
 logger = logging.getLogger(__name__)
 
 BATCH_NORMALIZATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asks a training run to do.
-
-    Args:
-        command: `train-sup` or `train-semi`.
-        data: The data set.
-        split: Roles of its cases.
-        output: The run folder.
-        settings: How to train.
-        method: Name of the way of learning.
-        method_option: Options of the method, `KEY=VALUE`.
-        label_map: Label values to change, `FROM:TO`.
-        seed: Seed of everything random.
-        cache: The cache folder.
-        unlabeled_batch: Unlabeled cases per step; None takes as many as labeled ones.
-        text: Text features and their record for `config.yaml`, or None.
-        init: A run whose weights to start from, or None.
-        pseudo: What to do about pseudo-labels.
-    """
-
-    command: str
-    data: Path
-    split: Split
-    output: Path
-    settings: TrainSettings
-    method: str
-    cache: Path
-    method_option: tuple[str, ...] = ()
-    label_map: tuple[str, ...] = ()
-    seed: int = 0
-    unlabeled_batch: int | None = None
-    text: tuple[TextFeatures, dict[str, Any]] | None = None
-    init: Path | None = None
-    pseudo: PseudoRequest = field(default_factory=PseudoRequest)
 
 
 @dataclass(frozen=True)
@@ -149,7 +111,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         with_unlabeled=method_type.uses_unlabeled,
         progress=progress,
     )
-    pseudo = plan_pseudo(request, request.pseudo, method_type, data)
+    pseudo = plan_pseudo(request, method_type, data)
     config = RunConfig(
         command=request.command,
         method=request.method,

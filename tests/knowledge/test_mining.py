@@ -8,10 +8,11 @@ import torch
 from scipy import ndimage
 from tiny_mining import Drawing, answer, as_asked, margin_of, rectangle
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge import mining
 from llmseg_cli.knowledge.mining import mine
-from llmseg_cli.knowledge.mining_rules import UNKNOWN, MiningRules
+from llmseg_cli.knowledge.mining_rules import MiningRules
 from llmseg_cli.knowledge.prompts import PromptRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.framing import to_unit

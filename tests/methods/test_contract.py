@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
-from llmseg_cli.methods.base import UNKNOWN, Method, SemiBatch
+from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.registry import METHODS
 from llmseg_cli.training.optimizers import build_optimizer

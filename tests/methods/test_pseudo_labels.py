@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.methods import usl as usl_module
-from llmseg_cli.methods.base import UNKNOWN, SemiBatch
+from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.methods.pseudo_labels import SamMining, SelfTraining
 from llmseg_cli.methods.usl import Usl
 from llmseg_cli.registry import METHODS

@@ -9,11 +9,11 @@ import torch
 from pseudo_runs import HalfLoop, pseudo_batches, toy_training_data, write_masks
 from tiny_runs import run_config
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.augmentation import AUGMENTATIONS, Augmentation
 from llmseg_cli.data.cache import PreparedCase, _foreground_voxels
 from llmseg_cli.data.sampling import PatchSampler
-from llmseg_cli.methods.base import UNKNOWN
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData
 

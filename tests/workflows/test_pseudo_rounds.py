@@ -17,10 +17,10 @@ from pseudo_runs import (
 )
 from training_cli import log_lines, signaled, train, weights
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.methods.base import UNKNOWN
 from llmseg_cli.workflows.predict_image import Manner, predict_labels, prepare
 from llmseg_cli.workflows.pseudo_rounds import mining_steps
 from llmseg_cli.workflows.run_folder import open_run

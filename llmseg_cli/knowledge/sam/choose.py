@@ -15,7 +15,6 @@ from llmseg_cli.knowledge.weights import WEIGHTS, path_of, verify
 LITE = "lite-medsam"
 TRANSFORMERS = "transformers"
 CHECKPOINTS = ("vit_b", "vit_l", "vit_h", "medsam")
-SAM_NAMES = (LITE, *(f"{kind}:" for kind in CHECKPOINTS), f"{TRANSFORMERS}:")
 
 
 def open_segmenter(

@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny_sam import write_sam
 
+from llmseg_cli.config import SAM_NAMES
 from llmseg_cli.errors import ExitCode, UsageError, WeightsError
-from llmseg_cli.knowledge.sam.choose import SAM_NAMES, open_segmenter
+from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.huggingface import TransformersSam
 from llmseg_cli.knowledge.weights import WEIGHTS, weights_folder
 

@@ -1,0 +1,133 @@
+"""An option of a command that is also a YAML key, and how its text is read."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import field
+from typing import Any
+
+import yaml
+
+from llmseg_cli.errors import UsageError
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    parse: Callable[[Any], Any] | None = None,
+    complete: Callable[[], Iterable[str]] | None = None,
+    envvar: str | None = None,
+    minimum: float | None = None,
+    panel: str = "Training",
+) -> Any:
+    """A dataclass field that is also a command-line option and a YAML key.
+
+    Args:
+        default: The one place of the default value.
+        help_text: Shown by `--help`.
+        parse: Turns the typed text, or the YAML value, into the value.
+        complete: Names that shells offer.
+        envvar: An environment variable that may set it; for facts of the machine only.
+        minimum: Smallest number allowed.
+        panel: Heading in `--help`.
+    """
+    return field(
+        default=default,
+        metadata={
+            "help": help_text,
+            "parser": parse,
+            "complete": complete,
+            "envvar": envvar,
+            "min": minimum,
+            "panel": panel,
+        },
+    )
+
+
+def parse_sizes(value: Any) -> tuple[int, ...]:
+    """Turn `64,64,48` (or a YAML list) into two or three positive whole numbers."""
+    sizes = _numbers(value, int, "patch")
+    if len(sizes) not in (2, 3) or min(sizes) < 1:
+        raise UsageError(
+            f"patch '{_joined(value)}': expected 2 or 3 positive whole numbers, such as 64,64,48."
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def parse_spacing(value: Any) -> tuple[float, ...]:
+    """Turn `1.25` or `1,1,2.5` into one or three positive numbers in mm; 0 keeps the scan's."""
+    spacing = _numbers(value, float, "spacing")
+    if len(spacing) not in (1, 3) or min(spacing) < 0:
+        raise UsageError(
+            f"spacing '{_joined(value)}': expected one or three numbers in mm, such as "
+            "1.25 or 1,1,2.5 (0 keeps each scan's own)."
+        )
+    return tuple(spacing)
+
+
+def parse_assignments(entries: Iterable[str], *, flag: str) -> dict[str, Any]:
+    """Turn `KEY=VALUE` entries into a mapping; values are read as YAML (numbers, true, lists).
+
+    Raises:
+        UsageError: If an entry has no `=` or its value is no YAML.
+    """
+    found: dict[str, Any] = {}
+    for entry in entries:
+        key, separator, value = entry.partition("=")
+        if not separator:
+            raise UsageError(f"{flag} '{entry}': expected KEY=VALUE.")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{flag} '{entry}': expected KEY=VALUE.") from error
+        is_number = isinstance(parsed, str) and NUMBER.fullmatch(parsed)
+        found[key.strip().replace("-", "_")] = float(parsed) if is_number else parsed
+    return found
+
+
+def parse_label_map(entries: Iterable[str]) -> dict[int, int]:
+    """Turn `255:1,4:3` (entries may hold several pairs) into {255: 1, 4: 3}.
+
+    Raises:
+        UsageError: If a pair is not two whole numbers, or a value is mapped twice.
+    """
+    found: dict[int, int] = {}
+    for pair in (pair for entry in entries for pair in str(entry).split(",")):
+        try:
+            source, target = (int(part) for part in pair.split(":"))
+        except ValueError:
+            raise UsageError(f"label map '{pair}': expected FROM:TO, such as 255:1.") from None
+        if source in found or target < 0:
+            raise UsageError(f"label map '{pair}': each value once, to 0 or more.")
+        found[source] = target
+    return found
+
+
+def _numbers(value: Any, kind: Callable[[Any], Any], name: str) -> list[Any]:
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    try:
+        return [kind(part) for part in parts]
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{name} '{_joined(value)}': expected numbers separated by commas."
+        ) from None
+
+
+def _joined(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def parse_words(value: Any) -> tuple[str, ...]:
+    """Turn `box,points` (or a YAML list) into words."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    return tuple(str(part).strip() for part in parts)
+
+
+def parse_margins(value: Any) -> tuple[float, ...]:
+    """Turn `0,0.1,0.2` (or a YAML list) into numbers of 0 or more."""
+    margins = tuple(_numbers(value, float, "box margin"))
+    if not margins or min(margins) < 0:
+        raise UsageError(f"box margin '{_joined(value)}': expected numbers of 0 or more.")
+    return margins
