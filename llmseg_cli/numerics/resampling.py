@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 @lru_cache(maxsize=256)
@@ -43,10 +45,29 @@ def resample(array: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.flo
     Returns:
         `(..., *shape)` float32; the array itself where the shape is already right.
     """
-    result = array
+    if array.shape[-3:] == tuple(shape):
+        return np.ascontiguousarray(array, dtype=np.float32)
+    result = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
     for axis, new_size in zip((-3, -2, -1), shape, strict=True):
         if result.shape[axis] != new_size:
-            weights = axis_weights(result.shape[axis], new_size)
-            moved = np.tensordot(result.astype(np.float32, copy=False), weights, ((axis,), (1,)))
-            result = np.moveaxis(moved, -1, axis)
-    return np.ascontiguousarray(result, dtype=np.float32)
+            result = _along(axis, _weights(result.shape[axis], new_size), result)
+    found: NDArray[np.float32] = result.numpy()
+    return found
+
+
+@lru_cache(maxsize=256)
+def _weights(size: int, new_size: int) -> Tensor:
+    return torch.from_numpy(axis_weights(size, new_size).copy())
+
+
+def _along(axis: int, weights: Tensor, array: Tensor) -> Tensor:
+    """The weights `(new, old)` times one of the last three axes.
+
+    Torch multiplies, for numpy's library keeps threads of its own, which go on turning for a
+    while after each product and take the processor from torch's.
+    """
+    if axis == -1:
+        return array @ weights.T
+    if axis == -2:
+        return weights @ array
+    return (weights @ array.flatten(-2)).unflatten(-1, array.shape[-2:])

@@ -1,6 +1,8 @@
 """Models built of the `segment-anything` package: LiteMedSAM, SAM and MedSAM."""
 
+import functools
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.sam.framed import Framed, stack
 from llmseg_cli.knowledge.sam.framing import IMAGENET_DEVIATION, IMAGENET_MEAN, Framing
 from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
+from llmseg_cli.knowledge.sam.mask_decoder import decode_prompts
 from llmseg_cli.knowledge.sam.tiny_vit import TinyViT
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 
@@ -63,34 +66,33 @@ class OriginalSam(PromptableSegmenter):
     def decode(
         self, embeddings: Sequence[Embedding], prompts: Sequence[Framed]
     ) -> tuple[Tensor, Tensor]:
-        images = torch.stack([embedding[0] for embedding in embeddings]).to(self.device).float()
-        encoder = self.networks.prompt_encoder
+        encoder, decoder = self.networks.prompt_encoder, self.networks.mask_decoder
         asked = stack(prompts, self.device)
         points = None if asked.points is None else (asked.points, asked.labels)
         sparse, dense = encoder(points, asked.boxes, asked.masks)
-        places = encoder.get_dense_pe()  # as the prompts, in full precision
-        inputs = (part.to(self.dtype) for part in (images, places, sparse, dense))
-        masks, quality = self._predict(*inputs)
         candidates = slice(1, None) if asked.is_ambiguous else slice(0, 1)
-        return masks[:, candidates].float(), quality[:, candidates].float()
+        masks, quality = [], []
+        first = 0
+        for _, group in groupby(embeddings, key=id):
+            own = slice(first, first + len(list(group)))
+            found = decode_prompts(
+                decoder,
+                embeddings[first][0].to(self.device),
+                self._places,
+                sparse[own],
+                dense[:1] if asked.masks is None else dense[own],
+                candidates,
+            )
+            masks.append(found[0].float())
+            quality.append(found[1].float())
+            first = own.stop
+        return torch.cat(masks), torch.cat(quality)
 
-    def _predict(
-        self, images: Tensor, places: Tensor, sparse: Tensor, dense: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """`MaskDecoder.predict_masks` for prompts on different images; the package takes one."""
-        decoder = self.networks.mask_decoder
-        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-        source = images + dense
-        answered, source = decoder.transformer(source, places.expand_as(source), tokens)
-        grid = source.transpose(1, 2).reshape(images.shape)
-        fine = decoder.output_upscaling(grid)
-        weights = torch.stack(
-            [mlp(answered[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)],
-            dim=1,
-        )
-        masks = (weights @ fine.flatten(2)).unflatten(2, fine.shape[2:])
-        return masks, decoder.iou_prediction_head(answered[:, 0])
+    @functools.cached_property
+    def _places(self) -> Tensor:
+        """Positional encoding of the image's positions `(C, h, w)`."""
+        places: Tensor = self.networks.prompt_encoder.get_dense_pe()[0]
+        return places.to(self.dtype)
 
 
 def lite_medsam(
