@@ -28,6 +28,11 @@ class TrainSettings:
 
     model: str = option("vnet", "Network.", complete=_model_names)
     model_option: tuple[str, ...] = option((), "Option of the network, KEY=VALUE; repeat for more.")
+    image_encoder: str | None = option(
+        None,
+        "Pre-trained encoder of unetpp, for pictures: PATH or ID of a ResNet, ConvNeXt, Swin or "
+        "other model of transformers with feature maps.",
+    )
     steps: int = option(2000, "Training steps (batches).", minimum=1)
     batch: int = option(2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1)
     patch: tuple[int, ...] = option(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -83,3 +84,27 @@ def write_pooling(folder: Path, mode: str, *, normalize: bool) -> None:
     kinds = ["Transformer", "Pooling", *["Normalize"] * normalize]
     modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in kinds]
     (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def write_image_encoder(folder: Path, kind: str = "resnet") -> Path:
+    """An image encoder with feature maps of 4, 8, 16 and 32 pixels; or a model that has none."""
+    library = load_transformers()
+    wide: dict[str, Any] = {"hidden_sizes": [4, 8, 12, 16], "depths": [1, 1, 1, 1]}
+    small: dict[str, Any] = {
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "intermediate_size": 8,
+    }
+    configs = {
+        "resnet": lambda: library.ResNetConfig(embedding_size=4, layer_type="basic", **wide),
+        "convnextv2": lambda: library.ConvNextV2Config(**wide),
+        "swin": lambda: library.SwinConfig(
+            embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 2], window_size=4, image_size=64
+        ),
+        "bert": lambda: library.BertConfig(vocab_size=10, **small),
+        "dinov2": lambda: library.Dinov2Config(**small),
+    }
+    torch.manual_seed(0)
+    library.AutoModel.from_config(configs[kind]()).save_pretrained(folder)
+    return folder

@@ -16,6 +16,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         method_options: Every option of the method, defaults included.
         model: Name of the network.
         model_options: Options of the network.
+        image_encoder: Null without a pre-trained one; else its name, digest and architecture.
         settings: All of `TrainSettings`.
         unlabeled_batch: Unlabeled cases per step.
         seed: Seed of the run.
@@ -52,6 +53,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     init: str | None = None
     split: str = ""
     labels: str = ""
+    image_encoder: dict[str, Any] | None = None
 
     @property
     def patch(self) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
 """U-Net++: nested, dense skips between encoder and decoder."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,21 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.models.base import mean_of_heads
 from llmseg_cli.models.layers import CONVOLUTION, draw_he_weights
 from llmseg_cli.models.unet import Pooling
+
+
+class FeatureMaps(Protocol):
+    """A module that returns feature maps of pictures, each with half the side of the one before."""
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """Channels of the maps, the finest first."""
+
+    @property
+    def halvings(self) -> int:
+        """How often the side of the finest is half that of the picture."""
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        """`(B, widths[i], X / 2 ** (halvings + i), Y / ...)` of an image `(B, C, X, Y)`."""
 
 
 class UNetPlusPlus(Pooling):
@@ -31,9 +48,11 @@ class UNetPlusPlus(Pooling):
         normalization: `batch`, `instance` (without scale and shift) or `group`.
         deep_supervision: A head on each of $X^{0,1}$ to $X^{0,d}$, not on the last alone. Their
             mean predicts: the accurate mode of the paper, on logits.
+        encoder: A pre-trained encoder of pictures, or None. Its feature maps are the $X^{i,0}$ of
+            the levels that they fit; the finer levels keep the convolutions above.
 
     Raises:
-        UsageError: If an option is out of its range.
+        UsageError: If an option is out of its range, or the encoder is too shallow or not for 3D.
 
     References:
         Zhou et al., UNet++, DLMIA 2018, eq. 1. arXiv:1807.10165. And IEEE TMI 2020,
@@ -51,10 +70,16 @@ class UNetPlusPlus(Pooling):
         dropout: float = 0.0,
         normalization: str = "batch",
         deep_supervision: bool = False,
+        encoder: FeatureMaps | None = None,
     ) -> None:
         if depth < 1:
             raise UsageError(f"depth is {depth}; this network needs at least 1.")
         widths = [filters << level for level in range(depth + 1)]
+        own = len(widths)
+        if encoder is not None:
+            _refuse_unfit(encoder, depth, dimensions)
+            own = encoder.halvings
+            widths[own:] = encoder.widths[: depth + 1 - own]
         super().__init__(
             in_channels,
             widths,
@@ -73,7 +98,20 @@ class UNetPlusPlus(Pooling):
             CONVOLUTION[dimensions](filters, classes, 1)
             for _ in range(depth if deep_supervision else 1)
         )
+        del self.encoder[own:]
         draw_he_weights(self)
+        self.pretrained = encoder
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if self.pretrained is None:
+            return super().encode(image)
+        self.grid_of(image.shape[2:])
+        features: list[Tensor] = []
+        for block in self.encoder:
+            features.append(block(self.pool(features[-1]) if features else image))
+        found = self.pretrained(image)[: len(self.columns) + 1 - len(features)]
+        *skips, bottleneck = (*features, *found)
+        return self.dropout(bottleneck), skips
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         return mean_of_heads(self.decode_heads(bottleneck, skips))
@@ -90,3 +128,13 @@ class UNetPlusPlus(Pooling):
             output(self.dropout(features))
             for output, features in zip(self.outputs, nodes, strict=True)
         ]
+
+
+def _refuse_unfit(encoder: FeatureMaps, depth: int, dimensions: int) -> None:
+    if dimensions != 2:
+        raise UsageError("An image encoder is for pictures: give --patch two sides, as 128,128.")
+    deepest = encoder.halvings + len(encoder.widths) - 1
+    if not encoder.halvings <= depth <= deepest:
+        raise UsageError(
+            f"depth is {depth}; this image encoder serves {encoder.halvings} to {deepest} halvings."
+        )

@@ -70,4 +70,5 @@ def _along(axis: int, weights: Tensor, array: Tensor) -> Tensor:
         return array @ weights.T
     if axis == -2:
         return weights @ array
-    return (weights @ array.flatten(-2)).unflatten(-1, array.shape[-2:])
+    found = weights @ array.flatten(-2)
+    return found.reshape(*found.shape[:-1], *array.shape[-2:])

@@ -139,6 +139,8 @@ def network_builder(config: RunConfig, text: TextFeatures | None = None) -> Call
 
     def build() -> nn.Module:
         options: dict[str, Any] = {**config.model_options, "dimensions": len(config.patch)}
+        if config.image_encoder:
+            options["encoder"] = empty_encoder(config.image_encoder, config.in_channels)
         backbone: Segmenter = model(config.in_channels, len(config.classes), **options)
         backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
         if config.text is None:
@@ -147,6 +149,13 @@ def network_builder(config: RunConfig, text: TextFeatures | None = None) -> Call
         return TextFused(backbone, features, fusion=config.text["fusion"], patch=config.patch)
 
     return build
+
+
+def empty_encoder(record: dict[str, Any], in_channels: int) -> nn.Module:
+    """The image encoder of a run's record, to be loaded over."""
+    from llmseg_cli.knowledge.image_encoder import ImageEncoder  # loads transformers
+
+    return ImageEncoder(record["config"], in_channels)
 
 
 def _empty_features(text: dict[str, Any]) -> TextFeatures:

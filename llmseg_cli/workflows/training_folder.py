@@ -18,12 +18,13 @@ from llmseg_cli.workflows.run_folder import CONFIG
 
 SPLIT = "split.json"
 ROUNDS, PREPARED = "pseudo", "prepared"
+MACHINE = ("cache", "workers", "device", "image_encoder")  # the last has a record of its own
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def recorded(settings: TrainSettings, dtype: torch.dtype) -> dict[str, Any]:
     """Settings without what belongs to the machine, and with the precision that `auto` became."""
-    kept = {k: v for k, v in asdict(settings).items() if k not in ("cache", "workers", "device")}
+    kept = {k: v for k, v in asdict(settings).items() if k not in MACHINE}
     return {**kept, "precision": PRECISIONS[dtype]}
 
 

@@ -128,7 +128,7 @@ def _of_tokens(
 
 def _by_head(projected: Tensor, heads: int) -> Tensor:
     """`(N, T, H * D)` as `(N, H, T, D)`."""
-    return projected.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return projected.reshape(*projected.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _masks(upscaling: Any, rows: Tensor, weights: Tensor, grid: tuple[int, ...]) -> Tensor:
@@ -145,11 +145,12 @@ def _masks(upscaling: Any, rows: Tensor, weights: Tensor, grid: tuple[int, ...])
     wide = activation(F.layer_norm(wide, wide.shape[-1:], norm.weight, norm.bias, norm.eps))
     fine = last(_upscaled(second, wide))  # (N, L, 4, 4, C / 8)
     masks = fine.flatten(1, 3) @ weights.mT
-    places = masks.mT.unflatten(2, (*grid, 2, 2, 2, 2))  # (N, M, h, w, y, x, y, x)
+    places = masks.mT.reshape(*weights.shape[:2], *grid, 2, 2, 2, 2)  # (N, M, h, w, y, x, y, x)
     return places.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5).flatten(2, 4)
 
 
 def _upscaled(layer: Any, rows: Tensor) -> Tensor:
     """A transposed convolution of kernel and stride 2, position by position: `(..., 4, C')`."""
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C', C), y before x
-    return F.linear(rows, weight, layer.bias.repeat(4)).unflatten(-1, (4, -1))
+    found = F.linear(rows, weight, layer.bias.repeat(4))
+    return found.reshape(*rows.shape[:-1], 4, -1)

@@ -1,0 +1,160 @@
+"""Pre-trained image encoders of `transformers`, as the lower levels of a network for pictures."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.model_files import find_model, weights_digest
+
+UNNEEDED = (  # of a configuration, for the architecture
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "out_features",
+    "out_indices",
+    "stage_names",
+    "transformers_version",
+)
+FRESH = "hidden_states_norms."  # of the library's backbones, no part of the published weights
+PROBE = 64  # side of the picture whose feature maps tell the strides
+
+
+class ImageEncoder(nn.Module):
+    """Feature maps of a backbone, each with half the side of the one before.
+
+    Images have as many channels as the network's cases; one is repeated, others than three pass a
+    1x1 convolution that is learned. They are expected with mean 0 and deviation 1, as `zscore`
+    prepares them, which is near to what these encoders were trained with.
+
+    Args:
+        config: `PretrainedEncoder.config`.
+        in_channels: Image channels C.
+
+    Raises:
+        UsageError: If the model has no feature maps that halve from one to the next.
+    """
+
+    def __init__(self, config: Mapping[str, Any], in_channels: int) -> None:
+        super().__init__()
+        transformers = load_transformers()
+        settings = transformers.AutoConfig.for_model(**config)
+        stages = list(getattr(settings, "stage_names", ()))
+        try:
+            settings.out_features = stages
+            self.backbone: Any = transformers.AutoBackbone.from_config(settings)
+        except (AttributeError, ValueError) as error:
+            raise UsageError(
+                f"A model '{config['model_type']}' is no image encoder with feature maps. Expected "
+                "one such as resnet, convnextv2 or swin."
+            ) from error
+        takes_one_or_three = in_channels in (1, 3)
+        self.colors = nn.Identity() if takes_one_or_three else nn.Conv2d(in_channels, 3, 1)
+        sides, widths = _measured(transformers, settings)
+        self.used = [i for i, side in enumerate(sides) if side not in sides[i + 1 :]]
+        self.widths = [widths[i] for i in self.used]
+        strides = [PROBE // sides[i] for i in self.used]
+        self.halvings = strides[0].bit_length() - 1
+        if len(strides) < 2 or strides != [1 << self.halvings + i for i in range(len(strides))]:
+            raise UsageError(
+                f"The feature maps of this {config['model_type']} have cells of "
+                f"{', '.join(map(str, strides))} pixels; expected several, each cell twice as wide "
+                "as the one before."
+            )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Feature maps, the finest first: `(B, widths[i], X / 2 ** (halvings + i), Y / ...)`."""
+        colors = self.colors(image)
+        if colors.shape[1] == 1:
+            colors = colors.expand(-1, 3, -1, -1)
+        found = self.backbone(colors).feature_maps
+        return [found[i] for i in self.used]
+
+
+@dataclass(frozen=True)
+class PretrainedEncoder:
+    """An image encoder and its weights.
+
+    Args:
+        name: What a user calls it.
+        digest: Of its weights.
+        config: What `ImageEncoder` builds it from; plain values.
+        weights: Of the backbone, by name.
+    """
+
+    name: str
+    digest: str
+    config: dict[str, Any]
+    weights: dict[str, Tensor] = field(repr=False)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For `config.yaml`; with it, the architecture can be built without the model's folder."""
+        return {"name": self.name, "digest": self.digest, "config": self.config}
+
+    def load_into(self, networks: Iterable[nn.Module]) -> None:
+        """Give the weights to every `ImageEncoder` in *networks*."""
+        for network in networks:
+            for module in network.modules():
+                if isinstance(module, ImageEncoder):
+                    module.backbone.load_state_dict(self.weights)
+
+
+def open_image_encoder(
+    name: str, *, cache: Path | None = None, offline: bool = False
+) -> PretrainedEncoder:
+    """Read a pre-trained image encoder.
+
+    Args:
+        name: Path of a folder that `save_pretrained` wrote, or an id of the Hugging Face hub.
+        cache: llmseg's cache folder, if it is not the usual one.
+        offline: Never use the network.
+
+    Raises:
+        UsageError: If it is no image encoder with feature maps that halve.
+        WeightsError: If it cannot be had, or its weights are not whole.
+    """
+    found = find_model(name, cache=cache, offline=offline)
+    transformers = load_transformers()
+    try:
+        settings = transformers.AutoConfig.from_pretrained(found.folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{found.folder} holds no model of transformers: {error}") from error
+    config = {k: v for k, v in settings.to_diff_dict().items() if k not in UNNEEDED}
+    config["model_type"] = settings.model_type
+    with torch.device("meta"):
+        kind = type(ImageEncoder(config, 3).backbone)  # refused before its weights are read
+    try:
+        backbone, report = kind.from_pretrained(
+            found.folder,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            out_features=list(settings.stage_names),
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"{found.folder} does not load as a {settings.model_type}: {error}"
+        ) from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(FRESH))
+    if missing:
+        raise WeightsError(
+            f"{found.folder} lacks {len(missing)} tensors of the image encoder, such as "
+            f"'{missing[0]}'."
+        )
+    return PretrainedEncoder(found.name, weights_digest(found), config, backbone.state_dict())
+
+
+def _measured(transformers: Any, settings: Any) -> tuple[list[int], list[int]]:
+    """Sides and channels of the feature maps of a picture of `PROBE` pixels a side."""
+    with torch.device("meta"), torch.inference_mode():
+        backbone = transformers.AutoBackbone.from_config(settings).eval()
+        found = backbone(torch.zeros(1, 3, PROBE, PROBE)).feature_maps
+    return [int(part.shape[-1]) for part in found], [int(part.shape[1]) for part in found]

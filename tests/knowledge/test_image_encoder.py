@@ -1,0 +1,102 @@
+"""Pre-trained image encoders, on small models that the test writes in the library's own format."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import write_image_encoder
+
+from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.image_encoder import ImageEncoder, open_image_encoder
+
+KINDS = ("resnet", "convnextv2", "swin")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_image_encoder(tmp_path / "encoder")
+
+
+def loaded(folder, in_channels=3):
+    opened = open_image_encoder(str(folder))
+    encoder = ImageEncoder(opened.config, in_channels)
+    opened.load_into([encoder])
+    return opened, encoder.eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_feature_maps_are_those_of_the_librarys_model(tmp_path, kind):
+    folder = write_image_encoder(tmp_path / "encoder", kind)
+    model = load_transformers().AutoModel.from_pretrained(folder).eval()
+    _, encoder = loaded(folder)
+    image = torch.randn(2, 3, 128, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = encoder(image)
+        states = model(image, output_hidden_states=True)
+    states = getattr(states, "reshaped_hidden_states", None) or states.hidden_states
+    assert encoder.halvings == 2
+    assert [tuple(part.shape[1:]) for part in found] == [
+        (width, 128 >> 2 + i, 256 >> 2 + i) for i, width in enumerate(encoder.widths)
+    ]
+    if kind == "resnet":  # the others normalize their maps once more
+        for part, state in zip(found, states[1:], strict=True):
+            torch.testing.assert_close(part, state)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weights_are_those_of_the_file(tmp_path, kind):
+    folder = write_image_encoder(tmp_path / "encoder", kind)
+    stored = load_transformers().AutoModel.from_pretrained(folder).state_dict()
+    _, encoder = loaded(folder)
+    state = {k.removeprefix("swin."): v for k, v in encoder.backbone.state_dict().items()}
+    shared = [name for name in state if name in stored]
+    assert len(shared) >= 0.8 * len(state)
+    for name in shared:
+        assert torch.equal(state[name], stored[name]), name
+
+
+def test_grey_pictures_count_as_three_like_channels(folder):
+    _, encoder = loaded(folder, in_channels=1)
+    image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for grey, color in zip(encoder(image), encoder(image.repeat(1, 3, 1, 1)), strict=True):
+            torch.testing.assert_close(grey, color)
+
+
+def test_other_channels_pass_a_learned_mixture(folder):
+    _, encoder = loaded(folder, in_channels=2)
+    assert encoder.colors.weight.shape == (3, 2, 1, 1)
+    assert encoder(torch.randn(1, 2, 64, 64))[0].shape == (1, 4, 16, 16)
+
+
+def test_the_record_builds_the_architecture_without_the_folder(folder):
+    opened = open_image_encoder(str(folder))
+    record = json.loads(json.dumps(opened.record))  # as config.yaml holds it
+    encoder = ImageEncoder(record["config"], 3)
+    encoder.backbone.load_state_dict(opened.weights)
+    assert record["digest"].startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [("bert", "no image encoder"), ("dinov2", "cells of 16 pixels")]
+)
+def test_a_model_without_feature_maps_that_halve_is_refused(tmp_path, kind, says):
+    folder = write_image_encoder(tmp_path / "encoder", kind)
+    with pytest.raises(UsageError, match=says):
+        open_image_encoder(str(folder))
+
+
+def test_weights_that_are_not_whole_are_refused(folder):
+    stored = load_file(folder / "model.safetensors")
+    first = sorted(stored)[0]
+    save_file({k: v for k, v in stored.items() if k != first}, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match="lacks 1 tensors"):
+        open_image_encoder(str(folder))
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(WeightsError, match="no model of transformers"):
+        open_image_encoder(str(tmp_path))

@@ -1,0 +1,117 @@
+"""`--image-encoder`: runs that start from a pre-trained encoder of pictures."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_models import write_image_encoder
+from training_cli import invoke, train, weights
+
+from llmseg_cli.workflows.run_folder import open_run
+
+pytestmark = pytest.mark.usefixtures("quiet_place")
+
+FLAT = ("--model", "unetpp", "--patch", "32,32")
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return write_image_encoder(tmp_path / "encoder")
+
+
+def flat(method, data, split, output, *words, **options):
+    return train(method, data, output, "--split", split, *FLAT, *words, **options)
+
+
+def frozen(*, steps=1):
+    """A run whose weights stay what they were at the start, but for running statistics."""
+    return ("--learning-rate", "0", "--weight-decay", "0", "--steps", str(steps))
+
+
+def test_training_starts_from_the_weights_of_the_encoder(toy_data, toy_split, encoder, quiet_place):
+    out = quiet_place / "run"
+    flat("supervised", toy_data, toy_split, out, "--image-encoder", encoder, *frozen())
+    stored = load_file(encoder / "model.safetensors")
+    state = open_run(out).networks["network"].state_dict()
+    taken = [name for name in stored if f"pretrained.backbone.{name}" in state]
+    trained = [name for name in taken if not name.endswith(("mean", "var", "tracked"))]
+    assert len(trained) > 10
+    for name in trained:
+        assert torch.equal(state[f"pretrained.backbone.{name}"].cpu(), stored[name]), name
+
+
+@pytest.mark.parametrize("method", ["mean-teacher", "cross-pseudo-supervision", "usl"])
+def test_every_method_trains_the_encoder_and_predicts_without_its_folder(
+    toy_data, toy_split, encoder, quiet_place, method
+):
+    out = quiet_place / "run"
+    flat(method, toy_data, toy_split, out, "--image-encoder", encoder, steps=2)
+    before = load_file(encoder / "model.safetensors")
+    shutil.rmtree(encoder)
+    for network in open_run(out, network="mean").networks.values():
+        state = network.state_dict()
+        name = next(n for n in before if n.endswith("convolution.weight"))
+        assert not torch.equal(state[f"pretrained.backbone.{name}"].cpu(), before[name])
+    found = invoke("predict", "--run", out, "--data", toy_data, "-o", quiet_place / "masks")
+    assert found.exit_code == 0, found.output
+
+
+def test_a_run_is_resumed_to_the_same_weights(toy_data, toy_split, encoder, quiet_place):
+    words = ("--image-encoder", encoder, "--save-every", "2")
+    flat("supervised", toy_data, toy_split, quiet_place / "whole", *words, steps=4)
+    part = quiet_place / "part"
+    flat("supervised", toy_data, toy_split, part, *words, steps=4)
+    (part / "run.json").unlink()
+    flat("supervised", toy_data, toy_split, part, *words, "--resume", steps=4)
+    assert weights(part) == weights(quiet_place / "whole")
+
+
+def test_the_record_names_the_encoder_and_no_folder(toy_data, toy_split, encoder, quiet_place):
+    out = quiet_place / "run"
+    flat("supervised", toy_data, toy_split, out, "--image-encoder", encoder, steps=1)
+    text = (out / "config.yaml").read_text()
+    record = yaml.safe_load(text)["image_encoder"]
+    assert record["name"] == "encoder"
+    assert record["digest"].startswith("sha256:")
+    assert str(encoder) not in text
+    assert record["digest"] in (out / "run.json").read_text()
+
+
+def test_another_encoder_is_not_resumed_with(toy_data, toy_split, encoder, quiet_place):
+    out = quiet_place / "run"
+    flat("supervised", toy_data, toy_split, out, "--image-encoder", encoder, steps=2)
+    (out / "run.json").unlink()
+    other = write_image_encoder(quiet_place / "other", "convnextv2")
+    again = flat(
+        "supervised",
+        toy_data,
+        toy_split,
+        out,
+        "--image-encoder",
+        other,
+        "--resume",
+        steps=2,
+        code=2,
+    )
+    assert "image_encoder" in again.output
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "code"),
+    [
+        (("--model", "unet"), "takes none. Use --model unetpp", 2),
+        (("--patch", "16,16,16"), "give --patch two sides", 2),
+        (("--model-option", "depth=6"), "serves 2 to 5 halvings", 2),
+        (("--model-option", "encoder=x"), "--image-encoder names it", 2),
+        (("--image-encoder", "./nowhere"), "expected the folder of a model", 2),
+    ],
+)
+def test_what_does_not_fit_is_refused(toy_data, toy_split, encoder, quiet_place, words, says, code):
+    out = quiet_place / "run"
+    found = flat(
+        "supervised", toy_data, toy_split, out, "--image-encoder", encoder, *words, code=code
+    )
+    assert says in found.output
+    assert not out.exists()
