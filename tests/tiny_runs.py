@@ -9,7 +9,7 @@ from torch import nn
 
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.models.vnet import VNet
+from llmseg_cli.registry import MODELS
 from llmseg_cli.training.checkpoints import save_weights
 
 
@@ -41,7 +41,8 @@ def write_run(folder: Path, config: RunConfig, *, seed: int = 0) -> dict[str, nn
     torch.manual_seed(seed)
     options = {**config.model_options, "dimensions": len(config.patch)}
     networks: dict[str, nn.Module] = {
-        name: VNet(config.in_channels, len(config.classes), **options) for name in config.networks
+        name: MODELS.load(config.model)(config.in_channels, len(config.classes), **options)
+        for name in config.networks
     }
     folder.mkdir(exist_ok=True)
     config.save(folder / "config.yaml")

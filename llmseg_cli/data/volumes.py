@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import atomic_path
-from llmseg_cli.data.formats import hdf5, itk, nifti, picture
+from llmseg_cli.data.formats import hdf5, nifti, picture
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid, refuse_shear
 from llmseg_cli.data.label_values import map_values
@@ -117,6 +117,8 @@ def read_raw(path: Path, *, as_label: bool = False) -> RawImage:
     elif end in PICTURES:
         raw = picture.read(path, as_label=as_label)
     elif end or path.is_dir():
+        from llmseg_cli.data.formats import itk  # loads SimpleITK
+
         raw = itk.read(path)
     else:
         raise DataError(f"{path}: unknown format. Expected .nii.gz, .nrrd, .mha, .png, .jpg, .h5.")
@@ -180,6 +182,8 @@ def save_label_map(path: Path, labels: NDArray[Any], grid: Grid) -> None:
         elif grid.format == "picture":
             picture.write(temporary, compact)
         elif grid.format in ("nrrd", "mha"):
+            from llmseg_cli.data.formats import itk  # loads SimpleITK
+
             itk.write(temporary, compact, grid)
         else:
             raise ValueError(f"{path.name}: expected the suffix {prediction_suffix(grid)}")

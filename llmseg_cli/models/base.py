@@ -20,6 +20,8 @@ class Segmenter(nn.Module, ABC):
         smallest_grid: Bottleneck voxels that the network needs, 2 where a layer takes statistics
             over the voxels of one case.
         deep_supervision: The network has several heads; each is trained, their mean predicts.
+        live_maps: Feature maps of full size and first width that predicting holds at once, as
+            measured; what is held of smaller ones is counted in.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Segmenter(nn.Module, ABC):
         stride: int,
         smallest_grid: int = 1,
         deep_supervision: bool = False,
+        live_maps: int = 5,
     ) -> None:
         super().__init__()
         self.dimensions = dimensions
@@ -37,6 +40,7 @@ class Segmenter(nn.Module, ABC):
         self.stride = stride
         self.smallest_grid = smallest_grid
         self.deep_supervision = deep_supervision
+        self.live_maps = live_maps
 
     @abstractmethod
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:

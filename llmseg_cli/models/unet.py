@@ -30,6 +30,7 @@ class Pooling(Segmenter):
         dropout: Probability of dropping a value of the bottleneck; subclasses use it again.
         normalization: `batch`, `instance` (without scale and shift) or `group`.
         deep_supervision: As of `Segmenter`.
+        live_maps: As of `Segmenter`, without what instance normalization adds in full precision.
 
     Raises:
         UsageError: If an option is out of its range.
@@ -44,6 +45,7 @@ class Pooling(Segmenter):
         dropout: float,
         normalization: str,
         deep_supervision: bool = False,
+        live_maps: int = 9,
     ) -> None:
         check_settings(
             dimensions=dimensions, filters=widths[0], dropout=dropout, normalization=normalization
@@ -54,6 +56,7 @@ class Pooling(Segmenter):
             stride=1 << len(widths) - 1,
             smallest_grid=2 if normalization == "instance" else 1,
             deep_supervision=deep_supervision,
+            live_maps=live_maps + (12 if normalization == "instance" else 0),
         )
         self.node = partial(convolve_twice, dimensions=dimensions, normalization=normalization)
         self.encoder = nn.ModuleList(map(self.node, [in_channels, *widths], widths))

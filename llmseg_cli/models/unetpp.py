@@ -87,6 +87,7 @@ class UNetPlusPlus(Pooling):
             dropout=dropout,
             normalization=normalization,
             deep_supervision=deep_supervision,
+            live_maps=2 * depth + 7,
         )
 
         def column(number: int) -> nn.ModuleList:

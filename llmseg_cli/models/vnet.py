@@ -56,6 +56,7 @@ class VNet(Segmenter):
             bottleneck_channels=filters << halvings,
             stride=1 << halvings,
             smallest_grid=2 if normalization == "instance" else 1,
+            live_maps=10 if normalization == "instance" else 5,
         )
         layers = _Layers(dimensions, normalization)
         widths = [filters << level for level in range(halvings + 1)]

@@ -15,10 +15,10 @@ from llmseg_cli.data.volumes import Grid, Volume, load_image, read_grid
 from llmseg_cli.errors import DataError
 from llmseg_cli.inference.sliding_window import Windows, mirrored, sliding_window
 from llmseg_cli.inference.to_image_grid import CHUNK, to_image_grid
+from llmseg_cli.models.base import Segmenter
 from llmseg_cli.workflows.run_folder import OpenRun
 
 BASE_MB = 450  # a process with torch and one network loaded
-ACTIVATIONS = 5  # feature maps of full size that are held at once
 SIDE_BY_SIDE = 4  # windows at a time on a CPU, at most; each costs memory
 STORE_SHARE = 0.3  # of a GPU's free memory that sums of windows may take
 FLIPS = {2: 4, 3: 8}
@@ -165,7 +165,8 @@ def _memory_mb(
     patch = int(np.prod(windows.patch))
     images = 4 * channels * (2 * prepared + stored + max(prepared, stored))  # this one, the next
     labels = stored + 16 * min(stored, CHUNK)
-    features = patch * batch * ACTIVATIONS * _width(run) * run.dtype.itemsize
+    batch = min(batch, len(windows))
+    features = patch * batch * _live_maps(run) * _width(run) * run.dtype.itemsize
     answers = 8 * patch * batch * classes
     workers = min(_workers(run), math.ceil(len(windows) / batch))
     network = workers * (features + answers) + _sums_bytes(windows, classes)
@@ -177,6 +178,12 @@ def _memory_mb(
 def _workers(run: OpenRun) -> int:
     """Windows that a CPU predicts side by side; a GPU is busy with one batch."""
     return 1 if run.device.type != "cpu" else min(torch.get_num_threads(), SIDE_BY_SIDE)
+
+
+def _live_maps(run: OpenRun) -> int:
+    layers = (module for network in run.networks.values() for module in network.modules())
+    found = (layer.live_maps for layer in layers if isinstance(layer, Segmenter))
+    return max(found, default=1)
 
 
 def _width(run: OpenRun) -> int:

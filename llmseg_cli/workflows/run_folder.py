@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.errors import ArtifactError, unknown
+from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.registry import MODELS
@@ -106,6 +107,7 @@ def open_run(
         raise unknown("network of this run", answer, (*config.networks, "mean"))
     names = config.networks if answer == "mean" else (answer,)
     place = choose_device(device)
+    dtype = choose_dtype(precision, place)
     build = network_builder(config)
     networks = {}
     for name in names:
@@ -113,8 +115,10 @@ def open_run(
         load_into(built, weights.get(name, {}), source=f"{folder / files[checkpoint]} ({name})")
         layout = choose_memory_format("auto", dimensions=len(config.patch))
         built = built.eval().requires_grad_(False).to(place)
+        fold_normalization(built)
+        hold_convolutions_as(built, dtype)
         networks[name] = built.to(memory_format=layout)  # type: ignore[call-overload]
-    return OpenRun(config, networks, place, choose_dtype(precision, place))
+    return OpenRun(config, networks, place, dtype)
 
 
 def preprocessing_of(config: RunConfig) -> Preprocessing:

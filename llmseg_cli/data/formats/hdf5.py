@@ -8,7 +8,6 @@ either other. Then the first axis is Z. A fourth axis, at the front, is the chan
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +41,8 @@ def _slices_first(shape: tuple[int, int, int]) -> bool:
 
 
 def _array(path: Path, name: str) -> NDArray[Any]:
+    import h5py  # only for its files: a command starts sooner without it
+
     try:
         with h5py.File(path, "r") as file:
             if name not in file:
@@ -58,6 +59,8 @@ def has_label(path: Path) -> bool:
 
     A broken file thereby counts as an unlabeled case, whose image, when read, is a `DataError`.
     """
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             return "label" in file
