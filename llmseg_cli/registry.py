@@ -85,5 +85,6 @@ MODELS = Registry(
         "vnet": "llmseg_cli.models.vnet:VNet",
         "unet": "llmseg_cli.models.unet:UNet",
         "unetpp": "llmseg_cli.models.unetpp:UNetPlusPlus",
+        "vit": "llmseg_cli.models.vit:ViT",
     },
 )

@@ -1,0 +1,241 @@
+"""A Vision Transformer that segments pictures and volumes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.layers import (
+    CONVOLUTION,
+    INTERPOLATION,
+    TRANSPOSED,
+    check_settings,
+    convolve_twice,
+)
+
+HEADS = ("linear", "convolutional")  # what turns tokens into voxels
+SPREAD = 0.02  # standard deviation of fresh positions
+
+
+class ViT(Segmenter):
+    r"""Tokens of the image, transformer blocks, and a head that turns tokens back into voxels.
+
+    The image is cut into tokens of $p$ voxels a side, each projected to E values; learned positions
+    are added; pre-norm blocks follow, $x \mathrel{+}= \mathrm{MHA}(\mathrm{LN}(x))$ and
+    $x \mathrel{+}= \mathrm{MLP}(\mathrm{LN}(x))$, without a norm behind the last (as in
+    MedVisionLlama's code). Attention goes through PyTorch's `scaled_dot_product_attention`, which
+    holds no matrix of T x T values. The positions stand on a grid of their own and are interpolated
+    to that of the image, so that patches of other sizes can be predicted.
+
+    The `linear` head projects each token to the logits of its own voxels, as published. The
+    `convolutional` one doubles the sides step by step, joined with blocks further up, as UNETR.
+
+    Args:
+        in_channels: Image channels `C`.
+        classes: Classes `K`, with the background.
+        dimensions: 2 or 3.
+        filters: Values of a token, E. A multiple of `heads`.
+        token: Voxels of a token's side, $p$, a power of 2; each side of a patch is a multiple.
+        depth: Transformer blocks.
+        heads: Attention heads.
+        expansion: Hidden values of the MLP per value of a token.
+        dropout: Probability of dropping a value behind attention and within the MLP.
+        positions: Sides of the grid that positions are learned on.
+        decoder: `linear` or `convolutional`.
+
+    Raises:
+        UsageError: If an option is out of its range.
+
+    References:
+        Dosovitskiy et al., ICLR 2021, eq. 1-3. arXiv:2010.11929. As the segmenter of Marthi Krishna
+        Kumar et al., MedVisionLlama, 2024, arXiv:2410.02458 (sizes: E 64, 16 blocks, 4 heads,
+        dropout 0.2). The convolutional head: Hatamizadeh et al., UNETR, WACV 2022.
+        arXiv:2103.10504.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        dimensions: int = 3,
+        filters: int = 64,
+        token: int = 8,
+        depth: int = 16,
+        heads: int = 4,
+        expansion: int = 4,
+        dropout: float = 0.2,
+        positions: int = 8,
+        decoder: str = "linear",
+    ) -> None:
+        check_settings(dimensions=dimensions, filters=filters, dropout=dropout)
+        _check(filters, token, depth, heads, expansion, positions)
+        if decoder not in HEADS:
+            raise unknown("decoder of a ViT", decoder, HEADS)
+        super().__init__(
+            dimensions=dimensions,
+            bottleneck_channels=filters,
+            stride=token,
+            live_maps=1 if decoder == "linear" else 4,
+        )
+        self.embedding = CONVOLUTION[dimensions](in_channels, filters, token, stride=token)
+        self.positions = nn.Parameter(SPREAD * torch.randn(1, filters, *(positions,) * dimensions))
+        self.blocks = nn.ModuleList(Block(filters, heads, expansion, dropout) for _ in range(depth))
+        self.head: LinearHead | ConvolutionalHead
+        if decoder == "linear":
+            self.head = LinearHead(filters, classes, token, dimensions)
+        else:
+            self.head = ConvolutionalHead(in_channels, filters, classes, token, dimensions)
+        self.joined = self.head.joined(depth)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        grid = self.grid_of(image.shape[2:])
+        tokens = self.tokens_of(image)
+        skips = [image] if self.joined else []
+        for number, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens)
+            if number in self.joined:
+                skips.append(on_grid(tokens, grid))
+        return on_grid(tokens, grid), skips
+
+    def tokens_of(self, image: Tensor) -> Tensor:
+        """Embedded tokens with their positions, `(B, T, E)`, of an image `(B, C, X, Y[, Z])`."""
+        embedded = self.embedding(image)
+        positions: Tensor = self.positions
+        if positions.shape[2:] != embedded.shape[2:]:
+            mode = INTERPOLATION[self.dimensions]
+            positions = F.interpolate(positions, embedded.shape[2:], mode=mode)
+        return (embedded + positions).flatten(2).mT
+
+    def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        logits: Tensor = self.head(bottleneck, skips)
+        return logits
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block, `(B, T, E)` to the same.
+
+    Args:
+        width: Values of a token, E.
+        heads: Attention heads.
+        expansion: Hidden values of the MLP per value of a token.
+        dropout: Behind attention and within the MLP.
+    """
+
+    def __init__(self, width: int, heads: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.inward = nn.Linear(width, 3 * width)
+        self.outward = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, expansion * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(expansion * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        before_attention, before_mlp = self.norms
+        tokens = tokens + self.dropout(self.attention(before_attention(tokens)))
+        return tokens + self.mlp(before_mlp(tokens))
+
+    def attention(self, tokens: Tensor) -> Tensor:
+        """Every token attends to every token, `(B, T, E)`."""
+        batch, count, width = tokens.shape
+        split = self.inward(tokens).reshape(batch, count, 3, self.heads, -1)
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, heads, T, E / heads) each
+        found = F.scaled_dot_product_attention(query, key, value)
+        return self.outward(found.transpose(1, 2).reshape(batch, count, width))
+
+
+class LinearHead(nn.Module):
+    """Each token becomes the logits of its own voxels, by one projection and a reshape."""
+
+    def __init__(self, width: int, classes: int, token: int, dimensions: int) -> None:
+        super().__init__()
+        self.classes, self.token, self.dimensions = classes, token, dimensions
+        self.projection = nn.Linear(width, classes * token**dimensions)
+
+    def joined(self, depth: int) -> tuple[int, ...]:
+        """Blocks whose tokens the head sees besides the last: none."""
+        return ()
+
+    def forward(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        """Logits `(B, K, X, Y[, Z])` of a bottleneck `(B, E, X/p, ...)`."""
+        grid = bottleneck.shape[2:]
+        voxels = self.projection(bottleneck.flatten(2).mT)  # (B, T, K * p ** dimensions)
+        parts = voxels.reshape(-1, *grid, self.classes, *(self.token,) * self.dimensions)
+        last = 1 + self.dimensions  # the classes' axis
+        pairs = [axis for side in range(self.dimensions) for axis in (1 + side, last + 1 + side)]
+        sides = [side * self.token for side in grid]
+        return parts.permute(0, last, *pairs).reshape(-1, self.classes, *sides)
+
+
+class ConvolutionalHead(nn.Module):
+    """Doubles the sides step by step, each time joined with tokens of a block further up."""
+
+    def __init__(
+        self, in_channels: int, width: int, classes: int, token: int, dimensions: int
+    ) -> None:
+        super().__init__()
+        self.halvings = token.bit_length() - 1
+        widths = [max(8, width >> step) for step in range(self.halvings + 1)]  # coarse to fine
+        up, pairs = TRANSPOSED[dimensions], list(pairwise(widths))
+
+        def node(inputs: int, outputs: int) -> nn.Sequential:
+            return convolve_twice(inputs, outputs, dimensions=dimensions, normalization="instance")
+
+        self.up = nn.ModuleList(up(coarse, fine, 2, stride=2) for coarse, fine in pairs)
+        self.nodes = nn.ModuleList(node(2 * fine, fine) for _, fine in pairs)
+        self.lifts = nn.ModuleList(  # of the blocks' tokens, from the grid to each finer level
+            nn.Sequential(*(up(width if s == 0 else fine, fine, 2, stride=2) for s in range(step)))
+            for step, fine in enumerate(widths[1:-1], start=1)
+        )
+        self.finest = node(in_channels, widths[-1])
+        self.output = CONVOLUTION[dimensions](widths[-1], classes, 1)
+
+    def joined(self, depth: int) -> tuple[int, ...]:
+        """Blocks whose tokens the head sees besides the last, counted from 1, at even distances."""
+        steps = self.halvings
+        return tuple(dict.fromkeys(max(1, depth * step // steps) for step in range(1, steps)))
+
+    def forward(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
+        """Logits `(B, K, X, Y[, Z])`.
+
+        Args:
+            bottleneck: `(B, E, X/p, ...)`.
+            skips: The image, and tokens of the joined blocks on their grid, the earliest first.
+        """
+        image, *tokens = skips
+        features = bottleneck
+        for step, (up, node) in enumerate(zip(self.up, self.nodes, strict=True)):
+            if step < len(self.lifts):  # the latest block joins the coarsest level
+                joined = self.lifts[step](tokens[max(0, len(tokens) - 1 - step)])
+            else:
+                joined = self.finest(image)
+            features = node(torch.cat([joined, up(features)], dim=1))
+        return self.output(features)
+
+
+def on_grid(tokens: Tensor, grid: Sequence[int]) -> Tensor:
+    """Tokens `(B, T, E)` where they lie in the image, `(B, E, *grid)`."""
+    return tokens.mT.reshape(len(tokens), -1, *grid)
+
+
+def _check(
+    filters: int, token: int, depth: int, heads: int, expansion: int, positions: int
+) -> None:
+    if heads < 1 or filters % heads:
+        raise UsageError(f"filters is {filters} and heads {heads}; filters is a multiple of heads.")
+    if token < 2 or token & (token - 1):
+        raise UsageError(f"token is {token}; give a power of 2 from 2 on.")
+    for name, value in (("depth", depth), ("expansion", expansion), ("positions", positions)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}; this network needs at least 1.")
