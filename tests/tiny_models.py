@@ -108,3 +108,25 @@ def write_image_encoder(folder: Path, kind: str = "resnet") -> Path:
     torch.manual_seed(0)
     library.AutoModel.from_config(configs[kind]()).save_pretrained(folder)
     return folder
+
+
+def write_llama(folder: Path, kind: str = "llama", *, layers: int = 3) -> Path:
+    """A language model whose norms and weights are drawn, with grouped heads."""
+    library = load_transformers()
+    configs = {"llama": library.LlamaConfig, "mistral": library.MistralConfig}
+    config = configs[kind](
+        vocab_size=11,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        rms_norm_eps=1e-6,
+    )
+    torch.manual_seed(0)
+    model = library.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return folder

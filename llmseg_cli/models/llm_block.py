@@ -1,0 +1,182 @@
+"""Layers of a Llama as a frozen block of another network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmseg_cli.errors import unknown
+
+FINAL_NORMS = ("plain", "loaded", "none")
+
+
+@dataclass(frozen=True)
+class LlamaShape:
+    """Sizes of a Llama's layers.
+
+    Args:
+        width: Values of a token, W.
+        heads: Attention heads, H.
+        key_heads: Heads of keys and values; each serves `heads / key_heads` heads.
+        head_width: Values of a head, D.
+        hidden: Hidden values of the MLP.
+        epsilon: Of the RMS norms.
+        rotary_base: Base of the rotary positions' wavelengths.
+    """
+
+    width: int
+    heads: int
+    key_heads: int
+    head_width: int
+    hidden: int
+    epsilon: float = 1e-5
+    rotary_base: float = 10000.0
+
+
+class LlamaLayer(nn.Module):
+    r"""One layer of a Llama, over all tokens at once.
+
+    $h = u + W_o \mathrm{softmax}(Q K^\top / \sqrt{D}) V$ with Q, K and V from
+    $\mathrm{RMSNorm}(u)$; then $h + W_2 (\mathrm{SiLU}(W_1 n) \odot W_3 n)$ with
+    $n = \mathrm{RMSNorm}(h)$. Names are those of transformers, so that its weights load as they
+    are.
+
+    Args:
+        shape: Sizes.
+
+    References:
+        Touvron et al., LLaMA, 2023. arXiv:2302.13971. Grouped heads: Ainslie et al., GQA, EMNLP
+        2023. arXiv:2305.13245.
+    """
+
+    def __init__(self, shape: LlamaShape) -> None:
+        super().__init__()
+        self.shape = shape
+        own, keys = shape.heads * shape.head_width, shape.key_heads * shape.head_width
+
+        def linear(inputs: int, outputs: int) -> nn.Linear:
+            return nn.Linear(inputs, outputs, bias=False)
+
+        self.self_attn = nn.ModuleDict(
+            {
+                "q_proj": linear(shape.width, own),
+                "k_proj": linear(shape.width, keys),
+                "v_proj": linear(shape.width, keys),
+                "o_proj": linear(own, shape.width),
+            }
+        )
+        self.mlp = nn.ModuleDict(
+            {
+                "gate_proj": linear(shape.width, shape.hidden),
+                "up_proj": linear(shape.width, shape.hidden),
+                "down_proj": linear(shape.hidden, shape.width),
+            }
+        )
+        self.input_layernorm = nn.RMSNorm(shape.width, shape.epsilon)
+        self.post_attention_layernorm = nn.RMSNorm(shape.width, shape.epsilon)
+
+    def forward(self, tokens: Tensor, *, causal: bool = False, rotary: bool = False) -> Tensor:
+        """`(B, T, W)` to the same.
+
+        Args:
+            tokens: The tokens.
+            causal: Let a token attend to those before it alone, as a language model does.
+            rotary: Turn queries and keys by their position, as a language model does.
+        """
+        tokens = tokens + self._attention(self.input_layernorm(tokens), causal, rotary)
+        normed, mlp = self.post_attention_layernorm(tokens), self.mlp
+        gated = F.silu(mlp["gate_proj"](normed)) * mlp["up_proj"](normed)
+        return tokens + mlp["down_proj"](gated)
+
+    def _attention(self, tokens: Tensor, causal: bool, rotary: bool) -> Tensor:
+        shape, parts = self.shape, self.self_attn
+        query = _by_head(parts["q_proj"](tokens), shape.heads)
+        key, value = (_by_head(parts[p](tokens), shape.key_heads) for p in ("k_proj", "v_proj"))
+        if rotary:
+            query, key = (_turned(part, shape.rotary_base) for part in (query, key))
+        served = shape.heads // shape.key_heads
+        key, value = (part.repeat_interleave(served, dim=1) for part in (key, value))
+        found = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return parts["o_proj"](found.transpose(1, 2).flatten(2))
+
+
+class LLMBlock(nn.Module):
+    """Chosen layers of a Llama, one after the other, and a last norm.
+
+    Every token attends to every other, and tokens have no position here: neither mask nor rotary
+    turning, as in LM4VisualEncoding and in MedVisionLlama.
+
+    Args:
+        shape: Sizes of a layer.
+        count: Number of layers.
+        final_norm: `plain` (RMS norm with a weight of 1, as published), `loaded` (with the language
+            model's own weight) or `none`.
+
+    Raises:
+        UsageError: If the final norm is unknown.
+
+    References:
+        Pang et al., Frozen Transformers in Language Models Are Effective Visual Encoder Layers,
+        ICLR 2024. arXiv:2310.12973. Marthi Krishna Kumar et al., MedVisionLlama.
+        arXiv:2410.02458.
+    """
+
+    def __init__(self, shape: LlamaShape, count: int = 1, *, final_norm: str = "plain") -> None:
+        super().__init__()
+        if final_norm not in FINAL_NORMS:
+            raise unknown("final norm", final_norm, FINAL_NORMS)
+        self.shape = shape
+        self.layers = nn.ModuleList(LlamaLayer(shape) for _ in range(count))
+        self.norm: nn.Module = nn.Identity()
+        if final_norm != "none":
+            self.norm = nn.RMSNorm(shape.width, shape.epsilon)
+        self.final_norm = final_norm
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`(B, T, W)` to the same."""
+        for layer in self.layers:
+            tokens = layer(tokens)
+        normed: Tensor = self.norm(tokens)
+        return normed
+
+    def load(self, layers: Sequence[dict[str, Tensor]], norm: Tensor) -> None:
+        """Take the weights of a language model.
+
+        Args:
+            layers: Of each layer, by the names of `LlamaLayer`.
+            norm: `(W,)`, the weight of the language model's last norm.
+
+        Raises:
+            RuntimeError: If names or shapes do not fit.
+            ValueError: If there are more or fewer layers.
+        """
+        for own, weights in zip(self.layers, layers, strict=True):
+            own.load_state_dict(weights)
+        if self.final_norm == "loaded":
+            self.norm.load_state_dict({"weight": norm})
+
+    def freeze(self) -> None:
+        """Exclude all weights from training for good, and keep evaluation mode."""
+        self.requires_grad_(False)
+        self.eval()
+
+
+def _by_head(projected: Tensor, heads: int) -> Tensor:
+    """`(B, T, H * D)` as `(B, H, T, D)`."""
+    return projected.reshape(*projected.shape[:2], heads, -1).transpose(1, 2)
+
+
+def _turned(part: Tensor, base: float) -> Tensor:
+    """Values i and i + D/2 of a head, turned together by an angle that grows with the position.
+
+    References:
+        Su et al., RoFormer, 2021. arXiv:2104.09864. In the order of transformers' weights.
+    """
+    half = part.shape[-1] // 2
+    rates = base ** (-torch.arange(half, device=part.device) / half)
+    angles = torch.outer(torch.arange(part.shape[-2], device=part.device), rates)
+    cosine, sine = angles.cos().to(part.dtype), angles.sin().to(part.dtype)
+    low, high = part[..., :half], part[..., half:]
+    return torch.cat([low * cosine - high * sine, high * cosine + low * sine], dim=-1)

@@ -1,0 +1,132 @@
+"""Layers of a language model, read from small models in the library's own format."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import write_image_encoder, write_llama
+
+from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge import llm_layers
+from llmseg_cli.knowledge.llm_layers import read_layers
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_llama(tmp_path / "model")
+
+
+def test_weights_are_those_of_the_file_by_their_names_in_the_layer(folder):
+    stored = load_file(folder / "model.safetensors")
+    found = read_layers(str(folder), (0, -1))
+    assert found.numbers == (0, 2)
+    for number, layer in zip(found.numbers, found.layers, strict=True):
+        own = {k for k in stored if k.startswith(f"model.layers.{number}.")}
+        assert {f"model.layers.{number}.{k}" for k in layer} == own
+        for name, tensor in layer.items():
+            assert torch.equal(tensor, stored[f"model.layers.{number}.{name}"])
+    assert torch.equal(found.norm, stored["model.norm.weight"])
+
+
+def test_sizes_are_those_of_the_configuration(folder):
+    assert read_layers(str(folder)).sizes == {
+        "width": 24,
+        "heads": 4,
+        "key_heads": 2,
+        "head_width": 6,
+        "hidden": 40,
+        "epsilon": 1e-6,
+        "rotary_base": 10000.0,
+    }
+
+
+def test_other_tensors_are_not_read(folder, monkeypatch):
+    read = []
+    real = llm_layers.safe_open
+
+    class Watched:
+        def __init__(self, *words, **options):
+            self.file = real(*words, **options)
+
+        def __enter__(self):
+            self.inner = self.file.__enter__()
+            return self
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+        def keys(self):
+            return self.inner.keys()
+
+        def get_tensor(self, name):
+            read.append(name)
+            return self.inner.get_tensor(name)
+
+    monkeypatch.setattr(llm_layers, "safe_open", Watched)
+    read_layers(str(folder), (1,))
+    assert len(read) == 10
+    assert all(name.startswith("model.layers.1.") or name == "model.norm.weight" for name in read)
+
+
+def test_layer_1_of_12_is_not_layer_11(tmp_path):
+    folder = write_llama(tmp_path / "model", layers=12)
+    (layer,) = read_layers(str(folder), (1,)).layers
+    assert len(layer) == 9
+
+
+def test_weights_in_several_files_are_found(folder):
+    stored = load_file(folder / "model.safetensors")
+    whole = read_layers(str(folder), (1,))
+    (folder / "model.safetensors").unlink()
+    parts: list[dict] = [{}, {}]
+    for index, (name, tensor) in enumerate(sorted(stored.items())):
+        parts[index % 2][name] = tensor
+    for number, part in enumerate(parts):
+        save_file(part, folder / f"model-0000{number + 1}-of-00002.safetensors")
+    (split,) = read_layers(str(folder), (1,)).layers
+    assert {k: v.tolist() for k, v in split.items()} == {
+        k: v.tolist() for k, v in whole.layers[0].items()
+    }
+
+
+@pytest.mark.parametrize("number", [3, -4])
+def test_a_layer_that_is_not_there_is_refused(folder, number):
+    with pytest.raises(UsageError, match=f"no layer {number}; it has 3"):
+        read_layers(str(folder), (number,))
+
+
+def test_a_model_of_another_family_is_refused(tmp_path):
+    folder = write_image_encoder(tmp_path / "model", "bert")
+    with pytest.raises(UsageError, match="a model 'bert'; layers are taken of llama or mistral"):
+        read_layers(str(folder))
+
+
+def test_biases_are_refused_and_not_left_out(folder):
+    stored = load_file(folder / "model.safetensors")
+    stored["model.layers.2.self_attn.q_proj.bias"] = torch.zeros(24)
+    save_file(stored, folder / "model.safetensors")
+    with pytest.raises(UsageError, match="has biases"):
+        read_layers(str(folder))
+
+
+def test_a_damaged_file_is_refused(folder):
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:50])
+    with pytest.raises(WeightsError, match="is damaged"):
+        read_layers(str(folder))
+
+
+def test_weights_without_the_layer_are_refused(folder):
+    stored = load_file(folder / "model.safetensors")
+    kept = {k: v for k, v in stored.items() if not k.startswith("model.layers.2.")}
+    save_file(kept, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"no tensors 'model\.layers\.2\.\.\.\.'"):
+        read_layers(str(folder))
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({}))
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="no model of transformers"):
+        read_layers(str(tmp_path))

@@ -1,0 +1,111 @@
+"""Frozen layers of a language model, against transformers' own, and their laws."""
+
+import pytest
+import torch
+from tiny_models import write_llama
+
+from llmseg_cli.errors import UsageError
+from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.llm_layers import read_layers
+from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
+
+SHAPE = LlamaShape(width=24, heads=4, key_heads=2, head_width=6, hidden=40)
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def block():
+    torch.manual_seed(0)
+    made = LLMBlock(SHAPE, 2)
+    made.freeze()
+    return made
+
+
+def opened(name, numbers, **options):
+    found = read_layers(str(name), numbers)
+    block = LLMBlock(LlamaShape(**found.sizes), len(numbers), **options)
+    block.load([{k: v.float() for k, v in one.items()} for one in found.layers], found.norm.float())
+    block.freeze()
+    return block
+
+
+def as_language_model(model, number, tokens):
+    """A layer of transformers, with its causal mask and rotary positions."""
+    count = tokens.shape[1]
+    turning = model.model.rotary_emb(tokens, torch.arange(count)[None])
+    mask = torch.full((count, count), float("-inf")).triu(1)[None, None]
+    with torch.no_grad():
+        found = model.model.layers[number](tokens, attention_mask=mask, position_embeddings=turning)
+    return found[0] if isinstance(found, tuple) else found
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral"])
+def test_with_mask_and_rotary_positions_a_layer_is_transformers_own(tmp_path, kind):
+    folder = write_llama(tmp_path / "model", kind)
+    model = load_transformers().AutoModelForCausalLM.from_pretrained(folder).eval()
+    block = opened(folder, (2, 0), final_norm="loaded")
+    tokens = drawn(2, 9, 24)
+    for layer, number in zip(block.layers, (2, 0), strict=True):
+        expected = as_language_model(model, number, tokens)
+        found = layer(tokens, causal=True, rotary=True)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(block.norm(tokens), model.model.norm(tokens))
+
+
+@pytest.mark.weights
+def test_smollm2s_last_layer_is_transformers_own(weights_cache):
+    from llmseg_cli.knowledge.gguf_file import converted_folder
+    from llmseg_cli.knowledge.model_files import find_model, weights_digest
+
+    found = find_model("smollm2", cache=weights_cache)
+    folder = converted_folder(found.gguf, digest=weights_digest(found), cache=weights_cache)
+    library = load_transformers()
+    model = library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    layers = read_layers("smollm2", cache=weights_cache)
+    assert layers.numbers == (29,)
+    block = LLMBlock(LlamaShape(**layers.sizes))
+    block.load(layers.layers, layers.norm)
+    tokens = drawn(1, 33, 576)
+    expected = as_language_model(model, 29, tokens)
+    found_here = block.layers[0](tokens, causal=True, rotary=True)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found_here, expected, atol=1e-5 * scale, rtol=1e-4)
+
+
+def test_tokens_have_no_position_in_the_block(block):
+    tokens = drawn(2, 7, 24)
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    torch.testing.assert_close(block(tokens)[:, order], block(tokens[:, order]))
+
+
+def test_every_token_sees_every_other(block):
+    tokens = drawn(1, 7, 24)
+    changed = tokens.clone()
+    changed[:, 6] += 1
+    assert ((block(changed) - block(tokens)).abs().amax(dim=2) > 0).all()
+
+
+def test_gradients_pass_through_frozen_weights(block):
+    tokens = drawn(1, 7, 24).requires_grad_()
+    block(tokens).square().sum().backward()
+    assert tokens.grad.abs().sum() > 0
+    assert all(p.grad is None and not p.requires_grad for p in block.parameters())
+
+
+def test_the_published_last_norm_has_a_weight_of_one(tmp_path):
+    folder = write_llama(tmp_path / "model")
+    tokens = drawn(1, 5, 24)
+    plain, bare = opened(folder, (1,)), opened(folder, (1,), final_norm="none")
+    expected = bare(tokens) / bare(tokens).square().mean(2, keepdim=True).sqrt()
+    torch.testing.assert_close(plain(tokens), expected, atol=1e-3, rtol=1e-3)
+    loaded = opened(folder, (1,), final_norm="loaded")
+    assert not torch.allclose(loaded(tokens), plain(tokens))
+
+
+def test_an_unknown_last_norm_is_refused():
+    with pytest.raises(UsageError, match="Did you mean 'plain'"):
+        LLMBlock(SHAPE, final_norm="plane")
