@@ -4,13 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.errors import UsageError, unknown
-from llmseg_cli.options import option, parse_margins, parse_sizes, parse_spacing, parse_words
+from llmseg_cli.options import (
+    option,
+    parse_layers,
+    parse_margins,
+    parse_sizes,
+    parse_spacing,
+    parse_words,
+)
 from llmseg_cli.registry import METHODS, MODELS
 
 TEXT_CONTROLS = ("none", "shuffled", "random")
 CALIBRATED = "labeled"
 SCHEDULES = ("one-time", "continuous")
 SAM_NAMES = ("lite-medsam", "vit_b:", "vit_l:", "vit_h:", "medsam:", "transformers:")
+LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 
 
@@ -33,6 +41,19 @@ class TrainSettings:
         "Pre-trained encoder of unetpp, for pictures: PATH or ID of a ResNet, ConvNeXt, Swin or "
         "other model of transformers with feature maps.",
     )
+    llm_block: str | None = option(
+        None,
+        "Block of medvisionllama: pretrained (its default), or a control: random-frozen, "
+        "random-trainable, identity or mlp.",
+        complete=lambda: LLM_BLOCKS,
+    )
+    llm_model: str | None = option(
+        None, "Language model of the block: smollm2 (its default), PATH, FILE.gguf or ID."
+    )
+    llm_layers: tuple[int, ...] = option(
+        (-1,), "Layers of the block, counted from 0, or from -1, the last.", parse=parse_layers
+    )
+    embed_llm: bool = option(False, "Keep the pretrained block in the run, not its digest alone.")
     steps: int = option(2000, "Training steps (batches).", minimum=1)
     batch: int = option(2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1)
     patch: tuple[int, ...] = option(
@@ -99,9 +120,10 @@ class TrainSettings:
             "learning_rate_schedule": ("poly", "cosine", "step", "constant"),
             "precision": ("auto", "fp32", "bf16", "fp16"),
             "memory_format": ("auto", "channels-last", "contiguous"),
+            "llm_block": LLM_BLOCKS,
         }
         for name, known in choices.items():
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in (None, *known):
                 raise unknown(name.replace("_", "-"), getattr(self, name), known)
         if not 0 <= self.foreground <= 1:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")

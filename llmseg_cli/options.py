@@ -131,3 +131,8 @@ def parse_margins(value: Any) -> tuple[float, ...]:
     if not margins or min(margins) < 0:
         raise UsageError(f"box margin '{_joined(value)}': expected numbers of 0 or more.")
     return margins
+
+
+def parse_layers(value: Any) -> tuple[int, ...]:
+    """Turn `-1` or `0,5` (or a YAML list) into numbers of layers."""
+    return tuple(_numbers(value, int, "layers"))

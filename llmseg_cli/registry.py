@@ -86,5 +86,6 @@ MODELS = Registry(
         "unet": "llmseg_cli.models.unet:UNet",
         "unetpp": "llmseg_cli.models.unetpp:UNetPlusPlus",
         "vit": "llmseg_cli.models.vit:ViT",
+        "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
 )

@@ -17,6 +17,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         model: Name of the network.
         model_options: Options of the network.
         image_encoder: Null without a pre-trained one; else its name, digest and architecture.
+        llm_block: Null without a block of a language model; else its kind, the model's place, name
+            and digest, the layers and their sizes, and whether the run holds their weights.
         settings: All of `TrainSettings`.
         unlabeled_batch: Unlabeled cases per step.
         seed: Seed of the run.
@@ -54,6 +56,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     split: str = ""
     labels: str = ""
     image_encoder: dict[str, Any] | None = None
+    llm_block: dict[str, Any] | None = None
 
     @property
     def patch(self) -> tuple[int, ...]:

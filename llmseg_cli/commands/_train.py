@@ -1,6 +1,7 @@
 """What `train-sup` and `train-semi` share."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,17 +74,25 @@ def train(request: "Request", *, resume: bool, force: bool, dry_run: bool) -> di
     from llmseg_cli.workflows.training import plan, run
 
     if dry_run:
+        from llmseg_cli.workflows.network_cost import cost_of
+
         with console.progress("case") as progress:
             planned = plan(request, progress=progress)
         config, data = planned.config, planned.data
+        network = next(iter(planned.method.networks().values()))
+        cost = cost_of(network, config.in_channels, config.patch)
         console.info(
-            f"{config.method} with {config.model}: {planned.parameters:,} trained parameters, "
+            f"{config.method} with {config.model}: {planned.parameters:,} trained parameters"
+            f"{f' and {cost.frozen:,} frozen ones' if cost.frozen else ''}; per patch and network "
+            f"{cost.flops / 1e9:.3g} GFLOP forward and {cost.activations / 1e6:.0f} MB kept for "
+            "the backward pass in fp32. "
             f"{len(data.labeled)} labeled, {len(data.unlabeled)} unlabeled and "
             f"{len(data.validation)} validation cases, {len(config.classes)} classes, "
             f"{config.settings['steps']} steps; {data.bytes_cached / 1e6:.0f} MB of prepared cases."
         )
         return {
             "parameters": planned.parameters,
+            "network": asdict(cost),
             "config": config.to_dict(),
             "cached_bytes": data.bytes_cached,
         }

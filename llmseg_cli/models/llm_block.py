@@ -35,6 +35,13 @@ class LlamaShape:
     rotary_base: float = 10000.0
 
 
+class RootMeanSquare(nn.RMSNorm):
+    """RMS norm in the number format of its weight, also where autocast gives it less."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
 class LlamaLayer(nn.Module):
     r"""One layer of a Llama, over all tokens at once.
 
@@ -74,8 +81,8 @@ class LlamaLayer(nn.Module):
                 "down_proj": linear(shape.hidden, shape.width),
             }
         )
-        self.input_layernorm = nn.RMSNorm(shape.width, shape.epsilon)
-        self.post_attention_layernorm = nn.RMSNorm(shape.width, shape.epsilon)
+        self.input_layernorm = RootMeanSquare(shape.width, shape.epsilon)
+        self.post_attention_layernorm = RootMeanSquare(shape.width, shape.epsilon)
 
     def forward(self, tokens: Tensor, *, causal: bool = False, rotary: bool = False) -> Tensor:
         """`(B, T, W)` to the same.
@@ -131,7 +138,7 @@ class LLMBlock(nn.Module):
         self.layers = nn.ModuleList(LlamaLayer(shape) for _ in range(count))
         self.norm: nn.Module = nn.Identity()
         if final_norm != "none":
-            self.norm = nn.RMSNorm(shape.width, shape.epsilon)
+            self.norm = RootMeanSquare(shape.width, shape.epsilon)
         self.final_norm = final_norm
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -104,12 +104,15 @@ class ViT(Segmenter):
 
     def tokens_of(self, image: Tensor) -> Tensor:
         """Embedded tokens with their positions, `(B, T, E)`, of an image `(B, C, X, Y[, Z])`."""
-        embedded = self.embedding(image)
+        return self.placed(self.embedding(image)).flatten(2).mT
+
+    def placed(self, embedded: Tensor) -> Tensor:
+        """Embedded tokens `(B, E, X/p, ...)` with the positions of their grid."""
         positions: Tensor = self.positions
         if positions.shape[2:] != embedded.shape[2:]:
             mode = INTERPOLATION[self.dimensions]
             positions = F.interpolate(positions, embedded.shape[2:], mode=mode)
-        return (embedded + positions).flatten(2).mT
+        return embedded + positions
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         logits: Tensor = self.head(bottleneck, skips)

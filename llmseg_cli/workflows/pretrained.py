@@ -1,20 +1,25 @@
-"""The pre-trained image encoder that a training run was asked to use."""
+"""What a training run was asked to use of pre-trained models in its networks."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.registry import MODELS
+from llmseg_cli.workflows.run_folder import empty_encoder
 
 if TYPE_CHECKING:
     from llmseg_cli.knowledge.image_encoder import PretrainedEncoder
+    from llmseg_cli.knowledge.llm_layers import LLMLayers
 
+LAST = (-1,)  # layer of a language model
 ELSEWHERE = {  # keyword of a network's constructor: what sets it
     "dimensions": "the number of sides of --patch decides",
     "encoder": "--image-encoder names it",
+    "booster": "--llm-block names it",
 }
 
 
@@ -53,3 +58,87 @@ def encoder_for(
     from llmseg_cli.knowledge.image_encoder import open_image_encoder  # loads transformers
 
     return open_image_encoder(settings.image_encoder, cache=cache, offline=offline)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Pre-trained parts of a run's networks.
+
+    Args:
+        encoder: Of pictures, or None.
+        block: The record of a language model's block, or None.
+        layers: Its layers, or None.
+    """
+
+    encoder: "PretrainedEncoder | None" = None
+    block: dict[str, Any] | None = None
+    layers: "LLMLayers | None" = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `RunConfig` keeps."""
+        encoder = self.encoder.record if self.encoder else None
+        return {"image_encoder": encoder, "llm_block": self.block}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What the manifest keeps."""
+        found = {"image_encoder": self.encoder.digest} if self.encoder else {}
+        return found | ({"llm": str(self.block["digest"])} if self.block else {})
+
+    def stand_ins(self) -> dict[str, Any]:
+        """Arguments of the network, of the same shapes but without weights."""
+        options: dict[str, Any] = {}
+        if self.encoder:
+            options["encoder"] = empty_encoder(self.encoder.record, 1)
+        if self.block:
+            from llmseg_cli.workflows.llm_booster import stand_in
+
+            options["booster"] = stand_in(self.block)
+        return options
+
+
+def pretrained_for(settings: TrainSettings, *, cache: Path, offline: bool) -> Pretrained:
+    """The pre-trained parts that the settings name.
+
+    Args:
+        settings: Of the run.
+        cache: llmseg's cache folder.
+        offline: Never use the network.
+
+    Raises:
+        UsageError: If the network takes no such part, or what is named is none.
+        WeightsError: If it cannot be had.
+    """
+    encoder = encoder_for(settings, cache=cache, offline=offline)
+    refuse_unused_block(settings)
+    if not takes_block(settings):
+        return Pretrained(encoder)
+    from llmseg_cli.workflows.llm_booster import read_block  # loads transformers
+
+    return Pretrained(encoder, *read_block(settings, cache=cache, offline=offline))
+
+
+def takes_block(settings: TrainSettings) -> bool:
+    """Whether the network contains a block of a language model."""
+    return "booster" in signature(MODELS.load(settings.model)).parameters
+
+
+def refuse_unused_block(settings: TrainSettings) -> None:
+    """Refuse a block that the network does not contain.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    given = {
+        "--llm-block": settings.llm_block,
+        "--llm-model": settings.llm_model,
+        "--llm-layers": settings.llm_layers != LAST,
+        "--embed-llm": settings.embed_llm,
+    }
+    flags = [flag for flag, value in given.items() if value]
+    if flags and not takes_block(settings):
+        raise UsageError(
+            f"{flags[0]}: the network '{settings.model}' has no block of a language model. Use "
+            "--model medvisionllama."
+        )

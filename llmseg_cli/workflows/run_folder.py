@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from llmseg_cli.training.precision import (
     choose_dtype,
     choose_memory_format,
 )
+
+if TYPE_CHECKING:
+    from llmseg_cli.knowledge.llm_layers import LLMLayers
 
 CONFIG = "config.yaml"
 
@@ -132,19 +135,32 @@ def asked_networks(networks: Mapping[str, nn.Module], answer: str) -> dict[str, 
     return dict(networks) if answer == "mean" else {answer: networks[answer]}
 
 
-def network_builder(config: RunConfig, text: TextFeatures | None = None) -> Callable[[], nn.Module]:
+def network_builder(
+    config: RunConfig, text: TextFeatures | None = None, llm: "LLMLayers | None" = None
+) -> Callable[[], nn.Module]:
     """Returns what builds one network of a run.
 
     Args:
         config: The run's settings.
         text: Text features; None takes zeros of the recorded shapes, to be loaded over.
+        llm: Layers of the language model; None reads them again where the run does not hold them.
+
+    Raises:
+        WeightsError: If the language model cannot be had, or is not what the run was trained with.
     """
     model = MODELS.load(config.model)
+    make_booster: Callable[[], Any] | None = None
+    if config.llm_block:
+        from llmseg_cli.workflows.llm_booster import booster_maker  # loads transformers
+
+        make_booster = booster_maker(config.llm_block, llm)
 
     def build() -> nn.Module:
         options: dict[str, Any] = {**config.model_options, "dimensions": len(config.patch)}
         if config.image_encoder:
             options["encoder"] = empty_encoder(config.image_encoder, config.in_channels)
+        if make_booster:
+            options["booster"] = make_booster()
         backbone: Segmenter = model(config.in_channels, len(config.classes), **options)
         backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
         if config.text is None:

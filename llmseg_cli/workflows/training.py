@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,10 +35,10 @@ from llmseg_cli.training.precision import (
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.named_options import defaults_of, options_of
-from llmseg_cli.workflows.pretrained import encoder_for, refuse_other_flags
+from llmseg_cli.workflows.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
-from llmseg_cli.workflows.run_folder import CONFIG, empty_encoder, network_builder
+from llmseg_cli.workflows.run_folder import CONFIG, network_builder
 from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_data import TrainingData, prepare
@@ -52,9 +52,6 @@ from llmseg_cli.workflows.training_folder import (
 )
 from llmseg_cli.workflows.training_request import Request
 from llmseg_cli.workflows.validation import dice_scorer
-
-if TYPE_CHECKING:
-    from llmseg_cli.knowledge.image_encoder import PretrainedEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +68,7 @@ class Plan:
         method: The way of learning with its networks, not yet on a device.
         parameters: Trained parameters of all networks.
         pseudo: Where pseudo-labels come from.
+        parts: What the networks have of pre-trained models.
     """
 
     config: RunConfig
@@ -78,6 +76,7 @@ class Plan:
     method: Method
     parameters: int = field(default=0)
     pseudo: PseudoPlan = field(default_factory=PseudoPlan)
+    parts: Pretrained = field(default_factory=Pretrained)
 
 
 def plan(request: Request, *, progress: Progress = silent) -> Plan:
@@ -97,9 +96,9 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method_options = {**defaults_of(METHODS, request.method), **method_options}
     refuse_other_flags(settings.model_option)
     model_options = options_of(MODELS, settings.model, settings.model_option)
-    encoder = encoder_for(settings, cache=request.cache, offline=request.pseudo.offline)
+    parts = pretrained_for(settings, cache=request.cache, offline=request.pseudo.offline)
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
-    _refuse_patch(settings, model_options, encoder, batch=smallest)
+    _refuse_patch(settings, model_options, parts, batch=smallest)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare(
@@ -132,7 +131,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         init=sha256_file(request.init / WEIGHTS) if request.init else None,
         split=split_digest(request.split),
         labels=data.labels,
-        image_encoder=encoder.record if encoder else None,
+        **parts.record,
     )
     if request.text and len(request.text[0].token_ids) not in (1, len(data.classes) - 1):
         logger.warning(
@@ -143,30 +142,30 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         )
     torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
     random.seed(request.seed)
-    build = network_builder(config, request.text[0] if request.text else None)
+    text = request.text[0] if request.text else None
+    build = network_builder(config, text, parts.layers)
     method: Method = method_type(build, **method_options)
-    if encoder:
-        encoder.load_into(method.networks().values())
+    if parts.encoder:
+        parts.encoder.load_into(method.networks().values())
     if request.init:
         start_from(method, request.init)
     method.start()
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(config, data, method, trained, pseudo)
+    return Plan(config, data, method, trained, pseudo, parts)
 
 
 def _refuse_patch(
     settings: TrainSettings,
     model_options: dict[str, Any],
-    encoder: "PretrainedEncoder | None",
+    parts: Pretrained,
     *,
     batch: int,
 ) -> None:
     """Refuse a patch that the network cannot take, before any case is prepared for it."""
     options = {**model_options, "dimensions": settings.dimensions}
     with torch.device("meta"):
-        if encoder:
-            options["encoder"] = empty_encoder(encoder.record, 1)
+        options |= parts.stand_ins()
         network: Segmenter = MODELS.load(settings.model)(1, 2, **options)
     voxels = batch * math.prod(network.grid_of(settings.patch))
     if voxels < 2 and any(isinstance(m, BATCH_NORMALIZATIONS) for m in network.modules()):
@@ -273,8 +272,7 @@ def _write_manifest(manifest: Manifest, request: Request, planned: Plan, trained
         manifest.inputs["embeddings"] = f"sha256:{planned.config.text['embeddings']}"
     if planned.config.init:
         manifest.inputs["init"] = f"sha256:{planned.config.init}"
-    if planned.config.image_encoder:
-        manifest.inputs["image_encoder"] = planned.config.image_encoder["digest"]
+    manifest.inputs |= planned.parts.inputs
     pseudo = planned.pseudo
     if pseudo.masks:
         assert pseudo.record is not None

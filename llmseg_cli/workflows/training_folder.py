@@ -18,13 +18,14 @@ from llmseg_cli.workflows.run_folder import CONFIG
 
 SPLIT = "split.json"
 ROUNDS, PREPARED = "pseudo", "prepared"
-MACHINE = ("cache", "workers", "device", "image_encoder")  # the last has a record of its own
+MACHINE = ("cache", "workers", "device")
+RECORDED = ("image_encoder", "llm_block", "llm_model", "llm_layers", "embed_llm")  # elsewhere
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def recorded(settings: TrainSettings, dtype: torch.dtype) -> dict[str, Any]:
     """Settings without what belongs to the machine, and with the precision that `auto` became."""
-    kept = {k: v for k, v in asdict(settings).items() if k not in MACHINE}
+    kept = {k: v for k, v in asdict(settings).items() if k not in (*MACHINE, *RECORDED)}
     return {**kept, "precision": PRECISIONS[dtype]}
 
 

@@ -1,0 +1,166 @@
+"""MedVisionLlama: a frozen block of a language model within a Vision Transformer."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.models.vit import ViT, on_grid
+
+POSITIONS = ("after-vit", "before-vit")
+MAPPERS = ("linear", "lora")
+
+
+class Booster:
+    """What stands between the two mappers, and how wide a token is there.
+
+    Args:
+        module: `(B, T, W)` to the same.
+        width: W.
+        is_part: Whether its weights belong to the network: saved with it and, unless they are
+            frozen, trained. Otherwise all networks share it, it is nobody's, and a run refers to
+            it by its digest.
+    """
+
+    def __init__(self, module: nn.Module, width: int, *, is_part: bool) -> None:
+        self.module, self.width, self.is_part = module, width, is_part
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class MedVisionLlama(ViT):
+    r"""A ViT whose tokens pass a block of a language model, $V_2(L(V_1 x) + V_1 x)$.
+
+    $V_1$ maps a token's E values to the W of the language model and $V_2$ back. The `linear` mapper
+    is a projection without bias; `lora` is $W_0 x + \frac{1}{r} B A x + b$ with $W_0$ random and
+    frozen, A random, B zero (the published loralib defaults).
+
+    Args:
+        in_channels: Image channels `C`.
+        classes: Classes `K`, with the background.
+        llm_position: `after-vit` (the paper's figure) or `before-vit` (the published code: between
+            embedding and positions, so that the block sees no position at all).
+        residual: Add the block's input to its output, besides the residuals within.
+        mapper: `linear` or `lora`.
+        rank: Of `lora`.
+        booster: The block; None is the control without a language model, a GELU of width 8 E.
+        options: Those of `ViT`.
+
+    Raises:
+        UsageError: If an option is out of its range.
+
+    References:
+        Marthi Krishna Kumar et al., MedVisionLlama, 2024 and CVAMD at ICCV 2025. arXiv:2410.02458.
+        Linear mappers are near its first version (and its code's `MedVisionLlama_Frozen`), `lora`
+        is the third. LoRA: Hu et al., ICLR 2022, arXiv:2106.09685.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        dimensions: int = 3,
+        filters: int = 64,
+        token: int = 8,
+        depth: int = 16,
+        heads: int = 4,
+        expansion: int = 4,
+        dropout: float = 0.2,
+        positions: int = 8,
+        decoder: str = "linear",
+        llm_position: str = "after-vit",
+        residual: bool = True,
+        mapper: str = "linear",
+        rank: int = 4,
+        booster: Booster | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            classes,
+            dimensions=dimensions,
+            filters=filters,
+            token=token,
+            depth=depth,
+            heads=heads,
+            expansion=expansion,
+            dropout=dropout,
+            positions=positions,
+            decoder=decoder,
+        )
+        if llm_position not in POSITIONS:
+            raise unknown("position of the block", llm_position, POSITIONS)
+        if mapper not in MAPPERS:
+            raise unknown("mapper", mapper, MAPPERS)
+        if rank < 1:
+            raise UsageError(f"rank is {rank}; a mapper needs at least 1.")
+        self.booster = booster or Booster(nn.GELU(), 8 * filters, is_part=True)
+        if self.booster.is_part:
+            self.block = self.booster.module
+        width = self.booster.width
+        self.inward = _mapper(mapper, filters, width, rank)
+        self.outward = _mapper(mapper, width, filters, rank)
+        self.is_first = llm_position == "before-vit"
+        self.residual = residual
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        bottleneck, skips = super().encode(image)
+        if self.is_first:
+            return bottleneck, skips
+        tokens = self.boosted(bottleneck.flatten(2).mT)
+        return on_grid(tokens, bottleneck.shape[2:]), skips
+
+    def placed(self, embedded: Tensor) -> Tensor:
+        if self.is_first:
+            tokens = self.boosted(embedded.flatten(2).mT)
+            embedded = on_grid(tokens, embedded.shape[2:])
+        return super().placed(embedded)
+
+    def boosted(self, tokens: Tensor) -> Tensor:
+        """Tokens `(B, T, E)` that have passed the block."""
+        mapped = self.inward(tokens)
+        found = self.booster.module(mapped)
+        boosted: Tensor = self.outward(found + mapped if self.residual else found)
+        return boosted
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if not self.booster.is_part:
+            self.booster.module._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+class LoraLinear(nn.Module):
+    r"""$W_0 x + \frac{1}{r} B A x + b$ with a frozen, random $W_0$.
+
+    Args:
+        inputs: Values of x.
+        outputs: Values of the result.
+        rank: r; with alpha 1 the scale is 1/r.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.base = nn.Linear(inputs, outputs)  # its bias is trained
+        self.base.weight.requires_grad_(False)
+        self.down = nn.Parameter(torch.empty(rank, inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        self.scale = 1 / rank
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`(..., inputs)` to `(..., outputs)`."""
+        low = F.linear(F.linear(values, self.down), self.up)
+        added: Tensor = self.base(values) + self.scale * low
+        return added
+
+
+def _mapper(kind: str, inputs: int, outputs: int, rank: int) -> nn.Module:
+    if kind == "lora":
+        return LoraLinear(inputs, outputs, rank)
+    return nn.Linear(inputs, outputs, bias=False)

@@ -1,0 +1,66 @@
+"""What a network costs: weights, operations and memory, counted and not estimated."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from llmseg_cli.models.medvisionllama import Booster
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network and one patch.
+
+    Args:
+        trained: Weights that are trained.
+        frozen: Weights that are not, those of a shared block of a language model among them.
+        flops: Floating-point operations of a forward pass; a training step takes three times that,
+            per patch.
+        activations: Bytes that the forward pass keeps for the backward pass.
+    """
+
+    trained: int
+    frozen: int
+    flops: int
+    activations: int
+
+
+def cost_of(network: nn.Module, channels: int, patch: tuple[int, ...]) -> Cost:
+    """Run a network forward once, as training does, over a patch of zeros.
+
+    Args:
+        network: In float32, on any device.
+        channels: Image channels.
+        patch: Sides in voxels.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    weights = list(network.parameters())
+    for module in network.modules():
+        booster = getattr(module, "booster", None)
+        if isinstance(booster, Booster):
+            weights += list(booster.module.parameters())
+    weights = list({id(weight): weight for weight in weights}.values())
+    network.train()
+    image = torch.zeros(1, channels, *patch, device=weights[0].device)
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        network(image.expand(2, *image.shape[1:]).contiguous())  # two, for batch normalization
+    for weight in weights:
+        kept.pop(weight.untyped_storage().data_ptr(), None)
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
+    return Cost(
+        trained,
+        sum(weight.numel() for weight in weights) - trained,
+        counter.get_total_flops() // 2,
+        sum(kept.values()) // 2,
+    )
