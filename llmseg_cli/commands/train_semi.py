@@ -76,6 +76,7 @@ def train_semi(
             cache=cache,
         ),
         init=init,
-        pseudo=pseudo_request(semi_settings, mining_settings, offline=offline),
+        pseudo=pseudo_request(semi_settings, mining_settings),
+        offline=offline,
     )
     return train(request, resume=resume, force=force, dry_run=dry_run)

@@ -15,6 +15,7 @@ from llmseg_cli.commands._options import (
     Init,
     Labeled,
     LabelMap,
+    Offline,
     OutputDir,
     Resume,
     Seed,
@@ -41,6 +42,7 @@ def train_sup(
     resume: Resume = False,
     force: Force = False,
     dry_run: DryRun = False,
+    offline: Offline = False,
     train_settings: TrainSettings,
 ) -> dict[str, Any]:
     """Train a network on the labeled cases alone: the baseline, and the start of mining."""
@@ -67,5 +69,6 @@ def train_sup(
         seed=seed,
         cache=train_settings.cache or default_cache(),
         init=init,
+        offline=offline,
     )
     return train(request, resume=resume, force=force, dry_run=dry_run)

@@ -24,6 +24,7 @@ UNNEEDED = (  # of a configuration, for the architecture
     "transformers_version",
 )
 FRESH = "hidden_states_norms."  # of the library's backbones, no part of the published weights
+COUNTS = ("num_stages", "num_encoder_blocks", "num_layers")  # of stages, beside `depths`
 PROBE = 64  # side of the picture whose feature maps tell the strides
 
 
@@ -45,10 +46,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: Mapping[str, Any], in_channels: int) -> None:
         super().__init__()
         transformers = load_transformers()
-        settings = transformers.AutoConfig.for_model(**config)
-        stages = list(getattr(settings, "stage_names", ()))
         try:
-            settings.out_features = stages
+            settings = _settings(transformers, config)
             self.backbone: Any = transformers.AutoBackbone.from_config(settings)
         except (AttributeError, ValueError) as error:
             raise UsageError(
@@ -62,11 +61,11 @@ class ImageEncoder(nn.Module):
         self.widths = [widths[i] for i in self.used]
         strides = [PROBE // sides[i] for i in self.used]
         self.halvings = strides[0].bit_length() - 1
-        if len(strides) < 2 or strides != [1 << self.halvings + i for i in range(len(strides))]:
+        if strides != [1 << self.halvings + i for i in range(len(strides))]:
             raise UsageError(
                 f"The feature maps of this {config['model_type']} have cells of "
-                f"{', '.join(map(str, strides))} pixels; expected several, each cell twice as wide "
-                "as the one before."
+                f"{', '.join(map(str, strides))} pixels; expected each cell twice as wide as the "
+                "one before."
             )
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -108,40 +107,52 @@ class PretrainedEncoder:
 
 
 def open_image_encoder(
-    name: str, *, cache: Path | None = None, offline: bool = False
+    name: str, *, depth: int | None = None, cache: Path | None = None, offline: bool = False
 ) -> PretrainedEncoder:
     """Read a pre-trained image encoder.
 
     Args:
         name: Path of a folder that `save_pretrained` wrote, or an id of the Hugging Face hub.
+        depth: How often its coarsest map is half the side of the picture; what comes behind is left
+            out. None takes all.
         cache: llmseg's cache folder, if it is not the usual one.
         offline: Never use the network.
 
     Raises:
-        UsageError: If it is no image encoder with feature maps that halve.
+        UsageError: If it is no image encoder of color with feature maps that halve, or not to
+            *depth*.
         WeightsError: If it cannot be had, or its weights are not whole.
     """
     found = find_model(name, cache=cache, offline=offline)
     transformers = load_transformers()
     try:
         settings = transformers.AutoConfig.from_pretrained(found.folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise WeightsError(f"{found.folder} holds no model of transformers: {error}") from error
     config = {k: v for k, v in settings.to_diff_dict().items() if k not in UNNEEDED}
     config["model_type"] = settings.model_type
-    with torch.device("meta"):
-        kind = type(ImageEncoder(config, 3).backbone)  # refused before its weights are read
+    if getattr(settings, "num_channels", 3) != 3:
+        raise UsageError(
+            f"The image encoder {name} takes {settings.num_channels} channels; expected 3, colors."
+        )
+    with torch.device("meta"):  # refused before its weights are read
+        whole = ImageEncoder(config, 3)
+        deepest = whole.halvings + len(whole.widths) - 1
+        kind, config = type(whole.backbone), _cut(config, whole, depth)
+    settings = _settings(transformers, config)
     try:
         backbone, report = kind.from_pretrained(
             found.folder,
+            config=settings,
             local_files_only=True,
             dtype=torch.float32,
             output_loading_info=True,
-            out_features=list(settings.stage_names),
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        cut = f", cut at {depth} halvings; --model-option depth={deepest} takes it whole"
         raise WeightsError(
-            f"{found.folder} does not load as a {settings.model_type}: {error}"
+            f"{found.folder} does not load as a {settings.model_type}"
+            f"{cut if depth and depth < deepest else ''}: {error}"
         ) from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(FRESH))
     if missing:
@@ -150,6 +161,39 @@ def open_image_encoder(
             f"'{missing[0]}'."
         )
     return PretrainedEncoder(found.name, weights_digest(found), config, backbone.state_dict())
+
+
+def _settings(transformers: Any, config: Mapping[str, Any]) -> Any:
+    """The library's configuration, of all feature maps."""
+    settings = transformers.AutoConfig.for_model(**config)
+    settings.out_features = list(settings.stage_names)
+    return settings
+
+
+def _cut(config: dict[str, Any], whole: ImageEncoder, depth: int | None) -> dict[str, Any]:
+    """The configuration of the stages down to *depth* halvings."""
+    deepest = whole.halvings + len(whole.widths) - 1
+    if len(whole.widths) < 2 or (depth or deepest) not in range(whole.halvings, deepest + 1):
+        served = f"{whole.halvings} to {deepest}" if len(whole.widths) > 1 else "no"
+        raise UsageError(
+            f"This {config['model_type']} serves {served} halvings, and depth is {depth}. Choose "
+            "--model-option depth, or an image encoder such as a ResNet."
+        )
+    dropped = deepest - (depth or deepest)
+    if not dropped:
+        return config
+    count = len(config["depths"]) if isinstance(config.get("depths"), list) else 0
+    per_stage = [k for k, v in config.items() if isinstance(v, list) and len(v) == count]
+    cut: dict[str, Any] = {k: config[k][:-dropped] for k in per_stage}
+    cut |= {k: count - dropped for k in COUNTS if config.get(k) == count}
+    shorter = {**config, **cut}
+    widths = ImageEncoder(shorter, 3).widths if cut and count > dropped else []
+    if widths != whole.widths[:-dropped]:
+        raise UsageError(
+            f"A {config['model_type']} cannot be cut at {depth} halvings. Use --model-option "
+            f"depth={deepest}."
+        )
+    return shorter
 
 
 def _measured(transformers: Any, settings: Any) -> tuple[list[int], list[int]]:

@@ -79,7 +79,7 @@ class UNetPlusPlus(Pooling):
         if encoder is not None:
             _refuse_unfit(encoder, depth, dimensions)
             own = encoder.halvings
-            widths[own:] = encoder.widths[: depth + 1 - own]
+            widths[own:] = encoder.widths
         super().__init__(
             in_channels,
             widths,
@@ -87,7 +87,7 @@ class UNetPlusPlus(Pooling):
             dropout=dropout,
             normalization=normalization,
             deep_supervision=deep_supervision,
-            live_maps=2 * depth + 7,
+            live_maps=_live_maps(widths, dimensions),
         )
 
         def column(number: int) -> nn.ModuleList:
@@ -96,7 +96,7 @@ class UNetPlusPlus(Pooling):
 
         self.columns = nn.ModuleList(map(column, range(1, depth + 1)))
         self.outputs = nn.ModuleList(
-            CONVOLUTION[dimensions](filters, classes, 1)
+            CONVOLUTION[dimensions](widths[0], classes, 1)
             for _ in range(depth if deep_supervision else 1)
         )
         del self.encoder[own:]
@@ -110,8 +110,7 @@ class UNetPlusPlus(Pooling):
         features: list[Tensor] = []
         for block in self.encoder:
             features.append(block(self.pool(features[-1]) if features else image))
-        found = self.pretrained(image)[: len(self.columns) + 1 - len(features)]
-        *skips, bottleneck = (*features, *found)
+        *skips, bottleneck = (*features, *self.pretrained(image))
         return self.dropout(bottleneck), skips
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
@@ -135,7 +134,15 @@ def _refuse_unfit(encoder: FeatureMaps, depth: int, dimensions: int) -> None:
     if dimensions != 2:
         raise UsageError("An image encoder is for pictures: give --patch two sides, as 128,128.")
     deepest = encoder.halvings + len(encoder.widths) - 1
-    if not encoder.halvings <= depth <= deepest:
-        raise UsageError(
-            f"depth is {depth}; this image encoder serves {encoder.halvings} to {deepest} halvings."
-        )
+    if depth != deepest:
+        raise UsageError(f"depth is {depth}; this image encoder halves {deepest} times.")
+
+
+def _live_maps(widths: Sequence[int], dimensions: int) -> int:
+    """Maps of full size and first width: on each level its nodes, and what one joins and makes."""
+    depth = len(widths) - 1
+    found = sum(
+        (2 * (depth - level) + 3) * width / max(1, widths[0] << dimensions * level)
+        for level, width in enumerate(widths)
+    )
+    return 2 + round(found)

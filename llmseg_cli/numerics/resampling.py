@@ -47,7 +47,10 @@ def resample(array: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.flo
     """
     if array.shape[-3:] == tuple(shape):
         return np.ascontiguousarray(array, dtype=np.float32)
-    result = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+    owned = np.require(array, np.float32, ["C", "W"])
+    if min(owned.strides) < 0:  # of a side of one voxel, which counts as contiguous
+        owned = owned.copy()
+    result = torch.from_numpy(owned)
     for axis, new_size in zip((-3, -2, -1), shape, strict=True):
         if result.shape[axis] != new_size:
             result = _along(axis, _weights(result.shape[axis], new_size), result)

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from llmseg_cli.errors import StoppedError
+from llmseg_cli.progress import Progress
+
 logger = logging.getLogger(__name__)
 
 SIGNALS = tuple(
@@ -29,6 +32,23 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number).name
         logger.warning("%s: saving and stopping; press Ctrl-C again to abandon.", self.signal)
+
+
+def stoppable(progress: Progress, stop: StopRequest, kept: str) -> Progress:
+    """Progress that leaves between two cases if a signal asked for it.
+
+    Args:
+        progress: Hears about cases.
+        stop: Set by a signal.
+        kept: What is kept, and how to go on, for the message; it may name {done} and {total}.
+    """
+
+    def report(phase: str, done: int, total: int, **values: float | str) -> None:
+        progress(phase, done, total, **values)
+        if stop:
+            raise StoppedError(f"{stop.signal}: {kept.format(done=done, total=total)}")
+
+    return report
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import nn
 
 @contextmanager
 def answering(networks: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Networks in evaluation mode; then their modes and torch's random state are as before."""
+    """Networks in evaluation mode; then their modes and the CPU's random state are as before."""
     modes = {name: network.training for name, network in networks.items()}
     random_state = torch.get_rng_state()
     for network in networks.values():

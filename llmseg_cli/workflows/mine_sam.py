@@ -27,7 +27,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import WEIGHTS
-from llmseg_cli.training.stop import stop_on_signals
+from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_output, some_failed
 from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
 from llmseg_cli.workflows.mining import open_sam_miner
@@ -36,6 +36,7 @@ from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
 from llmseg_cli.workflows.starting_weights import refuse_learned
 from llmseg_cli.workflows.training_folder import split_digest
 
+CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
 QC = "qc.csv"
 OVERLAYS = "overlays"
 COLUMNS = (
@@ -149,7 +150,8 @@ def run(
     with only_job(out), stop_on_signals() as stop:
         if miner.calibrates:  # never on the cases that are scored
             pool = cases if subset == "unlabeled" else choose_cases(data, (), split, "unlabeled")
-            miner.calibrate(pool, opened, label_maps(data, roles, opened), progress=progress)
+            heard = stoppable(progress, stop, CALIBRATING)
+            miner.calibrate(pool, opened, label_maps(data, roles, opened), progress=heard)
         made_by = {
             "run": sha256_json([manifest.inputs[CONFIG], manifest.inputs[WEIGHTS]]),
             **miner.made_by,

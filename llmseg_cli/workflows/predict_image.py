@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.manifest import peak_rss_mb
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Grid, Volume, load_image, read_grid
 from llmseg_cli.errors import DataError
@@ -18,7 +19,7 @@ from llmseg_cli.inference.to_image_grid import CHUNK, to_image_grid
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.workflows.run_folder import OpenRun
 
-BASE_MB = 450  # a process with torch and one network loaded
+HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
 SIDE_BY_SIDE = 4  # windows at a time on a CPU, at most; each costs memory
 STORE_SHARE = 0.3  # of a GPU's free memory that sums of windows may take
 FLIPS = {2: 4, 3: 8}
@@ -172,7 +173,8 @@ def _memory_mb(
     network = workers * (features + answers) + _sums_bytes(windows, classes)
     on_device = run.device.type != "cpu"
     host = images + labels + (0 if on_device else network)
-    return BASE_MB + round(host / 2**20), round(network / 2**20) if on_device else 0
+    host_mb = round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20)
+    return host_mb, round(network / 2**20) if on_device else 0
 
 
 def _workers(run: OpenRun) -> int:

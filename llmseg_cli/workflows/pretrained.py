@@ -36,12 +36,13 @@ def refuse_other_flags(model_option: Iterable[str]) -> None:
 
 
 def encoder_for(
-    settings: TrainSettings, *, cache: Path, offline: bool
+    settings: TrainSettings, model_options: dict[str, Any], *, cache: Path, offline: bool
 ) -> "PretrainedEncoder | None":
     """The image encoder that the settings name; None if they name none.
 
     Args:
         settings: Of which `image_encoder`, `model` and `patch` are heeded.
+        model_options: Of the network, of which `depth` is heeded.
         cache: llmseg's cache folder.
         offline: Never use the network.
 
@@ -51,13 +52,17 @@ def encoder_for(
     """
     if settings.image_encoder is None:
         return None
-    if "encoder" not in signature(MODELS.load(settings.model)).parameters:
+    known = signature(MODELS.load(settings.model)).parameters
+    if "encoder" not in known:
         raise UsageError(
             f"--image-encoder: the network '{settings.model}' takes none. Use --model unetpp."
         )
     from llmseg_cli.knowledge.image_encoder import open_image_encoder  # loads transformers
 
-    return open_image_encoder(settings.image_encoder, cache=cache, offline=offline)
+    if settings.dimensions != 2:
+        raise UsageError("--image-encoder is for pictures: give --patch two sides, as 128,128.")
+    depth = model_options.get("depth", known["depth"].default)
+    return open_image_encoder(settings.image_encoder, depth=depth, cache=cache, offline=offline)
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,14 @@ class Pretrained:
         return options
 
 
-def pretrained_for(settings: TrainSettings, *, cache: Path, offline: bool) -> Pretrained:
+def pretrained_for(
+    settings: TrainSettings, model_options: dict[str, Any], *, cache: Path, offline: bool
+) -> Pretrained:
     """The pre-trained parts that the settings name.
 
     Args:
         settings: Of the run.
+        model_options: Of the network.
         cache: llmseg's cache folder.
         offline: Never use the network.
 
@@ -110,7 +118,7 @@ def pretrained_for(settings: TrainSettings, *, cache: Path, offline: bool) -> Pr
         UsageError: If the network takes no such part, or what is named is none.
         WeightsError: If it cannot be had.
     """
-    encoder = encoder_for(settings, cache=cache, offline=offline)
+    encoder = encoder_for(settings, model_options, cache=cache, offline=offline)
     refuse_unused_block(settings)
     if not takes_block(settings):
         return Pretrained(encoder)

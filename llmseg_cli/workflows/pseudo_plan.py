@@ -123,7 +123,7 @@ def _miner(request: Request, method: type[Method], data: TrainingData) -> Miner:
         wanted.mining,
         device=request.settings.device,
         cache=request.cache,
-        offline=wanted.offline,
+        offline=request.offline,
     )
 
 

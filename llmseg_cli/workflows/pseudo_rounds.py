@@ -23,7 +23,7 @@ from llmseg_cli.errors import ArtifactError, DataError
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.loop import Loop
-from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.training.stop import StopRequest, stoppable
 from llmseg_cli.training.undisturbed import answering
 from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
 from llmseg_cli.workflows.mine_sam import QC, qc_table
@@ -33,6 +33,11 @@ from llmseg_cli.workflows.run_folder import OpenRun, asked_networks, preprocessi
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData
 from llmseg_cli.workflows.training_folder import PREPARED, ROUNDS
+
+CALIBRATING = (
+    "stopped while calibrating; the training up to here is saved. Run the same command with "
+    "--resume to continue."
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,8 @@ class PseudoBatches:
         opened = OpenRun(self.config, networks, loop.device, loop.dtype)
         cases = [self.plan.images[case.id] for case in self.data.unlabeled]
         with answering(networks):
-            miner.calibrate(cases, opened, self._label_maps(), progress=self.progress)
+            heard = stoppable(self.progress, self.stop, CALIBRATING)
+            miner.calibrate(cases, opened, self._label_maps(), progress=heard)
             made_by = {**miner.made_by, "networks": _weights_digest(networks)}
             journal = Journal(folder, resume=(folder / JOURNAL).is_file())
             work = MiningWork(miner, opened, journal, made_by, self.stop, self.progress)

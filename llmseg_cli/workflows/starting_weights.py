@@ -69,11 +69,11 @@ def start_from(method: Method, folder: Path) -> None:
             if key in given and given[key].shape == value.shape:
                 continue
             if not is_fused or key.startswith(BACKBONE):
-                found = tuple(given[key].shape) if key in given else None
+                found = f"of shape {tuple(given[key].shape)}" if key in given else "missing"
                 raise ArtifactError(
-                    f"--init {folder}: '{key}' has shape {found}, this network needs "
-                    f"{tuple(value.shape)}. Use the --model, --model-option and classes of that "
-                    "run."
+                    f"--init {folder}: '{key}' is {found}, this network needs "
+                    f"{tuple(value.shape)}. Use the --model, --model-option, --image-encoder and "
+                    "classes of that run."
                 )
             given.pop(key, None)
         taken = {k: v for k, v in given.items() if k in own and not k.startswith(TEXTS)}

@@ -19,7 +19,7 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import prefetch
-from llmseg_cli.errors import StoppedError, UsageError
+from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.numerics.memory import keep_freed_memory
@@ -33,7 +33,7 @@ from llmseg_cli.training.precision import (
     choose_memory_format,
     demand_determinism,
 )
-from llmseg_cli.training.stop import StopRequest, stop_on_signals
+from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
 from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.pseudo_plan import plan_pseudo, refuse_unused
@@ -55,6 +55,10 @@ from llmseg_cli.workflows.validation import dice_scorer
 
 logger = logging.getLogger(__name__)
 
+PREPARING = (
+    "stopped after preparing {done} of {total} cases, which are kept. Run the same command with "
+    "--resume to continue."
+)
 BATCH_NORMALIZATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -96,7 +100,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method_options = {**defaults_of(METHODS, request.method), **method_options}
     refuse_other_flags(settings.model_option)
     model_options = options_of(MODELS, settings.model, settings.model_option)
-    parts = pretrained_for(settings, cache=request.cache, offline=request.pseudo.offline)
+    parts = pretrained_for(settings, model_options, cache=request.cache, offline=request.offline)
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
     _refuse_patch(settings, model_options, parts, batch=smallest)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
@@ -169,9 +173,10 @@ def _refuse_patch(
         network: Segmenter = MODELS.load(settings.model)(1, 2, **options)
     voxels = batch * math.prod(network.grid_of(settings.patch))
     if voxels < 2 and any(isinstance(m, BATCH_NORMALIZATIONS) for m in network.modules()):
+        other = "" if parts.encoder else " or --model-option normalization=group"
         raise UsageError(
             "One patch of this size leaves one voxel at the bottleneck, and batch normalization "
-            "needs two. Use --batch 2, a larger --patch or --model-option normalization=group."
+            f"needs two. Use --batch 2, a larger --patch{other}."
         )
 
 
@@ -204,7 +209,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         request.command, seed=request.seed, deterministic=request.settings.deterministic
     )
     with stop_on_signals() as stop:
-        planned = plan(request, progress=_stopped_by(stop, progress))
+        planned = plan(request, progress=stoppable(progress, stop, PREPARING))
         finished = claim(folder, planned.config, request.split, resume=resume)
         if finished:
             (folder / MANIFEST).touch()  # newer than its inputs again, so that make is content
@@ -214,20 +219,6 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         shutil.rmtree(folder / PREPARED, ignore_errors=True)
     _write_manifest(manifest, request, planned, trained)
     return trained
-
-
-def _stopped_by(stop: StopRequest, progress: Progress) -> Progress:
-    """Progress that leaves between two cases if a signal asked for it."""
-
-    def report(phase: str, done: int, total: int, **values: float | str) -> None:
-        progress(phase, done, total, **values)
-        if stop:
-            raise StoppedError(
-                f"{stop.signal}: stopped after preparing {done} of {total} cases, which are kept. "
-                "Run the same command with --resume to continue."
-            )
-
-    return report
 
 
 def _start(

@@ -20,6 +20,7 @@ SPLIT = "split.json"
 ROUNDS, PREPARED = "pseudo", "prepared"
 MACHINE = ("cache", "workers", "device")
 RECORDED = ("image_encoder", "llm_block", "llm_model", "llm_layers", "embed_llm")  # elsewhere
+PLACES = ("image_encoder.name", "llm_block.name", "llm_block.source")  # the digest decides
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -61,7 +62,7 @@ def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Tra
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
     old, new = _flat(existing.to_dict()), _flat(plain(wanted).to_dict())
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in PLACES]
     if changed:
         first = changed[0]
         raise ArtifactError(

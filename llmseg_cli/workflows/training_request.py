@@ -22,14 +22,12 @@ class PseudoRequest:
         schedule: `one-time` or `continuous`.
         every: Steps between two minings.
         mining: How Segment Anything is asked.
-        offline: Never use the network.
     """
 
     folder: Path | None = None
     schedule: str = DEFAULTS["schedule"]
     every: int = DEFAULTS["every"]
     mining: MiningSettings = field(default_factory=MiningSettings)
-    offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +49,7 @@ class Request:
         text: Text features and their record for `config.yaml`, or None.
         init: A run whose weights to start from, or None.
         pseudo: What to do about pseudo-labels.
+        offline: Never use the network.
     """
 
     command: str
@@ -67,10 +66,9 @@ class Request:
     text: tuple[TextFeatures, dict[str, Any]] | None = None
     init: Path | None = None
     pseudo: PseudoRequest = field(default_factory=PseudoRequest)
+    offline: bool = False
 
 
-def pseudo_request(
-    semi: SemiSettings, mining: MiningSettings, *, offline: bool = False
-) -> PseudoRequest:
+def pseudo_request(semi: SemiSettings, mining: MiningSettings) -> PseudoRequest:
     """The wishes that stand in a user's settings."""
-    return PseudoRequest(semi.pseudo, semi.schedule, semi.every, mining, offline)
+    return PseudoRequest(semi.pseudo, semi.schedule, semi.every, mining)

@@ -80,7 +80,7 @@ def test_the_record_builds_the_architecture_without_the_folder(folder):
 
 
 @pytest.mark.parametrize(
-    ("kind", "says"), [("bert", "no image encoder"), ("dinov2", "cells of 16 pixels")]
+    ("kind", "says"), [("bert", "no image encoder"), ("dinov2", "serves no halvings")]
 )
 def test_a_model_without_feature_maps_that_halve_is_refused(tmp_path, kind, says):
     folder = write_image_encoder(tmp_path / "encoder", kind)
@@ -100,3 +100,40 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match="no model of transformers"):
         open_image_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["resnet", "convnextv2"])
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_an_encoder_is_cut_at_a_depth_and_answers_the_same(tmp_path, kind, depth):
+    folder = write_image_encoder(tmp_path / "encoder", kind)
+    _, whole = loaded(folder)
+    opened = open_image_encoder(str(folder), depth=depth)
+    cut = ImageEncoder(opened.config, 3).eval()
+    opened.load_into([cut])
+    image = torch.randn(2, 3, 128, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = cut(image)
+        assert len(maps) == depth - 1
+        for part, expected in zip(maps, whole(image), strict=False):
+            torch.testing.assert_close(part, expected)
+    assert sum(p.numel() for p in cut.parameters()) <= sum(p.numel() for p in whole.parameters())
+
+
+def test_a_model_of_another_library_is_refused_in_words(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18"}))
+    with pytest.raises(WeightsError, match="no model of transformers"):
+        open_image_encoder(str(tmp_path))
+
+
+def test_an_encoder_of_grey_pictures_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text()) | {"num_channels": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="takes 1 channels; expected 3"):
+        open_image_encoder(str(folder))
+
+
+def test_an_encoder_that_cannot_be_cut_is_offered_whole(tmp_path):
+    folder = write_image_encoder(tmp_path / "encoder", "swin")
+    with pytest.raises(WeightsError, match="--model-option depth=5 takes it whole"):
+        open_image_encoder(str(folder), depth=4)
+    assert len(ImageEncoder(open_image_encoder(str(folder), depth=5).config, 3).widths) == 4

@@ -91,3 +91,12 @@ def test_result_is_contiguous_float32():
 def test_cached_weights_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         axis_weights(4, 8)[0] = 1
+
+
+@pytest.mark.parametrize("view", [(slice(None, None, -1),) * 3, (0, slice(None), slice(None))])
+def test_views_of_other_arrays_are_resampled_as_their_copies(view):
+    whole = np.random.default_rng(0).random((1, 6, 1, 1), dtype=np.float32)
+    array = whole[view].reshape(1, 6, 1) if isinstance(view[0], int) else whole[0][view]
+    array.setflags(write=False)
+    expected = resample(array.copy(), (4, 12, 3))
+    np.testing.assert_array_equal(resample(array, (4, 12, 3)), expected)

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from llmseg_cli.training.stop import SIGNALS, stop_on_signals
+from llmseg_cli.errors import StoppedError
+from llmseg_cli.training.stop import SIGNALS, StopRequest, stop_on_signals, stoppable
 
 
 def send(*numbers: int) -> None:
@@ -64,3 +65,14 @@ def test_other_threads_leave_handlers_alone():
     thread.start()
     thread.join()
     assert found == [(False, before)]
+
+
+def test_progress_that_can_be_stopped_leaves_at_the_next_report():
+    heard = []
+    stop = StopRequest()
+    report = stoppable(lambda *words, **values: heard.append(words), stop, "{done} of {total} kept")
+    report("calibrate", 1, 5)
+    stop.ask(signal.SIGTERM, None)
+    with pytest.raises(StoppedError, match="SIGTERM: 2 of 5 kept"):
+        report("calibrate", 2, 5)
+    assert heard == [("calibrate", 1, 5), ("calibrate", 2, 5)]

@@ -1,13 +1,14 @@
 """`--image-encoder`: runs that start from a pre-trained encoder of pictures."""
 
 import shutil
+import signal
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 from tiny_models import write_image_encoder
-from training_cli import invoke, train, weights
+from training_cli import invoke, signaled, train, weights
 
 from llmseg_cli.workflows.run_folder import open_run
 
@@ -59,11 +60,13 @@ def test_every_method_trains_the_encoder_and_predicts_without_its_folder(
 
 
 def test_a_run_is_resumed_to_the_same_weights(toy_data, toy_split, encoder, quiet_place):
-    words = ("--image-encoder", encoder, "--save-every", "2")
+    words = ("--image-encoder", encoder, "--save-every", "2", "--log-every", "1")
     flat("supervised", toy_data, toy_split, quiet_place / "whole", *words, steps=4)
     part = quiet_place / "part"
-    flat("supervised", toy_data, toy_split, part, *words, steps=4)
-    (part / "run.json").unlink()
+    with signaled(signal.SIGTERM, "train", 2):
+        flat("supervised", toy_data, toy_split, part, *words, steps=4, code=75)
+    encoder.rename(encoder.with_name("moved"))
+    words = ("--image-encoder", encoder.with_name("moved"), *words[2:])
     flat("supervised", toy_data, toy_split, part, *words, "--resume", steps=4)
     assert weights(part) == weights(quiet_place / "whole")
 
@@ -104,6 +107,8 @@ def test_another_encoder_is_not_resumed_with(toy_data, toy_split, encoder, quiet
         (("--model", "unet"), "takes none. Use --model unetpp", 2),
         (("--patch", "16,16,16"), "give --patch two sides", 2),
         (("--model-option", "depth=6"), "serves 2 to 5 halvings", 2),
+        (("--model-option", "depth=1"), "serves 2 to 5 halvings", 2),
+        (("--patch", "16,16", "--batch", "1"), "Use --batch 2, a larger --patch.", 2),
         (("--model-option", "encoder=x"), "--image-encoder names it", 2),
         (("--image-encoder", "./nowhere"), "expected the folder of a model", 2),
     ],
@@ -115,3 +120,43 @@ def test_what_does_not_fit_is_refused(toy_data, toy_split, encoder, quiet_place,
     )
     assert says in found.output
     assert not out.exists()
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_stages_that_nothing_reads_are_left_out(toy_data, toy_split, encoder, quiet_place, depth):
+    out = quiet_place / "run"
+    words = ("--image-encoder", encoder, "--model-option", f"depth={depth}", "--batch", "2")
+    flat("supervised", toy_data, toy_split, out, *words, *frozen())
+    network = open_run(out, precision="fp32").networks["network"].requires_grad_(True).train()
+    assert network.pretrained.widths == [4, 8, 12, 16][: depth - 1]
+    network(torch.randn(2, 1, 64, 64)).square().sum().backward()
+    assert all(p.grad is not None for p in network.pretrained.parameters())
+
+
+def test_another_run_starts_from_one_with_an_encoder(toy_data, toy_split, encoder, quiet_place):
+    first, second = quiet_place / "first", quiet_place / "second"
+    words = ("--image-encoder", encoder)
+    flat("supervised", toy_data, toy_split, first, *words, steps=2)
+    flat("usl", toy_data, toy_split, second, *words, "--init", first, *frozen())
+    expected = load_file(first / "model.safetensors")
+    found = load_file(second / "model.safetensors")
+    for name, value in expected.items():
+        if not name.endswith(("mean", "var", "tracked")):
+            assert torch.equal(found[name.replace("network", "first", 1)], value), name
+
+
+def test_the_missing_encoder_is_named_when_a_run_starts_from_one_with_it(
+    toy_data, toy_split, encoder, quiet_place
+):
+    first = quiet_place / "first"
+    flat("supervised", toy_data, toy_split, first, "--image-encoder", encoder, steps=1)
+    out = quiet_place / "second"
+    found = flat("usl", toy_data, toy_split, out, "--init", first, steps=1, code=2)
+    assert "--image-encoder" in found.output
+
+
+def test_training_offline_fetches_no_encoder(toy_data, toy_split, quiet_place, monkeypatch):
+    monkeypatch.setenv("LLMSEG_OFFLINE", "1")
+    out = quiet_place / "run"
+    found = flat("supervised", toy_data, toy_split, out, "--image-encoder", "nobody/resnet", code=7)
+    assert "--offline forbids" in found.output

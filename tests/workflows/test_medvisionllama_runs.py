@@ -1,11 +1,13 @@
 """`--model medvisionllama`: what a run refers to, holds, trains and leaves alone."""
 
+import signal
+
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from tiny_models import write_llama
-from training_cli import invoke, train, weights
+from training_cli import invoke, signaled, train, weights
 
 from llmseg_cli.workflows.llm_booster import SPREAD
 from llmseg_cli.workflows.run_folder import open_run
@@ -122,11 +124,12 @@ def test_a_random_trainable_block_is_trained(toy_data, toy_split, llama, quiet_p
 
 
 def test_a_run_is_resumed_to_the_same_weights(toy_data, toy_split, llama, quiet_place):
-    words = ("--save-every", "2")
+    words = ("--save-every", "2", "--log-every", "1")
     boosted("usl", toy_data, toy_split, quiet_place / "whole", llama, *words, steps=4)
     part = quiet_place / "part"
-    boosted("usl", toy_data, toy_split, part, llama, *words, steps=4)
-    (part / "run.json").unlink()
+    with signaled(signal.SIGTERM, "train", 2):
+        boosted("usl", toy_data, toy_split, part, llama, *words, steps=4, code=75)
+    llama = llama.rename(llama.with_name("moved"))
     boosted("usl", toy_data, toy_split, part, llama, *words, "--resume", steps=4)
     assert weights(part) == weights(quiet_place / "whole")
 

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_data import write_nifti
 from tiny_runs import run_config, write_run
 
 from llmseg_cli.artifacts.manifest import load_manifest
+from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.image_encoder import open_image_encoder
+from llmseg_cli.training.checkpoints import save_weights
+from llmseg_cli.workflows.run_folder import network_builder
 
 CLAIMED = re.compile(r"([\d.]+) (MB|GB)")
 
@@ -19,6 +24,14 @@ def predict(*words: str | Path) -> str:
     command = [sys.executable, "-m", "llmseg_cli", "predict", *map(str, words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout + done.stderr
+
+
+def both(run: Path, image: Path, masks: Path) -> tuple[float, float]:
+    """Megabytes that were foretold and that were taken."""
+    words = ("--run", run, "--images", image, "-o", masks)
+    value, unit = CLAIMED.findall(predict(*words, "--dry-run"))[-1]
+    predict(*words)
+    return float(value) * (1000 if unit == "GB" else 1), load_manifest(masks)["peak_rss_mb"]
 
 
 @pytest.mark.slow
@@ -30,9 +43,23 @@ def test_a_process_takes_no_more_than_was_foretold(tmp_path, model, normalizatio
     write_run(tmp_path / "run", run_config((96, 96, 80), **changes))
     scan = np.random.default_rng(0).normal(size=(96, 96, 120)).astype(np.float32)
     image = write_nifti(tmp_path / "scan.nii.gz", scan)
-    words = ("--run", tmp_path / "run", "--images", image, "-o", tmp_path / "masks")
-    value, unit = CLAIMED.findall(predict(*words, "--dry-run"))[-1]
-    foretold = float(value) * (1000 if unit == "GB" else 1)
-    predict(*words)
-    taken = load_manifest(tmp_path / "masks")["peak_rss_mb"]
+    foretold, taken = both(tmp_path / "run", image, tmp_path / "masks")
+    assert 0.4 * foretold < taken < 1.05 * foretold
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_is_counted(tmp_path):
+    folder = tmp_path / "encoder"
+    wide = {"embedding_size": 64, "hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]}
+    library = load_transformers()
+    library.AutoModel.from_config(library.ResNetConfig(**wide)).save_pretrained(folder)
+    encoder = open_image_encoder(str(folder), depth=4)
+    changes = {"model": "unetpp", "model_options": {"filters": 8}, "networks": ("first",)}
+    config = run_config((512, 512), **changes, image_encoder=encoder.record)
+    (tmp_path / "run").mkdir()
+    config.save(tmp_path / "run" / "config.yaml")
+    save_weights(tmp_path / "run" / "model.safetensors", {"first": network_builder(config)()}, {})
+    pixels = np.random.default_rng(0).integers(0, 255, (1024, 1024), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    foretold, taken = both(tmp_path / "run", tmp_path / "picture.png", tmp_path / "masks")
     assert 0.4 * foretold < taken < 1.05 * foretold

@@ -170,3 +170,15 @@ def _wait_for_step(run: Path, step: int) -> None:
             return
         time.sleep(0.02)
     pytest.fail(f"{run} does not reach step {step}")
+
+
+def test_stopped_while_calibrating(toy_data, words, quiet_place):
+    run, calm = quiet_place / "run", quiet_place / "calm"
+    words = (*words, "--threshold", "labeled")
+    with signaled(signal.SIGTERM, "calibrate", 1):
+        result = train("self-training", toy_data, run, *words, code=75)
+    assert "stopped while calibrating" in result.stderr
+    assert not masks(run)
+    train("self-training", toy_data, run, *words, "--resume")
+    train("self-training", toy_data, calm, *words)
+    assert weights(run) == weights(calm)

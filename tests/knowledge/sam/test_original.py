@@ -73,10 +73,11 @@ def test_prompts_on_two_images_are_answered_as_on_each_alone():
     segmenter = tiny(sam)
     images = [torch.randn(32, 4, 4, generator=torch.Generator().manual_seed(i)) for i in (1, 2)]
     asked = [prompt((64, 64), box=(5, 6, 40, 50)), prompt((64, 64), box=(20, 9, 60, 30))]
-    found = segmenter.ask([(images[0],), (images[1],), (images[0],)], [*asked, asked[1]])
-    for answer, image, one in zip(
-        found, [images[0], images[1], images[0]], [*asked, asked[1]], strict=True
-    ):
+    first, second = (images[0],), (images[1],)
+    order = [first, first, second, first]  # two alike side by side, and one come back to
+    prompts = [asked[1], asked[0], asked[1], asked[1]]
+    found = segmenter.ask(order, prompts)
+    for answer, (image,), one in zip(found, order, prompts, strict=True):
         masks, quality = alone(sam, image, one.box)
         torch.testing.assert_close(answer.low_logits, masks[0, 0], atol=1e-4, rtol=1e-4)
         assert answer.predicted_iou == pytest.approx(float(quality[0, 0]), abs=1e-4)
