@@ -79,6 +79,7 @@ def open_run(
     network: str | None = None,
     checkpoint: str = "final",
     precision: str = "auto",
+    as_trained: bool = False,
 ) -> OpenRun:
     """Load a run's networks.
 
@@ -88,6 +89,8 @@ def open_run(
         network: A network's name, or `mean` of all; default: what the run recorded.
         checkpoint: `final`, or `best` on the validation cases.
         precision: auto, fp32, bf16 or fp16.
+        as_trained: Leave the networks as training has them. Otherwise normalization is folded into
+            convolutions, which answers the same up to rounding, sooner.
 
     Raises:
         ArtifactError: If the folder is no finished run or its weights do not fit.
@@ -118,8 +121,9 @@ def open_run(
         load_into(built, weights.get(name, {}), source=f"{folder / files[checkpoint]} ({name})")
         layout = choose_memory_format("auto", dimensions=len(config.patch))
         built = built.eval().requires_grad_(False).to(place)
-        fold_normalization(built)
-        hold_convolutions_as(built, dtype)
+        if not as_trained:
+            fold_normalization(built)
+            hold_convolutions_as(built, dtype)
         networks[name] = built.to(memory_format=layout)  # type: ignore[call-overload]
     return OpenRun(config, networks, place, dtype)
 

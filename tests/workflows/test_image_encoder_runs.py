@@ -35,7 +35,7 @@ def test_training_starts_from_the_weights_of_the_encoder(toy_data, toy_split, en
     out = quiet_place / "run"
     flat("supervised", toy_data, toy_split, out, "--image-encoder", encoder, *frozen())
     stored = load_file(encoder / "model.safetensors")
-    state = open_run(out, precision="fp32").networks["network"].state_dict()
+    state = open_run(out, as_trained=True).networks["network"].state_dict()
     taken = [name for name in stored if f"pretrained.backbone.{name}" in state]
     trained = [name for name in taken if not name.endswith(("mean", "var", "tracked"))]
     assert len(trained) > 10
@@ -51,7 +51,7 @@ def test_every_method_trains_the_encoder_and_predicts_without_its_folder(
     flat(method, toy_data, toy_split, out, "--image-encoder", encoder, steps=2)
     before = load_file(encoder / "model.safetensors")
     shutil.rmtree(encoder)
-    for network in open_run(out, network="mean", precision="fp32").networks.values():
+    for network in open_run(out, network="mean", as_trained=True).networks.values():
         state = network.state_dict()
         name = next(n for n in before if n.endswith("convolution.weight"))
         assert not torch.equal(state[f"pretrained.backbone.{name}"].cpu(), before[name])
@@ -127,7 +127,7 @@ def test_stages_that_nothing_reads_are_left_out(toy_data, toy_split, encoder, qu
     out = quiet_place / "run"
     words = ("--image-encoder", encoder, "--model-option", f"depth={depth}", "--batch", "2")
     flat("supervised", toy_data, toy_split, out, *words, *frozen())
-    network = open_run(out, precision="fp32").networks["network"].requires_grad_(True).train()
+    network = open_run(out, as_trained=True).networks["network"].requires_grad_(True).train()
     assert network.pretrained.widths == [4, 8, 12, 16][: depth - 1]
     network(torch.randn(2, 1, 64, 64)).square().sum().backward()
     assert all(p.grad is not None for p in network.pretrained.parameters())

@@ -29,7 +29,7 @@ def boosted(method, data, split, output, llama, *words, **options):
 
 
 def block_of(run):
-    network = next(iter(open_run(run, precision="fp32").networks.values()))
+    network = next(iter(open_run(run, as_trained=True).networks.values()))
     return getattr(network, "backbone", network).booster.module
 
 

@@ -40,7 +40,9 @@ def start(scans: Path, out: Path) -> "subprocess.Popen[str]":
 
 def masks(out: Path) -> dict[str, bytes]:
     return {
-        path.name: np.asarray(nib.load(path).dataobj).tobytes() for path in out.glob("*.nii.gz")
+        path.name: np.asarray(nib.load(path).dataobj).tobytes()
+        for path in out.glob("*.nii.gz")
+        if not path.name.startswith(".tmp-")  # of a process that was killed; no final name
     }
 
 

@@ -208,7 +208,9 @@ def test_mining_that_finds_nothing_is_supervised_training(toy_data, toy_split, q
     train("sam-mining", toy_data, quiet_place / "mined", *words, *EVERY_TWO)
     assert "pseudo" not in log_lines(quiet_place / "mined")[-2]
     one, other = (
-        open_run(quiet_place / name, network="network").networks["network"].state_dict()
+        open_run(quiet_place / name, network="network", as_trained=True)
+        .networks["network"]
+        .state_dict()
         for name in ("supervised", "mined")
     )
     assert all(torch.equal(value, other[key]) for key, value in one.items())
@@ -223,7 +225,7 @@ def test_self_training_learns_what_the_averaged_network_predicts(toy_data, toy_s
     train("self-training", toy_data, short, *words, steps=4)
     steps = [f"step-{step:06d}" for step in (2, 4, 6)]
     assert sorted(folder.name for folder in (run / "pseudo").iterdir()) == steps
-    opened = open_run(short, device="cpu")
+    opened = open_run(short, device="cpu", as_trained=True)
     for name in UNLABELED:
         case = find_cases(toy_data).case(name)
         predicted = predict_labels(prepare(case, opened), opened, Manner(), asked=lambda n: None)

@@ -309,7 +309,9 @@ def test_starting_from_another_run(finished, toy_data, toy_split, quiet_place):
     train("cross-pseudo-supervision", toy_data, quiet_place / "run", *words, steps=1)
     config = yaml.safe_load((quiet_place / "run" / "config.yaml").read_text())
     assert config["init"] == weights(finished)
-    one, other = (open_run(run).networks["second"] for run in (finished, quiet_place / "run"))
+    one, other = (
+        open_run(run, as_trained=True).networks["second"] for run in (finished, quiet_place / "run")
+    )
     for name, value in one.named_parameters():
         assert torch.equal(value, dict(other.named_parameters())[name])
 
@@ -327,7 +329,7 @@ def test_averaged_peers_start_from_the_other_run_too(
     monkeypatch.setattr(Usl, "start", start)
     words = ("--split", toy_split, "--init", finished)
     train("usl", toy_data, quiet_place / "run", *words, steps=1)
-    loaded = open_run(finished, network="second").networks["second"].state_dict()
+    loaded = open_run(finished, network="second", as_trained=True).networks["second"].state_dict()
     assert [found.keys() for found in at_start] == [loaded.keys()]
     for name, value in loaded.items():
         assert torch.equal(at_start[0][name], value), name
