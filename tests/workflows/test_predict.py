@@ -242,7 +242,7 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
     class Waits(Threshold):
         def forward(self, image: Tensor) -> Tensor:
             if not first_batch:
-                first_batch.append(loading.wait(20))
+                first_batch.append(loading.wait(300))
             return super().forward(image)
 
     def prepare(case, opened):
