@@ -5,6 +5,7 @@ the network's whole prediction, their boxes are smoothed along the stack, and wh
 judged as a whole again.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -130,12 +131,10 @@ class _Stack:
     def _regions(self, index: int) -> Iterator[_Region]:
         """The connected regions of each component in a slice of the image."""
         numbers = self._nearest(index)
-        probabilities = dict[int, NDArray[np.float32]]()
+        slice_of = functools.cache(lambda label: self._slice(label, index))
         for owner in np.unique(numbers[numbers > 0]):
             label = self.findings[owner - 1].label
-            if label not in probabilities:
-                probabilities[label] = self._slice(label, index)
-            probability = probabilities[label]
+            probability = slice_of(label)
             inside = np.where(numbers == owner, probability, 0).astype(np.float32)
             for region in components(inside, self.rules.prompts_for(label)):
                 yield _Region(int(owner), region, probability)

@@ -17,7 +17,7 @@ from llmseg_cli.models.layers import (
     convolve_twice,
 )
 
-HEADS = ("linear", "convolutional")  # what turns tokens into voxels
+DECODERS = ("linear", "convolutional")  # what turns tokens into voxels
 SPREAD = 0.02  # standard deviation of fresh positions
 
 
@@ -74,8 +74,8 @@ class ViT(Segmenter):
     ) -> None:
         check_settings(dimensions=dimensions, filters=filters, dropout=dropout)
         _check(filters, token, depth, heads, expansion, positions)
-        if decoder not in HEADS:
-            raise unknown("decoder of a ViT", decoder, HEADS)
+        if decoder not in DECODERS:
+            raise unknown("decoder of a ViT", decoder, DECODERS)
         super().__init__(
             dimensions=dimensions,
             bottleneck_channels=filters,

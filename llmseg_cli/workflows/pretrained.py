@@ -41,7 +41,7 @@ def encoder_for(
     """The image encoder that the settings name; None if they name none.
 
     Args:
-        settings: Of which `image_encoder`, `model` and `patch` are heeded.
+        settings: Of which `image_encoder` and `model` are heeded.
         model_options: Of the network, of which `depth` is heeded.
         cache: llmseg's cache folder.
         offline: Never use the network.
@@ -59,8 +59,6 @@ def encoder_for(
         )
     from llmseg_cli.knowledge.image_encoder import open_image_encoder  # loads transformers
 
-    if settings.dimensions != 2:
-        raise UsageError("--image-encoder is for pictures: give --patch two sides, as 128,128.")
     depth = model_options.get("depth", known["depth"].default)
     return open_image_encoder(settings.image_encoder, depth=depth, cache=cache, offline=offline)
 
@@ -133,7 +131,7 @@ def takes_block(settings: TrainSettings) -> bool:
 
 
 def refuse_unused_block(settings: TrainSettings) -> None:
-    """Refuse a block that the network does not contain.
+    """Refuse a block that the network does not contain, and to keep one that it would keep anyway.
 
     Raises:
         UsageError: If there is one.
@@ -149,4 +147,9 @@ def refuse_unused_block(settings: TrainSettings) -> None:
         raise UsageError(
             f"{flags[0]}: the network '{settings.model}' has no block of a language model. Use "
             "--model medvisionllama."
+        )
+    if settings.embed_llm and settings.llm_block not in (None, "pretrained"):
+        raise UsageError(
+            f"--embed-llm: a run always holds the weights of the block '{settings.llm_block}'. "
+            "Leave it out, or use --llm-block pretrained."
         )

@@ -155,6 +155,7 @@ def test_a_dry_run_counts_trained_and_frozen_parameters(toy_data, toy_split, lla
     [
         (("--llm-block", "pretraned"), "Did you mean 'pretrained'", 2),
         (("--llm-layers", "7"), "has no layer 7; it has 3", 2),
+        (("--llm-block", "mlp", "--embed-llm"), "--embed-llm: a run always holds", 2),
         (("--llm-layers", "a"), "expected numbers", 2),
         (("--model-option", "booster=x"), "--llm-block names it", 2),
     ],
