@@ -12,7 +12,7 @@ from llmseg_cli.options import (
     parse_spacing,
     parse_words,
 )
-from llmseg_cli.registry import METHODS, MODELS
+from llmseg_cli.registry import LOSSES, METHODS, MODELS
 
 TEXT_CONTROLS = ("none", "shuffled", "random")
 CALIBRATED = "labeled"
@@ -22,19 +22,11 @@ LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "ml
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 
 
-def _model_names() -> list[str]:
-    return MODELS.names()
-
-
-def _method_names() -> list[str]:
-    return METHODS.names()
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """All about training that is not data, method or knowledge; a recipe is a set of these."""
 
-    model: str = option("vnet", "Network.", complete=_model_names)
+    model: str = option("vnet", "Network.", complete=MODELS.names)
     model_option: tuple[str, ...] = option((), "Option of the network, KEY=VALUE; repeat for more.")
     image_encoder: str | None = option(
         None,
@@ -52,6 +44,9 @@ class TrainSettings:
     )
     llm_layers: tuple[int, ...] = option(
         (-1,), "Layers of the block, counted from 0, or from -1, the last.", parse=parse_layers
+    )
+    llm_lora: int = option(
+        0, "Rank of trained adapters (LoRA) within the frozen block; 0 has none.", minimum=0
     )
     embed_llm: bool = option(False, "Keep the pretrained block in the run, not its digest alone.")
     steps: int = option(2000, "Training steps (batches).", minimum=1)
@@ -76,12 +71,21 @@ class TrainSettings:
     foreground: float = option(
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
     )
+    loss: str = option(
+        "dice-ce",
+        "Loss of labels and pseudo-labels: dice-ce (soft Dice and cross entropy), dice-bce (soft "
+        "Dice and binary cross entropy of each class) or hard-dice-bce (Dice of the label map, "
+        "which trains nothing).",
+        complete=LOSSES.names,
+    )
     optimizer: str = option("sgd", "Optimizer: sgd, adam or adamw.")
     learning_rate: float = option(0.02, "Learning rate at the start.", minimum=0)
     momentum: float = option(0.9, "Momentum of sgd.", minimum=0)
     weight_decay: float = option(1e-4, "Weight decay.", minimum=0)
     learning_rate_schedule: str = option(
-        "poly", "Learning rate over the steps: poly, cosine, step or constant."
+        "poly",
+        "Learning rate over the steps: poly, cosine, step, constant, or plateau (halved where the "
+        "loss has not fallen for 10 epochs).",
     )
     warmup: int = option(0, "Steps of linear warm-up.", minimum=0)
     clip_grad: float = option(
@@ -117,10 +121,11 @@ class TrainSettings:
         choices = {
             "augment": ("none", "paper", "standard", "turned"),
             "optimizer": ("sgd", "adam", "adamw"),
-            "learning_rate_schedule": ("poly", "cosine", "step", "constant"),
+            "learning_rate_schedule": ("poly", "cosine", "step", "constant", "plateau"),
             "precision": ("auto", "fp32", "bf16", "fp16"),
             "memory_format": ("auto", "channels-last", "contiguous"),
             "llm_block": LLM_BLOCKS,
+            "loss": LOSSES.names(),
         }
         for name, known in choices.items():
             if getattr(self, name) not in (None, *known):
@@ -229,7 +234,7 @@ class MiningSettings:
 class SemiSettings:
     """What `train-semi` adds: the way of learning, and the knowledge of a language model."""
 
-    method: str = option("usl", "Way of learning.", complete=_method_names, panel="Method")
+    method: str = option("usl", "Way of learning.", complete=METHODS.names, panel="Method")
     method_option: tuple[str, ...] = option(
         (), "Option of the method, KEY=VALUE; repeat for more.", panel="Method"
     )

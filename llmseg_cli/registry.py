@@ -89,3 +89,14 @@ MODELS = Registry(
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
 )
+
+LOSSES = Registry(
+    "loss",
+    {
+        "dice-ce": "llmseg_cli.losses.dice_cross_entropy:dice_cross_entropy",
+        "dice-bce": "llmseg_cli.losses.dice_binary_cross_entropy:dice_binary_cross_entropy",
+        "hard-dice-bce": (
+            "llmseg_cli.losses.dice_binary_cross_entropy:hard_dice_binary_cross_entropy"
+        ),
+    },
+)

@@ -33,6 +33,7 @@ SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "SimpleITK": "llmseg_cli.data",
     "torchio": "llmseg_cli.data",
     "openai": "llmseg_cli.knowledge",
+    "peft": "llmseg_cli.knowledge",
     "segment_anything": "llmseg_cli.knowledge",
     "transformers": "llmseg_cli.knowledge",
 }

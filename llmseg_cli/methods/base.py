@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError
+from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.methods.supervision import SegmentationLoss, supervise
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Method(nn.Module, ABC):
     uses_pseudo = False  # whether `losses` looks at `SemiBatch.pseudo`
     mines = ""  # what makes pseudo-labels while it trains: `sam`, `network`, or nothing
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.segmentation_loss: SegmentationLoss = dice_cross_entropy  # pseudo-labels', too
+
     @abstractmethod
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         """Weighted terms, scalars that sum to the loss.
@@ -62,6 +69,21 @@ class Method(nn.Module, ABC):
     def answer(self) -> str:
         """Which network predicts unless the user says otherwise: a name, or `mean` of all."""
         return next(iter(self.networks()))
+
+    def supervise(
+        self, network: nn.Module, images: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of all images, and the loss of the first of them; see `supervision.supervise`."""
+        return supervise(network, images, target, self.segmentation_loss)
+
+    def pseudo_loss(self, logits: Tensor, pseudo: Tensor) -> Tensor:
+        """The segmentation loss where the pseudo-label is known.
+
+        Args:
+            logits: `(U, K, X, Y[, Z])`.
+            pseudo: `(U, X, Y[, Z])` int64, `UNKNOWN` where nothing is known.
+        """
+        return self.segmentation_loss(logits, pseudo, known=pseudo != UNKNOWN)
 
     def start(self) -> None:
         """Take note that the networks have their first weights, given or random."""

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from llmseg_cli.losses.confident_cross_entropy import confident_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
-from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ramps import sigmoid_ramp
 
 
@@ -34,8 +33,8 @@ class CrossPseudoSupervision(Method):
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
         images, labeled = batch.all_images(), len(batch.image)
-        first, supervised_first = supervise(self.first, images, batch.target)
-        second, supervised_second = supervise(self.second, images, batch.target)
+        first, supervised_first = self.supervise(self.first, images, batch.target)
+        second, supervised_second = self.supervise(self.second, images, batch.target)
         first_unlabeled, second_unlabeled = first[labeled:], second[labeled:]
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         return {

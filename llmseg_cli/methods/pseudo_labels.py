@@ -5,10 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from llmseg_cli.artifacts.pseudo import UNKNOWN
-from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
-from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ramps import sigmoid_ramp
 
 
@@ -42,11 +39,11 @@ class SamMining(Method):
         self.weight, self.ramp = weight, ramp
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
-        logits, supervised = supervise(self.network, batch.all_images(), batch.target)
+        logits, supervised = self.supervise(self.network, batch.all_images(), batch.target)
         if batch.pseudo is None:
             return {"supervised": supervised}
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
-        pseudo = pseudo_loss(logits[len(batch.image) :], batch.pseudo)
+        pseudo = self.pseudo_loss(logits[len(batch.image) :], batch.pseudo)
         return {"supervised": supervised, "pseudo": weight * pseudo}
 
     def networks(self) -> dict[str, nn.Module]:
@@ -66,13 +63,3 @@ class SelfTraining(SamMining):
     """
 
     mines = "network"
-
-
-def pseudo_loss(logits: Tensor, pseudo: Tensor) -> Tensor:
-    """Mean of cross entropy and soft Dice where the pseudo-label is known.
-
-    Args:
-        logits: `(U, K, X, Y[, Z])`.
-        pseudo: `(U, X, Y[, Z])` int64, `UNKNOWN` where nothing is known.
-    """
-    return dice_cross_entropy(logits, pseudo, known=pseudo != UNKNOWN)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
-from llmseg_cli.methods.supervision import supervise
 
 
 class Supervised(Method):
@@ -27,7 +26,7 @@ class Supervised(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         return {
-            f"supervised_{name}": supervise(network, batch.image, batch.target)[1]
+            f"supervised_{name}": self.supervise(network, batch.image, batch.target)[1]
             for name, network in self.networks().items()
         }
 

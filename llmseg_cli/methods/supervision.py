@@ -1,5 +1,7 @@
 """One trained pass: what a network answers, and how well where the answer is known."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,23 @@ from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.models.base import Segmenter, mean_of_heads
 
 
-def supervise(network: nn.Module, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+class SegmentationLoss(Protocol):
+    """How far logits `(B, K, X, Y[, Z])` are from label maps `(B, X, Y[, Z])`, a scalar.
+
+    *known*, `(B, X, Y[, Z])` bool, says which voxels count; None for all.
+    """
+
+    def __call__(
+        self, logits: Tensor, target: Tensor, *, known: Tensor | None = None
+    ) -> Tensor: ...
+
+
+def supervise(
+    network: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    loss: SegmentationLoss = dice_cross_entropy,
+) -> tuple[Tensor, Tensor]:
     """Logits of all images, and the supervised loss of the first of them.
 
     With deep supervision each head learns the target, and their mean answers.
@@ -16,6 +34,7 @@ def supervise(network: nn.Module, images: Tensor, target: Tensor) -> tuple[Tenso
         network: The student.
         images: `(B + U, C, X, Y[, Z])`, the labeled ones first.
         target: Label maps of the first B images, `(B, X, Y[, Z])` int64.
+        loss: How far an answer is from them.
 
     Returns:
         Logits `(B + U, K, X, Y[, Z])`, and the loss, a scalar: the mean over the heads.
@@ -25,7 +44,7 @@ def supervise(network: nn.Module, images: Tensor, target: Tensor) -> tuple[Tenso
         mean in place of their sum is ours, so that other terms keep their share.
     """
     heads = _heads_of(network, images)
-    losses = [dice_cross_entropy(logits[: len(target)], target) for logits in heads]
+    losses = [loss(logits[: len(target)], target) for logits in heads]
     return mean_of_heads(heads), torch.stack(losses).mean()
 
 

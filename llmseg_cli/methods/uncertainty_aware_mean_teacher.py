@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from llmseg_cli.losses.consistency import predictive_entropy, uncertainty_masked_mse
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_noise
-from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -58,7 +57,7 @@ class UncertaintyAwareMeanTeacher(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        logits, supervised = supervise(self.student, batch.all_images(), batch.target)
+        logits, supervised = self.supervise(self.student, batch.all_images(), batch.target)
         unlabeled = logits[len(batch.image) :]
         with torch.no_grad():
             teacher = self.teacher(add_noise(batch.unlabeled, self.noise))

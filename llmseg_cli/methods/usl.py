@@ -10,8 +10,6 @@ from llmseg_cli.errors import unknown
 from llmseg_cli.losses.unified_segmentation import unified_segmentation
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_uniform_noise, cutmix_boxes, paste
-from llmseg_cli.methods.pseudo_labels import pseudo_loss
-from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -104,12 +102,12 @@ class Usl(Method):
         mixed = paste(images, images[partners], boxes)[labeled:]
         with torch.no_grad():
             first_peer, second_peer = self._peers(images, batch.unlabeled)
-        first, supervised_first = supervise(self.first, self._noisy(images), batch.target)
+        first, supervised_first = self.supervise(self.first, self._noisy(images), batch.target)
         if first_peer is None:
             first_peer = first.detach()
         mixed_peer = paste(first_peer, first_peer[partners], boxes)[labeled:]
         second_images = self._noisy(torch.cat([batch.image, mixed]))
-        second, supervised_second = supervise(self.second, second_images, batch.target)
+        second, supervised_second = self.supervise(self.second, second_images, batch.target)
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         terms = {
             "supervised_first": supervised_first,
@@ -122,8 +120,10 @@ class Usl(Method):
         if batch.pseudo is not None:
             maps = torch.cat([batch.target, batch.pseudo])[:, None]
             pasted = paste(maps, maps[partners], boxes)[labeled:, 0]
-            terms["pseudo_first"] = self.pseudo_weight * pseudo_loss(first[labeled:], batch.pseudo)
-            terms["pseudo_second"] = self.pseudo_weight * pseudo_loss(second[labeled:], pasted)
+            terms["pseudo_first"] = self.pseudo_weight * self.pseudo_loss(
+                first[labeled:], batch.pseudo
+            )
+            terms["pseudo_second"] = self.pseudo_weight * self.pseudo_loss(second[labeled:], pasted)
         return terms
 
     def _peers(self, images: Tensor, unlabeled: Tensor) -> tuple[Tensor | None, Tensor]:

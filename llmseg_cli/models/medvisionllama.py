@@ -1,5 +1,6 @@
 """MedVisionLlama: a frozen block of a language model within a Vision Transformer."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, Self
@@ -22,15 +23,27 @@ class Booster:
         module: `(B, T, W)` to the same.
         width: W.
         is_part: Whether its weights belong to the network: saved with it and, unless they are
-            frozen, trained. Otherwise all networks share it, it is nobody's, and a run refers to
-            it by its digest.
+            frozen, trained. Otherwise all networks share the frozen ones, which are nobody's, and a
+            run refers to them by their digest; only trained ones, such as adapters, are the
+            network's.
     """
 
     def __init__(self, module: nn.Module, width: int, *, is_part: bool) -> None:
         self.module, self.width, self.is_part = module, width, is_part
+        self._own = {name for name, p in module.named_parameters() if p.requires_grad}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
+    def adapters(self) -> dict[str, nn.Parameter]:
+        """The network's weights in a block that is shared, by names without a dot."""
+        found = self.module.named_parameters()
+        return {name.replace(".", "/"): p for name, p in found if name in self._own}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Booster":
+        if self.is_part or not self._own:
+            return self
+        memo |= {id(p): p for name, p in self.module.named_parameters() if name not in self._own}
+        copied = copy.copy(self)
+        copied.module = copy.deepcopy(self.module, memo)
+        return copied
 
 
 class MedVisionLlama(ViT):
@@ -74,6 +87,8 @@ class MedVisionLlama(ViT):
         dropout: float = 0.2,
         positions: int = 8,
         decoder: str = "linear",
+        hybrid_attention: str = "none",
+        multi_scale_fusion: str = "none",
         llm_position: str = "after-vit",
         residual: bool = True,
         mapper: str = "linear",
@@ -92,6 +107,8 @@ class MedVisionLlama(ViT):
             dropout=dropout,
             positions=positions,
             decoder=decoder,
+            hybrid_attention=hybrid_attention,
+            multi_scale_fusion=multi_scale_fusion,
         )
         if llm_position not in POSITIONS:
             raise unknown("position of the block", llm_position, POSITIONS)
@@ -102,18 +119,16 @@ class MedVisionLlama(ViT):
         self.booster = booster or Booster(nn.GELU(), 8 * filters, is_part=True)
         if self.booster.is_part:
             self.block = self.booster.module
+        else:
+            self.adapters = nn.ParameterDict(self.booster.adapters())
         width = self.booster.width
         self.inward = _mapper(mapper, filters, width, rank)
         self.outward = _mapper(mapper, width, filters, rank)
         self.is_first = llm_position == "before-vit"
         self.residual = residual
 
-    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        bottleneck, skips = super().encode(image)
-        if self.is_first:
-            return bottleneck, skips
-        tokens = self.boosted(bottleneck.flatten(2).mT)
-        return on_grid(tokens, bottleneck.shape[2:]), skips
+    def behind_blocks(self, tokens: Tensor) -> Tensor:
+        return tokens if self.is_first else self.boosted(tokens)
 
     def placed(self, embedded: Tensor) -> Tensor:
         if self.is_first:

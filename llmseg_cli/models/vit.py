@@ -18,6 +18,8 @@ from llmseg_cli.models.layers import (
 )
 
 DECODERS = ("linear", "convolutional")  # what turns tokens into voxels
+OWN_READING = ("none", "inferred")  # modules of which no equations are published
+SCALES = (1, 3, 5)  # kernels of the fusion
 SPREAD = 0.02  # standard deviation of fresh positions
 
 
@@ -34,6 +36,11 @@ class ViT(Segmenter):
     The `linear` head projects each token to the logits of its own voxels, as published. The
     `convolutional` one doubles the sides step by step, joined with blocks further up, as UNETR.
 
+    Hybrid attention and multi-scale fusion belong to MedVisionLlama's first version, whose abstract
+    says that the one combines global and local features and the other aggregates across scales.
+    Their equations are not public; `inferred` is our reading (`HybridAttention` and
+    `MultiScaleFusion` give the formulas), and not the authors' modules.
+
     Args:
         in_channels: Image channels `C`.
         classes: Classes `K`, with the background.
@@ -46,6 +53,8 @@ class ViT(Segmenter):
         dropout: Probability of dropping a value behind attention and within the MLP.
         positions: Sides of the grid that positions are learned on.
         decoder: `linear` or `convolutional`.
+        hybrid_attention: `none` or `inferred`.
+        multi_scale_fusion: `none` or `inferred`.
 
     Raises:
         UsageError: If an option is out of its range.
@@ -71,11 +80,17 @@ class ViT(Segmenter):
         dropout: float = 0.2,
         positions: int = 8,
         decoder: str = "linear",
+        hybrid_attention: str = "none",
+        multi_scale_fusion: str = "none",
     ) -> None:
         check_settings(dimensions=dimensions, filters=filters, dropout=dropout)
         _check(filters, token, depth, heads, expansion, positions)
         if decoder not in DECODERS:
             raise unknown("decoder of a ViT", decoder, DECODERS)
+        if hybrid_attention not in OWN_READING:
+            raise unknown("hybrid attention", hybrid_attention, OWN_READING)
+        if multi_scale_fusion not in OWN_READING:
+            raise unknown("multi-scale fusion", multi_scale_fusion, OWN_READING)
         super().__init__(
             dimensions=dimensions,
             bottleneck_channels=filters,
@@ -84,7 +99,13 @@ class ViT(Segmenter):
         )
         self.embedding = CONVOLUTION[dimensions](in_channels, filters, token, stride=token)
         self.positions = nn.Parameter(SPREAD * torch.randn(1, filters, *(positions,) * dimensions))
-        self.blocks = nn.ModuleList(Block(filters, heads, expansion, dropout) for _ in range(depth))
+        local = dimensions if hybrid_attention == "inferred" else None
+        self.blocks = nn.ModuleList(
+            Block(filters, heads, expansion, dropout, local=local) for _ in range(depth)
+        )
+        self.fusion: nn.Module = nn.Identity()
+        if multi_scale_fusion == "inferred":
+            self.fusion = MultiScaleFusion(filters, dimensions)
         self.head: LinearHead | ConvolutionalHead
         if decoder == "linear":
             self.head = LinearHead(filters, classes, token, dimensions)
@@ -97,10 +118,14 @@ class ViT(Segmenter):
         tokens = self.tokens_of(image)
         skips = [image] if self.joined else []
         for number, block in enumerate(self.blocks, start=1):
-            tokens = block(tokens)
+            tokens = block(tokens, grid)
             if number in self.joined:
                 skips.append(on_grid(tokens, grid))
-        return on_grid(tokens, grid), skips
+        return self.fusion(on_grid(self.behind_blocks(tokens), grid)), skips
+
+    def behind_blocks(self, tokens: Tensor) -> Tensor:
+        """What the tokens `(B, T, E)` pass behind the last block: nothing."""
+        return tokens
 
     def tokens_of(self, image: Tensor) -> Tensor:
         """Embedded tokens with their positions, `(B, T, E)`, of an image `(B, C, X, Y[, Z])`."""
@@ -127,9 +152,12 @@ class Block(nn.Module):
         heads: Attention heads.
         expansion: Hidden values of the MLP per value of a token.
         dropout: Behind attention and within the MLP.
+        local: Dimensions of the tokens' grid, for hybrid attention; None for attention alone.
     """
 
-    def __init__(self, width: int, heads: int, expansion: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, expansion: int, dropout: float, *, local: int | None = None
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
@@ -143,19 +171,82 @@ class Block(nn.Module):
             nn.Linear(expansion * width, width),
             nn.Dropout(dropout),
         )
+        self.hybrid = HybridAttention(width, local) if local else None
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, grid: Sequence[int] = ()) -> Tensor:
+        """Tokens `(B, T, E)` to the same; hybrid attention needs their *grid*, with T places."""
         before_attention, before_mlp = self.norms
-        tokens = tokens + self.dropout(self.attention(before_attention(tokens)))
+        normed = before_attention(tokens)
+        found = self.dropout(self.attention(normed))
+        if self.hybrid is not None:
+            found = self.hybrid(found, normed, grid)
+        tokens = tokens + found
         return tokens + self.mlp(before_mlp(tokens))
 
     def attention(self, tokens: Tensor) -> Tensor:
         """Every token attends to every token, `(B, T, E)`."""
-        batch, count, width = tokens.shape
-        split = self.inward(tokens).reshape(batch, count, 3, self.heads, -1)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, heads, T, E / heads) each
+        query, key, value = self.projected(tokens)
         found = F.scaled_dot_product_attention(query, key, value)
-        return self.outward(found.transpose(1, 2).reshape(batch, count, width))
+        return self.outward(found.transpose(1, 2).flatten(2))
+
+    def projected(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, `(B, heads, T, E / heads)` each."""
+        split = self.inward(tokens).unflatten(2, (3, self.heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+
+class HybridAttention(nn.Module):
+    r"""Attention to all tokens, mixed with a convolution of the neighbors.
+
+    $\alpha \odot G + (1 - \alpha) \odot L$ with $G$ the attention and
+    $L = W\,\mathrm{GELU}(\mathrm{DWConv}_3(\mathrm{LN}(x)))$, a convolution of each channel by
+    itself and a projection; $\alpha = \sigma(w)$ is learned per channel, 0.5 at first. Our reading:
+    no equations are published.
+
+    Args:
+        width: Values of a token, E.
+        dimensions: Of the tokens' grid.
+    """
+
+    def __init__(self, width: int, dimensions: int) -> None:
+        super().__init__()
+        self.neighbors = CONVOLUTION[dimensions](width, width, 3, padding=1, groups=width)
+        self.projection = nn.Linear(width, width)
+        self.share = nn.Parameter(torch.zeros(width))
+
+    def forward(self, attended: Tensor, normed: Tensor, grid: Sequence[int]) -> Tensor:
+        """The mixture, `(B, T, E)`, of what attention found and of the tokens that it saw."""
+        local = self.neighbors(on_grid(normed, grid)).flatten(2).mT
+        share = self.share.sigmoid()
+        mixed: Tensor = share * attended + (1 - share) * self.projection(F.gelu(local))
+        return mixed
+
+
+class MultiScaleFusion(nn.Module):
+    r"""What convolutions of several sizes see, added to the tokens.
+
+    $x + W [\mathrm{Conv}_1(x); \mathrm{Conv}_3(x); \mathrm{Conv}_5(x)]$ on the tokens' grid. Our
+    reading: no equations are published.
+
+    Args:
+        width: Values of a token, E.
+        dimensions: Of the tokens' grid.
+    """
+
+    def __init__(self, width: int, dimensions: int) -> None:
+        super().__init__()
+        convolution = CONVOLUTION[dimensions]
+        self.scales = nn.ModuleList(
+            convolution(width, width, size, padding=size // 2) for size in SCALES
+        )
+        self.joined = convolution(len(SCALES) * width, width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`(B, E, X/p, ...)` to the same."""
+        seen = torch.cat([scale(features) for scale in self.scales], dim=1)
+        fused: Tensor = features + self.joined(seen)
+        return fused
 
 
 class LinearHead(nn.Module):

@@ -17,6 +17,7 @@ from llmseg_cli.training.checkpoints import load_into, load_state, save_state, s
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.log import ScalarLog
 from llmseg_cli.training.optimizers import build_optimizer
+from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
 from llmseg_cli.training.stop import StopRequest
@@ -71,6 +72,7 @@ class Loop:
         folder: The run folder; its files are written here.
         device: Where the learner is.
         score: Scores networks on the validation cases; None if there are none.
+        epoch: Steps in which each labeled case is seen once, for the schedule `plateau`.
         progress: Hears about every step.
     """
 
@@ -82,6 +84,7 @@ class Loop:
         folder: Path,
         device: torch.device,
         score: Score | None = None,
+        epoch: int = 1,
         progress: Progress = silent,
     ) -> None:
         self.learner, self.settings, self.folder = learner, settings, folder
@@ -95,6 +98,8 @@ class Loop:
             if settings.ema
             else {}
         )
+        is_plateau = settings.learning_rate_schedule == "plateau"
+        self.plateau = Plateau(epoch) if is_plateau else None
         self.step = 0
         self.losses: dict[str, float] = {}  # when they were last looked at
         self.final_score: float | None = None
@@ -113,6 +118,8 @@ class Loop:
         self.scaler.load_state_dict(state["scaler"])
         for name, average in self.averages.items():
             load_into(average, state["averages"][name], source=str(path))
+        if self.plateau:
+            self.plateau.load_state_dict(state["plateau"])
         self.step = int(state["step"])
         self.losses = state.get("losses", {})
         self.final_score = state.get("score")
@@ -163,6 +170,8 @@ class Loop:
             steps=self.settings.steps,
             warmup=self.settings.warmup,
         )
+        if self.plateau:
+            factor *= self.plateau.factor
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * factor
         with autocast(self.device, self.dtype):
@@ -176,6 +185,8 @@ class Loop:
                 nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip_grad)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.plateau:
+            self.plateau.add(total)
         self.learner.after_step(self.step)
         for name, average in self.averages.items():
             current = self.learner.networks()[name]
@@ -231,6 +242,7 @@ class Loop:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "averages": {name: net.state_dict() for name, net in self.averages.items()},
+                "plateau": self.plateau.state_dict() if self.plateau else None,
                 "losses": self.losses,
                 "score": self.final_score,
                 "best": list(self.best) if self.best else None,

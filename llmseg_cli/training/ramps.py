@@ -23,10 +23,11 @@ def learning_rate_factor(schedule: str, step: int, *, steps: int, warmup: int) -
 
     `poly` is $(1 - t)^{0.9}$, `cosine` $\frac12 (1 + \cos \pi t)$, `step` $0.1^{\lfloor t / 0.4167
     \rfloor}$ (UA-MT divides by 10 every 2,500 of 6,000 steps), `constant` 1, with $t$ = step /
-    steps; over the first *warmup* steps the factor also grows linearly.
+    steps; over the first *warmup* steps the factor also grows linearly. `plateau` is 1, for
+    `Plateau` knows its factor.
 
     Args:
-        schedule: `poly`, `cosine`, `step` or `constant`.
+        schedule: `poly`, `cosine`, `step`, `constant` or `plateau`.
         step: Current step, from 0.
         steps: Steps in all.
         warmup: Steps of linear warm-up.
@@ -37,5 +38,6 @@ def learning_rate_factor(schedule: str, step: int, *, steps: int, warmup: int) -
         "cosine": 0.5 * (1 + math.cos(math.pi * done)),
         "step": 0.1 ** math.floor(done * 6000 / 2500),
         "constant": 1.0,
+        "plateau": 1.0,
     }[schedule]
     return factor * min(1.0, (step + 1) / warmup) if warmup else factor

@@ -9,6 +9,7 @@ from torch import nn
 from llmseg_cli.config import LLM_BLOCKS, TrainSettings
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.llm_layers import LLMLayers, read_layers
+from llmseg_cli.knowledge.lora import with_adapters
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
 from llmseg_cli.models.medvisionllama import Booster
 
@@ -36,6 +37,7 @@ def read_block(
         "layers": list(layers.numbers),
         "sizes": layers.sizes,
         "embedded": settings.embed_llm,
+        "lora": settings.llm_lora,
     }, layers
 
 
@@ -57,9 +59,10 @@ def booster_maker(
     if kind in ("identity", "mlp"):
         module = nn.Identity if kind == "identity" else nn.GELU
         return lambda: Booster(module(), shape.width, is_part=True)
+    rank = int(record["lora"])
     if kind == "pretrained" and not record["embedded"]:
         shared = _pretrained(shape, layers or _read_again(record, cache))
-        return lambda: Booster(shared, shape.width, is_part=False)
+        return lambda: Booster(_adapted(shared, rank), shape.width, is_part=False)
 
     def make() -> Booster:
         block = LLMBlock(shape, len(record["layers"]))
@@ -69,9 +72,13 @@ def booster_maker(
             _draw(block)
         if kind != "random-trainable":
             block.freeze()
-        return Booster(block, shape.width, is_part=True)
+        return Booster(_adapted(block, rank), shape.width, is_part=True)
 
     return make
+
+
+def _adapted(block: LLMBlock, rank: int) -> nn.Module:
+    return with_adapters(block, rank) if rank else block
 
 
 def _pretrained(shape: LlamaShape, layers: LLMLayers) -> LLMBlock:

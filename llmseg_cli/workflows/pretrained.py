@@ -140,6 +140,7 @@ def refuse_unused_block(settings: TrainSettings) -> None:
         "--llm-block": settings.llm_block,
         "--llm-model": settings.llm_model,
         "--llm-layers": settings.llm_layers != LAST,
+        "--llm-lora": settings.llm_lora,
         "--embed-llm": settings.embed_llm,
     }
     flags = [flag for flag, value in given.items() if value]
@@ -147,6 +148,11 @@ def refuse_unused_block(settings: TrainSettings) -> None:
         raise UsageError(
             f"{flags[0]}: the network '{settings.model}' has no block of a language model. Use "
             "--model medvisionllama."
+        )
+    if settings.llm_lora and settings.llm_block not in (None, "pretrained", "random-frozen"):
+        raise UsageError(
+            f"--llm-lora {settings.llm_lora}: the block '{settings.llm_block}' has no frozen "
+            "layers to adapt. Leave it out, or use --llm-block pretrained or random-frozen."
         )
     if settings.embed_llm and settings.llm_block not in (None, "pretrained"):
         raise UsageError(

@@ -25,7 +25,7 @@ from llmseg_cli.models.base import Segmenter
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.registry import METHODS, MODELS
+from llmseg_cli.registry import LOSSES, METHODS, MODELS
 from llmseg_cli.training.loop import BEST, WEIGHTS, Loop, Trained
 from llmseg_cli.training.precision import (
     choose_device,
@@ -149,6 +149,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     text = request.text[0] if request.text else None
     build = network_builder(config, text, parts.layers)
     method: Method = method_type(build, **method_options)
+    method.segmentation_loss = LOSSES.load(settings.loss)
     if parts.encoder:
         parts.encoder.load_into(method.networks().values())
     if request.init:
@@ -231,7 +232,13 @@ def _start(
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
     score = dice_scorer(planned.data.validation, config, device=device)
     loop = Loop(
-        method, settings, folder=request.output, device=device, score=score, progress=progress
+        method,
+        settings,
+        folder=request.output,
+        device=device,
+        score=score,
+        epoch=math.ceil(len(planned.data.labeled) / settings.batch),
+        progress=progress,
     )
     if resume:
         loop.resume()

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
-from llmseg_cli.methods import usl as usl_module
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.methods.pseudo_labels import SamMining, SelfTraining
 from llmseg_cli.methods.usl import Usl
@@ -170,9 +169,9 @@ def test_pseudo_labels_are_pasted_as_the_images_are(dimensions, monkeypatch):
     """Each image shows its own label map, so the pasted ones must, too."""
     taught = []
     monkeypatch.setattr(
-        usl_module,
+        Usl,
         "pseudo_loss",
-        lambda logits, maps: taught.append((logits, maps)) or logits.sum() * 0,
+        lambda self, logits, maps: taught.append((logits, maps)) or logits.sum() * 0,
     )
     drawn = make_batch(dimensions)
     target = torch.full_like(drawn.target, 1)

@@ -49,10 +49,13 @@ def test_the_residual_can_be_left_out():
 def test_after_the_vit_the_block_sees_what_the_blocks_answer():
     network = small(frozen())
     image = drawn(1, 1, 16, 16)
-    bottleneck, _ = ViT.encode(network, image)
-    expected = network.boosted(bottleneck.flatten(2).mT)
+    seen = []
+    network.blocks[-1].register_forward_hook(lambda module, given, result: seen.append(result))
     found, _ = network.encode(image)
-    torch.testing.assert_close(found.flatten(2).mT, expected)
+    torch.testing.assert_close(found.flatten(2).mT, network.boosted(seen[0]))
+    plain = ViT(1, 3, **SMALL).eval()
+    plain.load_state_dict(network.state_dict(), strict=False)
+    torch.testing.assert_close(plain.encode(image)[0].flatten(2).mT, seen[0])
 
 
 def test_before_the_vit_the_block_sees_tokens_without_positions():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.models.vit import Block, LinearHead, ViT
+from llmseg_cli.models.vit import Block, HybridAttention, LinearHead, MultiScaleFusion, ViT
 
 
 def drawn(*shape, seed=0):
@@ -166,3 +166,70 @@ def test_attention_over_4096_tokens_keeps_no_matrix_of_them(monkeypatch):
 def test_options_out_of_range_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
         small(**options)
+
+
+def test_hybrid_attention_is_the_formula_at_every_place():
+    torch.manual_seed(0)
+    hybrid = HybridAttention(4, dimensions=2)
+    with torch.no_grad():
+        hybrid.share.copy_(torch.tensor([-30.0, 0.0, 1.0, 30.0]))
+    grid = (3, 5)
+    attended, normed = drawn(2, 15, 4), drawn(2, 15, 4, seed=1)
+    padded = torch.zeros(2, 5, 7, 4)
+    padded[:, 1:-1, 1:-1] = normed.reshape(2, 3, 5, 4)
+    local = torch.empty(2, 15, 4)
+    for x in range(3):
+        for y in range(5):
+            seen = padded[:, x : x + 3, y : y + 3]  # (2, 3, 3, 4)
+            kernel = hybrid.neighbors.weight[:, 0].permute(1, 2, 0)
+            local[:, 5 * x + y] = (seen * kernel).sum((1, 2)) + hybrid.neighbors.bias
+    projected = nn.functional.gelu(local) @ hybrid.projection.weight.T + hybrid.projection.bias
+    share = 1 / (1 + torch.exp(-hybrid.share))
+    expected = share * attended + (1 - share) * projected
+    torch.testing.assert_close(hybrid(attended, normed, grid), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_hybrid_attention_sees_neighbors_where_attention_sees_all(dimensions):
+    """With all of the share on the convolution, a block knows nothing of far tokens."""
+    torch.manual_seed(0)
+    block = Block(8, heads=2, expansion=2, dropout=0.0, local=dimensions).requires_grad_(False)
+    block.hybrid.share.fill_(-1e4)
+    grid = (5, 4, 3)[:dimensions]
+    tokens = drawn(1, 20 if dimensions == 2 else 60, 8)
+    other = tokens.clone()
+    other[:, 0] = tokens[:, 0].roll(1, dims=-1)  # a shift alone the norm would take away
+    changed = (block(other, grid) - block(tokens, grid)).abs().amax(dim=2).reshape(grid)
+    near = torch.zeros(grid, dtype=torch.bool)
+    near[(slice(0, 2),) * dimensions] = True
+    assert torch.equal(changed > 0, near)
+    block.hybrid.share.fill_(1e4)
+    assert ((block(other, grid) - block(tokens, grid)).abs().amax(dim=2) > 0).all()
+
+
+def test_fusion_adds_what_three_sizes_see():
+    torch.manual_seed(0)
+    fusion = MultiScaleFusion(4, dimensions=3)
+    features = drawn(1, 4, 6, 5, 4)
+    expected = features + fusion.joined.bias.view(1, 4, 1, 1, 1)
+    for number, scale in enumerate(fusion.scales):
+        reach = scale.kernel_size[0] // 2
+        assert reach == number
+        seen = nn.functional.conv3d(features, scale.weight, scale.bias, padding=reach)
+        own = fusion.joined.weight[:, 4 * number : 4 * number + 4, 0, 0, 0]
+        expected = expected + torch.einsum("oc,bcxyz->boxyz", own, seen)
+    torch.testing.assert_close(fusion(features), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_hybrid_attention_and_fusion_learn_with_the_network():
+    network = small(hybrid_attention="inferred", multi_scale_fusion="inferred", depth=1)
+    network.requires_grad_(True)
+    network(drawn(1, 1, 16, 16)).square().sum().backward()
+    for part in (network.blocks[0].hybrid, network.fusion):
+        assert all(bool(p.grad.any()) for p in part.parameters())
+
+
+@pytest.mark.parametrize("name", ["hybrid_attention", "multi_scale_fusion"])
+def test_what_is_inferred_has_to_be_called_so(name):
+    with pytest.raises(UsageError, match=f"{name.partition('_')[0]}.*'paper'"):
+        small(**{name: "paper"})

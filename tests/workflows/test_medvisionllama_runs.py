@@ -7,7 +7,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from tiny_models import write_llama
-from training_cli import invoke, signaled, train, weights
+from training_cli import invoke, log_lines, signaled, train, weights
 
 from llmseg_cli.workflows.llm_booster import SPREAD
 from llmseg_cli.workflows.run_folder import open_run
@@ -155,6 +155,8 @@ def test_a_dry_run_counts_trained_and_frozen_parameters(toy_data, toy_split, lla
     [
         (("--llm-block", "pretraned"), "Did you mean 'pretrained'", 2),
         (("--llm-layers", "7"), "has no layer 7; it has 3", 2),
+        (("--llm-block", "mlp", "--llm-lora", "2"), "the block 'mlp' has no frozen layers", 2),
+        (("--llm-block", "random-trainable", "--llm-lora", "2"), "has no frozen layers", 2),
         (("--llm-block", "mlp", "--embed-llm"), "--embed-llm: a run always holds", 2),
         (("--llm-layers", "a"), "expected numbers", 2),
         (("--model-option", "booster=x"), "--llm-block names it", 2),
@@ -168,9 +170,125 @@ def test_what_does_not_fit_is_refused(toy_data, toy_split, llama, quiet_place, w
 
 
 @pytest.mark.parametrize(
-    "words", [("--llm-block", "mlp"), ("--llm-model", "x"), ("--llm-layers", "0"), ("--embed-llm",)]
+    "words",
+    [
+        ("--llm-block", "mlp"),
+        ("--llm-model", "x"),
+        ("--llm-layers", "0"),
+        ("--llm-lora", "2"),
+        ("--embed-llm",),
+    ],
 )
 def test_a_network_without_a_block_takes_none(toy_data, toy_split, quiet_place, words):
     out = quiet_place / "run"
     found = train("supervised", toy_data, out, "--split", toy_split, *words, code=2)
     assert f"{words[0]}: the network 'vnet' has no block" in found.output
+
+
+LORA = ("--llm-lora", "3")
+
+
+def adapters_of(run, name):
+    found = load_file(run / "model.safetensors").items()
+    return {key: value for key, value in found if key.startswith(f"{name}.adapters.")}
+
+
+def test_adapters_are_trained_and_the_layers_beneath_are_not(
+    toy_data, toy_split, llama, quiet_place
+):
+    out = quiet_place / "run"
+    boosted("supervised", toy_data, toy_split, out, llama, *LORA, steps=3)
+    found = adapters_of(out, "network")
+    assert {value.shape for value in found.values()} == {(3, 24), (24, 3), (12, 3)}
+    assert len(found) == 4  # A and B of queries and values
+    assert all(bool(value.any()) for value in found.values())  # B has left zero
+    stored = load_file(llama / "model.safetensors")
+    for name, value in block_of(out).layers[0].state_dict().items():
+        if "lora" not in name:
+            original = f"model.layers.2.{name.replace('.base_layer', '')}"
+            assert torch.equal(value, stored[original]), name
+
+
+def test_the_opened_run_answers_with_its_adapters(toy_data, toy_split, llama, quiet_place):
+    out = quiet_place / "run"
+    boosted("supervised", toy_data, toy_split, out, llama, *LORA, steps=3)
+    (network,) = open_run(out, precision="fp32").networks.values()
+    tokens = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    layer = network.booster.module.layers[0]
+    weights = {}
+    for part in ("q_proj", "v_proj"):
+        key = f"network.adapters.layers/0/self_attn/{part}/lora_{{}}/default/weight"
+        found = load_file(out / "model.safetensors")
+        low = found[key.format("B")] @ found[key.format("A")]
+        weights[part] = layer.self_attn[part].base_layer.weight + low
+    with torch.no_grad():
+        answer = network.boosted(tokens)
+        for part, weight in weights.items():
+            layer.self_attn[part] = torch.nn.Linear(24, len(weight), bias=False)
+            layer.self_attn[part].weight.copy_(weight)
+        torch.testing.assert_close(answer, network.boosted(tokens))
+
+
+def test_each_network_has_adapters_of_its_own_over_one_block(
+    toy_data, toy_split, llama, quiet_place
+):
+    out = quiet_place / "run"
+    boosted("mean-teacher", toy_data, toy_split, out, llama, *LORA, steps=4)
+    opened = {name: open_run(out, network=name).networks[name] for name in ("student", "teacher")}
+    student, teacher = (adapters_of(out, name) for name in ("student", "teacher"))
+    assert len(student) == len(teacher) == 4
+    for (name, own), averaged in zip(student.items(), teacher.values(), strict=True):
+        assert not torch.equal(own, averaged), name
+    for name, network in opened.items():
+        held = network.booster.adapters()
+        for key, value in adapters_of(out, name).items():
+            assert torch.equal(held[key.partition(".adapters.")[2]], value)
+
+
+def test_a_run_with_adapters_is_resumed_to_the_same_weights(
+    toy_data, toy_split, llama, quiet_place
+):
+    words = ("--save-every", "2", "--log-every", "1", "--ema", "0.9", *LORA)
+    boosted("usl", toy_data, toy_split, quiet_place / "whole", llama, *words, steps=4)
+    part = quiet_place / "part"
+    with signaled(signal.SIGTERM, "train", 2):
+        boosted("usl", toy_data, toy_split, part, llama, *words, steps=4, code=75)
+    boosted("usl", toy_data, toy_split, part, llama, *words, "--resume", steps=4)
+    assert weights(part) == weights(quiet_place / "whole")
+
+
+@pytest.mark.parametrize("words", [("--embed-llm",), ("--llm-block", "random-frozen")])
+def test_adapters_lie_in_a_block_that_the_run_holds(toy_data, toy_split, llama, quiet_place, words):
+    out = quiet_place / "run"
+    boosted("supervised", toy_data, toy_split, out, llama, *LORA, *words, steps=3)
+    found = load_file(out / "model.safetensors")
+    low = [name for name in found if "lora_B" in name]
+    assert len(low) == 2
+    assert all(name.startswith("network.block.") and bool(found[name].any()) for name in low)
+    (llama / "model.safetensors").unlink()
+    found = invoke("predict", "--run", out, "--data", toy_data, "-o", quiet_place / "masks")
+    assert found.exit_code == 0, found.output
+
+
+def test_the_loss_that_is_named_trains(toy_data, toy_split, llama, quiet_place):
+    first = {}
+    for loss in ("dice-ce", "dice-bce", "hard-dice-bce"):
+        out = quiet_place / loss
+        words = ("--loss", loss, "--log-every", "1")
+        boosted("supervised", toy_data, toy_split, out, llama, *words, steps=2)
+        first[loss] = log_lines(out)[0]["supervised_network"]
+    assert len(set(first.values())) == 3
+
+
+def test_a_plateau_is_counted_in_epochs_and_resumed(toy_data, toy_split, llama, quiet_place):
+    """3 labeled cases, 2 a step: an epoch has 2 steps."""
+    words = ("--optimizer", "adam", "--learning-rate-schedule", "plateau", "--log-every", "1")
+    whole, part = quiet_place / "whole", quiet_place / "part"
+    boosted("supervised", toy_data, toy_split, whole, llama, *words, steps=8)
+    with signaled(signal.SIGTERM, "train", 5):
+        boosted("supervised", toy_data, toy_split, part, llama, *words, steps=8, code=75)
+    boosted("supervised", toy_data, toy_split, part, llama, *words, "--resume", steps=8)
+    states = [torch.load(run / "state.ckpt", weights_only=True) for run in (whole, part)]
+    assert states[0]["plateau"] == states[1]["plateau"]
+    assert states[0]["plateau"]["scheduler"]["last_epoch"] == 4
+    assert states[0]["plateau"]["count"] == 0
