@@ -14,6 +14,7 @@ from llmseg_cli.models.vit import ViT, on_grid
 
 POSITIONS = ("after-vit", "before-vit")
 MAPPERS = ("linear", "lora")
+RESIDUALS = ("inner", "outer", "none")
 
 
 class Booster:
@@ -49,6 +50,9 @@ class Booster:
 class MedVisionLlama(ViT):
     r"""A ViT whose tokens pass a block of a language model, $V_2(L(V_1 x) + V_1 x)$.
 
+    With the residual `outer`, which is ours, they are $x + V_2 L(V_1 x)$ with $V_2$ zero at first:
+    the network starts as the plain ViT, and the block adds to it what training finds of use.
+
     $V_1$ maps a token's E values to the W of the language model and $V_2$ back. The `linear` mapper
     is a projection without bias; `lora` is $W_0 x + \frac{1}{r} B A x + b$ with $W_0$ random and
     frozen, A random, B zero (the published loralib defaults).
@@ -58,7 +62,8 @@ class MedVisionLlama(ViT):
         classes: Classes `K`, with the background.
         llm_position: `after-vit` (the paper's figure) or `before-vit` (the published code: between
             embedding and positions, so that the block sees no position at all).
-        residual: Add the block's input to its output, besides the residuals within.
+        residual: Besides those within the block, `inner` (published: the block's input is added to
+            its output), `outer` or `none`.
         mapper: `linear` or `lora`.
         rank: Of `lora`.
         booster: The block; None is the control without a language model, a GELU of width 8 E.
@@ -90,7 +95,7 @@ class MedVisionLlama(ViT):
         hybrid_attention: str = "none",
         multi_scale_fusion: str = "none",
         llm_position: str = "after-vit",
-        residual: bool = True,
+        residual: str = "inner",
         mapper: str = "linear",
         rank: int = 4,
         booster: Booster | None = None,
@@ -114,6 +119,8 @@ class MedVisionLlama(ViT):
             raise unknown("position of the block", llm_position, POSITIONS)
         if mapper not in MAPPERS:
             raise unknown("mapper", mapper, MAPPERS)
+        if residual not in RESIDUALS:
+            raise unknown("residual", residual, RESIDUALS)
         if rank < 1:
             raise UsageError(f"rank is {rank}; a mapper needs at least 1.")
         self.booster = booster or Booster(nn.GELU(), 8 * filters, is_part=True)
@@ -126,6 +133,8 @@ class MedVisionLlama(ViT):
         self.outward = _mapper(mapper, width, filters, rank)
         self.is_first = llm_position == "before-vit"
         self.residual = residual
+        if residual == "outer":
+            _silence(self.outward)
 
     def behind_blocks(self, tokens: Tensor) -> Tensor:
         return tokens if self.is_first else self.boosted(tokens)
@@ -140,8 +149,8 @@ class MedVisionLlama(ViT):
         """Tokens `(B, T, E)` that have passed the block."""
         mapped = self.inward(tokens)
         found = self.booster.module(mapped)
-        boosted: Tensor = self.outward(found + mapped if self.residual else found)
-        return boosted
+        boosted: Tensor = self.outward(found + mapped if self.residual == "inner" else found)
+        return tokens + boosted if self.residual == "outer" else boosted
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -179,3 +188,11 @@ def _mapper(kind: str, inputs: int, outputs: int, rank: int) -> nn.Module:
     if kind == "lora":
         return LoraLinear(inputs, outputs, rank)
     return nn.Linear(inputs, outputs, bias=False)
+
+
+def _silence(mapper: nn.Module) -> None:
+    """Let a fresh mapper answer zero until it is trained."""
+    with torch.no_grad():
+        linear = mapper.base if isinstance(mapper, LoraLinear) else mapper
+        for weight in linear.parameters():
+            weight.zero_()

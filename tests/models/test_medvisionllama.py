@@ -40,10 +40,42 @@ def test_tokens_pass_mapper_block_residual_and_mapper():
 
 
 def test_the_residual_can_be_left_out():
-    network = small(frozen(), residual=False)
+    network = small(frozen(), residual="none")
     tokens = drawn(2, 5, 8)
     expected = network.booster.module(tokens @ network.inward.weight.T) @ network.outward.weight.T
     torch.testing.assert_close(network.boosted(tokens), expected)
+
+
+@pytest.mark.parametrize("mapper", ["linear", "lora"])
+def test_with_the_outer_residual_it_starts_as_the_plain_vit(mapper):
+    network = small(frozen(), residual="outer", mapper=mapper)
+    plain = ViT(1, 3, **SMALL).eval()
+    plain.load_state_dict(network.state_dict(), strict=False)
+    image = drawn(2, 1, 16, 16)
+    assert torch.equal(network(image), plain(image))
+    network.train()
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):  # the way back opens with the first step, the way there with the second
+        optimizer.zero_grad()
+        network(image).square().mean().backward()
+        optimizer.step()
+    start = small(frozen(), residual="outer", mapper=mapper).state_dict()
+    for name in ("inward", "outward"):
+        changed = [
+            key
+            for key, value in network.state_dict().items()
+            if key.startswith(name) and not torch.equal(value, start[key])
+        ]
+        assert changed, name
+
+
+def test_the_outer_residual_adds_the_block_to_the_tokens():
+    network = small(frozen(), residual="outer")
+    with torch.no_grad():
+        network.outward.weight.normal_()
+    tokens = drawn(2, 5, 8)
+    found = network.booster.module(tokens @ network.inward.weight.T) @ network.outward.weight.T
+    torch.testing.assert_close(network.boosted(tokens), tokens + found)
 
 
 def test_after_the_vit_the_block_sees_what_the_blocks_answer():
@@ -136,6 +168,7 @@ def test_controls_train_as_many_parameters_as_the_frozen_block(mapper):
     [
         ({"llm_position": "after"}, "Did you mean 'after-vit'"),
         ({"mapper": "lore"}, "Did you mean 'lora'"),
+        ({"residual": "iner"}, "Did you mean 'inner'"),
         ({"rank": 0}, "rank is 0"),
     ],
 )
