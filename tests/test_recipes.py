@@ -73,6 +73,29 @@ def test_a_paper_recipe_holds_the_papers_numbers(name: str, captured: dict[str, 
     assert (options["noise"], options["cutmix_alpha"]) == (noise, 4.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("v1", {"mapper": "linear", "llm_position": "after-vit", "hybrid_attention": "inferred"}),
+        ("v3", {"mapper": "lora", "rank": 4, "llm_position": "before-vit"}),
+    ],
+)
+def test_recipes_of_medvisionllama_hold_the_papers_numbers(
+    name: str, options: dict[str, Any], captured: dict[str, Any]
+) -> None:
+    from llmseg_cli.options import parse_assignments
+
+    words = ["train-sup", "--recipe", f"medvisionllama-{name}", "--data", "d"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    settings = captured["request"].settings
+    found = parse_assignments(settings.model_option, flag="--model-option")
+    sizes = {"token": 8, "filters": 64, "depth": 16, "heads": 4, "dropout": 0.2}
+    assert (sizes | options).items() <= found.items()
+    assert (settings.patch, settings.batch, settings.loss) == ((128, 128, 128), 4, "dice-bce")
+    assert (settings.optimizer, settings.learning_rate) == ("adam", 0.002)
+    assert (settings.learning_rate_schedule, settings.weight_decay) == ("plateau", 0)
+
+
 def test_an_option_on_the_command_line_wins_over_the_recipe(captured: dict[str, Any]) -> None:
     words = ["train-semi", "--recipe", "la-8", "--data", "d", "--steps", "7"]
     assert CliRunner().invoke(app, words).exit_code == 0

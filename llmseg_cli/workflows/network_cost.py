@@ -1,12 +1,23 @@
 """What a network costs: weights, operations and memory, counted and not estimated."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from llmseg_cli.models.medvisionllama import Booster
+
+
+def _attention(
+    query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, out_shape: Any = None, **__: Any
+) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+# Torch's counter (2.13) knows attention on a GPU alone.
+ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ def cost_of(network: nn.Module, channels: int, patch: tuple[int, ...]) -> Cost:
     network.train()
     image = torch.zeros(1, channels, *patch, device=weights[0].device)
     with (
-        FlopCounterMode(display=False) as counter,
+        FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter,
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
         network(image.expand(2, *image.shape[1:]).contiguous())  # two, for batch normalization
