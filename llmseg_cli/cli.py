@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "mine-sam": "llmseg_cli.commands.mine_sam:mine_sam",
     "train-semi": "llmseg_cli.commands.train_semi:train_semi",
     "predict": "llmseg_cli.commands.predict:predict",
+    "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",
     "weights": "llmseg_cli.commands.weights:weights",
     "doctor": "llmseg_cli.commands.doctor:doctor",

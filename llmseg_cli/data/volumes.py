@@ -26,6 +26,7 @@ __all__ = [
     "read_grid",
     "read_raw",
     "save_label_map",
+    "save_map",
     "whole_numbers",
 ]
 
@@ -187,6 +188,24 @@ def save_label_map(path: Path, labels: NDArray[Any], grid: Grid) -> None:
             itk.write(temporary, compact, grid)
         else:
             raise ValueError(f"{path.name}: expected the suffix {prediction_suffix(grid)}")
+
+
+def save_map(path: Path, values: NDArray[np.float32], grid: Grid) -> None:
+    """Write a number for each voxel as NIfTI that lies on the file that *grid* came from.
+
+    Args:
+        path: The file, ending in `.nii.gz`; it appears whole or not at all.
+        values: `(X, Y, Z)` in RAS+.
+        grid: Grid of the image.
+
+    Raises:
+        ValueError: If the shape does not fit.
+    """
+    turned = np.ascontiguousarray(grid.from_ras(values), dtype=np.float32)
+    if turned.shape != grid.shape:
+        raise ValueError(f"values of shape {values.shape} (RAS+) do not fit the grid {grid.shape}")
+    with atomic_path(path) as temporary:
+        nifti.write(temporary, turned, grid)
 
 
 def prediction_suffix(grid: Grid) -> str:

@@ -99,8 +99,8 @@ class LlamaLayer(nn.Module):
 
     def _attention(self, tokens: Tensor, causal: bool, rotary: bool) -> Tensor:
         shape, parts = self.shape, self.self_attn
-        query = _by_head(parts["q_proj"](tokens), shape.heads)
-        key, value = (_by_head(parts[p](tokens), shape.key_heads) for p in ("k_proj", "v_proj"))
+        query = by_head(parts["q_proj"](tokens), shape.heads)
+        key, value = (by_head(parts[p](tokens), shape.key_heads) for p in ("k_proj", "v_proj"))
         if rotary:
             query, key = (_turned(part, shape.rotary_base) for part in (query, key))
         served = shape.heads // shape.key_heads
@@ -170,7 +170,7 @@ class LLMBlock(nn.Module):
         self.eval()
 
 
-def _by_head(projected: Tensor, heads: int) -> Tensor:
+def by_head(projected: Tensor, heads: int) -> Tensor:
     """`(B, T, H * D)` as `(B, H, T, D)`."""
     return projected.reshape(*projected.shape[:2], heads, -1).transpose(1, 2)
 

@@ -185,13 +185,13 @@ class Block(nn.Module):
 
     def attention(self, tokens: Tensor) -> Tensor:
         """Every token attends to every token, `(B, T, E)`."""
-        query, key, value = self.projected(tokens)
+        query, key, value = self.by_head(self.inward(tokens))
         found = F.scaled_dot_product_attention(query, key, value)
         return self.outward(found.transpose(1, 2).flatten(2))
 
-    def projected(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, `(B, heads, T, E / heads)` each."""
-        split = self.inward(tokens).unflatten(2, (3, self.heads, -1))
+    def by_head(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, `(B, heads, T, E / heads)` each, of `inward`'s answer."""
+        split = projected.reshape(*projected.shape[:2], 3, self.heads, -1)
         query, key, value = split.permute(2, 0, 3, 1, 4)
         return query, key, value
 

@@ -59,7 +59,7 @@ def booster_maker(
     if kind in ("identity", "mlp"):
         module = nn.Identity if kind == "identity" else nn.GELU
         return lambda: Booster(module(), shape.width, is_part=True)
-    rank = int(record["lora"])
+    rank = int(record.get("lora", 0))  # absent in runs older than adapters
     if kind == "pretrained" and not record["embedded"]:
         shared = _pretrained(shape, layers or _read_again(record, cache))
         return lambda: Booster(_adapted(shared, rank), shape.width, is_part=False)

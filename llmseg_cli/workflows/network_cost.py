@@ -13,7 +13,7 @@ from llmseg_cli.models.medvisionllama import Booster
 def _attention(
     query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, out_shape: Any = None, **__: Any
 ) -> int:
-    return sdpa_flop_count(query, key, value)
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 # Torch's counter (2.13) knows attention on a GPU alone.

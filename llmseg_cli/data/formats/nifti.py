@@ -80,11 +80,11 @@ def _channels_first(array: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def write(path: Path, labels: NDArray[Any], grid: Grid) -> None:
-    """Write a label map; if the grid came from NIfTI, its header is kept but for the number type.
+    """Write a map; if the grid came from NIfTI, its header is kept but for the number type.
 
     Args:
         path: The file.
-        labels: `(I, J, K)` whole numbers in the file's order.
+        labels: `(I, J, K)` numbers in the file's order.
         grid: Where they lie.
     """
     if grid.format != "nifti":

@@ -1,0 +1,65 @@
+"""`llmseg explain`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import Device, Force, OutputDir, SplitFile
+from llmseg_cli.commands.predict import ROLES
+
+
+@command()
+def explain(
+    *,
+    run: Annotated[Path, typer.Option("--run", help="Run folder of --model medvisionllama.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder or list file of the data set.")
+    ] = None,
+    split: SplitFile = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            help="Cases of the split: test (default), validation, labeled, unlabeled or all.",
+            autocompletion=lambda: ROLES,
+        ),
+    ] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option("--images", help="Image, or folder of images.")
+    ] = None,
+    out: OutputDir,
+    limit: Annotated[int, typer.Option(help="Cases at most; 0 takes all.", min=0)] = 1,
+    network: Annotated[
+        str | None, typer.Option(help="Network of the run; default: the one that answers.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="final, or best on the validation cases.")] = (
+        "final"
+    ),
+    device: Device = "auto",
+    force: Force = False,
+) -> dict[str, Any]:
+    """Show attention and activation around the block of a language model, as picture and NIfTI."""
+    from llmseg_cli.workflows.explain import run as run_explain
+
+    with console.progress("case") as progress:
+        explained = run_explain(
+            run,
+            out=out,
+            data=data,
+            images=images or [],
+            split=split,
+            subset=subset,
+            limit=limit,
+            network=network,
+            checkpoint=checkpoint,
+            device=device,
+            force=force,
+            progress=progress,
+        )
+    console.info(
+        f"{explained.folder}: {len(explained.files)} of {explained.total} cases, network "
+        f"'{explained.network}'. Look at {explained.folder}/*.png."
+    )
+    return explained.to_dict()

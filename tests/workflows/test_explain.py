@@ -1,0 +1,135 @@
+"""`llmseg explain` on small runs."""
+
+import json
+import signal
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import write_llama
+from training_cli import invoke, signaled, train
+
+from llmseg_cli.workflows.run_folder import open_run
+
+SIZES = ("filters=8", "token=8", "depth=2", "heads=2")
+VIT = ("--model", "medvisionllama", *(word for size in SIZES for word in ("--model-option", size)))
+MAPS = {"attention-vit", "attention-llm", "activation-before", "activation-after"}
+
+pytestmark = pytest.mark.usefixtures("quiet_place")
+
+
+@pytest.fixture
+def run(toy_data, toy_split, tmp_path, quiet_place):
+    out, llama = quiet_place / "run", write_llama(tmp_path / "llama")
+    words = ("--split", toy_split, *VIT, "--llm-model", llama)
+    train("supervised", toy_data, out, *words, steps=2)
+    return out
+
+
+def test_maps_lie_on_the_image_and_are_those_of_the_network(run, toy_data, toy_split, quiet_place):
+    out = quiet_place / "explained"
+    words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out, "--json")
+    found = invoke("explain", *words)
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["counts"] == {"cases_in": 2, "ok": 1}
+    names = {path.name for path in out.iterdir()}
+    assert names == {f"toy06.{name}.nii.gz" for name in MAPS} | {"toy06.png", "run.json"}
+    image = nib.load(next((toy_data / "images").glob("toy06*")))
+    for name in MAPS:
+        file = nib.load(out / f"toy06.{name}.nii.gz")
+        assert file.shape == image.shape
+        assert file.get_data_dtype() == np.float32
+        assert np.array_equal(file.affine, image.affine)
+        values = file.get_fdata()
+        assert np.isfinite(values).all()
+        assert values.min() >= 0
+        assert values.std() > 0
+    sheet = Image.open(out / "toy06.png")
+    panel = sheet.width // 5
+    assert sheet.width == 5 * panel
+    parts = [
+        np.asarray(sheet.crop((n * panel, 14, (n + 1) * panel, sheet.height))) for n in range(5)
+    ]
+    assert all((parts[0] != other).any() for other in parts[1:])
+
+
+def test_every_case_that_is_asked_for(run, toy_data, toy_split, quiet_place):
+    out = quiet_place / "explained"
+    words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out, "--limit", "0")
+    assert invoke("explain", *words).exit_code == 0
+    assert {path.name for path in out.glob("*.png")} == {"toy06.png", "toy07.png"}
+
+
+def test_a_scan_of_one_window_has_the_windows_own_maps(run, toy_data, quiet_place):
+    """One window: every voxel of a token has the token's number."""
+    source = next((toy_data / "images").glob("toy06*"))
+    original = nib.load(source)
+    cut = quiet_place / "cut.nii.gz"
+    nib.save(nib.Nifti1Image(original.get_fdata()[:16, :16, :16], original.affine), cut)
+    out = quiet_place / "explained"
+    found = invoke("explain", "--run", run, "--images", cut, "-o", out)
+    assert found.exit_code == 0, found.output
+    values = nib.load(out / "cut.attention-llm.nii.gz").get_fdata()
+    tokens = values.reshape(2, 8, 2, 8, 2, 8)
+    assert np.allclose(tokens, tokens[:, :1, :, :1, :, :1], atol=1e-5)
+    assert abs(values.mean() - 1) < 1e-4
+
+
+def test_two_networks_with_text_are_watched_one_at_a_time(
+    toy_data, toy_split, tmp_path, quiet_place
+):
+    out, llama = quiet_place / "run", write_llama(tmp_path / "llama")
+    words = ("--split", toy_split, *VIT, "--llm-model", llama)
+    train("usl", toy_data, out, *words, steps=2)
+    assert list(open_run(out).networks) == ["first", "second"]
+    for words, name in (((), "first"), (("--network", "second"), "second")):
+        folder = quiet_place / f"explained-{name}"
+        given = ("--data", toy_data, "--split", toy_split, *words, "-o", folder, "--json")
+        found = invoke("explain", "--run", out, *given)
+        assert found.exit_code == 0, found.output
+        assert json.loads(found.stdout)["network"] == name
+    first, second = (
+        nib.load(quiet_place / f"explained-{name}" / "toy06.attention-vit.nii.gz").get_fdata()
+        for name in ("first", "second")
+    )
+    assert not np.array_equal(first, second)
+
+
+def test_a_network_without_a_block_is_refused(toy_data, toy_split, quiet_place):
+    run, out = quiet_place / "run", quiet_place / "explained"
+    train("supervised", toy_data, run, "--split", toy_split, steps=1)
+    found = invoke("explain", "--run", run, "--data", toy_data, "-o", out)
+    assert found.exit_code == 2
+    assert "network 'vnet' has no block of a language model" in found.output
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_an_earlier_output_is_not_replaced(run, toy_data, quiet_place):
+    out = quiet_place / "explained"
+    out.mkdir()
+    (out / "mine.txt").write_text("x")
+    found = invoke("explain", "--run", run, "--data", toy_data, "-o", out)
+    assert found.exit_code == 2
+    assert "--force" in found.output
+
+
+def test_a_signal_stops_between_cases(run, toy_data, toy_split, quiet_place):
+    out = quiet_place / "explained"
+    words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out, "--limit", "0")
+    with signaled(signal.SIGTERM, "explain", 1):
+        found = invoke("explain", *words)
+    assert found.exit_code == 75
+    assert {path.name for path in out.glob("*.png")} == {"toy06.png"}
+    assert not (out / "run.json").exists()
+
+
+def test_a_network_of_slices_has_a_map_for_each_slice(toy_data, toy_split, tmp_path, quiet_place):
+    run, llama = quiet_place / "run", write_llama(tmp_path / "llama")
+    words = ("--split", toy_split, *VIT, "--llm-model", llama, "--patch", "16,16")
+    train("supervised", toy_data, run, *words, steps=2)
+    out = quiet_place / "explained"
+    found = invoke("explain", "--run", run, "--data", toy_data, "--split", toy_split, "-o", out)
+    assert found.exit_code == 0, found.output
+    values = nib.load(out / "toy06.activation-after.nii.gz").get_fdata()
+    assert not np.array_equal(values[..., 0], values[..., -1])
