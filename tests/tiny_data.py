@@ -9,6 +9,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from llmseg_cli.knowledge.embeddings import Embeddings
+
 SHAPE = (7, 6, 5)
 
 
@@ -84,3 +86,18 @@ def write_dicom(
         writer.Execute(picture)
     locale.setlocale(locale.LC_ALL, before)
     return folder
+
+
+def toy_text(seed: int, *, length: int = 6) -> Embeddings:
+    """Three texts of two classes, as random numbers."""
+    random = np.random.default_rng(seed)
+    return Embeddings(
+        target=f"toy {seed}",
+        class_names=("class 1", "class 1", "class 2"),
+        texts=("one", "two", "three"),
+        token_ids=random.integers(1000, 9000, (3, length)),
+        mask=np.ones((3, length), bool),
+        tokens=random.standard_normal((3, length, 8), dtype=np.float32),
+        pooled=random.standard_normal((3, 8), dtype=np.float32),
+        encoder="none",
+    )

@@ -39,14 +39,19 @@ def _convert(gguf: Path, folder: Path) -> None:
         tokenizer = hf.AutoTokenizer.from_pretrained(
             gguf.parent, gguf_file=gguf.name, local_files_only=True
         )
-        model = hf.AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, local_files_only=True
+        model, loaded = hf.AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, LookupError, RuntimeError, struct.error) as error:
         raise WeightsError(
             f"{gguf} is not readable as a GGUF language model: {error}. Give the safetensors "
             "folder of the model, or serve the file and use --llm openai:MODEL --base-url URL."
         ) from error
+    if missing := sorted(loaded["missing_keys"]):  # transformers has drawn them at random
+        raise WeightsError(
+            f"{gguf} has no tensors for {len(missing)} weights of its model, such as "
+            f"'{missing[0]}'. Fetch or convert it again."
+        )
     _without_quantization(hf, model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     usual = (folder / "config.json").stat().st_mode

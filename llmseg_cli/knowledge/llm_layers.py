@@ -75,7 +75,10 @@ def read_layers(
     biases = [key for layer in layers for key in layer if key.endswith(".bias")]
     if biases:
         raise UsageError(f"'{name}' has biases ('{biases[0]}'), which a Llama's layer has not.")
-    return LLMLayers(found.name, digest, chosen, _sizes(config), layers, tensors[NORM])
+    sizes = _sizes(config)
+    for number, layer in zip(chosen, layers, strict=True):
+        _refuse_other_shapes(layer, sizes, f"{folder}, layer {number}")
+    return LLMLayers(found.name, digest, chosen, sizes, layers, tensors[NORM])
 
 
 def _config(folder: Path) -> Any:
@@ -104,6 +107,37 @@ def _sizes(config: Any) -> dict[str, Any]:
         "epsilon": float(config.rms_norm_eps),
         "rotary_base": float(base),
     }
+
+
+def _refuse_other_shapes(layer: dict[str, Tensor], sizes: dict[str, Any], source: str) -> None:
+    """Refuse weights that are not of the sizes that the configuration gives."""
+    width, hidden = sizes["width"], sizes["hidden"]
+    own, keys = (sizes[name] * sizes["head_width"] for name in ("heads", "key_heads"))
+    expected = {
+        "self_attn.q_proj.weight": (own, width),
+        "self_attn.k_proj.weight": (keys, width),
+        "self_attn.v_proj.weight": (keys, width),
+        "self_attn.o_proj.weight": (width, own),
+        "mlp.gate_proj.weight": (hidden, width),
+        "mlp.up_proj.weight": (hidden, width),
+        "mlp.down_proj.weight": (width, hidden),
+        "input_layernorm.weight": (width,),
+        "post_attention_layernorm.weight": (width,),
+    }
+    for name, shape in expected.items():
+        if name not in layer:
+            raise WeightsError(f"{source} has no tensor '{name}'. Fetch the model again.")
+        if tuple(layer[name].shape) != shape:
+            raise WeightsError(
+                f"{source}: '{name}' has the shape {tuple(layer[name].shape)}, but config.json "
+                f"says {shape} ({sizes['heads']} heads, {sizes['key_heads']} of keys, width "
+                f"{width}, hidden {hidden}). Put the configuration of these weights beside them."
+            )
+    if sizes["heads"] % sizes["key_heads"]:
+        raise WeightsError(
+            f"{source}: {sizes['heads']} heads cannot share {sizes['key_heads']} heads of keys "
+            "evenly. Correct config.json."
+        )
 
 
 def _tensors(folder: Path, starts: Iterable[str]) -> dict[str, Tensor]:

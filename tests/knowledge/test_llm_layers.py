@@ -2,6 +2,7 @@
 
 import json
 
+import gguf
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,6 +11,7 @@ from tiny_models import write_image_encoder, write_llama
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge import llm_layers
 from llmseg_cli.knowledge.llm_layers import read_layers
+from llmseg_cli.knowledge.weights import path_of
 
 
 @pytest.fixture
@@ -130,3 +132,64 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="no model of transformers"):
         read_layers(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("hidden_size", 48, r"q_proj\.weight' has the shape \(24, 24\).*says \(\d+, 48\)"),
+        ("intermediate_size", 41, r"gate_proj\.weight' has the shape \(40, 24\).*\(41, 24\)"),
+        ("num_key_value_heads", 1, r"k_proj\.weight' has the shape \(12, 24\).*\(6, 24\)"),
+        ("head_dim", 8, r"q_proj\.weight' has the shape \(24, 24\).*\(32, 24\)"),
+    ],
+)
+def test_a_configuration_of_other_sizes_is_refused(folder, key, value, says):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(WeightsError, match=says):
+        read_layers(str(folder))
+
+
+def test_a_layer_without_one_of_its_tensors_is_refused(folder):
+    stored = load_file(folder / "model.safetensors")
+    del stored["model.layers.2.mlp.up_proj.weight"]
+    save_file(stored, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"layer 2 has no tensor 'mlp\.up_proj\.weight'"):
+        read_layers(str(folder))
+
+
+def cut_gguf(source, target, dropped=()):
+    """A copy of a GGUF file with its first layer alone, less some tensors."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(target, "llama")
+    for field in reader.fields.values():
+        if field.name == "general.architecture" or field.name.startswith("GGUF."):
+            continue
+        kind = field.types[0]
+        value = 1 if field.name == "llama.block_count" else field.contents()
+        sub = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, value, kind, sub_type=sub)
+    for tensor in reader.tensors:
+        layer = tensor.name.split(".")[1] if tensor.name.startswith("blk.") else "0"
+        if layer == "0" and tensor.name not in dropped:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_gguf_file_without_some_tensors_is_refused_and_not_filled_at_random(
+    weights_cache, tmp_path
+):
+    source = path_of("smollm2", cache=weights_cache)
+    for name, dropped in (("whole", ()), ("cut", ("blk.0.ffn_up.weight",))):
+        cut_gguf(source, tmp_path / f"{name}.gguf", dropped)
+    found = read_layers(str(tmp_path / "whole.gguf"), cache=tmp_path / "cache")
+    assert found.numbers == (0,)
+    with pytest.raises(WeightsError, match=r"no tensors for 1 weights.*0\.mlp\.up_proj\.weight"):
+        read_layers(str(tmp_path / "cut.gguf"), cache=tmp_path / "cache")
+    kept = [path.name for path in (tmp_path / "cache" / "converted").iterdir()]
+    assert [name.partition("-")[0] for name in kept] == ["whole"]

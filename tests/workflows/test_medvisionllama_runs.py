@@ -2,13 +2,19 @@
 
 import signal
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from tiny_data import toy_text
+from tiny_mining import Drawing, use
 from tiny_models import write_llama
-from training_cli import invoke, log_lines, signaled, train, weights
+from training_cli import ROLES, invoke, log_lines, signaled, train, weights
 
+from llmseg_cli.knowledge.embeddings import save_embeddings
+from llmseg_cli.models.text_fusion import FUSIONS
 from llmseg_cli.workflows.llm_booster import SPREAD
 from llmseg_cli.workflows.run_folder import open_run
 
@@ -292,3 +298,45 @@ def test_a_plateau_is_counted_in_epochs_and_resumed(toy_data, toy_split, llama, 
     assert states[0]["plateau"] == states[1]["plateau"]
     assert states[0]["plateau"]["scheduler"]["last_epoch"] == 4
     assert states[0]["plateau"]["count"] == 0
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_text_enters_at_the_tokens_behind_the_block(
+    toy_data, toy_split, llama, quiet_place, fusion
+):
+    save_embeddings(quiet_place / "text.safetensors", toy_text(0))
+    out = quiet_place / "run"
+    words = ("--text", quiet_place / "text.safetensors", "--fusion", fusion)
+    boosted("usl", toy_data, toy_split, out, llama, *words, steps=3)
+    network = open_run(out, precision="fp32").networks["first"]
+    image = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    tokens, skips = network.backbone.encode(image)
+    with torch.no_grad():
+        plain = network.backbone.decode(tokens, skips)
+        torch.testing.assert_close(network.backbone(image), plain)
+        assert (network(image) - plain).abs().max() > 1e-4
+    found = invoke("predict", "--run", out, "--data", toy_data, "-o", quiet_place / "masks")
+    assert found.exit_code == 0, found.output
+
+
+def test_segment_anything_is_prompted_by_what_it_predicts(
+    toy_data, toy_split, llama, quiet_place, monkeypatch
+):
+    out = quiet_place / "run"
+    words = ("--optimizer", "adamw", "--learning-rate", "0.01", "--augment", "none")
+    words += ("--model-option", "decoder=convolutional")
+    boosted("supervised", toy_data, toy_split, out, llama, *words, steps=150)
+    segmenter = Drawing()
+    use(segmenter, monkeypatch)
+    common = ("--run", out, "--data", toy_data, "--split", toy_split, "--subset", "unlabeled")
+    found = invoke("mine-sam", *common, "-o", quiet_place / "pseudo", "--box-margin", "0")
+    assert found.exit_code == 0, found.output
+    assert invoke("predict", *common, "-o", quiet_place / "masks").exit_code == 0
+    for case in ROLES["unlabeled"]:
+        files = [next((quiet_place / name).glob(f"{case}.*")) for name in ("masks", "pseudo")]
+        masks = [nib.load(file) for file in files]
+        predicted, mined = (np.asarray(mask.dataobj) for mask in masks)
+        assert np.array_equal(masks[0].affine, masks[1].affine)
+        shared = ((mined > 0) & (predicted > 0)).sum()  # boxes around what was predicted
+        assert shared > 0.5 * (predicted > 0).sum() > 0
+    assert segmenter.asked

@@ -10,27 +10,14 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tiny_data import toy_text
 from training_cli import signaled, train, weights
 
-from llmseg_cli.knowledge.embeddings import Embeddings, save_embeddings
+from llmseg_cli.knowledge.embeddings import save_embeddings
 from llmseg_cli.models.text_fusion import FUSIONS
 from llmseg_cli.workflows.run_folder import open_run
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
-
-
-def toy_text(seed: int, *, length: int = 6) -> Embeddings:
-    random = np.random.default_rng(seed)
-    return Embeddings(
-        target=f"toy {seed}",
-        class_names=("class 1", "class 1", "class 2"),
-        texts=("one", "two", "three"),
-        token_ids=random.integers(1000, 9000, (3, length)),
-        mask=np.ones((3, length), bool),
-        tokens=random.standard_normal((3, length, 8), dtype=np.float32),
-        pooled=random.standard_normal((3, 8), dtype=np.float32),
-        encoder="none",
-    )
 
 
 @pytest.fixture
