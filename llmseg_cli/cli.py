@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",
     "weights": "llmseg_cli.commands.weights:weights",
+    "cache": "llmseg_cli.commands.cache:cache",
     "doctor": "llmseg_cli.commands.doctor:doctor",
     "demo-data": "llmseg_cli.commands.demo_data:demo_data",
     "completion": "llmseg_cli.commands.completion:completion",

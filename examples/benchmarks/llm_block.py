@@ -1,6 +1,10 @@
 """What a frozen block of a language model costs: step, memory and loading, beside the plain ViT.
 
     python examples/benchmarks/llm_block.py [--llm-model smollm2] [--patch 128,128,128] [--token 8]
+    python examples/benchmarks/llm_block.py --patch 32,48,32 --token 4 --depth 8 \
+        --decoder convolutional --batch 2
+
+The second is the network of the recipe medvisionllama-cpu.
 
 Both networks in one process, steps in turn (A B A B), medians. Memory is the peak of the process.
 """
@@ -13,12 +17,18 @@ import torch
 
 from llmseg_cli.artifacts.manifest import peak_rss_mb
 from llmseg_cli.knowledge.llm_layers import read_layers
+from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
 from llmseg_cli.models.medvisionllama import Booster, MedVisionLlama
 from llmseg_cli.models.vit import ViT
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_sizes
-from llmseg_cli.training.precision import autocast, choose_device, choose_dtype
+from llmseg_cli.training.precision import (
+    autocast,
+    choose_device,
+    choose_dtype,
+    choose_memory_format,
+)
 
 
 def main() -> None:
@@ -28,6 +38,9 @@ def main() -> None:
     options.add_argument("--patch", default="128,128,128")
     options.add_argument("--token", type=int, default=8)
     options.add_argument("--depth", type=int, default=16)
+    options.add_argument("--filters", type=int, default=64)
+    options.add_argument("--decoder", default="linear")
+    options.add_argument("--batch", type=int, default=1)
     options.add_argument("--rounds", type=int, default=5)
     chosen = options.parse_args()
     keep_freed_memory()
@@ -41,26 +54,37 @@ def main() -> None:
     block.freeze()
     loading = time.perf_counter() - begun
     booster = Booster(block, block.shape.width, is_part=False)
-    patch, sizes = parse_sizes(chosen.patch), {"token": chosen.token, "depth": chosen.depth}
+    booster.hold_as(dtype)
+    patch = parse_sizes(chosen.patch)
+    sizes = {name: getattr(chosen, name) for name in ("token", "depth", "filters", "decoder")}
     networks = {
         "plain": ViT(1, 2, **sizes).to(device),
         "boosted": MedVisionLlama(1, 2, booster=booster, **sizes).to(device),
     }
-    image = torch.randn(1, 1, *patch, device=device)
+    layout = choose_memory_format("auto", dimensions=len(patch))
+    networks = {name: network.to(memory_format=layout) for name, network in networks.items()}
+    image = torch.randn(chosen.batch, 1, *patch, device=device).to(memory_format=layout)
+    target = torch.randint(2, (chosen.batch, *patch), device=device)
+    optimizers = {
+        name: torch.optim.AdamW(network.parameters(), lr=1e-4, foreach=True)
+        for name, network in networks.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(chosen.rounds + 1):
         for name, network in networks.items():
             begun = time.perf_counter()
             with autocast(device, dtype):
-                loss = network(image).float().square().mean()
+                loss = dice_cross_entropy(network(image), target)
+            optimizers[name].zero_grad()
             loss.backward()
+            optimizers[name].step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - begun)
     plain, boosted = (statistics.median(found[1:]) for found in seconds.values())
     tokens = image[0, 0].numel() // chosen.token**3
     print(
-        f"{tokens} tokens, {dtype}: forward and backward {plain:.2f} s plain, {boosted:.2f} s with "
+        f"{tokens} tokens, {dtype}: training step {plain:.2f} s plain, {boosted:.2f} s with "
         f"the block, {boosted / plain:.2f} times; block read in {loading:.2f} s; peak memory "
         f"{peak_rss_mb():.0f} MB"
     )

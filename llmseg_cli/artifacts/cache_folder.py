@@ -1,6 +1,7 @@
 """Where prepared cases and weights live unless the user says otherwise."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -8,3 +9,12 @@ def default_cache() -> Path:
     """`llmseg` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`)."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "llmseg"
+
+
+def note_use(path: Path) -> None:
+    """Let `llmseg cache clean` know that a file of the cache is in use.
+
+    A cache that belongs to somebody else can be read, too; then it stays unknown.
+    """
+    with suppress(OSError):
+        os.utime(path)

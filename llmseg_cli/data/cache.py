@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from llmseg_cli.artifacts.cache_folder import note_use
 from llmseg_cli.artifacts.files import atomic_path, sha256_file, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.geometry import require_same_grid
@@ -69,6 +70,8 @@ def prepare_image(
         sizes, shape = volume.array.shape[1:], array.shape[1:]
         _save(spacing, np.array(volume.spacing_mm) * sizes / shape)
         _save(path, array)  # last, for it says that the case is there
+    else:
+        note_use(path)
     spacing_mm = tuple(map(float, np.load(spacing, allow_pickle=False)))
     return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm)
 

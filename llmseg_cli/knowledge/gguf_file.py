@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from llmseg_cli.artifacts.cache_folder import default_cache
+from llmseg_cli.artifacts.cache_folder import default_cache, note_use
 from llmseg_cli.artifacts.folders import atomic_folder
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.huggingface import load_transformers
@@ -27,6 +27,7 @@ def converted_folder(gguf: Path, *, digest: str, cache: Path | None = None) -> P
     """
     name = f"{gguf.stem}-{digest.removeprefix('sha256:')[:16]}-{FORM}"
     target = (cache or default_cache()) / "converted" / name
+    note_use(target / "config.json")
     if not target.is_dir():
         with atomic_folder(target) as folder:
             _convert(gguf, folder)
@@ -66,6 +67,9 @@ def _without_quantization(hf: Any, model: Any) -> Any:
     config = model.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain = hf.AutoModelForCausalLM.from_config(config, dtype=torch.float16)
-    plain.load_state_dict(model.state_dict())
+    weights = {name: weight.half() for name, weight in model.state_dict().items()}
+    with torch.device("meta"):  # draws no first weights
+        plain = hf.AutoModelForCausalLM.from_config(config, dtype=torch.float16)
+    plain.load_state_dict(weights, assign=True)
+    plain.tie_weights()
     return plain

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,10 +37,36 @@ class LlamaShape:
 
 
 class RootMeanSquare(nn.RMSNorm):
-    """RMS norm in the number format of its weight, also where autocast gives it less."""
+    """RMS norm in the number format of its weight, also where autocast gives it less.
+
+    Torch (2.13) composes it on a CPU of ten passes over memory forward and backward; frozen, it
+    takes five.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.to(self.weight.dtype))
+        wide = x.to(self.weight.dtype)
+        if self.weight.requires_grad or wide.device.type != "cpu":
+            return super().forward(wide)
+        return _FrozenNorm.apply(wide, self.weight, self.eps)  # type: ignore[no-untyped-call]
+
+
+class _FrozenNorm(torch.autograd.Function):
+    r"""$y = r w \odot x$ with $r = (|x|^2 / W + \epsilon)^{-1/2}$, and no gradient of $w$."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        rate = (length.square() / x.shape[-1] + epsilon).rsqrt()
+        ctx.save_for_backward(x, weight, rate)
+        return (x * rate).mul_(weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, weight, rate = ctx.saved_tensors
+        weighted = gradient * weight
+        inner = torch.linalg.vecdot(weighted, x).unsqueeze(-1)
+        pull = inner * rate.pow(3) / -x.shape[-1]
+        return weighted.mul_(rate).addcmul_(x, pull), None, None
 
 
 class LlamaLayer(nn.Module):

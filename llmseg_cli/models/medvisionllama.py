@@ -38,6 +38,18 @@ class Booster:
         found = self.module.named_parameters()
         return {name.replace(".", "/"): p for name, p in found if name in self._own}
 
+    def hold_as(self, dtype: torch.dtype) -> None:
+        """Hold the frozen projections of a shared block in the format that autocast gives them.
+
+        What autocast would convert again in each pass is converted once; the answers are the same
+        to the bit.
+        """
+        if self.is_part:
+            return
+        for name, module in self.module.named_modules():
+            if isinstance(module, nn.Linear) and f"{name}.weight" not in self._own:
+                module.weight.data = module.weight.data.to(dtype)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "Booster":
         if self.is_part or not self._own:
             return self

@@ -121,6 +121,7 @@ def open_run(
         load_into(built, weights.get(name, {}), source=f"{folder / files[checkpoint]} ({name})")
         layout = choose_memory_format("auto", dimensions=len(config.patch))
         built = built.eval().requires_grad_(False).to(place)
+        hold_blocks_as(built, dtype)
         if not as_trained:
             fold_normalization(built)
             hold_convolutions_as(built, dtype)
@@ -173,6 +174,14 @@ def network_builder(
         return TextFused(backbone, features, fusion=config.text["fusion"], patch=config.patch)
 
     return build
+
+
+def hold_blocks_as(network: nn.Module, dtype: torch.dtype) -> None:
+    """Hold shared blocks of a language model in the number format that they compute in."""
+    for module in network.modules():
+        booster = getattr(module, "booster", None)
+        if booster is not None:
+            booster.hold_as(dtype)
 
 
 def empty_encoder(record: dict[str, Any], in_channels: int) -> nn.Module:

@@ -38,7 +38,7 @@ from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
-from llmseg_cli.workflows.run_folder import CONFIG, network_builder
+from llmseg_cli.workflows.run_folder import CONFIG, hold_blocks_as, network_builder
 from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_data import TrainingData, prepare
@@ -230,6 +230,7 @@ def _start(
     layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
     method = planned.method.to(device=device)
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
+    hold_blocks_as(method, choose_dtype(settings.precision, device))
     score = dice_scorer(planned.data.validation, config, device=device)
     loop = Loop(
         method,

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from tiny_models import write_llama
+from torch import nn
 
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.huggingface import load_transformers
 from llmseg_cli.knowledge.llm_layers import read_layers
-from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
+from llmseg_cli.models.llm_block import LlamaShape, LLMBlock, RootMeanSquare
 
 SHAPE = LlamaShape(width=24, heads=4, key_heads=2, head_width=6, hidden=40)
 
@@ -109,3 +110,38 @@ def test_the_published_last_norm_has_a_weight_of_one(tmp_path):
 def test_an_unknown_last_norm_is_refused():
     with pytest.raises(UsageError, match="Did you mean 'plain'"):
         LLMBlock(SHAPE, final_norm="plane")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_frozen_norm_is_torchs_with_its_gradient(dtype):
+    torch.manual_seed(0)
+    ours, theirs = RootMeanSquare(24, 1e-3).to(dtype), nn.RMSNorm(24, 1e-3).to(dtype)
+    with torch.no_grad():
+        ours.weight.normal_()
+        theirs.weight.copy_(ours.weight)
+    ours.requires_grad_(False)
+    found = 3 * torch.randn(2, 5, 24, dtype=dtype)
+    expected = found.clone().requires_grad_()
+    found.requires_grad_()
+    gradient = torch.randn(2, 5, 24, dtype=dtype)
+    torch.testing.assert_close(ours(found), theirs(expected))
+    ours(found).backward(gradient)
+    theirs(expected).backward(gradient)
+    torch.testing.assert_close(found.grad, expected.grad)
+    assert ours.weight.grad is None
+
+
+def test_a_norm_that_is_trained_has_its_gradient():
+    norm = RootMeanSquare(24, 1e-5)
+    norm(torch.randn(2, 5, 24)).square().sum().backward()
+    assert bool(norm.weight.grad.any())
+
+
+def test_the_norm_of_bfloat16_tokens_is_taken_in_float32():
+    norm = RootMeanSquare(24, 1e-5).requires_grad_(False)
+    tokens = torch.randn(2, 5, 24).bfloat16().requires_grad_()
+    answer = norm(tokens)
+    assert answer.dtype is torch.float32
+    torch.testing.assert_close(answer, nn.functional.rms_norm(tokens.float(), (24,), eps=1e-5))
+    answer.sum().backward()
+    assert tokens.grad.dtype is torch.bfloat16

@@ -175,3 +175,20 @@ def test_controls_train_as_many_parameters_as_the_frozen_block(mapper):
 def test_options_out_of_range_are_refused(options, says):
     with pytest.raises(UsageError, match=says):
         small(**options)
+
+
+def test_a_block_that_is_held_in_bfloat16_answers_the_same_to_the_bit():
+    network, image = small(frozen()), drawn(2, 1, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = network(image)
+        network.booster.hold_as(torch.bfloat16)
+        assert torch.equal(network(image), expected)
+    layer = network.booster.module.layers[0]
+    assert layer.mlp["up_proj"].weight.dtype is torch.bfloat16
+    assert layer.input_layernorm.weight.dtype is torch.float32
+
+
+def test_a_block_that_the_network_holds_keeps_its_format():
+    booster = Booster(LLMBlock(SHAPE), SHAPE.width, is_part=True)
+    booster.hold_as(torch.bfloat16)
+    assert all(p.dtype is torch.float32 for p in booster.module.parameters())

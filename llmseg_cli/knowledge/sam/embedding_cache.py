@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from llmseg_cli.artifacts.cache_folder import note_use
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.tensors import write_tensors
 from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
@@ -45,6 +46,7 @@ class EmbeddingCache:
         found = _read(path)
         if found:
             self.hits += 1
+            note_use(path)
             return found
         self.misses += 1
         made = self.segmenter.embed(image())

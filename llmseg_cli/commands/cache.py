@@ -1,0 +1,106 @@
+"""`llmseg cache ls` and `clean`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.commands._command import Answer, command
+from llmseg_cli.commands._options import Cache, DryRun
+from llmseg_cli.errors import UsageError
+
+NAMES = ("cases", "sam", "converted", "weights")
+UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+cache = typer.Typer(
+    help="Prepared cases, image embeddings and converted models: list them, or free their space.",
+    no_args_is_help=True,
+)
+
+
+def parse_size(value: Any) -> int:
+    """Turn `2GB`, `500 MB` or a number of bytes into bytes."""
+    text = str(value).strip().lower()
+    number, unit = (text[:-2], UNITS[text[-2:]]) if text[-2:] in UNITS else (text, 1)
+    try:
+        size = float(number) * unit
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < float("inf"):
+        raise UsageError(f"size '{value}': expected a number of bytes, or such as 500MB or 2GB.")
+    return int(size)
+
+
+@cache.command("ls")
+@command()
+def list_cache(folder: Cache = None) -> Answer:
+    """List what the cache folder holds, with sizes and when it was last used."""
+    from llmseg_cli.artifacts.cache_folder import default_cache
+    from llmseg_cli.workflows.cache import KINDS, entries, summary
+
+    found = summary(entries(folder))
+    lines = [str(folder or default_cache())]
+    for kind, (meaning, _) in KINDS.items():
+        own = found[kind]
+        line = f"{kind:<11}{_size(own['bytes']):>9} {own['entries']:>6} entries"
+        if own["entries"]:
+            line += f", used {_day(own['first_used'])} to {_day(own['last_used'])}"
+        lines.append(f"{line}: {meaning}")
+    return Answer(lines, {"folder": lines[0], "kinds": found})
+
+
+@cache.command("clean")
+@command()
+def clean_cache(
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND]...",
+            help="cases, sam, converted or weights; default: all but weights.",
+            autocompletion=lambda: NAMES,
+        ),
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", min=0, help="Remove what was not used for so many days."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="Remove what was unused for longest, until this size is left, such as 2GB."
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all of these kinds.")] = False,
+    folder: Cache = None,
+    dry_run: DryRun = False,
+) -> dict[str, Any]:
+    """Free space; what is removed is made again, or weights fetched again, when it is needed."""
+    from llmseg_cli.workflows.cache import clean
+
+    size = None if to is None else parse_size(to)
+    found = clean(
+        kinds or (),
+        cache=folder,
+        older_than=older_than,
+        to=size,
+        everything=everything,
+        dry_run=dry_run,
+    )
+    freed, left = (sum(entry.size for entry in part) for part in (found.removed, found.left))
+    verb = "would be removed" if dry_run else "removed"
+    console.info(
+        f"{found.folder}: {len(found.removed)} entries {verb}, {_size(freed)}; {_size(left)} left."
+    )
+    return found.to_dict()
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d")
