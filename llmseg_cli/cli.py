@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "score": "llmseg_cli.commands.score:score",
     "weights": "llmseg_cli.commands.weights:weights",
     "cache": "llmseg_cli.commands.cache:cache",
+    "bench": "llmseg_cli.commands.bench:bench",
     "doctor": "llmseg_cli.commands.doctor:doctor",
     "demo-data": "llmseg_cli.commands.demo_data:demo_data",
     "completion": "llmseg_cli.commands.completion:completion",

@@ -45,7 +45,7 @@ def main() -> None:
             for name, (loop, batch) in loops.items():
                 started = time.perf_counter()
                 loop.step = 0
-                loop._take_step(batch)
+                loop.take_step(batch)
                 if device.type == "cuda":
                     torch.cuda.synchronize()
                 if round_number:  # the first round warms up

@@ -149,7 +149,7 @@ class Loop:
             before = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - before
-            terms = self._take_step(batch)
+            terms = self.take_step(batch)
             self._after_step(terms, waited, stopping=bool(stop))
             if stop:
                 self.save()
@@ -163,7 +163,8 @@ class Loop:
         """The networks whose weights are the result: the averages if there are any."""
         return self.averages or self.learner.networks()
 
-    def _take_step(self, batch: Any) -> dict[str, Tensor]:
+    def take_step(self, batch: Any) -> dict[str, Tensor]:
+        """Learn from one batch; returns the terms of its loss, on the device."""
         factor = learning_rate_factor(
             self.settings.learning_rate_schedule,
             self.step,

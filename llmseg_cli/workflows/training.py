@@ -215,16 +215,25 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         if finished:
             (folder / MANIFEST).touch()  # newer than its inputs again, so that make is content
             return finished
-        loop, batches = _start(request, planned, stop, progress, resume=resume)
+        loop, batches = start(request, planned, stop, progress, resume=resume)
         trained = loop.run(batches, stop)
         shutil.rmtree(folder / PREPARED, ignore_errors=True)
     _write_manifest(manifest, request, planned, trained)
     return trained
 
 
-def _start(
+def start(
     request: Request, planned: Plan, stop: StopRequest, progress: Progress, *, resume: bool
 ) -> tuple[Loop, Any]:
+    """The loop of a planned run, on its device, and the batches from its current step on.
+
+    Args:
+        request: What to do.
+        planned: Of the request.
+        stop: Set by a signal.
+        progress: Hears about steps.
+        resume: Go on from the saved state, if there is one.
+    """
     settings, config = request.settings, planned.config
     device = choose_device(settings.device)
     layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)

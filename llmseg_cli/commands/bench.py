@@ -1,0 +1,93 @@
+"""`llmseg bench`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.cache_folder import default_cache
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._options import Force
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.errors import GateError
+from llmseg_cli.registry import METHODS
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.bench import Outcome
+
+NAMES = (
+    *("start-up", "training-step", "data-path", "patch-reading"),
+    *("preprocessing", "sliding-window", "distances", "mining"),
+)
+
+
+@command(TrainSettings)
+def bench(
+    *,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help=f"What to measure: {', '.join(NAMES)}; default: all.",
+            autocompletion=lambda: NAMES,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set with label maps; default: made noise.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Way of learning.", autocompletion=METHODS.names)
+    ] = "usl",
+    method_option: Annotated[
+        list[str] | None,
+        typer.Option("--method-option", help="Option of the method, KEY=VALUE; repeat for more."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Times that each way is measured.", min=1)] = 3,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="JSON file to write, besides the table.")
+    ] = None,
+    force: Force = False,
+    train_settings: TrainSettings,
+) -> dict[str, Any]:
+    """Measure ways to do the same work, in turns: medians and ratios on this machine.
+
+    Exit 8 if two ways that should agree do not.
+    """
+    from llmseg_cli.artifacts.files import refuse_existing, write_json
+    from llmseg_cli.workflows.bench import Wish, report, run
+    from llmseg_cli.workflows.bench_contests import CONTESTS
+
+    if out is not None:
+        refuse_existing(out, force=force)
+    cache = train_settings.cache or default_cache()
+    wish = Wish(train_settings, method, tuple(method_option or ()), data, cache, Path())
+    with console.progress("round") as progress:
+        outcomes = run(
+            CONTESTS, names or (), wish, rounds=rounds, on_outcome=_tell, progress=progress
+        )
+    document = report(outcomes, wish, rounds)
+    rows = [row for outcome in outcomes for row in _rows(outcome)]
+    console.table("", ("benchmark", "work", "way", "median s", "times the first"), rows)
+    if out is not None:
+        write_json(out, document)
+        console.info(f"Wrote {out}.")
+    if wrong := [outcome for outcome in outcomes if outcome.status == "different"]:
+        error = GateError("; ".join(f"{found.name}: {found.reason}" for found in wrong) + ".")
+        error.report = document
+        raise error
+    return document
+
+
+def _tell(outcome: "Outcome") -> None:
+    if outcome.status == "skipped":
+        console.warn(f"{outcome.name} skipped: {outcome.reason}")
+
+
+def _rows(outcome: "Outcome") -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for number, (way, median) in enumerate(outcome.medians.items()):
+        head = ("", "") if number else (outcome.name, outcome.work)
+        ratio = f"{outcome.ratios[way]:.2f}" if number else ""
+        rows.append((*head, way, f"{median:.3g}", ratio))
+    return rows

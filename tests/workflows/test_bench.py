@@ -1,0 +1,151 @@
+"""`llmseg bench`: turns, ratios and equality; each comparison on small data."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from training_cli import invoke
+
+from llmseg_cli.commands.bench import NAMES
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.errors import UsageError
+from llmseg_cli.workflows import bench
+from llmseg_cli.workflows.bench import Contest, SkippedError, Way, Wish, run
+from llmseg_cli.workflows.bench_contests import CONTESTS
+
+SMALL = ("--patch", "16,16,16", "--model-option", "filters=2", "--rounds", "1")
+
+
+class Clock:
+    """Time goes on by what each way says that it takes."""
+
+    def __init__(self) -> None:
+        self.now, self.order = 0.0, []
+
+    def way(self, name, seconds, result=0.0):
+        durations = iter(seconds)
+
+        def work():
+            self.order.append(name)
+            self.now += next(durations)
+            return result
+
+        return Way(name, work)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: found.now)
+    return found
+
+
+def wish(**changes):
+    values = {"settings": TrainSettings(), "method": "usl", "method_option": (), "data": None}
+    return Wish(**(values | {"cache": Path(), "folder": Path()} | changes))
+
+
+def contest(*ways, **options):
+    @contextmanager
+    def make(wish):
+        yield Contest("work", ways, **options)
+
+    return make
+
+
+def test_ways_take_turns_and_medians_leave_the_warm_up_out(clock):
+    made = contest(clock.way("ours", [100, 2, 3, 10]), clock.way("theirs", [100, 6, 9, 12]))
+    (found,) = run({"x": made}, (), wish(), rounds=3)
+    assert clock.order == ["ours", "theirs"] * 4
+    assert found.seconds == {"ours": [2, 3, 10], "theirs": [6, 9, 12]}
+    assert found.medians == {"ours": 3, "theirs": 9}
+    assert found.ratios == {"theirs": 3}
+    assert (found.status, found.difference) == ("ok", None)
+
+
+@pytest.mark.parametrize(
+    ("apart", "status"), [(0.5, "ok"), (0.51, "different"), (float("nan"), "different")]
+)
+def test_results_are_compared_with_those_of_the_first_way(clock, apart, status):
+    ways = (
+        clock.way("a", [1, 1], 1.0),
+        clock.way("b", [1, 1], 1.2),
+        clock.way("c", [1, 1], 1 + apart),
+    )
+    made = contest(*ways, difference=lambda a, b: abs(a - b), tolerance=0.5)
+    (found,) = run({"x": made}, (), wish(), rounds=1)
+    assert found.status == status
+    if status == "different":
+        assert "'c' differs from 'a'" in found.reason
+
+
+def test_what_cannot_be_held_is_skipped_and_said(clock):
+    @contextmanager
+    def make(wish):
+        raise SkippedError("no such package")
+        yield
+
+    held = contest(clock.way("a", [1, 1]), clock.way("b", [1, 1]))
+    first, second = run({"x": make, "y": held}, (), wish(), rounds=1)
+    assert (first.status, first.reason, second.status) == ("skipped", "no such package", "ok")
+
+
+def test_names_and_rounds_are_checked_before_anything_runs(clock):
+    made = {"sliding-window": contest(clock.way("a", []))}
+    with pytest.raises(UsageError, match="Did you mean 'sliding-window'"):
+        run(made, ["sliding-windw"], wish())
+    with pytest.raises(UsageError, match="rounds is 0"):
+        run(made, [], wish(), rounds=0)
+    assert clock.order == []
+
+
+def test_completion_knows_all_names():
+    assert tuple(CONTESTS) == NAMES
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("start-up", "mining")])
+def test_each_comparison_agrees_on_made_data(name, quiet_place):
+    out = quiet_place / "bench.json"
+    found = invoke("bench", name, *SMALL, "-o", out)
+    assert found.exit_code == 0, found.output
+    document = json.loads(out.read_text())
+    (outcome,) = document["benchmarks"]
+    assert outcome["status"] == "ok"
+    assert len(outcome["medians"]) == len(outcome["ratios"]) + 1 == 2
+    assert (outcome["difference"] is None) == (name == "data-path")
+    assert document["settings"]["patch"] == [16, 16, 16]
+    assert document["machine"]["threads"] >= 1
+    assert document["versions"]["torch"]
+
+
+@pytest.mark.parametrize("method", ["supervised", "mean-teacher"])
+def test_a_step_of_other_methods_and_networks(method, quiet_place):
+    words = ("--method", method, "--model", "unetpp", *SMALL, "--model-option", "depth=2", "--json")
+    found = invoke("bench", "training-step", *words)
+    assert found.exit_code == 0, found.output
+    (outcome,) = json.loads(found.stdout)["benchmarks"]
+    assert outcome["work"] == f"a step of {method} with unetpp"
+
+
+def test_own_scans(toy_data, quiet_place):
+    found = invoke("bench", "distances", "patch-reading", "--data", toy_data, *SMALL, "--json")
+    assert found.exit_code == 0, found.output
+    outcomes = json.loads(found.stdout)["benchmarks"]
+    assert "26x22x20" in outcomes[0]["work"]
+
+
+def test_ways_that_disagree_end_with_exit_8_and_their_numbers(monkeypatch, quiet_place):
+    made = contest(Way("a", lambda: 0.0), Way("b", lambda: 1.0), difference=lambda a, b: b - a)
+    monkeypatch.setitem(CONTESTS, "distances", made)
+    found = invoke("bench", "distances", *SMALL, "-o", quiet_place / "bench.json")
+    assert found.exit_code == 8
+    assert "distances: 'b' differs from 'a' by 1" in found.output
+    assert json.loads((quiet_place / "bench.json").read_text())["benchmarks"][0]["difference"] == 1
+
+
+def test_an_earlier_file_is_not_replaced(quiet_place):
+    (quiet_place / "bench.json").write_text("mine")
+    found = invoke("bench", "distances", *SMALL, "-o", quiet_place / "bench.json")
+    assert found.exit_code == 2
+    assert (quiet_place / "bench.json").read_text() == "mine"
