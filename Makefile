@@ -13,6 +13,7 @@ COMMA := ,
 EMPTY :=
 LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))
 DEMO := demo
+DATA ?= $(error say where the scans are: make bench DATA=FOLDER)
 DEMO_STEPS := check.json smollm2.yaml embeddings.safetensors split.json pseudo/run.json scores.json
 DEMO_TARGET := --target "brain tissue" --modality "T1-weighted MRI" --class "grey matter" --class "white matter"
 DEMO_TRAIN := --patch 48,48,48 --steps 150 --model-option dropout=0 --model-option normalization=instance --seed 0
@@ -48,6 +49,17 @@ lint: install  ## ruff check, ruff format --check, mypy
 
 completions: install  ## Write completions/ anew
 	for shell in bash zsh fish; do llmseg completion $$shell > completions/llmseg.$$shell; done
+
+## Benchmarks
+RIVALS := examples/benchmarks/.venv
+bench: $(RIVALS)/.installed  ## llmseg beside PyMIC, MONAI and medpy, in an environment of their own; DATA=scans of the Left Atrium
+	$(RIVALS)/bin/python examples/benchmarks/rivals.py --data $(DATA) -o examples/benchmarks/rivals.json
+
+$(RIVALS)/.installed: examples/benchmarks/requirements.txt constraints.txt
+	test -x $(RIVALS)/bin/python || $(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install -c constraints.txt --upgrade pip $$(grep '^torch==' constraints.txt)
+	$(RIVALS)/bin/python -m pip install -c constraints.txt -e . -r examples/benchmarks/requirements.txt
+	touch $@
 
 ## Demo
 demo: $(DEMO_STEPS:%=$(DEMO)/%)  ## The main job end to end on made brains, in demo/; the commands are shown
