@@ -147,14 +147,17 @@ def cross_pseudo_supervision(wish: Wish) -> Iterator[Contest]:
 @contextmanager
 def uncertainty_aware(wish: Wish) -> Iterator[Contest]:
     """A step of UA-MT: a V-Net, its teacher, eight noisy passes of the teacher."""
-    from pymic.net_run.semi_sup import SSLUncertaintyAwareMeanTeacher as SSLUAMT
+    from pymic.net_run.semi_sup import SSLUncertaintyAwareMeanTeacher
 
     torch.manual_seed(0)
     method = METHODS.load("uncertainty-aware-mean-teacher")(lambda: VNet(1, 2, dropout=0.0))
     teacher = {"net_ema": deepcopy(method.student)}
     ways = (
         Way("llmseg", _ours(wish, method)),
-        Way("PyMIC", _pymics(wish, SSLUAMT, deepcopy(method.student), **teacher)),
+        Way(
+            "PyMIC",
+            _pymics(wish, SSLUncertaintyAwareMeanTeacher, deepcopy(method.student), **teacher),
+        ),
     )
     yield Contest("a step of UA-MT, V-Net, 2+2", ways, _relative, 0.02)
 
