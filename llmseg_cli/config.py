@@ -19,6 +19,7 @@ CALIBRATED = "labeled"
 SCHEDULES = ("one-time", "continuous")
 SAM_NAMES = ("lite-medsam", "vit_b:", "vit_l:", "vit_h:", "medsam:", "transformers:")
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
+FINAL_NORMS = ("plain", "loaded", "none")
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 
 
@@ -44,6 +45,15 @@ class TrainSettings:
     )
     llm_layers: tuple[int, ...] = option(
         (-1,), "Layers of the block, counted from 0, or from -1, the last.", parse=parse_layers
+    )
+    llm_rotary: bool = option(
+        False, "Turn the block's queries and keys by their position, as language models do."
+    )
+    llm_final_norm: str = option(
+        "plain",
+        "Norm behind the block: plain (weight 1, as published), loaded (the language model's own) "
+        "or none.",
+        complete=lambda: FINAL_NORMS,
     )
     llm_lora: int = option(
         0, "Rank of trained adapters (LoRA) within the frozen block; 0 has none.", minimum=0
@@ -125,6 +135,7 @@ class TrainSettings:
             "precision": ("auto", "fp32", "bf16", "fp16"),
             "memory_format": ("auto", "channels-last", "contiguous"),
             "llm_block": LLM_BLOCKS,
+            "llm_final_norm": FINAL_NORMS,
             "loss": LOSSES.names(),
         }
         for name, known in choices.items():

@@ -89,7 +89,7 @@ def test_recipes_of_medvisionllama_hold_the_papers_numbers(
     assert CliRunner().invoke(app, words).exit_code == 0
     settings = captured["request"].settings
     found = parse_assignments(settings.model_option, flag="--model-option")
-    sizes = {"token": 8, "filters": 64, "depth": 16, "heads": 4, "dropout": 0.2}
+    sizes = {"token": 8, "filters": 64, "depth": 16, "heads": 4, "dropout": 0.2, "positions": 16}
     assert (sizes | options).items() <= found.items()
     assert (settings.patch, settings.batch, settings.loss) == ((128, 128, 128), 4, "dice-bce")
     assert (settings.optimizer, settings.learning_rate) == ("adam", 0.002)

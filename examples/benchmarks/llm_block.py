@@ -2,7 +2,7 @@
 
     python examples/benchmarks/llm_block.py [--llm-model smollm2] [--patch 128,128,128] [--token 8]
     python examples/benchmarks/llm_block.py --patch 32,48,32 --token 4 --depth 8 \
-        --decoder convolutional --batch 2
+        --decoder convolutional --batch 2 --dropout 0 --classes 3
 
 The second is the network of the recipe medvisionllama-cpu.
 
@@ -41,6 +41,8 @@ def main() -> None:
     options.add_argument("--filters", type=int, default=64)
     options.add_argument("--decoder", default="linear")
     options.add_argument("--batch", type=int, default=1)
+    options.add_argument("--dropout", type=float, default=0.2)
+    options.add_argument("--classes", type=int, default=2)
     options.add_argument("--rounds", type=int, default=5)
     chosen = options.parse_args()
     keep_freed_memory()
@@ -56,15 +58,16 @@ def main() -> None:
     booster = Booster(block, block.shape.width, is_part=False)
     booster.hold_as(dtype)
     patch = parse_sizes(chosen.patch)
-    sizes = {name: getattr(chosen, name) for name in ("token", "depth", "filters", "decoder")}
+    names = ("token", "depth", "filters", "decoder", "dropout")
+    sizes = {name: getattr(chosen, name) for name in names}
     networks = {
-        "plain": ViT(1, 2, **sizes).to(device),
-        "boosted": MedVisionLlama(1, 2, booster=booster, **sizes).to(device),
+        "plain": ViT(1, chosen.classes, **sizes).to(device),
+        "boosted": MedVisionLlama(1, chosen.classes, booster=booster, **sizes).to(device),
     }
     layout = choose_memory_format("auto", dimensions=len(patch))
     networks = {name: network.to(memory_format=layout) for name, network in networks.items()}
     image = torch.randn(chosen.batch, 1, *patch, device=device).to(memory_format=layout)
-    target = torch.randint(2, (chosen.batch, *patch), device=device)
+    target = torch.randint(chosen.classes, (chosen.batch, *patch), device=device)
     optimizers = {
         name: torch.optim.AdamW(network.parameters(), lr=1e-4, foreach=True)
         for name, network in networks.items()

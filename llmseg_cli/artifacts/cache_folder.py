@@ -6,7 +6,9 @@ from pathlib import Path
 
 
 def default_cache() -> Path:
-    """`llmseg` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`)."""
+    """`$LLMSEG_CACHE`, else `llmseg` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
+    if own := os.environ.get("LLMSEG_CACHE"):
+        return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "llmseg"
 

@@ -52,7 +52,8 @@ def bench(
 ) -> dict[str, Any]:
     """Measure ways to do the same work, in turns: medians and ratios on this machine.
 
-    Exit 8 if two ways that should agree do not.
+    Network, patch, batch, precision and the like are those of training; options of the course of
+    training, such as --steps, do nothing here. Exit 8 if two ways that should agree do not.
     """
     from llmseg_cli.artifacts.files import refuse_existing, write_json
     from llmseg_cli.workflows.bench import Wish, report, run

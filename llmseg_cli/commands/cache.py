@@ -10,7 +10,7 @@ from llmseg_cli.commands._command import Answer, command
 from llmseg_cli.commands._options import Cache, DryRun
 from llmseg_cli.errors import UsageError
 
-NAMES = ("cases", "sam", "converted", "weights")
+NAMES = ("cases", "sam", "converted", "weights", "hub")
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 cache = typer.Typer(
@@ -41,7 +41,7 @@ def list_cache(folder: Cache = None) -> Answer:
 
     found = summary(entries(folder))
     lines = [str(folder or default_cache())]
-    for kind, (meaning, _) in KINDS.items():
+    for kind, meaning in KINDS.items():
         own = found[kind]
         line = f"{kind:<11}{_size(own['bytes']):>9} {own['entries']:>6} entries"
         if own["entries"]:
@@ -57,7 +57,7 @@ def clean_cache(
         list[str] | None,
         typer.Argument(
             metavar="[KIND]...",
-            help="cases, sam, converted or weights; default: all but weights.",
+            help="cases, sam, converted, weights or hub; default: the first three.",
             autocompletion=lambda: NAMES,
         ),
     ] = None,

@@ -7,7 +7,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import Device, Force, OutputDir, SplitFile
+from llmseg_cli.commands._options import Cache, Device, Force, OutputDir, Resume, SplitFile
 from llmseg_cli.commands.predict import ROLES
 
 
@@ -38,6 +38,8 @@ def explain(
         "final"
     ),
     device: Device = "auto",
+    cache: Cache = None,
+    resume: Resume = False,
     force: Force = False,
 ) -> dict[str, Any]:
     """Show attention and activation around the block of a language model, as picture and NIfTI."""
@@ -55,6 +57,8 @@ def explain(
             network=network,
             checkpoint=checkpoint,
             device=device,
+            cache=cache,
+            resume=resume,
             force=force,
             progress=progress,
         )

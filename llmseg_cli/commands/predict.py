@@ -9,7 +9,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import DryRun, Force, OutputDir, Resume, SplitFile
+from llmseg_cli.commands._options import Cache, DryRun, Force, OutputDir, Resume, SplitFile
 from llmseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def predict(
             help="auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE", rich_help_panel="Machine"
         ),
     ] = "auto",
+    cache: Cache = None,
     resume: Resume = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -113,6 +114,7 @@ def predict(
             device=device,
             precision=precision,
             batch=windows,
+            cache=cache,
             resume=resume,
             force=force,
             dry_run=dry_run,

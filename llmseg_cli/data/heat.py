@@ -21,7 +21,7 @@ COLORS = np.array([(0, 0, 60), (90, 0, 140), (220, 50, 60), (255, 170, 0), (255,
 def save_heat(
     path: Path,
     image: NDArray[np.float32],
-    labels: NDArray[np.uint8],
+    labels: NDArray[Any],
     maps: Mapping[str, NDArray[np.float32]],
 ) -> None:
     """Write a PNG with the image and the outline of its label map, and each map over the image.

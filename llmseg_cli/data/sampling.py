@@ -1,14 +1,14 @@
 """Random patches: every batch is a function of the seed and the step, so a run can be resumed."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.random import Generator
+from numpy.random import Generator as Random
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -59,6 +59,10 @@ class PatchSampler:
         self.augmentation = augmentation
         self.foreground = foreground
         self._open: dict[Path, NDArray[np.generic]] = {}
+        for case in self.cases:  # at once, so that cleaning the cache does not end the run
+            for path in (case.image, case.labels, case.foreground):
+                if path is not None:
+                    self._array(path)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The patches of one step.
@@ -97,7 +101,7 @@ class PatchSampler:
         round_number, place = divmod(position, len(self.cases))
         return int(self._random(0, round_number).permutation(len(self.cases))[place])
 
-    def _random(self, purpose: int, number: int) -> Generator:
+    def _random(self, purpose: int, number: int) -> Random:
         return np.random.default_rng((self.seed, self.stream, purpose, number))
 
     def _array(self, path: Path) -> NDArray[np.generic]:
@@ -106,7 +110,7 @@ class PatchSampler:
         return self._open[path]
 
     def _corner(
-        self, case: PreparedCase, shape: tuple[int, ...], random: Generator
+        self, case: PreparedCase, shape: tuple[int, ...], random: Random
     ) -> tuple[int, ...]:
         center = None
         if case.foreground is not None and random.random() < self.foreground:
@@ -138,7 +142,7 @@ def _cut(
     return found
 
 
-def prefetch(make: Callable[[int], T], *, start: int, stop: int, workers: int) -> Iterator[T]:
+def prefetch(make: Callable[[int], T], *, start: int, stop: int, workers: int) -> Generator[T]:
     """Yield `make(start)` to `make(stop - 1)` in order, prepared ahead by threads.
 
     Args:

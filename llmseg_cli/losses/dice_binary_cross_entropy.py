@@ -6,6 +6,7 @@ from torch import Tensor
 from llmseg_cli.losses._precision import widen
 
 SMOOTHING = 1.0  # as published
+NOT_PICKED = 0.75  # above any probability of a class that is not the most probable
 
 
 def dice_binary_cross_entropy(
@@ -76,15 +77,16 @@ def _mean_of_halves(
     wide = widen(logits)
     normalizer = wide.logsumexp(dim=1)
     picked = wide.argmax(dim=1)
+    # log(1 - p) of the most probable class, exact where p is nearly 1; others have p up to a half.
+    others = wide.scatter(1, picked.unsqueeze(1), -torch.inf).logsumexp(dim=1) - normalizer
     voxels, halves = counts.sum().clamp_min(1), []
     for number in range(1, classes):
-        is_class = (target == number) & counts
+        is_class, is_picked = (target == number) & counts, picked == number
         inside = wide[:, number] - normalizer
-        rest = torch.cat([wide[:, :number], wide[:, number + 1 :]], dim=1)
-        outside = rest.logsumexp(dim=1) - normalizer  # log(1 - p), exact where p is nearly 1
+        share = inside.exp()
+        outside = torch.where(is_picked, others, torch.log1p(-share.clamp(max=NOT_PICKED)))
         entropy = -(torch.where(is_class, inside, outside) * counts).sum() / voxels
-        share = (picked == number).float() if is_hard else inside.exp()
-        share = share * counts
+        share = (is_picked.float() if is_hard else share) * counts
         overlap = 2 * (share * is_class).sum() + SMOOTHING
         dice = overlap / (share.sum() + is_class.sum() + SMOOTHING)
         halves.append(0.5 * (entropy + 1 - dice))

@@ -129,7 +129,7 @@ class LlamaLayer(nn.Module):
         query = by_head(parts["q_proj"](tokens), shape.heads)
         key, value = (by_head(parts[p](tokens), shape.key_heads) for p in ("k_proj", "v_proj"))
         if rotary:
-            query, key = (_turned(part, shape.rotary_base) for part in (query, key))
+            query, key = (turned(part, shape.rotary_base) for part in (query, key))
         served = shape.heads // shape.key_heads
         key, value = (part.repeat_interleave(served, dim=1) for part in (key, value))
         found = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
@@ -139,14 +139,15 @@ class LlamaLayer(nn.Module):
 class LLMBlock(nn.Module):
     """Chosen layers of a Llama, one after the other, and a last norm.
 
-    Every token attends to every other, and tokens have no position here: neither mask nor rotary
-    turning, as in LM4VisualEncoding and in MedVisionLlama.
+    Every token attends to every other. Tokens have no position here unless *rotary* is set: neither
+    mask nor rotary turning, as in LM4VisualEncoding and in MedVisionLlama.
 
     Args:
         shape: Sizes of a layer.
         count: Number of layers.
         final_norm: `plain` (RMS norm with a weight of 1, as published), `loaded` (with the language
             model's own weight) or `none`.
+        rotary: Turn queries and keys by their place in the order of the tokens.
 
     Raises:
         UsageError: If the final norm is unknown.
@@ -157,7 +158,14 @@ class LLMBlock(nn.Module):
         arXiv:2410.02458.
     """
 
-    def __init__(self, shape: LlamaShape, count: int = 1, *, final_norm: str = "plain") -> None:
+    def __init__(
+        self,
+        shape: LlamaShape,
+        count: int = 1,
+        *,
+        final_norm: str = "plain",
+        rotary: bool = False,
+    ) -> None:
         super().__init__()
         if final_norm not in FINAL_NORMS:
             raise unknown("final norm", final_norm, FINAL_NORMS)
@@ -166,12 +174,12 @@ class LLMBlock(nn.Module):
         self.norm: nn.Module = nn.Identity()
         if final_norm != "none":
             self.norm = RootMeanSquare(shape.width, shape.epsilon)
-        self.final_norm = final_norm
+        self.final_norm, self.rotary = final_norm, rotary
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`(B, T, W)` to the same."""
         for layer in self.layers:
-            tokens = layer(tokens)
+            tokens = layer(tokens, rotary=self.rotary)
         normed: Tensor = self.norm(tokens)
         return normed
 
@@ -202,7 +210,7 @@ def by_head(projected: Tensor, heads: int) -> Tensor:
     return projected.reshape(*projected.shape[:2], heads, -1).transpose(1, 2)
 
 
-def _turned(part: Tensor, base: float) -> Tensor:
+def turned(part: Tensor, base: float) -> Tensor:
     """Values i and i + D/2 of a head, turned together by an angle that grows with the position.
 
     References:

@@ -51,9 +51,11 @@ class Booster:
                 module.weight.data = module.weight.data.to(dtype)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Booster":
-        if self.is_part or not self._own:
-            return self
-        memo |= {id(p): p for name, p in self.module.named_parameters() if name not in self._own}
+        if not self.is_part:
+            if not self._own:
+                return self
+            shared = self.module.named_parameters()
+            memo |= {id(p): p for name, p in shared if name not in self._own}
         copied = copy.copy(self)
         copied.module = copy.deepcopy(self.module, memo)
         return copied
@@ -131,6 +133,8 @@ class MedVisionLlama(ViT):
             raise unknown("position of the block", llm_position, POSITIONS)
         if mapper not in MAPPERS:
             raise unknown("mapper", mapper, MAPPERS)
+        if isinstance(residual, bool):  # of a run that was made when there were two kinds
+            residual = "inner" if residual else "none"
         if residual not in RESIDUALS:
             raise unknown("residual", residual, RESIDUALS)
         if rank < 1:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmseg_cli.models.llm_block import LLMBlock, by_head
+from llmseg_cli.models.llm_block import LLMBlock, by_head, turned
 from llmseg_cli.models.medvisionllama import MedVisionLlama
 
 ROWS = 256  # queries at a time, so that no matrix of T x T values is held
@@ -60,6 +60,8 @@ def watched(network: MedVisionLlama) -> Iterator[Callable[[], dict[str, Tensor]]
         if isinstance(block, LLMBlock):
             query = by_head(seen["q_proj"], block.shape.heads)
             key = by_head(seen["k_proj"], block.shape.key_heads)
+            if block.rotary:
+                query, key = (turned(part, block.shape.rotary_base) for part in (query, key))
             served = block.shape.heads // block.shape.key_heads
             found["attention-llm"] = received(query, key.repeat_interleave(served, dim=1))
         after = seen["outward"]

@@ -14,10 +14,12 @@ import torch
 
 from llmseg_cli.artifacts.manifest import environment, peak_rss_mb
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.errors import LlmsegError, UsageError, unknown
+from llmseg_cli.errors import LlmsegError, UsageError, WeightsError, unknown
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device
 from llmseg_cli.workflows.machine import look_at_machine
+
+UNUSED = ("cache", "steps", "validate_every", "save_every", "log_every", "warmup", "ema")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class Outcome:
         seconds: Way to the seconds of each round.
         medians: Way to their median.
         ratios: Way to its median over that of the first way.
-        difference: The largest difference to the first way's result; None if none was taken.
+        difference: The largest difference to the first way's result; None if none was taken, or if
+            it is not a number.
         tolerance: What counts as equal.
     """
 
@@ -141,7 +144,7 @@ def _hold(name: str, make: MakeContest, wish: Wish, rounds: int, progress: Progr
     with ExitStack() as stack:
         try:
             contest = stack.enter_context(make(wish))
-        except SkippedError as error:
+        except (SkippedError, WeightsError) as error:
             return Outcome(name, status="skipped", reason=str(error))
         results = {way.name: way.run() for way in contest.ways}  # warms up, too
         seconds: dict[str, list[float]] = {way.name: [] for way in contest.ways}
@@ -157,11 +160,11 @@ def _hold(name: str, make: MakeContest, wish: Wish, rounds: int, progress: Progr
     if contest.difference is not None:
         apart = {w.name: contest.difference(results[first.name], results[w.name]) for w in others}
         worst = max(apart, key=lambda way: math.inf if math.isnan(apart[way]) else apart[way])
-        difference = apart[worst]
-        if not difference <= contest.tolerance:
+        difference = None if math.isnan(apart[worst]) else apart[worst]
+        if difference is None or difference > contest.tolerance:
             status = "different"
             reason = (
-                f"'{worst}' differs from '{first.name}' by {difference:.3g}, more than "
+                f"'{worst}' differs from '{first.name}' by {apart[worst]:.3g}, more than "
                 f"{contest.tolerance:.3g}"
             )
     return Outcome(
@@ -201,7 +204,7 @@ def report(outcomes: Sequence[Outcome], wish: Wish, rounds: int) -> dict[str, An
         "settings": {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in vars(wish.settings).items()
-            if key != "cache"
+            if key not in UNUSED
         },
         "peak_rss_mb": peak_rss_mb(),
         "benchmarks": [vars(outcome) for outcome in outcomes],

@@ -1,5 +1,6 @@
 """`llmseg cache ls` and `clean`: what the cache folder holds, and less of it."""
 
+import re
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -9,12 +10,25 @@ from typing import Any
 
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.knowledge.weights import WEIGHTS
 
-KINDS = {  # folder: what an entry is, and a pattern of the entries
-    "cases": ("prepared cases, read while training", "cases/*"),
-    "sam": ("image embeddings of Segment Anything", "sam/**/*.safetensors"),
-    "converted": ("language models, de-quantized", "converted/*"),
-    "weights": ("fetched weights ('llmseg weights')", "weights/*"),
+KINDS = {
+    "cases": "prepared cases, read while training",
+    "sam": "image embeddings of Segment Anything",
+    "converted": "language models, de-quantized",
+    "weights": "fetched weights ('llmseg weights')",
+    "hub": "weights of the Hugging Face hub",
+}
+HEX = "[0-9a-f]"
+SHAPES = {  # of paths that llmseg makes, and where; what else lies in the folder is not touched
+    "cases": ("cases/*", rf"cases/{HEX}{{32}}"),
+    "sam": (
+        "sam/*/*/*.safetensors",
+        rf"sam/v\d+/sha256-{HEX}{{64}}/{HEX}{{64}}\.safetensors",
+    ),
+    "converted": ("converted/*", rf"converted/[^/]+-{HEX}{{16}}-fp16-\d+"),
+    "weights": ("weights/*", rf"weights/({'|'.join(map(re.escape, WEIGHTS))})"),
+    "hub": ("weights/hub/*", r"weights/hub/[^/.][^/]*"),
 }
 REMADE = ("cases", "sam", "converted")  # made again when they are asked for; weights are fetched
 DAY = 24 * 3600
@@ -55,7 +69,7 @@ class Cleaned:
 
 
 def entries(cache: Path | None = None) -> tuple[Entry, ...]:
-    """All entries of the cache folder, the longest unused first.
+    """All entries of the cache folder, the longest unused first; links are nobody's.
 
     Args:
         cache: llmseg's cache folder, if it is not the usual one.
@@ -63,8 +77,9 @@ def entries(cache: Path | None = None) -> tuple[Entry, ...]:
     folder = cache or default_cache()
     found = [
         entry
-        for kind, (_, pattern) in KINDS.items()
+        for kind, (pattern, shape) in SHAPES.items()
         for path in folder.glob(pattern)
+        if re.fullmatch(shape, path.relative_to(folder).as_posix()) and not path.is_symlink()
         for entry in _entry(kind, path)
     ]
     return tuple(sorted(found, key=lambda entry: (entry.used, entry.path)))
@@ -108,7 +123,7 @@ def clean(
     """Remove entries of the cache folder; nothing but time is lost.
 
     Args:
-        kinds: Names of `KINDS`; without any, all but weights.
+        kinds: Names of `KINDS`; without any, those that are made again.
         cache: llmseg's cache folder, if it is not the usual one.
         older_than: Remove what has not been used for so many days.
         to: Remove what has been unused for longest, until no more than so many bytes of these

@@ -1,6 +1,6 @@
 """`llmseg explain`: where attention goes around the block of a language model, per voxel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from llmseg_cli.artifacts.files import refuse_existing, remove_leftovers
+from llmseg_cli.artifacts.files import sha256_json
+from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
-from llmseg_cli.data.cases import Case
+from llmseg_cli.data.cases import Case, image_digest
 from llmseg_cli.data.heat import save_heat
 from llmseg_cli.data.volumes import load_image, save_map
 from llmseg_cli.errors import StoppedError, UsageError
 from llmseg_cli.inference.sliding_window import sliding_window
+from llmseg_cli.inference.to_image_grid import to_image_grid
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
 from llmseg_cli.models.medvisionllama import MedVisionLlama
 from llmseg_cli.models.token_maps import watched
@@ -27,6 +29,7 @@ from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.precision import autocast
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
+from llmseg_cli.workflows.case_folder import refuse_output
 from llmseg_cli.workflows.predict_choice import choose_cases
 from llmseg_cli.workflows.predict_image import Manner, prepare_volume
 from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
@@ -70,6 +73,8 @@ def run(
     network: str | None = None,
     checkpoint: str = "final",
     device: str = "auto",
+    cache: Path | None = None,
+    resume: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Explained:
@@ -89,36 +94,73 @@ def run(
         network: The network to watch; by default the one that answers, or the first of several.
         checkpoint: `final` or `best`.
         device: auto, cpu, cuda or cuda:N.
+        cache: llmseg's cache folder, if it is not the usual one.
+        resume: Keep what was made from the same image by the same run.
         force: Replace an earlier output.
         progress: Hears about cases.
 
     Raises:
-        UsageError: If the run's network has no block of a language model.
+        UsageError: If the run's network has no block of a language model, or several are named.
         DataError, PolicyError, ArtifactError: As `predict`.
         StoppedError: If a signal stopped it.
     """
     manifest = Manifest("explain")
+    if network == "mean":
+        raise UsageError("--network mean: one network is looked into. Name it, or leave it out.")
     with only_job(out), stop_on_signals() as stop:
-        refuse_existing(out, force=force)
+        refuse_output(out, run_folder, resume=resume, force=force)
         cases = choose_cases(data, images, split, subset)
-        opened = open_run(run_folder, device=device, network=network, checkpoint=checkpoint)
+        opened = open_run(
+            run_folder, device=device, network=network, checkpoint=checkpoint, cache=cache
+        )
         name, watching = next(iter(opened.networks.items()))
         inner = _watchable(watching, opened.config.model)
+        weights = run_folder / {"final": WEIGHTS, "best": BEST}[checkpoint]
+        for path in (run_folder / CONFIG, weights, *([split] if split else [])):
+            manifest.add_input(path)
+        made_by = sha256_json({"inputs": manifest.inputs, "network": name})
+        journal = _journal(out, resume=resume)
         (out / MANIFEST).unlink(missing_ok=True)
-        remove_leftovers(out)
         files: dict[str, tuple[str, ...]] = {}
         chosen = cases[: limit or None]
         for done, case in enumerate(chosen):
             progress("explain", done, len(chosen), case=case.id)
-            files[case.id] = _explain(case, opened, watching, inner, out, stop)
+            if stop:
+                raise _stopped(stop, out)
+            digest = image_digest(case)
+            entry = journal.finished(case.id, image=digest, made_by=made_by)
+            if entry is None or not all((out / file).is_file() for file in _files_of(entry)):
+                journal.discard(case.id)
+                picture, *maps = _explain(case, opened, watching, inner, out, stop)
+                details = {"maps": maps}
+                entry = journal.add(
+                    case.id, picture, image=digest, made_by=made_by, details=details
+                )
+            files[case.id] = _files_of(entry)
         found = Explained(out, files, name, len(cases))
-        weights = run_folder / {"final": WEIGHTS, "best": BEST}[checkpoint]
-        for path in (run_folder / CONFIG, weights, *([split] if split else [])):
-            manifest.add_input(path)
         manifest.counts = {"cases_in": found.total, "ok": len(files)}
         manifest.details = {"network": name, "checkpoint": checkpoint}
         manifest.write(out, outputs=tuple(file for names in files.values() for file in names))
     return found
+
+
+def _journal(out: Path, *, resume: bool) -> Journal:
+    if not resume and out.is_dir():
+        for entry in Journal.read(out):  # their pictures, too, go with the journal
+            for file in _files_of(entry):
+                (out / file).unlink(missing_ok=True)
+    return Journal(out, resume=resume)
+
+
+def _files_of(entry: Entry) -> tuple[str, ...]:
+    return (str(entry.file), *entry.details["maps"])
+
+
+def _stopped(stop: StopRequest, out: Path) -> StoppedError:
+    return StoppedError(
+        f"{stop.signal}: finished cases are kept in {out}. Run the same command again with "
+        "--resume."
+    )
 
 
 def _watchable(network: nn.Module, model: str) -> MedVisionLlama:
@@ -141,35 +183,37 @@ def _explain(
 ) -> tuple[str, ...]:
     volume = load_image(case.images)
     image = prepare_volume(case, volume, opened).image
-    names: list[str] = []
+    kept: dict[str, list[NDArray[np.float16]]] = {}
     with torch.inference_mode(), watched(inner) as maps:
 
         def ask(batch: Tensor) -> Tensor:
             if stop:
-                raise StoppedError(f"{stop.signal}: what is finished lies in {out}.")
+                raise _stopped(stop, out)
             placed = batch.to(opened.device)
             with autocast(opened.device, opened.dtype):
                 share = network(placed).float().softmax(dim=1)
             found = maps()
-            names[:] = found
+            kept.update((name, []) for name in found if name not in kept)
             stacked = torch.stack(list(found.values()), dim=1)
             return torch.cat([F.interpolate(stacked, placed.shape[2:]), share], dim=1)
 
-        windows = Manner().windows(image.shape[1:], opened)
-        slabs = sliding_window(image, ask, windows, batch=1)
-        whole = torch.cat([slab.cpu().clone() for _, slab in slabs], dim=1).numpy()
-    onto = resample(whole, volume.grid.ras_shape)
-    labels = onto[len(names) :].argmax(axis=0)
-    files = []
-    for name, values in zip(names, onto, strict=False):
-        files.append(f"{case.id}.{name}.nii.gz")
-        save_map(out / files[-1], values, volume.grid)
+        def shares() -> Iterator[tuple[int, Tensor]]:
+            windows = Manner().windows(image.shape[1:], opened)
+            for place, slab in sliding_window(image, ask, windows, batch=1):
+                for name, values in zip(kept, slab, strict=False):
+                    kept[name].append(values.half().cpu().numpy())
+                yield place, slab[len(kept) :]
+
+        shape = volume.grid.ras_shape
+        labels = to_image_grid(shares(), grid=image.shape[1:], shape=shape)
     index = int((labels > 0).sum(axis=(0, 1)).argmax())
+    files, heats = [], {}
+    for name, slabs in kept.items():
+        whole = np.concatenate(slabs).astype(np.float32)
+        onto = resample(whole[None], shape)[0]
+        files.append(f"{case.id}.{name}.nii.gz")
+        save_map(out / files[-1], onto, volume.grid)
+        heats[name] = onto[..., index]
     picture = to_unit(volume.array[..., index], unit_range(volume.array))
-    heats = {name: values[..., index] for name, values in zip(names, onto, strict=False)}
-    save_heat(out / f"{case.id}.png", picture, _outline(labels[..., index]), heats)
+    save_heat(out / f"{case.id}.png", picture, labels[..., index], heats)
     return (f"{case.id}.png", *files)
-
-
-def _outline(labels: NDArray[np.intp]) -> NDArray[np.uint8]:
-    return labels.astype(np.uint8)

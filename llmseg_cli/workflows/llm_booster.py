@@ -38,6 +38,8 @@ def read_block(
         "sizes": layers.sizes,
         "embedded": settings.embed_llm,
         "lora": settings.llm_lora,
+        "rotary": settings.llm_rotary,
+        "final_norm": settings.llm_final_norm,
     }, layers
 
 
@@ -45,6 +47,8 @@ def booster_maker(
     record: dict[str, Any], layers: LLMLayers | None = None, *, cache: Path | None = None
 ) -> Callable[[], Booster]:
     """Returns what makes the block of one network; pretrained weights are shared by all.
+
+    The network is not used: what a run refers to has to be on this machine.
 
     Args:
         record: Of `read_block`.
@@ -61,13 +65,13 @@ def booster_maker(
         return lambda: Booster(module(), shape.width, is_part=True)
     rank = int(record.get("lora", 0))  # absent in runs older than adapters
     if kind == "pretrained" and not record["embedded"]:
-        shared = _pretrained(shape, layers or _read_again(record, cache))
+        shared = _pretrained(record, layers or _read_again(record, cache))
         return lambda: Booster(_adapted(shared, rank), shape.width, is_part=False)
 
     def make() -> Booster:
-        block = LLMBlock(shape, len(record["layers"]))
+        block = _empty(record)
         if kind == "pretrained" and layers:
-            block = _pretrained(shape, layers)
+            block = _pretrained(record, layers)
         elif kind != "pretrained":
             _draw(block)
         if kind != "random-trainable":
@@ -81,8 +85,17 @@ def _adapted(block: LLMBlock, rank: int) -> nn.Module:
     return with_adapters(block, rank) if rank else block
 
 
-def _pretrained(shape: LlamaShape, layers: LLMLayers) -> LLMBlock:
-    block = LLMBlock(shape, len(layers.numbers))
+def _empty(record: dict[str, Any]) -> LLMBlock:
+    return LLMBlock(
+        LlamaShape(**record["sizes"]),
+        len(record["layers"]),
+        final_norm=record.get("final_norm", "plain"),  # absent in runs older than the option
+        rotary=record.get("rotary", False),
+    )
+
+
+def _pretrained(record: dict[str, Any], layers: LLMLayers) -> LLMBlock:
+    block = _empty(record)
     block.load(layers.layers, layers.norm)
     block.freeze()
     return block
@@ -95,7 +108,7 @@ def _draw(block: LLMBlock) -> None:
 
 
 def _read_again(record: dict[str, Any], cache: Path | None) -> LLMLayers:
-    found = read_layers(record["source"], record["layers"], cache=cache)
+    found = read_layers(record["source"], record["layers"], cache=cache, offline=True)
     if found.digest != record["digest"]:
         raise WeightsError(
             f"{record['source']} has the digest {found.digest}; the run was trained with "

@@ -138,7 +138,8 @@ def run(
     keep_freed_memory()
     manifest = Manifest("mine-sam")
     roles = Split.load(split)
-    opened = open_run(run_folder, device=device, as_trained=True)  # as train-semi would mine
+    # As train-semi would mine.
+    opened = open_run(run_folder, device=device, as_trained=True, cache=cache)
     refuse_learned(run_folder, roles, flag="--run")
     cases: Sequence[Case] = choose_cases(data, (), split, subset)
     cases = _spread(cases, limit) if limit else cases

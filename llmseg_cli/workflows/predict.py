@@ -63,6 +63,7 @@ def run(
     device: str = "auto",
     precision: str = "auto",
     batch: int = 0,
+    cache: Path | None = None,
     resume: bool = False,
     force: bool = False,
     dry_run: bool = False,
@@ -87,6 +88,7 @@ def run(
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, bf16 or fp16.
         batch: Windows at a time; 0 chooses.
+        cache: llmseg's cache folder, if it is not the usual one; a run may refer to a model in it.
         resume: Keep masks made from the same image by the same run in the same manner.
         force: Replace an earlier output.
         dry_run: Only estimate.
@@ -113,6 +115,7 @@ def run(
             network=network,
             checkpoint=checkpoint,
             precision=precision,
+            cache=cache,
         )
         manner = Manner(overlap, stride, mirror, batch)
         cost = estimate(cases, opened, manner)

@@ -140,6 +140,8 @@ def refuse_unused_block(settings: TrainSettings) -> None:
         "--llm-block": settings.llm_block,
         "--llm-model": settings.llm_model,
         "--llm-layers": settings.llm_layers != LAST,
+        "--llm-rotary": settings.llm_rotary,
+        "--llm-final-norm": settings.llm_final_norm != "plain",
         "--llm-lora": settings.llm_lora,
         "--embed-llm": settings.embed_llm,
     }
@@ -149,6 +151,16 @@ def refuse_unused_block(settings: TrainSettings) -> None:
             f"{flags[0]}: the network '{settings.model}' has no block of a language model. Use "
             "--model medvisionllama."
         )
+    if settings.llm_block in ("identity", "mlp"):
+        for flag, value in (
+            ("--llm-rotary", settings.llm_rotary),
+            ("--llm-final-norm", settings.llm_final_norm != "plain"),
+        ):
+            if value:
+                raise UsageError(
+                    f"{flag}: the block '{settings.llm_block}' has no layers of a language model. "
+                    "Leave it out."
+                )
     if settings.llm_lora and settings.llm_block not in (None, "pretrained", "random-frozen"):
         raise UsageError(
             f"--llm-lora {settings.llm_lora}: the block '{settings.llm_block}' has no frozen "

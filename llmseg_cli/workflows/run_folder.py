@@ -80,6 +80,7 @@ def open_run(
     checkpoint: str = "final",
     precision: str = "auto",
     as_trained: bool = False,
+    cache: Path | None = None,
 ) -> OpenRun:
     """Load a run's networks.
 
@@ -91,6 +92,7 @@ def open_run(
         precision: auto, fp32, bf16 or fp16.
         as_trained: Leave the networks as training has them. Otherwise normalization is folded into
             convolutions, which answers the same up to rounding, sooner.
+        cache: llmseg's cache folder, if it is not the usual one; a run may refer to a model in it.
 
     Raises:
         ArtifactError: If the folder is no finished run or its weights do not fit.
@@ -114,7 +116,7 @@ def open_run(
     names = config.networks if answer == "mean" else (answer,)
     place = choose_device(device)
     dtype = choose_dtype(precision, place)
-    build = network_builder(config)
+    build = network_builder(config, cache=cache)
     networks = {}
     for name in names:
         built = build()
@@ -141,7 +143,11 @@ def asked_networks(networks: Mapping[str, nn.Module], answer: str) -> dict[str, 
 
 
 def network_builder(
-    config: RunConfig, text: TextFeatures | None = None, llm: "LLMLayers | None" = None
+    config: RunConfig,
+    text: TextFeatures | None = None,
+    llm: "LLMLayers | None" = None,
+    *,
+    cache: Path | None = None,
 ) -> Callable[[], nn.Module]:
     """Returns what builds one network of a run.
 
@@ -149,6 +155,7 @@ def network_builder(
         config: The run's settings.
         text: Text features; None takes zeros of the recorded shapes, to be loaded over.
         llm: Layers of the language model; None reads them again where the run does not hold them.
+        cache: llmseg's cache folder, if it is not the usual one.
 
     Raises:
         WeightsError: If the language model cannot be had, or is not what the run was trained with.
@@ -158,7 +165,7 @@ def network_builder(
     if config.llm_block:
         from llmseg_cli.workflows.llm_booster import booster_maker  # loads transformers
 
-        make_booster = booster_maker(config.llm_block, llm)
+        make_booster = booster_maker(config.llm_block, llm, cache=cache)
 
     def build() -> nn.Module:
         options: dict[str, Any] = {**config.model_options, "dimensions": len(config.patch)}

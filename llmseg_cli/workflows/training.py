@@ -110,7 +110,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         request.split,
         preprocessing=preprocessing,
         label_map=parse_label_map(request.label_map),
-        cache=request.cache,
+        cache=request.prepared or request.cache,
         with_unlabeled=method_type.uses_unlabeled,
         progress=progress,
     )

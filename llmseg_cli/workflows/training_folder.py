@@ -1,7 +1,7 @@
 """Whose a run folder is: made for this run, or continued, or refused."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from llmseg_cli.workflows.run_folder import CONFIG
 SPLIT = "split.json"
 ROUNDS, PREPARED = "pseudo", "prepared"
 MACHINE = ("cache", "workers", "device")
-RECORDED = ("image_encoder", "llm_block", "llm_model", "llm_layers", "embed_llm")  # elsewhere
+OF_BLOCK = tuple(one.name for one in fields(TrainSettings) if "llm" in one.name)
+RECORDED = ("image_encoder", *OF_BLOCK)  # elsewhere in the record
 PLACES = ("image_encoder.name", "llm_block.name", "llm_block.source")  # the digest decides
+OLDER_BLOCK = {"lora": 0, "rotary": False, "final_norm": "plain"}  # before there were options
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -62,6 +64,10 @@ def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Tra
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
     old, new = _flat(existing.to_dict()), _flat(plain(wanted).to_dict())
+    since = _flat({"settings": asdict(TrainSettings())})  # settings that are newer than the run
+    old |= {key: since[key] for key in new if key not in old and key in since}
+    if existing.llm_block:
+        old = {f"llm_block.{key}": value for key, value in OLDER_BLOCK.items()} | old
     changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in PLACES]
     if changed:
         first = changed[0]

@@ -50,6 +50,7 @@ class Request:
         init: A run whose weights to start from, or None.
         pseudo: What to do about pseudo-labels.
         offline: Never use the network.
+        prepared: Cache folder of prepared cases, if it is not that of all else.
     """
 
     command: str
@@ -67,6 +68,7 @@ class Request:
     init: Path | None = None
     pseudo: PseudoRequest = field(default_factory=PseudoRequest)
     offline: bool = False
+    prepared: Path | None = None
 
 
 def pseudo_request(semi: SemiSettings, mining: MiningSettings) -> PseudoRequest:

@@ -29,17 +29,18 @@ def dice_scorer(
     if not cases:
         return None
     classes = range(1, len(config.classes))
+    files = [(case.image, case.labels) for case in cases if case.labels is not None]
+    mapped = [tuple(np.load(file, mmap_mode="r") for file in pair) for pair in files]
 
     def score(networks: Mapping[str, nn.Module]) -> float:
         asked = networks if config.answer == "mean" else {"": networks[config.answer]}
         for network in asked.values():
             network.eval()
         values = []
-        for case in cases:
-            image = torch.from_numpy(np.load(case.image)).to(device)
-            assert case.labels is not None
+        for stored, reference in mapped:
+            image = torch.from_numpy(np.array(stored)).to(device)
             labels = _predict(image, list(asked.values()), config.patch)
-            values.append(dice_per_class(labels, np.load(case.labels), classes=classes))
+            values.append(dice_per_class(labels, np.asarray(reference), classes=classes))
         known = np.concatenate(values)
         known = known[~np.isnan(known)]
         return float(known.mean()) if known.size else 1.0

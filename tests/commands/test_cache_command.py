@@ -8,14 +8,19 @@ import pytest
 from typer.testing import CliRunner
 
 from llmseg_cli.cli import app
+from llmseg_cli.commands.cache import NAMES
+from llmseg_cli.workflows.cache import SHAPES
 
 DAY = 24 * 3600
+OLD, NEW = f"cases/{'a' * 32}", f"cases/{'b' * 32}"
+SAM_OLD, SAM_NEW = f"sam/v1/sha256-{'1' * 64}", f"sam/v2/sha256-{'1' * 64}"
+MODEL = f"converted/SmolLM2-{'c' * 16}-fp16-1"
 SIZES = {  # entry of the cache: file, bytes, days since it was used
-    "cases/old": ("image.npy", 3000, 40),
-    "cases/new": ("image.npy", 2000, 1),
-    "sam/v1/sha256-x": ("old.safetensors", 7000, 50),
-    "sam/v2/sha256-x": ("new.safetensors", 5000, 2),
-    "converted/model": ("model.safetensors", 11000, 10),
+    OLD: ("image.npy", 3000, 40),
+    NEW: ("image.npy", 2000, 1),
+    SAM_OLD: (f"{'d' * 64}.safetensors", 7000, 50),
+    SAM_NEW: (f"{'e' * 64}.safetensors", 5000, 2),
+    MODEL: ("model.safetensors", 11000, 10),
     "weights/minilm": ("model.safetensors", 13000, 60),
 }
 
@@ -24,6 +29,7 @@ KINDS = {  # entries and bytes
     "sam": (2, 12000),
     "converted": (1, 11000),
     "weights": (1, 13000),
+    "hub": (0, 0),
 }
 
 
@@ -62,24 +68,24 @@ def test_ls_of_nothing(quiet_place, cache):
     found = json.loads(invoke("ls", "--json").stdout)["kinds"]
     empty = {"entries": 0, "bytes": 0, "first_used": None, "last_used": None}
     assert found == dict.fromkeys(KINDS, empty)
-    assert len(invoke("ls").stdout.splitlines()) == 5
+    assert len(invoke("ls").stdout.splitlines()) == 6
 
 
 @pytest.mark.parametrize(
     ("words", "removed"),
     [
-        (("--older-than", 30), {"cases/old", "sam/v1/sha256-x"}),
+        (("--older-than", 30), {OLD, SAM_OLD}),
         (("--older-than", 30, "weights"), {"weights/minilm"}),
-        (("--older-than", 5, "cases"), {"cases/old"}),
-        (("--all", "sam"), {"sam/v1/sha256-x", "sam/v2/sha256-x"}),
+        (("--older-than", 5, "cases"), {OLD}),
+        (("--all", "sam"), {SAM_OLD, SAM_NEW}),
         (("--all",), set(SIZES) - {"weights/minilm"}),
         # 28,000 bytes of three kinds; the longest unused goes first until 19,000 are left
-        (("--to", "19kB"), {"sam/v1/sha256-x", "cases/old"}),
-        (("--to", "18000"), {"sam/v1/sha256-x", "cases/old"}),
-        (("--to", "17.9 kb"), {"sam/v1/sha256-x", "cases/old", "converted/model"}),
+        (("--to", "19kB"), {SAM_OLD, OLD}),
+        (("--to", "18000"), {SAM_OLD, OLD}),
+        (("--to", "17.9 kb"), {SAM_OLD, OLD, MODEL}),
         (("--to", "1GB"), set()),
-        (("--to", "2000", "cases"), {"cases/old"}),
-        (("--to", "1GB", "--older-than", 45), {"sam/v1/sha256-x"}),
+        (("--to", "2000", "cases"), {OLD}),
+        (("--to", "1GB", "--older-than", 45), {SAM_OLD}),
     ],
 )
 def test_clean_removes_what_was_named_and_nothing_else(filled, words, removed):
@@ -93,6 +99,52 @@ def test_clean_removes_what_was_named_and_nothing_else(filled, words, removed):
     gone = json.loads(found.stdout)["removed"].values()
     assert sum(own["bytes"] for own in gone) == sum(SIZES[name][1] for name in removed)
     assert not list(filled.rglob(".removed*"))
+
+
+def test_what_llmseg_did_not_make_is_not_touched(filled):
+    """Somebody's own folder as the cache, and links into it."""
+    others = [
+        "cases/patient1/t1.nii.gz",
+        "weights/mine/x.bin",
+        "converted/x/y",
+        "sam/notes.txt",
+    ]
+    for name in others:
+        (filled / name).parent.mkdir(parents=True, exist_ok=True)
+        (filled / name).write_text("mine")
+    link = filled / "cases" / ("f" * 32)
+    link.symlink_to(filled / "cases" / "patient1")
+    listed = json.loads(invoke("ls", "--json").stdout)["kinds"]
+    assert {kind: (own["entries"], own["bytes"]) for kind, own in listed.items()} == KINDS
+    assert invoke("clean", "--all").exit_code == 0
+    assert invoke("clean", "--all", "weights").exit_code == 0
+    assert left(filled) == set()
+    assert all((filled / name).read_text() == "mine" for name in others)
+    assert link.is_symlink()
+
+
+def test_a_run_goes_on_while_its_cases_are_removed(toy_data, toy_split, quiet_place, cache):
+    from unittest.mock import patch
+
+    from training_cli import train, weights
+
+    from llmseg_cli.training.loop import Loop
+
+    words = ("--split", toy_split, "--validate-every", "2", "--workers", "0")
+    train("supervised", toy_data, quiet_place / "first", *words, steps=4)
+    take_step = Loop.take_step
+
+    def removing(loop, batch):
+        assert invoke("clean", "--all").exit_code == 0
+        return take_step(loop, batch)
+
+    with patch.object(Loop, "take_step", removing):
+        train("supervised", toy_data, quiet_place / "second", *words, steps=4)
+    assert weights(quiet_place / "first") == weights(quiet_place / "second")
+
+
+def test_names_are_those_of_the_kinds():
+    assert tuple(SHAPES) == NAMES
 
 
 @pytest.mark.parametrize(

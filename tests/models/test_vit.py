@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.models.vit import Block, HybridAttention, LinearHead, MultiScaleFusion, ViT
+from llmseg_cli.models.token_heads import LinearHead
+from llmseg_cli.models.vit import Block, HybridAttention, MultiScaleFusion, ViT
 
 
 def drawn(*shape, seed=0):

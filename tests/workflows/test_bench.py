@@ -1,10 +1,14 @@
 """`llmseg bench`: turns, ratios and equality; each comparison on small data."""
 
 import json
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
+from tiny_models import write_llama
 from training_cli import invoke
 
 from llmseg_cli.commands.bench import NAMES
@@ -126,6 +130,50 @@ def test_a_step_of_other_methods_and_networks(method, quiet_place):
     assert found.exit_code == 0, found.output
     (outcome,) = json.loads(found.stdout)["benchmarks"]
     assert outcome["work"] == f"a step of {method} with unetpp"
+
+
+def test_a_network_with_a_language_model_finds_its_weights(quiet_place, tmp_path):
+    llama = write_llama(tmp_path / "llama")
+    words = ("--model", "medvisionllama", "--llm-model", llama, "--model-option", "filters=8")
+    found = invoke("bench", "training-step", *SMALL, *words, "--json")
+    assert found.exit_code == 0, found.output
+    missing = invoke("bench", "training-step", "distances", *SMALL, *words[:2], "--json")
+    assert missing.exit_code == 0, missing.output
+    outcomes = json.loads(missing.stdout)["benchmarks"]
+    assert [outcome["status"] for outcome in outcomes] == ["skipped", "ok"]
+    assert "llmseg weights fetch" in outcomes[0]["reason"]
+
+
+def test_dropout_does_not_set_the_ways_apart(quiet_place):
+    words = (*SMALL, "--model-option", "dropout=0.5", "--precision", "fp32", "--json")
+    method = ("--method", "uncertainty-aware-mean-teacher")
+    found = invoke("bench", "training-step", *words, *method)
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["benchmarks"][0]["difference"] < 1e-3
+
+
+def test_label_maps_without_foreground_are_passed_over(toy_data, quiet_place, tmp_path):
+    data = shutil.copytree(toy_data, tmp_path / "data")
+    first, *others = sorted((data / "labels").iterdir())
+    empty = nib.load(first)
+    nib.save(nib.Nifti1Image(np.zeros(empty.shape, np.uint8), empty.affine), first)
+    words = ("bench", "distances", "--data", data, *SMALL, "--json")
+    assert json.loads(invoke(*words).stdout)["benchmarks"][0]["status"] == "ok"
+    for path in others:
+        path.unlink()
+    found = json.loads(invoke(*words).stdout)["benchmarks"][0]
+    assert found["status"] == "skipped"
+    assert "no label map with foreground" in found["reason"]
+
+
+def test_what_is_not_a_number_is_reported(monkeypatch, quiet_place):
+    ways = (Way("a", lambda: 0.0), Way("b", lambda: float("nan")))
+    monkeypatch.setitem(CONTESTS, "distances", contest(*ways, difference=lambda a, b: b - a))
+    found = invoke("bench", "distances", *SMALL, "-o", quiet_place / "bench.json")
+    assert found.exit_code == 8
+    assert "differs from 'a' by nan" in found.output
+    outcome = json.loads((quiet_place / "bench.json").read_text())["benchmarks"][0]
+    assert (outcome["status"], outcome["difference"]) == ("different", None)
 
 
 def test_own_scans(toy_data, quiet_place):

@@ -7,9 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_data import toy_text
 from tiny_models import write_llama
 from training_cli import invoke, signaled, train
 
+from llmseg_cli.knowledge.embeddings import save_embeddings
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.workflows.run_folder import open_run
 
 SIZES = ("filters=8", "token=8", "depth=2", "heads=2")
@@ -34,7 +37,11 @@ def test_maps_lie_on_the_image_and_are_those_of_the_network(run, toy_data, toy_s
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["counts"] == {"cases_in": 2, "ok": 1}
     names = {path.name for path in out.iterdir()}
-    assert names == {f"toy06.{name}.nii.gz" for name in MAPS} | {"toy06.png", "run.json"}
+    assert names == {f"toy06.{name}.nii.gz" for name in MAPS} | {
+        "toy06.png",
+        "run.json",
+        "cases.jsonl",
+    }
     image = nib.load(next((toy_data / "images").glob("toy06*")))
     for name in MAPS:
         file = nib.load(out / f"toy06.{name}.nii.gz")
@@ -80,8 +87,10 @@ def test_two_networks_with_text_are_watched_one_at_a_time(
     toy_data, toy_split, tmp_path, quiet_place
 ):
     out, llama = quiet_place / "run", write_llama(tmp_path / "llama")
+    save_embeddings(quiet_place / "text.safetensors", toy_text(0))
     words = ("--split", toy_split, *VIT, "--llm-model", llama)
-    train("usl", toy_data, out, *words, steps=2)
+    train("usl", toy_data, out, *words, "--text", quiet_place / "text.safetensors", steps=2)
+    assert all(isinstance(network, TextFused) for network in open_run(out).networks.values())
     assert list(open_run(out).networks) == ["first", "second"]
     for words, name in (((), "first"), (("--network", "second"), "second")):
         folder = quiet_place / f"explained-{name}"
@@ -122,6 +131,31 @@ def test_a_signal_stops_between_cases(run, toy_data, toy_split, quiet_place):
     assert found.exit_code == 75
     assert {path.name for path in out.glob("*.png")} == {"toy06.png"}
     assert not (out / "run.json").exists()
+    made = (out / "toy06.png").stat()
+    assert "--resume" in found.output
+    assert invoke("explain", *words, "--resume").exit_code == 0
+    assert {path.name for path in out.glob("*.png")} == {"toy06.png", "toy07.png"}
+    assert (out / "toy06.png").stat() == made
+    (out / "toy06.attention-vit.nii.gz").unlink()
+    assert invoke("explain", *words, "--resume").exit_code == 0
+    assert len(list(out.glob("*.nii.gz"))) == 8
+
+
+def test_force_leaves_nothing_of_an_earlier_answer(run, toy_data, toy_split, quiet_place):
+    out = quiet_place / "explained"
+    words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out)
+    assert invoke("explain", *words, "--limit", "0").exit_code == 0
+    (out / "mine.txt").write_text("mine")
+    assert invoke("explain", *words, "--subset", "validation", "--force").exit_code == 0
+    names = {path.name.partition(".")[0] for path in out.iterdir()}
+    assert names == {"toy05", "run", "cases", "mine"}
+
+
+def test_the_mean_of_networks_is_refused(run, toy_data, quiet_place):
+    words = ("--run", run, "--data", toy_data, "--network", "mean", "-o", quiet_place / "x")
+    found = invoke("explain", *words)
+    assert found.exit_code == 2
+    assert "--network mean: one network is looked into" in found.output
 
 
 def test_a_network_of_slices_has_a_map_for_each_slice(toy_data, toy_split, tmp_path, quiet_place):

@@ -1,5 +1,6 @@
 """`--model medvisionllama`: what a run refers to, holds, trains and leaves alone."""
 
+import copy
 import signal
 
 import nibabel as nib
@@ -13,6 +14,7 @@ from tiny_mining import Drawing, use
 from tiny_models import write_llama
 from training_cli import ROLES, invoke, log_lines, signaled, train, weights
 
+from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.knowledge.embeddings import save_embeddings
 from llmseg_cli.models.text_fusion import FUSIONS
 from llmseg_cli.workflows.llm_booster import SPREAD
@@ -35,7 +37,7 @@ def boosted(method, data, split, output, llama, *words, **options):
 
 
 def block_of(run):
-    network = next(iter(open_run(run, as_trained=True).networks.values()))
+    network = next(iter(open_run(run, as_trained=True, precision="fp32").networks.values()))
     return getattr(network, "backbone", network).booster.module
 
 
@@ -182,6 +184,8 @@ def test_what_does_not_fit_is_refused(toy_data, toy_split, llama, quiet_place, w
         ("--llm-model", "x"),
         ("--llm-layers", "0"),
         ("--llm-lora", "2"),
+        ("--llm-rotary",),
+        ("--llm-final-norm", "none"),
         ("--embed-llm",),
     ],
 )
@@ -340,3 +344,106 @@ def test_segment_anything_is_prompted_by_what_it_predicts(
         shared = ((mined > 0) & (predicted > 0)).sum()  # boxes around what was predicted
         assert shared > 0.5 * (predicted > 0).sum() > 0
     assert segmenter.asked
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--llm-block", "random-trainable"),
+        ("--llm-block", "random-frozen", *LORA),
+        ("--embed-llm", *LORA),
+        LORA,
+    ],
+)
+def test_a_copy_answers_with_its_own_block(toy_data, toy_split, llama, quiet_place, words):
+    """As the averages of --ema and the teachers of methods are copies."""
+    out = quiet_place / "run"
+    boosted("supervised", toy_data, toy_split, out, llama, "--ema", "0.5", *words, steps=3)
+    (network,) = open_run(out, precision="fp32").networks.values()
+    tokens = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    before = network.boosted(tokens)
+    copied = copy.deepcopy(network)
+    assert torch.equal(copied.boosted(tokens), before)
+    own = copied.block if copied.booster.is_part else copied.adapters
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter.mul_(3)
+    assert not torch.allclose(copied.boosted(tokens), before)
+    assert torch.equal(network.boosted(tokens), before)
+
+
+def test_rotary_positions_and_the_final_norm_are_choices(toy_data, toy_split, llama, quiet_place):
+    answers = {}
+    for name, words in {
+        "published": (),
+        "rotary": ("--llm-rotary",),
+        "loaded": ("--llm-final-norm", "loaded"),
+        "none": ("--llm-final-norm", "none"),
+    }.items():
+        out = quiet_place / name
+        boosted(
+            "supervised", toy_data, toy_split, out, llama, *words, "--learning-rate", "0", steps=1
+        )
+        (network,) = open_run(out, precision="fp32").networks.values()
+        tokens = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
+        answers[name] = network.boosted(tokens)
+        record = yaml.safe_load((out / "config.yaml").read_text())["llm_block"]
+        assert (record["rotary"], record["final_norm"]) == (
+            name == "rotary",
+            name if name in ("loaded", "none") else "plain",
+        )
+    for name in ("rotary", "loaded", "none"):
+        assert (answers[name] - answers["published"]).abs().max() > 1e-5, name
+
+
+@pytest.mark.parametrize("words", [("--llm-rotary",), ("--llm-final-norm", "none")])
+def test_a_block_without_layers_takes_none_of_their_choices(
+    toy_data, toy_split, llama, quiet_place, words
+):
+    given = ("--llm-block", "mlp", *words)
+    found = boosted("supervised", toy_data, toy_split, quiet_place / "x", llama, *given, code=2)
+    assert f"{words[0]}: the block 'mlp' has no layers" in found.output
+
+
+def test_a_run_from_before_the_options_is_opened_and_resumed(
+    toy_data, toy_split, llama, quiet_place
+):
+    out = quiet_place / "run"
+    boosted("supervised", toy_data, toy_split, out, llama, steps=2)
+    expected = weights(out)
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    for key in ("lora", "rotary", "final_norm"):
+        del config["llm_block"][key]
+    del config["settings"]["loss"]
+    config["model_options"]["residual"] = True
+    (out / "config.yaml").write_text(yaml.safe_dump(config))
+    assert open_run(out).networks
+    del config["model_options"]["residual"]
+    (out / "config.yaml").write_text(yaml.safe_dump(config))
+    boosted("supervised", toy_data, toy_split, out, llama, "--resume", steps=2)
+    assert weights(out) == expected
+
+
+def test_a_language_model_in_another_cache_is_found_again(
+    toy_data, toy_split, llama, quiet_place, monkeypatch, tmp_path
+):
+    """`read_layers` looks in the cache that the environment or --cache names."""
+    from llmseg_cli.workflows import llm_booster
+
+    asked = []
+    reading = llm_booster.read_layers
+
+    def watching(name, *words, cache=None, **options):
+        asked.append((cache, options.get("offline")))
+        return reading(name, *words, cache=cache, **options)
+
+    monkeypatch.setattr(llm_booster, "read_layers", watching)
+    out, place = quiet_place / "run", tmp_path / "elsewhere"
+    boosted("supervised", toy_data, toy_split, out, llama, "--cache", place, steps=1)
+    words = ("--run", out, "--data", toy_data, "--cache", place)
+    assert invoke("predict", *words, "-o", quiet_place / "masks").exit_code == 0
+    assert invoke("explain", *words, "-o", quiet_place / "maps").exit_code == 0
+    assert [cache for cache, _ in asked] == [place] * 3
+    assert [offline for _, offline in asked[1:]] == [True, True]
+    monkeypatch.setenv("LLMSEG_CACHE", str(place))
+    assert default_cache() == place
