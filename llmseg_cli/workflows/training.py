@@ -10,18 +10,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from llmseg_cli.artifacts.files import refuse_existing, sha256_file, sha256_json
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import prefetch
-from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method, SemiBatch
-from llmseg_cli.models.base import Segmenter
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
@@ -35,6 +31,7 @@ from llmseg_cli.training.precision import (
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
 from llmseg_cli.workflows.named_options import defaults_of, options_of
+from llmseg_cli.workflows.patch_fit import refuse_patch
 from llmseg_cli.workflows.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
@@ -59,7 +56,6 @@ PREPARING = (
     "stopped after preparing {done} of {total} cases, which are kept. Run the same command with "
     "--resume to continue."
 )
-BATCH_NORMALIZATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     model_options = options_of(MODELS, settings.model, settings.model_option)
     parts = pretrained_for(settings, model_options, cache=request.cache, offline=request.offline)
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
-    _refuse_patch(settings, model_options, parts, batch=smallest)
+    refuse_patch(settings, model_options, parts, batch=smallest)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare(
@@ -158,27 +154,6 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return Plan(config, data, method, trained, pseudo, parts)
-
-
-def _refuse_patch(
-    settings: TrainSettings,
-    model_options: dict[str, Any],
-    parts: Pretrained,
-    *,
-    batch: int,
-) -> None:
-    """Refuse a patch that the network cannot take, before any case is prepared for it."""
-    options = {**model_options, "dimensions": settings.dimensions}
-    with torch.device("meta"):
-        options |= parts.stand_ins()
-        network: Segmenter = MODELS.load(settings.model)(1, 2, **options)
-    voxels = batch * math.prod(network.grid_of(settings.patch))
-    if voxels < 2 and any(isinstance(m, BATCH_NORMALIZATIONS) for m in network.modules()):
-        other = "" if parts.encoder else " or --model-option normalization=group"
-        raise UsageError(
-            "One patch of this size leaves one voxel at the bottleneck, and batch normalization "
-            f"needs two. Use --batch 2, a larger --patch{other}."
-        )
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
