@@ -70,6 +70,7 @@ def test_defaults(call):
         "device": "auto",
         "precision": "auto",
         "batch": 0,
+        "cache": None,
         "resume": False,
         "force": False,
         "dry_run": False,
@@ -81,6 +82,7 @@ def test_every_word_arrives(call):
         *("--data", "scans", "--split", "s.json", "--subset", "validation", "--overlap", "0.7"),
         *("--stride", "18,18,4", "--mirror", "--network", "mean", "--checkpoint", "best"),
         *("--device", "cpu", "--precision", "fp32", "--windows", "3", "--resume", "--force", "-n"),
+        *("--cache", "kept"),
     )
     assert result.exit_code == 0
     assert (heard["data"], heard["split"]) == (Path("scans"), Path("s.json"))
@@ -88,6 +90,7 @@ def test_every_word_arrives(call):
     assert (heard["mirror"], heard["network"], heard["checkpoint"]) == (True, "mean", "best")
     assert (heard["device"], heard["precision"], heard["batch"]) == ("cpu", "fp32", 3)
     assert [heard[name] for name in ("resume", "force", "dry_run")] == [True] * 3
+    assert heard["cache"] == Path("kept")
 
 
 def test_several_images_as_a_shell_expands_them(call):
