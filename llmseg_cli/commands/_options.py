@@ -54,3 +54,15 @@ Cache = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE")
 ]
+ROLES = ("test", "validation", "labeled", "unlabeled", "all")
+DataChoice = Annotated[
+    Path | None, typer.Option("--data", help="Folder or list file of the data set.")
+]
+Subset = Annotated[
+    str | None,
+    typer.Option(
+        help="Cases of the split: test (default), validation, labeled, unlabeled or all.",
+        autocompletion=lambda: ROLES,
+    ),
+]
+Checkpoint = Annotated[str, typer.Option(help="final, or best on the validation cases.")]

@@ -7,25 +7,26 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import Cache, Device, Force, OutputDir, Resume, SplitFile
-from llmseg_cli.commands.predict import ROLES
+from llmseg_cli.commands._options import (
+    Cache,
+    Checkpoint,
+    DataChoice,
+    Device,
+    Force,
+    OutputDir,
+    Resume,
+    SplitFile,
+    Subset,
+)
 
 
 @command()
 def explain(
     *,
     run: Annotated[Path, typer.Option("--run", help="Run folder of --model medvisionllama.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder or list file of the data set.")
-    ] = None,
+    data: DataChoice = None,
     split: SplitFile = None,
-    subset: Annotated[
-        str | None,
-        typer.Option(
-            help="Cases of the split: test (default), validation, labeled, unlabeled or all.",
-            autocompletion=lambda: ROLES,
-        ),
-    ] = None,
+    subset: Subset = None,
     images: Annotated[
         list[Path] | None, typer.Option("--images", help="Image, or folder of images.")
     ] = None,
@@ -34,9 +35,7 @@ def explain(
     network: Annotated[
         str | None, typer.Option(help="Network of the run; default: the one that answers.")
     ] = None,
-    checkpoint: Annotated[str, typer.Option(help="final, or best on the validation cases.")] = (
-        "final"
-    ),
+    checkpoint: Checkpoint = "final",
     device: Device = "auto",
     cache: Cache = None,
     resume: Resume = False,

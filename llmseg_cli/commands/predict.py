@@ -9,7 +9,17 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import Cache, DryRun, Force, OutputDir, Resume, SplitFile
+from llmseg_cli.commands._options import (
+    Cache,
+    Checkpoint,
+    DataChoice,
+    DryRun,
+    Force,
+    OutputDir,
+    Resume,
+    SplitFile,
+    Subset,
+)
 from llmseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +27,6 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.predict_cases import CaseResult
     from llmseg_cli.workflows.predict_image import Estimate
     from llmseg_cli.workflows.run_folder import OpenRun
-
-ROLES = ("test", "validation", "labeled", "unlabeled", "all")
 
 
 def parse_stride(value: Any) -> tuple[int, ...]:
@@ -34,17 +42,9 @@ def parse_stride(value: Any) -> tuple[int, ...]:
 def predict(
     *,
     run: Annotated[Path, typer.Option("--run", help="Run folder whose networks predict.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder or list file of the data set.")
-    ] = None,
+    data: DataChoice = None,
     split: SplitFile = None,
-    subset: Annotated[
-        str | None,
-        typer.Option(
-            help="Cases of the split: test (default), validation, labeled, unlabeled or all.",
-            autocompletion=lambda: ROLES,
-        ),
-    ] = None,
+    subset: Subset = None,
     images: Annotated[
         list[Path] | None,
         typer.Option("--images", help="Image, or folder of images; more may follow."),
@@ -77,9 +77,7 @@ def predict(
     network: Annotated[
         str | None, typer.Option(help="first, second or mean; default: what the run recorded.")
     ] = None,
-    checkpoint: Annotated[str, typer.Option(help="final, or best on the validation cases.")] = (
-        "final"
-    ),
+    checkpoint: Checkpoint = "final",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     windows: Annotated[
         int, typer.Option(min=0, help="Windows at a time; 0 chooses.", rich_help_panel="Machine")

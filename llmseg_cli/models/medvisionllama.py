@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import torch
@@ -59,6 +59,11 @@ class Booster:
         copied = copy.copy(self)
         copied.module = copy.deepcopy(self.module, memo)
         return copied
+
+
+def boosters_of(network: nn.Module) -> Iterator[Booster]:
+    """The blocks between mappers in a network, or in several."""
+    return (m.booster for m in network.modules() if isinstance(m, MedVisionLlama))
 
 
 class MedVisionLlama(ViT):

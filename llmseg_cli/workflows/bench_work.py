@@ -75,7 +75,12 @@ class Stepping:
                 yield place_batch(batch, device=self.loop.device, layout=layout)
 
 
-def request_for(wish: Wish, settings: Any, output: Path) -> Request:
+def request_for(wish: Wish, settings: TrainSettings, output: Path) -> Request:
+    """A run on a few cases of the wish's data, half of them labeled.
+
+    Raises:
+        UsageError: If the data have too few cases.
+    """
     data = data_of(wish)
     found = find_cases(data).cases
     labeled = [case.id for case in found if case.label is not None]

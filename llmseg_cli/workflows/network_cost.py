@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from llmseg_cli.models.medvisionllama import Booster
+from llmseg_cli.models.medvisionllama import boosters_of
 
 
 def _attention(
@@ -54,10 +54,8 @@ def cost_of(network: nn.Module, channels: int, patch: tuple[int, ...]) -> Cost:
         return tensor
 
     weights = list(network.parameters())
-    for module in network.modules():
-        booster = getattr(module, "booster", None)
-        if isinstance(booster, Booster):
-            weights += list(booster.module.parameters())
+    for booster in boosters_of(network):
+        weights += list(booster.module.parameters())
     weights = list({id(weight): weight for weight in weights}.values())
     network.train()
     image = torch.zeros(1, channels, *patch, device=weights[0].device)

@@ -13,6 +13,7 @@ from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.errors import ArtifactError, unknown
 from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
 from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.medvisionllama import boosters_of
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.registry import MODELS
 from llmseg_cli.training.checkpoints import load_into, load_weights
@@ -185,10 +186,8 @@ def network_builder(
 
 def hold_blocks_as(network: nn.Module, dtype: torch.dtype) -> None:
     """Hold shared blocks of a language model in the number format that they compute in."""
-    for module in network.modules():
-        booster = getattr(module, "booster", None)
-        if booster is not None:
-            booster.hold_as(dtype)
+    for booster in boosters_of(network):
+        booster.hold_as(dtype)
 
 
 def empty_encoder(record: dict[str, Any], in_channels: int) -> nn.Module:
