@@ -61,6 +61,12 @@ class TrainSettings:
     embed_llm: bool = option(False, "Keep the pretrained block in the run, not its digest alone.")
     steps: int = option(2000, "Training steps (batches).", minimum=1)
     batch: int = option(2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1)
+    accumulate: int = option(
+        1,
+        "Batches per step, whose gradients are averaged: with little memory, a smaller --batch and "
+        "more of them.",
+        minimum=1,
+    )
     patch: tuple[int, ...] = option(
         (64, 64, 48), "Patch in voxels, X,Y,Z; two numbers train in 2D.", parse=parse_sizes
     )
@@ -109,7 +115,15 @@ class TrainSettings:
     )
     precision: str = option("auto", "auto, fp32, bf16 or fp16.")
     memory_format: str = option("auto", "auto, channels-last or contiguous.")
-    compile: bool = option(False, "Compile the networks with torch.compile.")
+    gradient_checkpointing: bool = option(
+        False,
+        "Keep the inputs of blocks alone and compute their activations again in the backward pass: "
+        "less memory, a third more time.",
+        panel="Machine",
+    )
+    compile: bool = option(
+        False, "Compile the networks with torch.compile: for a GPU; on a CPU it is slower."
+    )
     deterministic: bool = option(False, "Demand deterministic algorithms.")
     device: str = option(
         "auto", "auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE", panel="Machine"
@@ -143,6 +157,8 @@ class TrainSettings:
                 raise unknown(name.replace("_", "-"), getattr(self, name), known)
         if not 0 <= self.foreground <= 1:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
+        if self.compile and self.gradient_checkpointing:
+            raise UsageError("--compile and --gradient-checkpointing do not go together; drop one.")
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema {self.ema}: expected a decay from 0 to below 1, such as 0.99.")
 

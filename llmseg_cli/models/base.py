@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
+from llmseg_cli.models.recomputation import recomputed
 
 
 class Segmenter(nn.Module, ABC):
@@ -41,6 +42,14 @@ class Segmenter(nn.Module, ABC):
         self.smallest_grid = smallest_grid
         self.deep_supervision = deep_supervision
         self.live_maps = live_maps
+        self.recomputes = False
+
+    def through(self, block: nn.Module, *inputs: object) -> Tensor:
+        """The answer of a block of this network, whose activations are kept or computed again."""
+        if self.recomputes:
+            return recomputed(block, *inputs)
+        answer: Tensor = block(*inputs)
+        return answer
 
     @abstractmethod
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -102,6 +111,13 @@ class Segmenter(nn.Module, ABC):
         if below < self.stride:
             return f"Instead of {side} use {self.stride}."
         return f"Instead of {side} use {below} or {below + self.stride}."
+
+
+def recompute_activations(networks: nn.Module) -> None:
+    """From now on keep the inputs of blocks alone, and compute the rest again when needed."""
+    for module in networks.modules():
+        if isinstance(module, Segmenter):
+            module.recomputes = True
 
 
 def mean_of_heads(heads: Sequence[Tensor]) -> Tensor:

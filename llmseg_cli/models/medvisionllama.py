@@ -169,7 +169,7 @@ class MedVisionLlama(ViT):
     def boosted(self, tokens: Tensor) -> Tensor:
         """Tokens `(B, T, E)` that have passed the block."""
         mapped = self.inward(tokens)
-        found = self.booster.module(mapped)
+        found = self.through(self.booster.module, mapped)
         boosted: Tensor = self.outward(found + mapped if self.residual == "inner" else found)
         return tokens + boosted if self.residual == "outer" else boosted
 

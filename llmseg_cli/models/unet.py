@@ -66,10 +66,10 @@ class Pooling(Segmenter):
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])
-        features, skips = self.encoder[0](image), []
+        features, skips = self.through(self.encoder[0], image), []
         for block in self.encoder[1:]:
             skips.append(features)
-            features = block(self.pool(features))
+            features = self.through(block, self.pool(features))
         return self.dropout(features), skips
 
 
@@ -124,5 +124,5 @@ class UNet(Pooling):
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = block(torch.cat([skip, self.up(features)], dim=1))
+            features = self.through(block, torch.cat([skip, self.up(features)], dim=1))
         return self.output(self.dropout(features))

@@ -109,7 +109,7 @@ class UNetPlusPlus(Pooling):
         self.grid_of(image.shape[2:])
         features: list[Tensor] = []
         for block in self.encoder:
-            features.append(block(self.pool(features[-1]) if features else image))
+            features.append(self.through(block, self.pool(features[-1]) if features else image))
         *skips, bottleneck = (*features, *self.pretrained(image))
         return self.dropout(bottleneck), skips
 
@@ -120,7 +120,7 @@ class UNetPlusPlus(Pooling):
         levels = [[features] for features in (*skips, bottleneck)]  # X^{i,0} ... as they come
         for column in self.columns:
             for node, (level, below) in zip(column.children(), pairwise(levels), strict=True):
-                level.append(node(torch.cat([*level, self.up(below[-1])], dim=1)))
+                level.append(self.through(node, torch.cat([*level, self.up(below[-1])], dim=1)))
             levels.pop()  # nothing reads the deepest level any more
         (top,) = levels
         nodes = top[-len(self.outputs) :]

@@ -112,7 +112,7 @@ class ViT(Segmenter):
         tokens = self.tokens_of(image)
         skips = [image] if self.joined else []
         for number, block in enumerate(self.blocks, start=1):
-            tokens = block(tokens, grid)
+            tokens = self.through(block, tokens, grid)
             if number in self.joined:
                 skips.append(on_grid(tokens, grid))
         return self.fusion(on_grid(self.behind_blocks(tokens), grid)), skips

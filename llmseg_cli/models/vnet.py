@@ -71,16 +71,16 @@ class VNet(Segmenter):
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])
-        features, skips = self.encoder[0](image), []
+        features, skips = self.through(self.encoder[0], image), []
         for down, block in zip(self.down, self.encoder[1:], strict=True):
             skips.append(features)
-            features = block(down(features))
+            features = self.through(block, down(features))
         return self.dropout(features), skips
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
-            features = block(up(features) + skip)
+            features = self.through(block, up(features) + skip)
         return self.output(self.dropout(features))
 
 

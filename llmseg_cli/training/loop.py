@@ -1,5 +1,6 @@
 """The training loop: one for all methods."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import DataError, StoppedError
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.checkpoints import load_into, load_state, save_state, save_weights
+from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.log import ScalarLog
 from llmseg_cli.training.optimizers import build_optimizer
@@ -105,7 +107,9 @@ class Loop:
         self.final_score: float | None = None
         self.best: tuple[float, int] | None = None
         self.log = ScalarLog(folder)
-        self._losses = compiled_losses(learner, settings)
+        self._losses = learner.losses
+        if settings.compile:
+            self._losses = compiled(learner.losses, learner.networks())
 
     def resume(self) -> None:
         """Continue from the saved state, if there is one."""
@@ -147,9 +151,9 @@ class Loop:
         started, waited = time.monotonic(), 0.0
         while self.step < self.settings.steps:
             before = time.monotonic()
-            batch = next(batches)
+            chosen = list(itertools.islice(batches, self.settings.accumulate))
             waited += time.monotonic() - before
-            terms = self.take_step(batch)
+            terms = self.take_step(*chosen)
             self._after_step(terms, waited, stopping=bool(stop))
             if stop:
                 self.save()
@@ -163,8 +167,8 @@ class Loop:
         """The networks whose weights are the result: the averages if there are any."""
         return self.averages or self.learner.networks()
 
-    def take_step(self, batch: Any) -> dict[str, Tensor]:
-        """Learn from one batch; returns the terms of its loss, on the device."""
+    def take_step(self, *batches: Any) -> dict[str, Tensor]:
+        """Learn from the mean loss of the batches; returns its terms, on the device."""
         factor = learning_rate_factor(
             self.settings.learning_rate_schedule,
             self.step,
@@ -175,11 +179,15 @@ class Loop:
             factor *= self.plateau.factor
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * factor
-        with autocast(self.device, self.dtype):
-            terms = self._losses(batch, progress=self.step / self.settings.steps)
-        total = torch.stack([term.float() for term in terms.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        means: dict[str, Tensor] = {}
+        for batch in batches:
+            with autocast(self.device, self.dtype):
+                terms = self._losses(batch, progress=self.step / self.settings.steps)
+            shares = {name: term.float() / len(batches) for name, term in terms.items()}
+            self.scaler.scale(torch.stack([*shares.values()]).sum()).backward()  # type: ignore[no-untyped-call]
+            for name, share in shares.items():
+                means[name] = means.get(name, torch.zeros_like(share)) + share.detach()
         if self.settings.clip_grad:
             self.scaler.unscale_(self.optimizer)
             for network in self.learner.networks().values():
@@ -187,13 +195,13 @@ class Loop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.plateau:
-            self.plateau.add(total)
+            self.plateau.add(torch.stack([*means.values()]).sum())
         self.learner.after_step(self.step)
         for name, average in self.averages.items():
             current = self.learner.networks()[name]
             update_average(average, current, decay=self.settings.ema, step=self.step)
         self.step += 1
-        return {name: term.detach() for name, term in terms.items()}
+        return means
 
     def _after_step(self, terms: dict[str, Tensor], waited: float, *, stopping: bool) -> None:
         settings, step = self.settings, self.step
@@ -257,11 +265,3 @@ class Loop:
         return Trained(
             self.step, self.losses, self.final_score, best_score, best_step, elapsed, waited
         )
-
-
-def compiled_losses(learner: Learner, settings: TrainSettings) -> Callable[..., dict[str, Tensor]]:
-    """The learner's losses, with its networks compiled if the settings say so."""
-    if settings.compile:
-        for network in learner.networks().values():
-            network.compile()
-    return learner.losses

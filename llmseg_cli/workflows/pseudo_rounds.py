@@ -132,7 +132,8 @@ class PseudoBatches:
             if last > start:
                 make = self._maker(first)
                 begin = max(first, start)
-                yield from prefetch(make, start=begin, stop=last, workers=self.settings.workers)
+                begin, end = (self.settings.accumulate * step for step in (begin, last))
+                yield from prefetch(make, start=begin, stop=end, workers=self.settings.workers)
 
     def _maker(self, first: int) -> Callable[[int], SemiBatch]:
         cases: tuple[PreparedCase, ...] = ()

@@ -18,6 +18,7 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.data.sampling import prefetch
 from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.models.base import recompute_activations
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
@@ -215,6 +216,8 @@ def start(
     method = planned.method.to(device=device)
     method = method.to(memory_format=layout)  # type: ignore[call-overload]
     hold_blocks_as(method, choose_dtype(settings.precision, device))
+    if settings.gradient_checkpointing:
+        recompute_activations(method)
     score = dice_scorer(planned.data.validation, config, device=device)
     loop = Loop(
         method,
@@ -222,7 +225,7 @@ def start(
         folder=request.output,
         device=device,
         score=score,
-        epoch=math.ceil(len(planned.data.labeled) / settings.batch),
+        epoch=math.ceil(len(planned.data.labeled) / (settings.batch * settings.accumulate)),
         progress=progress,
     )
     if resume:
@@ -241,7 +244,8 @@ def start(
         )
     else:
         make = batch_maker(planned.data, config, settings, uses_unlabeled=method.uses_unlabeled)
-        ready = prefetch(make, start=loop.step, stop=settings.steps, workers=settings.workers)
+        first, end = (settings.accumulate * step for step in (loop.step, settings.steps))
+        ready = prefetch(make, start=first, stop=end, workers=settings.workers)
     return loop, map(partial(place_batch, device=device, layout=layout), ready)
 
 

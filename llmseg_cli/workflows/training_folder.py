@@ -18,7 +18,7 @@ from llmseg_cli.workflows.run_folder import CONFIG
 
 SPLIT = "split.json"
 ROUNDS, PREPARED = "pseudo", "prepared"
-MACHINE = ("cache", "workers", "device")
+MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight
 OF_BLOCK = tuple(one.name for one in fields(TrainSettings) if "llm" in one.name)
 RECORDED = ("image_encoder", *OF_BLOCK)  # elsewhere in the record
 PLACES = ("image_encoder.name", "llm_block.name", "llm_block.source")  # the digest decides

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError, DataError, StoppedError
@@ -115,6 +116,39 @@ def test_equals_training_written_out(tmp_path, ema, clip):
         average = kept * average + (1 - kept) * learner.point.place.detach()
     expected = average if ema else learner.point.place.detach()
     torch.testing.assert_close(final_place(tmp_path), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["poly", "plateau"])
+def test_accumulated_gradients_are_those_of_the_mean_loss(tmp_path, schedule):
+    changes = {"accumulate": 3, "learning_rate_schedule": schedule}
+    trained = loop(tmp_path, **changes).run(batches(), StopRequest())
+    learner, data = Seek(), batches()
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    for step in range(12):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 * ((1 - step / 12) ** 0.9 if schedule == "poly" else 1)
+        found = [learner.losses(next(data), progress=step / 12) for _ in range(3)]
+        means = {name: sum(terms[name] for terms in found) / 3 for name in found[0]}
+        optimizer.zero_grad()
+        sum(means.values()).backward()
+        optimizer.step()
+    torch.testing.assert_close(final_place(tmp_path), learner.point.place.detach())
+    assert trained.losses == pytest.approx({name: value.item() for name, value in means.items()})
+
+
+def test_accumulation_continues_with_the_batch_that_comes_next(tmp_path):
+    loop(tmp_path / "whole", accumulate=2).run(batches(), StopRequest())
+    taken = loop(tmp_path / "half", accumulate=2, steps=12)
+    source = batches()
+    for _ in range(5):
+        taken.take_step(next(source), next(source))
+    taken.save()
+    random = torch.get_rng_state()
+    continued = loop(tmp_path / "half", accumulate=2)
+    torch.set_rng_state(random)
+    continued.resume()
+    continued.run(batches(start=2 * continued.step), StopRequest())
+    assert torch.equal(final_place(tmp_path / "whole"), final_place(tmp_path / "half"))
 
 
 def test_the_learner_hears_progress_and_steps(tmp_path):
@@ -290,6 +324,20 @@ def test_compiled_networks_are_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(Point, "compile", lambda network: compiled.append(network))
     training = loop(tmp_path, compile=True)
     assert compiled == [training.learner.point]
+
+
+def test_where_compiling_fails_training_goes_on_without_it(tmp_path, monkeypatch, caplog):
+    def cannot(*shift):
+        torch.randn(3)  # what was drawn before it failed is drawn again
+        raise BackendCompilerFailed("inductor", RuntimeError("no C++ compiler"), None)
+
+    monkeypatch.setattr(Point, "compile", lambda net: setattr(net, "_compiled_call_impl", cannot))
+    loop(tmp_path / "compiled", compile=True).run(batches(), StopRequest())
+    loop(tmp_path / "plain").run(batches(), StopRequest())
+    assert torch.equal(final_place(tmp_path / "compiled"), final_place(tmp_path / "plain"))
+    (warning,) = caplog.records
+    assert "--compile does not work here" in warning.getMessage()
+    assert "no C++ compiler" in warning.getMessage()
 
 
 def test_waiting_for_data_is_measured(tmp_path):

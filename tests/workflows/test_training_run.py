@@ -241,6 +241,21 @@ def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_pla
         assert scores[0][key] == scores[1][key]
 
 
+def test_stopped_and_resumed_with_less_memory(toy_data, toy_split, quiet_place):
+    """Two batches a step; the process that goes on computes activations again."""
+    group = ("--model-option", "normalization=group")
+    words = ("--split", toy_split, "--batch", "1", *group)
+    two = (*words, "--accumulate", "2")
+    train("usl", toy_data, quiet_place / "whole", *two)
+    with signaled(signal.SIGTERM, "train", 3):
+        train("usl", toy_data, quiet_place / "run", *two, "--log-every", "1", code=75)
+    more = ("--log-every", "1", "--resume", "--gradient-checkpointing")
+    train("usl", toy_data, quiet_place / "run", *two, *more)
+    assert weights(quiet_place / "run") == weights(quiet_place / "whole")
+    train("usl", toy_data, quiet_place / "one", *words)
+    assert weights(quiet_place / "one") != weights(quiet_place / "whole")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_other_signals_save_too(toy_data, toy_split, quiet_place, number):
     words = ("--split", toy_split, "--log-every", "1")
