@@ -9,6 +9,7 @@ import yaml
 
 from llmseg_cli.errors import UsageError
 
+UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 
 
@@ -54,6 +55,19 @@ def parse_sizes(value: Any) -> tuple[int, ...]:
             f"patch '{_joined(value)}': expected 2 or 3 positive whole numbers, such as 64,64,48."
         )
     return tuple(int(size) for size in sizes)
+
+
+def parse_size(value: Any) -> int:
+    """Turn `2GB`, `500 MB` or a number of bytes into bytes."""
+    text = str(value).strip().lower()
+    number, unit = (text[:-2], UNITS[text[-2:]]) if text[-2:] in UNITS else (text, 1)
+    try:
+        size = float(number) * unit
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < float("inf"):
+        raise UsageError(f"size '{value}': expected a number of bytes, or such as 500MB or 2GB.")
+    return int(size)
 
 
 def parse_spacing(value: Any) -> tuple[float, ...]:

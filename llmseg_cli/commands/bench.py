@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.bench import Outcome
 
 NAMES = (
-    *("start-up", "training-step", "data-path", "patch-reading"),
-    *("preprocessing", "sliding-window", "distances", "mining"),
+    *("start-up", "training-step", "convolution-floor", "torch-compile", "data-path"),
+    *("patch-reading", "preprocessing", "sliding-window", "distances", "mining"),
 )
 
 

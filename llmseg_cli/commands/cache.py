@@ -8,28 +8,14 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.commands._command import Answer, command
 from llmseg_cli.commands._options import Cache, DryRun
-from llmseg_cli.errors import UsageError
+from llmseg_cli.options import parse_size
 
 NAMES = ("cases", "sam", "converted", "weights", "hub")
-UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 cache = typer.Typer(
     help="Prepared cases, image embeddings and converted models: list them, or free their space.",
     no_args_is_help=True,
 )
-
-
-def parse_size(value: Any) -> int:
-    """Turn `2GB`, `500 MB` or a number of bytes into bytes."""
-    text = str(value).strip().lower()
-    number, unit = (text[:-2], UNITS[text[-2:]]) if text[-2:] in UNITS else (text, 1)
-    try:
-        size = float(number) * unit
-    except ValueError:
-        size = -1.0
-    if not 0 <= size < float("inf"):
-        raise UsageError(f"size '{value}': expected a number of bytes, or such as 500MB or 2GB.")
-    return int(size)
 
 
 @cache.command("ls")

@@ -21,6 +21,7 @@ from llmseg_cli.commands._options import (
     Subset,
 )
 from llmseg_cli.errors import UsageError
+from llmseg_cli.options import parse_size
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.predict import Predicted
@@ -79,9 +80,25 @@ def predict(
     ] = None,
     checkpoint: Checkpoint = "final",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    skip_below: Annotated[
+        float | None,
+        typer.Option(
+            help="Windows without a voxel above this intensity of the image, such as -500 for air "
+            "in CT, are background and are not asked."
+        ),
+    ] = None,
     windows: Annotated[
         int, typer.Option(min=0, help="Windows at a time; 0 chooses.", rich_help_panel="Machine")
     ] = 0,
+    max_ram: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory to keep to, such as 4GB: less is done at a time.",
+            parser=parse_size,
+            metavar="SIZE",
+            rich_help_panel="Machine",
+        ),
+    ] = None,
     device: Annotated[
         str,
         typer.Option(
@@ -112,6 +129,8 @@ def predict(
             device=device,
             precision=precision,
             batch=windows,
+            skip_below=skip_below,
+            max_ram=max_ram,  # type: ignore[arg-type]  # typer's parser has made it a number
             cache=cache,
             resume=resume,
             force=force,
@@ -163,7 +182,9 @@ def _tell(result: "CaseResult") -> None:
 def _conclude(predicted: "Predicted") -> None:
     counts = predicted.counts
     skipped = f", {counts['skipped']} kept from before" if counts["skipped"] else ""
-    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}.")
+    empty = sum(case.windows_skipped for case in predicted.cases)
+    unasked = f"; {_count(empty, 'window')} of background not asked" if empty else ""
+    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}{unasked}.")
 
 
 def _count(number: int, noun: str) -> str:

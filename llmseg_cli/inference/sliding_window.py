@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +27,9 @@ SIGMA = 1 / 8  # of the patch's side, as nnU-Net and MONAI
 SMALLEST_WEIGHT = 1e-3  # of the largest, as MONAI
 
 Predict = Callable[[Tensor], Tensor]
-Corners = Sequence[tuple[int, ...]]
-Answer = tuple[tuple[int, ...], Tensor]  # a window's corner and its probabilities
+Corner = tuple[int, ...]  # a window's first voxel
+Corners = Sequence[Corner]
+Answer = tuple[Corner, Tensor]  # a window's corner and its probabilities
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Windows:
         patch: Two or three sides.
         overlap: Share of a window that the next one covers, from 0 to below 1.
         stride: Voxels from a window to the next, per side of the patch; instead of *overlap*.
+        band: First and one past the last voxel along Y that are wanted, of which alone there are
+            sums, so that a volume can be predicted in parts; windows across an edge are asked for
+            both. None is all.
 
     Raises:
         UsageError: If the overlap or the stride would leave gaps or stand still.
@@ -51,6 +56,7 @@ class Windows:
     patch: tuple[int, ...]
     overlap: float = 0.5
     stride: tuple[int, ...] | None = None
+    band: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -76,6 +82,11 @@ class Windows:
         return tuple(map(min, self.sides, self.shape))
 
     @property
+    def wanted(self) -> tuple[int, int]:
+        """First and one past the last voxel along Y of the sums."""
+        return self.band or (0, self.shape[1])
+
+    @property
     def padding(self) -> tuple[tuple[int, int], ...]:
         """Zeros before and after, per axis; the same for every window."""
         missing = [side - size for side, size in zip(self.sides, self.extent, strict=True)]
@@ -85,13 +96,20 @@ class Windows:
     def starts(self) -> tuple[tuple[int, ...], ...]:
         """First voxel of the windows, per axis; the last window ends with the volume."""
         steps = self.stride or tuple(max(1, int(side * (1 - self.overlap))) for side in self.patch)
-        return tuple(
+        xs, ys, zs = (
             tuple(dict.fromkeys(min(start, size - side) for start in range(0, size, step)))
             for size, side, step in zip(self.shape, self.extent, (*steps, 1), strict=False)
         )
+        first, stop = self.wanted
+        return xs, tuple(y for y in ys if y < stop and y + self.extent[1] > first), zs
+
+    @cached_property
+    def corners(self) -> tuple[tuple[int, ...], ...]:
+        """First voxel of each window, in the order in which they are asked."""
+        return tuple(itertools.product(*self.starts))
 
     def __len__(self) -> int:
-        """How many times the network is asked."""
+        """How many windows there are."""
         x, y, z = map(len, self.starts)
         return x * y * z
 
@@ -104,6 +122,8 @@ def sliding_window(
     batch: int = 2,
     workers: int = 1,
     store: torch.device | None = None,
+    background: Callable[[Corner], bool] | None = None,
+    classes: int | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Predict *image* window by window, weighted by a Gaussian, and yield finished slabs along X.
 
@@ -118,11 +138,15 @@ def sliding_window(
         workers: Threads that call *predict* side by side, each with its share of torch's threads:
             faster on a CPU, where the small layers of one window do not keep all cores busy. The
             results are the same up to rounding.
-        store: Where sums are kept, K x patch X x Y x Z float32; the image's device if not given.
+        store: Where sums are kept, K x patch X x Y x Z float32, with Y that of the band; the
+            image's device if not given.
+        background: Whether the window at a corner is surely background: class 0 without asking.
+        classes: K, needed with *background* alone, for all windows may be.
 
     Yields:
-        First voxel along X and probabilities `(K, dx, Y, Z)` float32, in order, without gap. The
-        tensor is a view of the sums: use it, or copy it, before asking for the next.
+        First voxel along X and probabilities `(K, dx, Y, Z)` float32, in order, without gap; Y is
+        that of the band. The tensor is a view of the sums: use it, or copy it, before asking for
+        the next.
 
     Raises:
         ValueError: If the image has another shape than the windows.
@@ -131,15 +155,21 @@ def sliding_window(
         raise ValueError(f"image {tuple(image.shape)}, windows over {windows.shape}")
     store = store or image.device
     weights = _gaussian(windows).to(store)
-    xs, ys, zs = windows.starts
-    corners = list(itertools.product(xs, ys, zs))
+    skipped = {corner for corner in windows.corners if background and background(corner)}
+    corners = [corner for corner in windows.corners if corner not in skipped]
     asked = _Asked(image, predict, windows)
     workers = min(workers, math.ceil(len(corners) / batch))
     answers = asked.side_by_side(corners, batch, workers) if workers > 1 else asked(corners, batch)
-    sums: _Sums | None = None
+    sums = _Sums(classes, windows, store) if skipped and classes else None
+    xs, ys, zs = windows.starts
     with closing(answers):
         for x, following in zip(xs, (*xs[1:], windows.shape[0]), strict=True):
-            for corner, probabilities in itertools.islice(answers, len(ys) * len(zs)):
+            count = len(ys) * len(zs)
+            for corner in skipped.intersection(itertools.product((x,), ys, zs)):
+                assert sums is not None, "classes, with background"
+                sums.add_background(weights, corner)
+                count -= 1
+            for corner, probabilities in itertools.islice(answers, count):
                 if sums is None:
                     sums = _Sums(len(probabilities), windows, store)
                 sums.add(probabilities.to(store, torch.float32), weights, corner)
@@ -207,19 +237,33 @@ class _Sums:
     """Weighted sums over the voxels that windows still touch, in a ring along X."""
 
     def __init__(self, classes: int, windows: Windows, device: torch.device) -> None:
-        self.extent = windows.extent
-        size = (self.extent[0], *windows.shape[1:])
+        self.extent, self.wanted = windows.extent, windows.wanted
+        rows = self.wanted[1] - self.wanted[0]
+        size = (self.extent[0], rows, windows.shape[2])
         self.values = torch.zeros((classes, *size), device=device)
         self.weights = torch.zeros(size, device=device)
 
-    def add(self, probabilities: Tensor, weights: Tensor, corner: Sequence[int]) -> None:
-        x, y, z = corner
-        _, height, depth = self.extent
-        for first, ring in self._pieces(x, x + self.extent[0]):
-            part = slice(first - x, first - x + ring.stop - ring.start)
-            place = (ring, slice(y, y + height), slice(z, z + depth))
-            self.values[:, *place].addcmul_(probabilities[:, part], weights[part])
+    def add(self, probabilities: Tensor, weights: Tensor, corner: Corner) -> None:
+        for part, place in self._places(corner):
+            self.values[:, *place].addcmul_(probabilities[:, *part], weights[part])
             self.weights[place].add_(weights[part])
+
+    def add_background(self, weights: Tensor, corner: Corner) -> None:
+        """The same with probability 1 of class 0."""
+        for part, place in self._places(corner):
+            self.values[0][place].add_(weights[part])
+            self.weights[place].add_(weights[part])
+
+    def _places(self, corner: Corner) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """Parts of the window `(X, Y)`, and where they lie in the sums."""
+        x, y, z = corner
+        width, height, depth = self.extent
+        top, bottom = max(y, self.wanted[0]), min(y + height, self.wanted[1])
+        inside = slice(top - y, bottom - y)
+        rows = slice(top - self.wanted[0], bottom - self.wanted[0])
+        for first, ring in self._pieces(x, x + width):
+            part = slice(first - x, first - x + ring.stop - ring.start)
+            yield (part, inside), (ring, rows, slice(z, z + depth))
 
     def finished(self, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
         for first, ring in self._pieces(start, stop):

@@ -21,7 +21,11 @@ SMALL = 0.5  # share of a plane below which a class is interpolated in its bound
 
 
 def to_image_grid(
-    slabs: Iterable[tuple[int, Tensor]], *, grid: Sequence[int], shape: Sequence[int]
+    slabs: Iterable[tuple[int, Tensor]],
+    *,
+    grid: Sequence[int],
+    shape: Sequence[int],
+    rows: slice | None = None,
 ) -> NDArray[np.uint8 | np.uint16]:
     """The most probable class of each voxel; the first of them where several are equal.
 
@@ -33,30 +37,50 @@ def to_image_grid(
             classes of a voxel sum to 1. A slab is not used after the next was asked for.
         grid: `(X', Y', Z')` of all slabs together.
         shape: `(X, Y, Z)` of the image.
+        rows: Of the image, along Y, all if not given; the slabs have those of the grid that
+            `rows_drawn` names.
 
     Returns:
-        `(X, Y, Z)` uint8, or uint16 if there are more than 256 classes.
+        `(X, Y, Z)` uint8, or uint16 if there are more than 256 classes; Y is that of *rows*.
 
     Raises:
         ValueError: If the slabs do not make up the grid.
     """
-    rows = _Rows(grid, shape)
+    work = _Slabs(grid, shape, rows or slice(0, shape[1]))
     labels: NDArray[np.uint8 | np.uint16] | None = None
-    for place, chunk in rows.winners(slabs):
+    for place, chunk in work.winners(slabs):
         if labels is None:
             kind = np.uint8 if chunk.dtype == torch.uint8 else np.uint16
-            labels = np.empty(tuple(shape), kind)
+            labels = np.empty(work.shape, kind)
         labels[place] = chunk.cpu().numpy()
-    if labels is None or rows.done != shape[0]:
-        raise ValueError(f"slabs end at row {rows.received} of {tuple(grid)}")
+    if labels is None or work.done != shape[0]:
+        raise ValueError(f"slabs end at row {work.received} of {tuple(grid)}")
     return labels
+
+
+def rows_drawn(rows: slice, *, grid: int, shape: int) -> tuple[int, int]:
+    """First and one past the last voxel of the grid that *rows* of the image draw on, of one axis.
+
+    Args:
+        rows: Of the image.
+        grid: Voxels of the grid.
+        shape: Voxels of the image.
+    """
+    drawn = _Axis(grid, shape).drawn(rows)
+    return drawn.start, drawn.stop
 
 
 class _Axis:
     """Weights of one axis, and which voxels of the grid each voxel of the image draws on."""
 
-    def __init__(self, size: int, new_size: int) -> None:
+    def __init__(self, size: int, new_size: int, rows: slice | None = None) -> None:
         weights = axis_weights(size, new_size)
+        self.is_same = size == new_size
+        self.is_whole = rows is None or rows == slice(0, new_size)
+        if rows is not None and not self.is_whole:
+            used = np.flatnonzero((weights[rows] > 0).any(axis=0))
+            weights = weights[rows, used[0] : used[-1] + 1]
+            size = weights.shape[1]
         self.weights = torch.from_numpy(weights.copy())  # (new_size, size)
         self.first = (weights > 0).argmax(axis=1)
         self.stop = size - (weights[:, ::-1] > 0).argmax(axis=1)
@@ -75,12 +99,14 @@ class _Axis:
         return self.weights[place, self.drawn(place)].to(device)
 
 
-class _Rows:
+class _Slabs:
     """Interpolates along X while slabs arrive, keeping the rows that later ones need."""
 
-    def __init__(self, grid: Sequence[int], shape: Sequence[int]) -> None:
-        self.grid, self.shape = tuple(grid), tuple(shape)
-        self.x, self.y, self.z = map(_Axis, grid, shape)
+    def __init__(self, grid: Sequence[int], shape: Sequence[int], rows: slice) -> None:
+        self.x, self.y, self.z = map(_Axis, grid, shape, (None, rows, None))
+        self.shape, self.grid = (
+            tuple(axis.weights.shape[side] for axis in (self.x, self.y, self.z)) for side in (0, 1)
+        )
         self.done = 0  # rows of the image
         self.received = 0  # rows of the grid
 
@@ -132,14 +158,14 @@ class _Rows:
         """*source* `(n, Y', Z')` at the image's *rows* and *plane*."""
         y, z = plane
         part = source[:, self.y.drawn(y), self.z.drawn(z)]
-        if self.grid[0] != self.shape[0]:
+        if not self.x.is_same:
             part = torch.tensordot(self.x.part(rows, source.device), part, dims=1)
-        if self.grid[1:] == self.shape[1:]:
+        if self.y.is_same and self.z.is_same:
             return part
         size = (y.stop - y.start, z.stop - z.start)
         # For a whole plane torch's own is three times faster; but to one voxel of Z it is wrong
         # (torch 2.13 on a CPU, antialias=True, wherever it takes the channels to be last).
-        if size == self.shape[1:] and min(*part.shape[1:], *size) > 1:
+        if self.y.is_whole and size == self.shape[1:] and min(*part.shape[1:], *size) > 1:
             return F.interpolate(part[None], size, mode="bilinear", antialias=True)[0]
         return self.y.part(y, part.device) @ part @ self.z.part(z, part.device).T
 

@@ -19,7 +19,8 @@ from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device
 from llmseg_cli.workflows.machine import look_at_machine
 
-UNUSED = ("cache", "steps", "validate_every", "save_every", "log_every", "warmup", "ema")
+OF_THE_COURSE = ("steps", "validate_every", "save_every", "log_every", "warmup", "ema")
+UNUSED = ("cache", "accumulate", *OF_THE_COURSE)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _hold(name: str, make: MakeContest, wish: Wish, rounds: int, progress: Progr
         for done in range(rounds):
             for way in contest.ways:
                 progress("measure", done + 1, rounds, benchmark=name)
-                seconds[way.name].append(_timed(way.run, device))
+                seconds[way.name].append(timed(way.run, device))
     first, *others = contest.ways
     medians = {way: statistics.median(found) for way, found in seconds.items()}
     ratios = {way.name: medians[way.name] / medians[first.name] for way in others}
@@ -176,7 +177,8 @@ class SkippedError(LlmsegError):
     """A contest cannot be held here."""
 
 
-def _timed(work: Callable[[], Any], device: torch.device) -> float:
+def timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that it takes once, with all that it leaves to a GPU."""
     begun = time.perf_counter()
     work()
     if device.type == "cuda":

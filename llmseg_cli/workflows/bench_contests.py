@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch.utils.flop_counter import FlopCounterMode
 
 from llmseg_cli.data.cache import prepare_image
 from llmseg_cli.data.cases import find_cases, image_digest
@@ -26,7 +27,15 @@ from llmseg_cli.metrics.pair import mask_pairs
 from llmseg_cli.metrics.surface import asd, hd95
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.bench import Contest, MakeContest, SkippedError, Way, Wish
-from llmseg_cli.workflows.bench_work import CASES, Stepping, apart, cross, data_of
+from llmseg_cli.workflows.bench_work import (
+    CASES,
+    Stepping,
+    apart,
+    cross,
+    data_of,
+    fastest_convolution,
+)
+from llmseg_cli.workflows.network_cost import ON_CPU
 
 STEPS = 5  # per batch that waits, of a comparison with and without loading
 READS = 16  # patches
@@ -52,6 +61,43 @@ def training_step(wish: Wish) -> Iterator[Contest]:
     """A step as set, and as the field's scripts do it: float32, contiguous memory."""
     field = replace(wish.settings, precision="fp32", memory_format="contiguous")
     ways = {"as set": wish.settings, "fp32, contiguous": field}
+    stepping = {name: Stepping(wish, settings, name) for name, settings in ways.items()}
+    yield Contest(
+        f"a step of {wish.method} with {wish.settings.model}",
+        tuple(Way(name, s.first_step) for name, s in stepping.items()),
+        lambda a, b: abs(a - b) / abs(b),
+        SAME_LOSS,
+    )
+
+
+@contextmanager
+def convolution_floor(wish: Wish) -> Iterator[Contest]:
+    """A step, and as many operations of the fastest convolution here: what no step can be below."""
+    stepping = Stepping(wish, wish.settings, "step")
+    with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
+        stepping.first_step()
+    total = counter.get_total_flops()
+    loop = stepping.loop
+    convolve, each = fastest_convolution(loop.device, loop.dtype, wish.settings.dimensions)
+    times = max(1, round(total / each))
+
+    def convolutions() -> None:
+        for _ in range(times):
+            convolve()
+
+    yield Contest(
+        f"{total / 1e9:.3g} GFLOP in a step of {wish.method} with {wish.settings.model}",
+        (Way("the step", stepping.first_step), Way("convolutions alone", convolutions)),
+    )
+
+
+@contextmanager
+def compilation(wish: Wish) -> Iterator[Contest]:
+    """A step, and the same with networks through torch.compile."""
+    ways = {
+        "as they are": replace(wish.settings, compile=False),
+        "torch.compile": replace(wish.settings, compile=True, gradient_checkpointing=False),
+    }
     stepping = {name: Stepping(wish, settings, name) for name, settings in ways.items()}
     yield Contest(
         f"a step of {wish.method} with {wish.settings.model}",
@@ -251,6 +297,8 @@ def mining(wish: Wish) -> Iterator[Contest]:
 CONTESTS: dict[str, MakeContest] = {
     "start-up": start_up,
     "training-step": training_step,
+    "convolution-floor": convolution_floor,
+    "torch-compile": compilation,
     "data-path": data_path,
     "patch-reading": patch_reading,
     "preprocessing": preprocessing,

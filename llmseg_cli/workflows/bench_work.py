@@ -1,15 +1,19 @@
 """Data and steps that the comparisons of `llmseg bench` share."""
 
-from collections.abc import Generator, Iterable
+import statistics
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
@@ -22,7 +26,7 @@ from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import choose_memory_format
 from llmseg_cli.training.stop import StopRequest
-from llmseg_cli.workflows.bench import Wish
+from llmseg_cli.workflows.bench import Wish, timed
 from llmseg_cli.workflows.training import plan, start
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_request import Request
@@ -30,6 +34,7 @@ from llmseg_cli.workflows.training_request import Request
 CASES = 6  # of a made cohort: three labeled, three not
 STEPS = 1000  # of which the first is taken again and again
 MARGIN = 1.5  # sides of a made image over those of the patch
+CHANNELS, VOXELS = (32, 64, 128, 256), 1 << 21  # of convolutions that are tried; values an image
 
 
 class Stepping:
@@ -73,6 +78,31 @@ class Stepping:
         with closing(prefetch(make, start=0, stop=count, workers=settings.workers)) as ready:
             for batch in ready:
                 yield place_batch(batch, device=self.loop.device, layout=layout)
+
+
+def fastest_convolution(
+    device: torch.device, dtype: torch.dtype, dimensions: int
+) -> tuple[Callable[[], Tensor], int]:
+    """A forward convolution of size 3 that does most operations a second, and how many it does.
+
+    Args:
+        device: Where.
+        dtype: Number format of images and weights.
+        dimensions: 2 or 3.
+    """
+    layout = torch.channels_last_3d if dimensions == 3 else torch.channels_last
+    convolution = F.conv3d if dimensions == 3 else F.conv2d
+    found: list[tuple[float, Callable[[], Tensor], int]] = []
+    for channels in CHANNELS:
+        side = round((VOXELS / channels) ** (1 / dimensions))
+        image = torch.randn(2, channels, *[side] * dimensions, device=device, dtype=dtype)
+        weight = torch.randn(channels, channels, *[3] * dimensions, device=device, dtype=dtype)
+        convolve = partial(convolution, image.contiguous(memory_format=layout), weight, padding=1)
+        operations = 2 * image.numel() * weight[0].numel()
+        seconds = [timed(convolve, device) for _ in range(4)][1:]  # the first prepares
+        found.append((operations / statistics.median(seconds), convolve, operations))
+    _, fastest, operations = max(found, key=lambda one: one[0])
+    return fastest, operations
 
 
 def request_for(wish: Wish, settings: TrainSettings, output: Path) -> Request:

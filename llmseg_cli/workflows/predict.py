@@ -1,5 +1,6 @@
 """`llmseg predict`: a mask for every image, on the image's own voxels."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -63,6 +64,8 @@ def run(
     device: str = "auto",
     precision: str = "auto",
     batch: int = 0,
+    skip_below: float | None = None,
+    max_ram: int | None = None,
     cache: Path | None = None,
     resume: bool = False,
     force: bool = False,
@@ -88,6 +91,9 @@ def run(
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, bf16 or fp16.
         batch: Windows at a time; 0 chooses.
+        skip_below: Windows of an image without a voxel above this intensity are background, and
+            are not asked; None asks all.
+        max_ram: Bytes of memory that may be taken; less is done at a time to keep to it.
         cache: llmseg's cache folder, if it is not the usual one; a run may refer to a model in it.
         resume: Keep masks made from the same image by the same run in the same manner.
         force: Replace an earlier output.
@@ -99,6 +105,7 @@ def run(
     Raises:
         UsageError, DataError, PolicyError, ArtifactError: Before anything is written, also if
             another job is writing there.
+        ResourceError: If the images need more memory than *max_ram*.
         PartialError: If some cases failed; the others are complete.
         StoppedError: If a signal stopped it; finished cases are kept.
     """
@@ -117,8 +124,9 @@ def run(
             precision=precision,
             cache=cache,
         )
-        manner = Manner(overlap, stride, mirror, batch)
-        cost = estimate(cases, opened, manner)
+        manner = Manner(overlap, stride, mirror, batch, skip_below)
+        most_mb = math.inf if max_ram is None else max_ram / 2**20
+        manner, cost = estimate(cases, opened, manner, most_mb=most_mb)
         on_estimate(cost, opened)
         if dry_run:
             return Predicted(out, cost, ())
@@ -156,6 +164,7 @@ def _made_by(
         "stride": manner.stride,
         "mirror": manner.mirror,
         "precision": precision,
+        **({} if manner.skip_below is None else {"skip_below": manner.skip_below}),
     }
 
 

@@ -1,9 +1,11 @@
 """Case after case through a run's networks, each finished before it is noted."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,10 +17,17 @@ from llmseg_cli.data.volumes import prediction_suffix, save_label_map
 from llmseg_cli.errors import LlmsegError, ResourceError, StoppedError
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
-from llmseg_cli.workflows.predict_image import Manner, Prepared, predict_labels, prepare
+from llmseg_cli.workflows.predict_image import (
+    Manner,
+    Prepared,
+    predict_labels,
+    prepare,
+    skipped_windows,
+)
 from llmseg_cli.workflows.run_folder import OpenRun
 
 SCARCE = "can't allocate memory"  # torch's allocator on a CPU raises a RuntimeError
+Loading = Future[tuple[str, Prepared | None]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class CaseResult:
         file: The mask, relative to the output folder; None if it failed.
         reason: Why it failed, or None.
         elapsed_s: Seconds it took.
+        windows_skipped: Windows that are background without asking.
     """
 
     case: str
@@ -38,6 +48,7 @@ class CaseResult:
     file: str | None = None
     reason: str | None = None
     elapsed_s: float = 0.0
+    windows_skipped: int = 0
 
 
 @dataclass
@@ -59,12 +70,12 @@ class Work:
     def all(self, cases: Sequence[Case], on_case: Callable[[CaseResult], None]) -> list[CaseResult]:
         results = []
         with ThreadPoolExecutor(1, thread_name_prefix="load") as loader:
-            ahead = loader.submit(self._load, cases[0])
-            for index, case in enumerate(cases):
-                current = ahead
-                if index + 1 < len(cases):
-                    ahead = loader.submit(self._load, cases[index + 1])
-                results.append(self._one(case, current))
+            waiting: deque[Loading] = deque()
+            left = iter(cases)
+            for case in cases:
+                for later in islice(left, 1 + self.manner.ahead - len(waiting)):
+                    waiting.append(loader.submit(self._load, later))
+                results.append(self._one(case, waiting.popleft()))
                 on_case(results[-1])
         return results
 
@@ -73,9 +84,9 @@ class Work:
         image = image_digest(case)
         if self.journal.finished(case.id, image=image, made_by=self.digest):
             return image, None
-        return image, prepare(case, self.run)
+        return image, prepare(case, self.run, self.manner)
 
-    def _one(self, case: Case, loading: "Future[tuple[str, Prepared | None]]") -> CaseResult:
+    def _one(self, case: Case, loading: Loading) -> CaseResult:
         begun, before = time.monotonic(), self.done
         try:
             image, prepared = loading.result()
@@ -84,7 +95,9 @@ class Work:
                 entry = self.journal.entries[case.id]
                 result = CaseResult(case.id, "skipped", entry.file)
             else:
-                result = CaseResult(case.id, "ok", self._write(case, image, prepared))
+                skipped = skipped_windows(prepared, self.run, self.manner)
+                file = self._write(case, image, prepared)
+                result = CaseResult(case.id, "ok", file, windows_skipped=skipped)
         except (LlmsegError, OSError, MemoryError, RuntimeError) as error:
             result = CaseResult(case.id, "failed", reason=_reason(error))
             self.journal.discard(case.id)

@@ -70,6 +70,8 @@ def test_defaults(call):
         "device": "auto",
         "precision": "auto",
         "batch": 0,
+        "skip_below": None,
+        "max_ram": None,
         "cache": None,
         "resume": False,
         "force": False,
@@ -82,9 +84,10 @@ def test_every_word_arrives(call):
         *("--data", "scans", "--split", "s.json", "--subset", "validation", "--overlap", "0.7"),
         *("--stride", "18,18,4", "--mirror", "--network", "mean", "--checkpoint", "best"),
         *("--device", "cpu", "--precision", "fp32", "--windows", "3", "--resume", "--force", "-n"),
-        *("--cache", "kept"),
+        *("--cache", "kept", "--skip-below", "-500", "--max-ram", "4GB"),
     )
     assert result.exit_code == 0
+    assert (heard["skip_below"], heard["max_ram"]) == (-500.0, 4 * 10**9)
     assert (heard["data"], heard["split"]) == (Path("scans"), Path("s.json"))
     assert (heard["subset"], heard["overlap"], heard["stride"]) == ("validation", 0.7, (18, 18, 4))
     assert (heard["mirror"], heard["network"], heard["checkpoint"]) == (True, "mean", "best")
@@ -111,6 +114,7 @@ def test_images_from_a_pipe_or_a_file(call, tmp_path):
     [
         (["--from0", "absent"], "Cannot read --from0 absent"),
         (["--from0", "-"], "names no image"),
+        (["--images", "a", "--max-ram", "much"], "size 'much': expected a number of bytes"),
         (["--images", "a", "--stride", "18,x"], "stride '18,x': expected whole numbers"),
     ],
 )

@@ -3,7 +3,9 @@
 import logging
 import threading
 import time
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor
 
 from llmseg_cli.errors import UsageError
+from llmseg_cli.inference.background import is_background, occupied_blocks
 from llmseg_cli.inference.sliding_window import Windows, mirrored, sliding_window
 
 SHAPES = [  # volume, patch, overlap
@@ -260,3 +263,70 @@ def test_leaving_early_asks_no_more():
     slabs.close()
     assert len(asked) <= 5
     assert not [t for t in threading.enumerate() if t.name.startswith("llmseg-window")]
+
+
+@pytest.mark.parametrize(("shape", "patch", "overlap"), SHAPES)
+def test_bands_make_up_the_whole(shape, patch, overlap):
+    image = random_image(2, shape)
+    whole = stitched(image, network, Windows(shape, patch, overlap))
+    edges = sorted({0, shape[1] // 3, shape[1] // 3 + 1, shape[1]})
+    for first, stop in pairwise(edges):
+        windows = Windows(shape, patch, overlap, band=(first, stop))
+        ends = [y + windows.extent[1] for y in windows.starts[1]]
+        assert all(y < stop for y in windows.starts[1])
+        assert all(end > first for end in ends)
+        found = stitched(image, network, windows)
+        torch.testing.assert_close(found, whole[:, :, first:stop], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_background_is_not_asked(workers):
+    """Of a network that sees what is above 0, the same as asking everywhere."""
+    shape, patch = (60, 49, 30), (16, 16, 8)
+    image = torch.zeros((1, *shape)) - 1
+    image[0, 25:30, 3:9, 4:7] = 1
+    asked = []
+
+    def see(batch: Tensor) -> Tensor:
+        asked.append(len(batch))
+        bright = (batch > 0).float()
+        return torch.cat([1 - bright, bright, 0 * bright], dim=1)
+
+    windows = Windows(shape, patch)
+    everywhere = stitched(image, see, windows)
+    assert sum(asked) == len(windows)
+    asked.clear()
+    occupied = occupied_blocks(image.numpy(), 0.0, shape)
+    background = is_background(occupied, windows)
+    found = stitched(image, see, windows, workers=workers, background=background, classes=3)
+    torch.testing.assert_close(found, everywhere)
+    empty = sum(map(background, windows.corners))
+    assert sum(asked) == len(windows) - empty
+    assert 0.5 * len(windows) < empty < len(windows)
+
+
+def test_an_image_of_background_alone_is_never_asked():
+    windows = Windows((20, 20, 20), (16, 16, 16))
+    background = is_background(np.zeros((5, 5, 5), bool), windows)
+    found = stitched(torch.zeros(1, 20, 20, 20), None, windows, background=background, classes=2)
+    assert torch.equal(found, torch.stack([torch.ones(20, 20, 20), torch.zeros(20, 20, 20)]))
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_window_that_is_skipped_sees_nothing_above_the_threshold(data):
+    """Whatever the spacing of the network's grid."""
+    sides = st.tuples(*[st.integers(1, 60)] * 3)
+    shape, grid = data.draw(sides), data.draw(sides)
+    voxel = data.draw(st.tuples(*[st.integers(0, side - 1) for side in shape]))
+    image = np.zeros((2, *shape), np.float32)
+    image[1][voxel] = 5
+    windows = Windows(grid, (16, 8, 8))
+    background = is_background(occupied_blocks(image, 4.0, grid), windows)
+    for corner in windows.corners:
+        edges = [
+            (at * have / want - 1, (at + extent) * have / want + 1)
+            for at, extent, have, want in zip(corner, windows.extent, shape, grid, strict=True)
+        ]
+        near = all(low <= at + 0.5 <= high for at, (low, high) in zip(voxel, edges, strict=True))
+        assert not (near and background(corner))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from llmseg_cli.inference import to_image_grid as module
 from llmseg_cli.inference.sliding_window import Windows, sliding_window
-from llmseg_cli.inference.to_image_grid import to_image_grid
+from llmseg_cli.inference.to_image_grid import rows_drawn, to_image_grid
 from llmseg_cli.numerics.resampling import resample
 
 GRID = (13, 11, 7)
@@ -90,6 +91,26 @@ def test_permuting_classes_permutes_labels():
     plain = to_image_grid(slabs(volume, [13]), grid=GRID, shape=(20, 18, 9))
     permuted = to_image_grid(slabs(volume[order], [13]), grid=GRID, shape=(20, 18, 9))
     np.testing.assert_array_equal(order.numpy()[permuted], plain)
+
+
+@pytest.mark.parametrize("shape", [(20, 18, 9), (13, 11, 7), (6, 5, 30), (13, 40, 7)])
+def test_parts_make_up_the_whole(shape):
+    """Along Y, each from the rows of the grid that it draws on and no others."""
+    volume = probabilities(3)
+    whole = to_image_grid(slabs(volume, [5, 8]), grid=GRID, shape=shape)
+    second, first = np.sort(resample(volume.numpy(), shape), axis=0)[-2:]
+    sure = first - second > 1e-4  # torch's own interpolation rounds otherwise
+    edges = [0, 2, shape[1] // 2 + 1, shape[1]]
+    for start, stop in pairwise(edges):
+        rows = slice(start, stop)
+        begin, end = rows_drawn(rows, grid=GRID[1], shape=shape[1])
+        part = to_image_grid(
+            slabs(volume[:, :, begin:end], [5, 8]), grid=GRID, shape=shape, rows=rows
+        )
+        assert part.shape == (shape[0], stop - start, shape[2])
+        np.testing.assert_array_equal(part[sure[:, rows]], whole[:, rows][sure[:, rows]])
+    drawn = [rows_drawn(slice(n, n + 1), grid=GRID[1], shape=shape[1]) for n in range(shape[1])]
+    assert {row for pair in drawn for row in range(*pair)} == set(range(GRID[1]))
 
 
 @pytest.mark.parametrize(("sizes", "grid"), [([6, 6], GRID), ([], GRID), ([13], (13, 11, 8))])

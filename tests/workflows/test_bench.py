@@ -8,15 +8,20 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from tiny_models import write_llama
+from torch.utils.flop_counter import FlopCounterMode
 from training_cli import invoke
 
 from llmseg_cli.commands.bench import NAMES
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
-from llmseg_cli.workflows import bench
+from llmseg_cli.models.vnet import VNet
+from llmseg_cli.workflows import bench, bench_work
 from llmseg_cli.workflows.bench import Contest, SkippedError, Way, Wish, run
 from llmseg_cli.workflows.bench_contests import CONTESTS
+from llmseg_cli.workflows.bench_work import fastest_convolution
+from llmseg_cli.workflows.network_cost import cost_of
 
 SMALL = ("--patch", "16,16,16", "--model-option", "filters=2", "--rounds", "1")
 
@@ -108,7 +113,41 @@ def test_completion_knows_all_names():
     assert tuple(CONTESTS) == NAMES
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("start-up", "mining")])
+@pytest.mark.slow
+def test_compiling_is_compared(quiet_place):
+    words = ("--method", "supervised", "--precision", "fp32", "--json")
+    found = invoke("bench", "torch-compile", *SMALL, *words)
+    assert found.exit_code == 0, found.output
+    (outcome,) = json.loads(found.stdout)["benchmarks"]
+    assert outcome["difference"] < 1e-4
+    assert "torch.compile" in outcome["ratios"]
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_operations_of_the_fastest_convolution_are_counted_as_torch_does(dimensions, monkeypatch):
+    monkeypatch.setattr(bench_work, "VOXELS", 1 << 12)
+    convolve, operations = fastest_convolution(torch.device("cpu"), torch.float32, dimensions)
+    with FlopCounterMode(display=False) as counter:
+        convolve()
+    assert counter.get_total_flops() == operations
+
+
+def test_operations_of_a_step_are_three_times_those_of_its_forward_passes(quiet_place):
+    """Less the gradient of the image, which nothing needs."""
+    words = ("--method", "supervised", "--model-option", "dropout=0", "--json")
+    found = invoke("bench", "convolution-floor", *SMALL, *words)
+    assert found.exit_code == 0, found.output
+    network = VNet(1, 2, filters=2, dropout=0)
+    forward = cost_of(network, 1, (16, 16, 16)).flops
+    first = 2 * 27 * 2 * 16**3
+    expected = 2 * (3 * forward - first) / 1e9
+    work = json.loads(found.stdout)["benchmarks"][0]["work"]
+    assert work == f"{expected:.3g} GFLOP in a step of supervised with vnet"
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if n not in ("start-up", "mining", "torch-compile")]
+)
 def test_each_comparison_agrees_on_made_data(name, quiet_place):
     out = quiet_place / "bench.json"
     found = invoke("bench", name, *SMALL, "-o", out)
@@ -117,7 +156,7 @@ def test_each_comparison_agrees_on_made_data(name, quiet_place):
     (outcome,) = document["benchmarks"]
     assert outcome["status"] == "ok"
     assert len(outcome["medians"]) == len(outcome["ratios"]) + 1 == 2
-    assert (outcome["difference"] is None) == (name == "data-path")
+    assert (outcome["difference"] is None) == (name in ("data-path", "convolution-floor"))
     assert document["settings"]["patch"] == [16, 16, 16]
     assert document["machine"]["threads"] >= 1
     assert document["versions"]["torch"]

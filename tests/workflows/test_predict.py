@@ -25,11 +25,12 @@ from llmseg_cli.errors import (
     DataError,
     PartialError,
     PolicyError,
+    ResourceError,
     StoppedError,
     UsageError,
 )
 from llmseg_cli.workflows import predict as workflow
-from llmseg_cli.workflows import predict_cases
+from llmseg_cli.workflows import predict_cases, predict_image
 from llmseg_cli.workflows.predict import run
 from llmseg_cli.workflows.run_folder import OpenRun
 
@@ -245,10 +246,10 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
                 first_batch.append(loading.wait(300))
             return super().forward(image)
 
-    def prepare(case, opened):
+    def prepare(case, opened, manner):
         if case.id == "b":
             loading.set()
-        return prepare_image(case, opened)
+        return prepare_image(case, opened, manner)
 
     prepare_image = predict_cases.prepare
     monkeypatch.setattr(predict_cases, "prepare", prepare)
@@ -257,6 +258,61 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
     write_run(tmp_path / "run", run_config())
     run(tmp_path / "run", images=[images], out=tmp_path / "out")
     assert first_batch == [True]
+
+
+@pytest.mark.parametrize("spacing", [[0.0], [1.0, 0.5, 1.0]])
+def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
+    """A volume in parts, one window and one image at a time."""
+    monkeypatch.setattr(predict_image, "SMALLEST_SUMS_MB", 1)
+    monkeypatch.setattr(predict_image, "peak_rss_mb", lambda: 100.0)
+    prepared = {"spacing": spacing, "normalize": "zscore"}
+    classes = ("background", *(f"class {n}" for n in range(1, 20)))
+    config = run_config((16, 16, 16), preprocessing=prepared, classes=classes)
+    write_run(tmp_path / "run", config)
+    for name in ("a", "b"):
+        array = integers((40, 150, 60), seed=ord(name))
+        write_nifti(tmp_path / "images" / f"{name}.nii.gz", array)
+    words = {"images": [tmp_path / "images"], "precision": "fp32", "batch": 2}
+    plain = run(tmp_path / "run", out=tmp_path / "plain", **words)
+    heard = []
+    most = (plain.estimate.memory_mb - 8) * 2**20
+    spare = run(
+        tmp_path / "run",
+        out=tmp_path / "spare",
+        max_ram=most,
+        on_estimate=lambda estimate, opened: heard.append(estimate),
+        **words,
+    )
+    assert heard[0].memory_mb <= most / 2**20 < plain.estimate.memory_mb
+    for name in ("a", "b"):
+        masks = [
+            np.asarray(nib.load(tmp_path / folder / f"{name}.nii.gz").dataobj)
+            for folder in ("plain", "spare")
+        ]
+        assert len(np.unique(masks[0])) > 1
+        assert (masks[0] != masks[1]).mean() < 1e-3  # of networks that know nothing, by rounding
+    assert spare.estimate.windows["a"] > plain.estimate.windows["a"]  # in parts
+    with pytest.raises(ResourceError, match=r"needs about \d+ MB .* allows 50 MB"):
+        run(tmp_path / "run", out=tmp_path / "none", max_ram=50 * 2**20, **words)
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_dark_is_background_and_not_asked(tmp_path: Path, fake_run):
+    dark = integers((60, 50, 40)) % 40 - 1000
+    dark[40:50, 5:15, 5:15] = 2000
+    write_nifti(tmp_path / "images" / "a.nii.gz", dark)
+    words = {"images": [tmp_path / "images"]}
+    everywhere = run(fake_run(), out=tmp_path / "all", **words)
+    found = run(fake_run(), out=tmp_path / "some", skip_below=-500.0, **words)
+    masks = [nib.load(tmp_path / where / "a.nii.gz").dataobj for where in ("all", "some")]
+    np.testing.assert_array_equal(*masks)
+    assert np.asarray(masks[0]).sum() == 1000
+    (case,), total = found.cases, everywhere.estimate.windows["a"]
+    assert total / 2 < case.windows_skipped < total
+    assert everywhere.cases[0].windows_skipped == 0
+    again = run(fake_run(), out=tmp_path / "some", skip_below=-500.0, resume=True, **words)
+    other = run(fake_run(), out=tmp_path / "some", skip_below=-400.0, resume=True, **words)
+    assert [kept.cases[0].status for kept in (again, other)] == ["skipped", "ok"]
 
 
 def truncate(path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Ten thousand steps: no growth, no thread that waits for another."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.artifacts.manifest import peak_rss_mb
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.data.augmentation import AUGMENTATIONS
+from llmseg_cli.data.cache import PreparedCase
+from llmseg_cli.data.sampling import PatchSampler, prefetch
+from llmseg_cli.training.loop import Loop
+from llmseg_cli.training.stop import StopRequest
+
+STEPS, SETTLED = 10_000, 2_000
+MORE_MB = 20  # a leak of a patch a step would be 130
+
+
+class Mean(nn.Module):
+    """Learns the mean of the patches; remembers what memory the process has had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+        self.memory: list[float] = []
+
+    def losses(self, batch: tuple[Tensor, Tensor | None], *, progress: float) -> dict[str, Tensor]:
+        return {"far": (batch[0] - self.value).square().mean()}
+
+    def after_step(self, step: int) -> None:
+        if step % 1000 == 999:
+            self.memory.append(peak_rss_mb())
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"mean": self}
+
+
+@pytest.mark.slow
+def test_ten_thousand_steps_take_the_memory_of_two_thousand(tmp_path):
+    image = tmp_path / "image.npy"
+    np.save(image, np.random.default_rng(0).normal(1, 1, (1, 32, 32, 32)).astype(np.float32))
+    sampler = PatchSampler(
+        [PreparedCase("one", image)],
+        patch=(16, 16, 16),
+        batch=1,
+        seed=0,
+        stream=0,
+        augmentation=AUGMENTATIONS["none"],
+    )
+    threads = threading.active_count()
+    learner = Mean()
+    settings = TrainSettings(steps=STEPS, precision="fp32", learning_rate=0.01, log_every=100)
+    loop = Loop(learner, settings, folder=tmp_path, device=torch.device("cpu"))
+    trained = loop.run(prefetch(sampler.batch, start=0, stop=STEPS, workers=3), StopRequest())
+    assert trained.steps == STEPS
+    assert learner.value.item() == pytest.approx(np.load(image).mean(), abs=0.1)
+    assert learner.memory[-1] < learner.memory[SETTLED // 1000 - 1] + MORE_MB
+    assert threading.active_count() == threads
