@@ -72,7 +72,11 @@ class Stepping:
         """The first batches, read anew and prepared ahead as in training."""
         settings, learner = self.loop.settings, self.planned.method
         make = batch_maker(
-            self.planned.data, self.planned.config, settings, uses_unlabeled=learner.uses_unlabeled
+            self.planned.data,
+            self.planned.config,
+            settings,
+            uses_unlabeled=learner.uses_unlabeled,
+            pin=self.loop.device.type == "cuda",
         )
         layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
         with closing(prefetch(make, start=0, stop=count, workers=settings.workers)) as ready:

@@ -232,6 +232,8 @@ def estimate(
             grids[case.id] = read_grid(case.images)
         except DataError:  # reported with the other failures, when its turn comes
             continue
+    if len(cases) == 1:
+        manner = replace(manner, ahead=False)
     cost = _estimate(grids, run, manner)
     for smaller in _smaller(manner, run):
         if cost.memory_mb <= most_mb:
@@ -271,7 +273,7 @@ def _smaller(manner: Manner, run: OpenRun) -> Iterator[Manner]:
     manner = replace(manner, ahead=False)
     yield manner
     while manner.sums_mb > SMALLEST_SUMS_MB:
-        manner = replace(manner, sums_mb=manner.sums_mb // 2)
+        manner = replace(manner, sums_mb=manner.sums_mb * 3 // 4)
         yield manner
 
 

@@ -159,6 +159,7 @@ class PseudoBatches:
             self.settings,
             uses_unlabeled=bool(cases),
             uses_pseudo=bool(self.masks),
+            pin=self.loop.device.type == "cuda",
         )
 
     def _round(self, step: int, *, is_over: bool) -> dict[str, Path]:

@@ -243,7 +243,13 @@ def start(
             progress=progress,
         )
     else:
-        make = batch_maker(planned.data, config, settings, uses_unlabeled=method.uses_unlabeled)
+        make = batch_maker(
+            planned.data,
+            config,
+            settings,
+            uses_unlabeled=method.uses_unlabeled,
+            pin=device.type == "cuda",
+        )
         first, end = (settings.accumulate * step for step in (loop.step, settings.steps))
         ready = prefetch(make, start=first, stop=end, workers=settings.workers)
     return loop, map(partial(place_batch, device=device, layout=layout), ready)

@@ -21,6 +21,7 @@ def batch_maker(
     *,
     uses_unlabeled: bool,
     uses_pseudo: bool = False,
+    pin: bool = False,
 ) -> Callable[[int], SemiBatch]:
     """What makes the batch of a step: a function of the seed and the step alone.
 
@@ -31,6 +32,7 @@ def batch_maker(
         uses_unlabeled: Whether batches have unlabeled patches.
         uses_pseudo: Whether label maps of unlabeled cases are pseudo-labels; without one, nothing
             of a case is known.
+        pin: Whether a GPU is to copy the batches while it computes.
     """
     augmentation = AUGMENTATIONS[settings.augment]
     labeled = PatchSampler(
@@ -55,19 +57,26 @@ def batch_maker(
     def make(step: int) -> SemiBatch:
         image, target = labeled.batch(step)
         assert target is not None
-        if not uses_unlabeled:
-            return SemiBatch(image, target)
-        return SemiBatch(image, target, *unlabeled.batch(step))
+        batch = SemiBatch(image, target)
+        if uses_unlabeled:
+            batch = SemiBatch(image, target, *unlabeled.batch(step))
+        return _pinned(batch) if pin else batch
 
     return make
+
+
+def _pinned(batch: SemiBatch) -> SemiBatch:
+    parts = (batch.image, batch.target, batch.unlabeled, batch.pseudo)
+    image, target, *others = (None if part is None else part.pin_memory() for part in parts)
+    assert image is not None
+    assert target is not None
+    return SemiBatch(image, target, *others)
 
 
 def place_batch(
     batch: SemiBatch, *, device: torch.device, layout: torch.memory_format
 ) -> SemiBatch:
     def place(tensor: Tensor) -> Tensor:
-        if device.type == "cuda":
-            tensor = tensor.pin_memory()
         return tensor.to(device, non_blocking=True, memory_format=layout)
 
     target = batch.target.to(device, non_blocking=True)

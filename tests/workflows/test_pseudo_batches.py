@@ -1,5 +1,6 @@
 """Patches with pseudo-labels: in their place, unknown where nothing was said, of masked cases."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.augmentation import AUGMENTATIONS, Augmentation
 from llmseg_cli.data.cache import PreparedCase, _foreground_voxels
-from llmseg_cli.data.sampling import PatchSampler
+from llmseg_cli.data.sampling import PatchSampler, prefetch
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData
 
@@ -157,3 +158,23 @@ def test_all_cases_are_drawn_where_unlabeled_ones_teach_anyway(toy_data, prepare
     for batch in pseudo_batches(toy_data, prepared, HalfLoop(tmp_path / "run"), **options):
         unknown = [(pseudo == UNKNOWN).all().item() for pseudo in batch.pseudo]
         assert sorted(unknown) == [False, True]  # two cases, each once in a round of two patches
+
+
+def test_for_a_gpu_all_of_a_batch_is_pinned_where_it_is_made(make_cases, monkeypatch):
+    """In the thread that makes it, so that training does not wait; here without a GPU."""
+    pinned = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(threading.current_thread().name)
+        return tensor + 0
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    uses = {"uses_unlabeled": True, "uses_pseudo": True}
+    cases = make_cases("u", 2), make_cases("l", 2)
+    plain = maker((16, 16, 16), *cases, **uses)(0)
+    assert pinned == []
+    (batch,) = prefetch(maker((16, 16, 16), *cases, pin=True, **uses), start=0, stop=1, workers=1)
+    assert len(pinned) == 4
+    assert all(name.startswith("llmseg-batch") for name in pinned)
+    for part in ("image", "target", "unlabeled", "pseudo"):
+        assert torch.equal(getattr(batch, part), getattr(plain, part))
