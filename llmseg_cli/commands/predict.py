@@ -26,7 +26,7 @@ from llmseg_cli.options import parse_size
 if TYPE_CHECKING:
     from llmseg_cli.workflows.predict import Predicted
     from llmseg_cli.workflows.predict_cases import CaseResult
-    from llmseg_cli.workflows.predict_image import Estimate
+    from llmseg_cli.workflows.predict_cost import Estimate
     from llmseg_cli.workflows.run_folder import OpenRun
 
 

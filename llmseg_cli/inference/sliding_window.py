@@ -149,10 +149,12 @@ def sliding_window(
         the next.
 
     Raises:
-        ValueError: If the image has another shape than the windows.
+        ValueError: If the image has another shape than the windows, or *classes* is missing.
     """
     if tuple(image.shape[1:]) != windows.shape:
         raise ValueError(f"image {tuple(image.shape)}, windows over {windows.shape}")
+    if background and classes is None:
+        raise ValueError("background without classes")
     store = store or image.device
     weights = _gaussian(windows).to(store)
     skipped = {corner for corner in windows.corners if background and background(corner)}
@@ -166,7 +168,7 @@ def sliding_window(
         for x, following in zip(xs, (*xs[1:], windows.shape[0]), strict=True):
             count = len(ys) * len(zs)
             for corner in skipped.intersection(itertools.product((x,), ys, zs)):
-                assert sums is not None, "classes, with background"
+                assert sums is not None  # of the number of classes given
                 sums.add_background(weights, corner)
                 count -= 1
             for corner, probabilities in itertools.islice(answers, count):
@@ -298,24 +300,6 @@ def _gaussian(windows: Windows) -> Tensor:
     for axis, ((before, _), size) in enumerate(zip(windows.padding, windows.extent, strict=True)):
         weights = weights.narrow(axis, before, size)
     return weights
-
-
-def mirrored(predict: Predict, axes: Sequence[int] | None = None) -> Predict:
-    """Average *predict* over all flips of *axes* (0 is X), by default all that a patch has.
-
-    A flip exchanges left and right: wrong for classes that differ by side alone, unless the
-    network was trained with flips.
-    """
-
-    def average(batch: Tensor) -> Tensor:
-        spatial = range(2, batch.ndim) if axes is None else [axis + 2 for axis in axes]
-        choices = [c for n in range(len(spatial) + 1) for c in itertools.combinations(spatial, n)]
-        total = predict(batch).clone()
-        for flips in choices[1:]:
-            total += predict(batch.flip(flips)).flip(flips)
-        return total.div_(len(choices))
-
-    return average
 
 
 def _text(numbers: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ used up as they come, one class at a time, a few rows of voxels at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -66,8 +67,19 @@ def rows_drawn(rows: slice, *, grid: int, shape: int) -> tuple[int, int]:
         grid: Voxels of the grid.
         shape: Voxels of the image.
     """
-    drawn = _Axis(grid, shape).drawn(rows)
+    drawn = _whole_axis(grid, shape).drawn(rows)
     return drawn.start, drawn.stop
+
+
+def rows_before(start: int, *, grid: int, shape: int) -> int:
+    """Rows of the image that draw on nothing from voxel *start* of the grid on, of one axis.
+
+    Args:
+        start: A voxel of the grid.
+        grid: Voxels of the grid.
+        shape: Voxels of the image.
+    """
+    return int((_whole_axis(grid, shape).stop <= start).sum())
 
 
 class _Axis:
@@ -97,6 +109,11 @@ class _Axis:
     def part(self, place: slice, device: torch.device) -> Tensor:
         """Weights of *place* in the image on what it draws on."""
         return self.weights[place, self.drawn(place)].to(device)
+
+
+@lru_cache(maxsize=256)
+def _whole_axis(size: int, new_size: int) -> _Axis:
+    return _Axis(size, new_size)
 
 
 class _Slabs:

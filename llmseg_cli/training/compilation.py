@@ -16,7 +16,7 @@ def compiled(losses: Losses, networks: Mapping[str, nn.Module]) -> Losses:
     """The losses of a method whose networks are compiled.
 
     Where torch.compile fails, such as without a C++ compiler, that is said once, and the networks
-    go on as they are: the same values, up to rounding.
+    go on as they are, with the random numbers that were drawn before it failed.
 
     Args:
         losses: Of the method.
@@ -28,6 +28,8 @@ def compiled(losses: Losses, networks: Mapping[str, nn.Module]) -> Losses:
         network.compile()
 
     def answer(batch: Any, *, progress: float) -> dict[str, Tensor]:
+        if not are_compiled(networks):
+            return losses(batch, progress=progress)
         random = _random_states()
         try:
             return losses(batch, progress=progress)
@@ -40,6 +42,11 @@ def compiled(losses: Losses, networks: Mapping[str, nn.Module]) -> Losses:
             return losses(batch, progress=progress)
 
     return answer
+
+
+def are_compiled(networks: Mapping[str, nn.Module]) -> bool:
+    """Whether the networks are asked through torch.compile, and not given up."""
+    return all(network._compiled_call_impl is not None for network in networks.values())
 
 
 def _random_states() -> list[Tensor]:

@@ -152,6 +152,8 @@ class Loop:
         while self.step < self.settings.steps:
             before = time.monotonic()
             chosen = list(itertools.islice(batches, self.settings.accumulate))
+            if len(chosen) < self.settings.accumulate:
+                raise ValueError(f"batches end at step {self.step} of {self.settings.steps}")
             waited += time.monotonic() - before
             terms = self.take_step(*chosen)
             self._after_step(terms, waited, stopping=bool(stop))

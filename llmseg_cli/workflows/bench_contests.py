@@ -25,6 +25,7 @@ from llmseg_cli.errors import WeightsError
 from llmseg_cli.inference.sliding_window import Windows, sliding_window
 from llmseg_cli.metrics.pair import mask_pairs
 from llmseg_cli.metrics.surface import asd, hd95
+from llmseg_cli.training.compilation import are_compiled
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.bench import Contest, MakeContest, SkippedError, Way, Wish
 from llmseg_cli.workflows.bench_work import (
@@ -72,7 +73,7 @@ def training_step(wish: Wish) -> Iterator[Contest]:
 
 @contextmanager
 def convolution_floor(wish: Wish) -> Iterator[Contest]:
-    """A step, and as many operations of the fastest convolution here: what no step can be below."""
+    """A step, and as many operations of the fastest of some convolutions here."""
     stepping = Stepping(wish, wish.settings, "step")
     with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
         stepping.first_step()
@@ -99,6 +100,9 @@ def compilation(wish: Wish) -> Iterator[Contest]:
         "torch.compile": replace(wish.settings, compile=True, gradient_checkpointing=False),
     }
     stepping = {name: Stepping(wish, settings, name) for name, settings in ways.items()}
+    stepping["torch.compile"].first_step()
+    if not are_compiled(stepping["torch.compile"].loop.learner.networks()):
+        raise SkippedError("torch.compile does not work here; the warning says why")
     yield Contest(
         f"a step of {wish.method} with {wish.settings.model}",
         tuple(Way(name, s.first_step) for name, s in stepping.items()),

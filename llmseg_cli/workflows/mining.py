@@ -15,7 +15,8 @@ from llmseg_cli.config import CALIBRATED, MiningSettings
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.errors import DataError
-from llmseg_cli.inference.sliding_window import mirrored, sliding_window
+from llmseg_cli.inference.mirroring import mirrored
+from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.knowledge.calibration import class_shares, thresholds_for
 from llmseg_cli.knowledge.mining import mine, sliced_axis
 from llmseg_cli.knowledge.mining_rules import AXES, Mined, MiningRules

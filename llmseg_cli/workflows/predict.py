@@ -11,7 +11,7 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
-from llmseg_cli.errors import ExitCode, PartialError
+from llmseg_cli.errors import ExitCode, PartialError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import BEST, WEIGHTS
@@ -19,7 +19,8 @@ from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.case_folder import refuse_output, some_failed
 from llmseg_cli.workflows.predict_cases import CaseResult, Work
 from llmseg_cli.workflows.predict_choice import choose_cases
-from llmseg_cli.workflows.predict_image import Estimate, Manner, estimate
+from llmseg_cli.workflows.predict_cost import Estimate, estimate
+from llmseg_cli.workflows.predict_image import Manner
 from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
 
 
@@ -109,6 +110,8 @@ def run(
         PartialError: If some cases failed; the others are complete.
         StoppedError: If a signal stopped it; finished cases are kept.
     """
+    if skip_below is not None and not math.isfinite(skip_below):
+        raise UsageError(f"skip-below {skip_below}: expected an intensity, such as -500.")
     keep_freed_memory()
     manifest = Manifest("predict")
     lock = nullcontext() if dry_run else only_job(out)

@@ -137,7 +137,7 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or SCARCE in str(error):
         return (
-            "out of memory; try --windows 1 (on a CPU also OMP_NUM_THREADS=1), --device cpu, or a "
-            "machine with more memory"
+            "out of memory; try --max-ram with what the machine has, --device cpu, or a machine "
+            "with more memory"
         )
     raise error

@@ -1,30 +1,28 @@
 """One image predicted: prepared, asked window by window, labeled on its own voxels."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from llmseg_cli.artifacts.manifest import peak_rss_mb
 from llmseg_cli.data.cases import Case
-from llmseg_cli.data.volumes import Grid, Volume, load_image, read_grid
-from llmseg_cli.errors import DataError, ResourceError
+from llmseg_cli.data.volumes import Grid, Volume, load_image
+from llmseg_cli.errors import DataError
 from llmseg_cli.inference.background import is_background, occupied_blocks
-from llmseg_cli.inference.sliding_window import Windows, mirrored, sliding_window
-from llmseg_cli.inference.to_image_grid import CHUNK, rows_drawn, to_image_grid
-from llmseg_cli.models.base import Segmenter
+from llmseg_cli.inference.mirroring import mirrored
+from llmseg_cli.inference.sliding_window import Windows, sliding_window
+from llmseg_cli.inference.to_image_grid import rows_before, rows_drawn, to_image_grid
 from llmseg_cli.workflows.run_folder import OpenRun
 
-HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
-SIDE_BY_SIDE = 4  # windows at a time on a CPU, at most; each costs memory
+VOXELS_AT_ONCE, MOST_AT_ONCE = 1 << 20, 8  # of a batch on a CPU; small windows waste calls
+SIDE_BY_SIDE = 4  # batches at a time on a CPU, at most; each costs memory
 STORE_SHARE = 0.3  # of a GPU's free memory that sums of windows may take
-FLIPS = {2: 4, 3: 8}
-SUMS_MB, SMALLEST_SUMS_MB = 1500, 20
+SUMS_MB = 1500  # by default; of two classes a scan of 512 x 512 x 600 takes 240
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,13 @@ class Manner:
             Rows of the image along Y, and the windows over the rows of the grid that they draw on.
         """
         whole = self.windows(grid, run)
-        total = _sums_bytes(whole, len(run.config.classes))
+        total = sums_bytes(whole, len(run.config.classes))
+        if _fits_on_gpu(total, run):
+            return [(slice(0, shape[1]), whole)]
         rows = max(1, shape[1] * (self.sums_mb << 20) // total)
+        ends = [rows_before(start, grid=grid[1], shape=shape[1]) for start in whole.starts[1]]
         found, edge = [], 0
         while edge < shape[1]:
-            ends = [round(start * shape[1] / grid[1]) for start in whole.starts[1]]
             fitting = [end for end in ends if edge < end <= edge + rows]  # fewest asked twice
             stop = shape[1] if edge + rows >= shape[1] else max(fitting, default=edge + rows)
             band = rows_drawn(slice(edge, stop), grid=grid[1], shape=shape[1])
@@ -85,30 +85,12 @@ class Manner:
         """Windows at a time: as chosen, or what is fast on the device."""
         if self.batch:
             return self.batch
-        volumes = 4 if run.device.type == "cuda" else 1  # a CPU's caches hold no more
-        return volumes if len(run.config.patch) == 3 else 8 * volumes
+        if run.device.type == "cuda":
+            return 4 if len(run.config.patch) == 3 else 32
+        return max(1, min(MOST_AT_ONCE, VOXELS_AT_ONCE // math.prod(run.config.patch)))
 
 
 PLAIN = Manner()
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What predicting will cost.
-
-    Args:
-        windows: Case identifier to its windows; cases whose header cannot be read are absent.
-        passes: Times that each window is asked: flips times networks.
-        memory_mb: Peak memory of the process, for the largest case.
-        device_mb: Of a GPU; 0 on a CPU.
-        largest: The case that needs most.
-    """
-
-    windows: dict[str, int]
-    passes: int
-    memory_mb: int
-    device_mb: int
-    largest: str
 
 
 @dataclass(frozen=True)
@@ -191,8 +173,8 @@ def predict_labels(
                 ask,
                 windows,
                 batch=manner.batch_of(run),
-                workers=_workers(run, manner),
-                store=_store(windows, run),
+                workers=workers_of(run, manner),
+                store=store_of(windows, run),
                 background=None if occupied is None else is_background(occupied, windows),
                 classes=len(run.config.classes),
             )
@@ -210,119 +192,25 @@ def _parts(prepared: Prepared, run: OpenRun, manner: Manner) -> list[tuple[slice
     return manner.parts(prepared.image.shape[1:], prepared.grid.ras_shape, run)
 
 
-def estimate(
-    cases: Sequence[Case], run: OpenRun, manner: Manner, *, most_mb: float = math.inf
-) -> tuple[Manner, Estimate]:
-    """Count windows and memory from the images' headers alone.
-
-    Where it is foretold to take more than *most_mb*, less is done at a time: windows side by side,
-    windows per batch, the next image meanwhile, and the volume itself. The masks are the same, up
-    to rounding.
-
-    Returns:
-        The manner, or the fastest near it that takes so little, and what it costs.
-
-    Raises:
-        UsageError: If overlap or stride do not fit the patch.
-        ResourceError: If nothing takes so little.
-    """
-    grids: dict[str, Grid] = {}
-    for case in cases:
-        try:
-            grids[case.id] = read_grid(case.images)
-        except DataError:  # reported with the other failures, when its turn comes
-            continue
-    if len(cases) == 1:
-        manner = replace(manner, ahead=False)
-    cost = _estimate(grids, run, manner)
-    for smaller in _smaller(manner, run):
-        if cost.memory_mb <= most_mb:
-            break
-        manner, cost = smaller, _estimate(grids, run, smaller)
-    if cost.memory_mb > most_mb:
-        raise ResourceError(
-            f"{cost.largest} needs about {cost.memory_mb} MB of memory, --max-ram allows "
-            f"{most_mb:.0f} MB. Allow more, or take a machine with more memory."
-        )
-    return manner, cost
-
-
-def _estimate(grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> Estimate:
-    windows: dict[str, int] = {}
-    needs: dict[str, tuple[int, int]] = {"": (0, 0)}
-    for name, grid in grids.items():
-        size = run.preprocessing.shape(grid.ras_shape, grid.spacing_mm)
-        parts = [placed for _, placed in manner.parts(size, grid.ras_shape, run)]
-        windows[name] = sum(map(len, parts))
-        largest_part = max(parts, key=lambda placed: placed.wanted[1] - placed.wanted[0])
-        needs[name] = _memory_mb(largest_part, grid.ras_shape, run, manner)
-    largest = max(needs, key=lambda name: sum(needs[name]))
-    flips = FLIPS[len(run.config.patch)] if manner.mirror else 1
-    memory_mb, device_mb = needs[largest]
-    return Estimate(windows, flips * len(run.networks), memory_mb, device_mb, largest)
-
-
-def _smaller(manner: Manner, run: OpenRun) -> Iterator[Manner]:
-    manner = replace(manner, batch=manner.batch_of(run))
-    while manner.workers > 1:
-        manner = replace(manner, workers=manner.workers // 2)
-        yield manner
-    while manner.batch > 1:
-        manner = replace(manner, batch=manner.batch // 2)
-        yield manner
-    manner = replace(manner, ahead=False)
-    yield manner
-    while manner.sums_mb > SMALLEST_SUMS_MB:
-        manner = replace(manner, sums_mb=manner.sums_mb * 3 // 4)
-        yield manner
-
-
-def _memory_mb(
-    windows: Windows, shape: tuple[int, ...], run: OpenRun, manner: Manner
-) -> tuple[int, int]:
-    channels, classes = run.config.in_channels, len(run.config.classes)
-    prepared, stored = int(np.prod(windows.shape)), int(np.prod(shape))
-    patch = int(np.prod(windows.patch))
-    loading = stored + max(prepared, stored)
-    images = prepared + (prepared + loading if manner.ahead else max(loading, prepared))
-    labels = stored + 16 * min(stored, CHUNK)
-    batch = min(manner.batch_of(run), len(windows))
-    features = patch * batch * _live_maps(run) * _width(run) * run.dtype.itemsize
-    answers = 8 * patch * batch * classes
-    workers = min(_workers(run, manner), math.ceil(len(windows) / batch))
-    network = workers * (features + answers) + _sums_bytes(windows, classes)
-    on_device = run.device.type != "cpu"
-    host = 4 * channels * images + labels + (0 if on_device else network)
-    host_mb = round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20)
-    return host_mb, round(network / 2**20) if on_device else 0
-
-
-def _workers(run: OpenRun, manner: Manner) -> int:
-    """Windows that a CPU predicts side by side; a GPU is busy with one batch."""
+def workers_of(run: OpenRun, manner: Manner) -> int:
+    """Batches that a CPU predicts side by side; a GPU is busy with one."""
     return 1 if run.device.type != "cpu" else min(torch.get_num_threads(), manner.workers)
 
 
-def _live_maps(run: OpenRun) -> int:
-    layers = (module for network in run.networks.values() for module in network.modules())
-    found = (layer.live_maps for layer in layers if isinstance(layer, Segmenter))
-    return max(found, default=1)
-
-
-def _width(run: OpenRun) -> int:
-    """Channels of the first convolution, the widest at full size."""
-    kinds = (nn.Conv2d, nn.Conv3d)
-    layers = (module for network in run.networks.values() for module in network.modules())
-    return next((layer.out_channels for layer in layers if isinstance(layer, kinds)), 1)
-
-
-def _sums_bytes(windows: Windows, classes: int) -> int:
+def sums_bytes(windows: Windows, classes: int) -> int:
+    """What weighted sums of the windows take."""
     rows = windows.wanted[1] - windows.wanted[0]
     return 4 * (classes + 1) * windows.extent[0] * rows * windows.shape[2]
 
 
-def _store(windows: Windows, run: OpenRun) -> torch.device:
-    if run.device.type != "cuda":
-        return torch.device("cpu")
-    free, _ = torch.cuda.mem_get_info(run.device)
-    fits = _sums_bytes(windows, len(run.config.classes)) < STORE_SHARE * free
+def store_of(windows: Windows, run: OpenRun) -> torch.device:
+    """Where sums of windows are kept: on a GPU if they fit there."""
+    fits = _fits_on_gpu(sums_bytes(windows, len(run.config.classes)), run)
     return run.device if fits else torch.device("cpu")
+
+
+def _fits_on_gpu(size: int, run: OpenRun) -> bool:
+    if run.device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(run.device)
+    return size < STORE_SHARE * free

@@ -12,7 +12,7 @@ from llmseg_cli.errors import PartialError
 from llmseg_cli.workflows import predict as workflow
 from llmseg_cli.workflows.predict import Predicted
 from llmseg_cli.workflows.predict_cases import CaseResult
-from llmseg_cli.workflows.predict_image import Estimate
+from llmseg_cli.workflows.predict_cost import Estimate
 
 COST = Estimate({"a": 12, "b": 8}, passes=16, memory_mb=900, device_mb=0, largest="a")
 DONE = Predicted(

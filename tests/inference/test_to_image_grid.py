@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llmseg_cli.inference import to_image_grid as module
 from llmseg_cli.inference.sliding_window import Windows, sliding_window
-from llmseg_cli.inference.to_image_grid import rows_drawn, to_image_grid
+from llmseg_cli.inference.to_image_grid import rows_before, rows_drawn, to_image_grid
 from llmseg_cli.numerics.resampling import resample
 
 GRID = (13, 11, 7)
@@ -109,6 +109,12 @@ def test_parts_make_up_the_whole(shape):
         )
         assert part.shape == (shape[0], stop - start, shape[2])
         np.testing.assert_array_equal(part[sure[:, rows]], whole[:, rows][sure[:, rows]])
+    for start in range(1, GRID[1] + 1):
+        before = rows_before(start, grid=GRID[1], shape=shape[1])
+        if before:
+            assert rows_drawn(slice(0, before), grid=GRID[1], shape=shape[1])[1] <= start
+        if before < shape[1]:
+            assert rows_drawn(slice(0, before + 1), grid=GRID[1], shape=shape[1])[1] > start
     drawn = [rows_drawn(slice(n, n + 1), grid=GRID[1], shape=shape[1]) for n in range(shape[1])]
     assert {row for pair in drawn for row in range(*pair)} == set(range(GRID[1]))
 

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 
 from llmseg_cli.models.base import Segmenter, recompute_activations
+from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.registry import MODELS
 
 CASES = [
@@ -59,15 +59,15 @@ def test_trains_to_the_same_weights_and_statistics(name, options):
     assert kept_less < 0.6 * kept
 
 
-def test_a_network_with_text_passes_the_wish_on():
-    class Wrapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone = made("vnet", {})
-
-    wrapped = Wrapped()
-    recompute_activations(wrapped)
-    assert wrapped.backbone.recomputes
+def test_a_network_with_text_recomputes_its_backbone():
+    text = TextFeatures(torch.ones(1, 2, 3).long(), torch.ones(1, 2, 3).bool(), torch.ones(1, 2, 5))
+    plain = TextFused(made("vnet", {"dropout": 0.3}), text, patch=(32, 32)).train()
+    saving = copy.deepcopy(plain)
+    recompute_activations(saving)
+    expected, kept = learned(plain)
+    found, kept_less = learned(saving)
+    assert torch.equal(found, expected)
+    assert kept_less < 0.6 * kept
 
 
 def test_without_gradient_nothing_is_kept_or_computed_twice():

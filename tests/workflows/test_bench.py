@@ -17,7 +17,7 @@ from llmseg_cli.commands.bench import NAMES
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.vnet import VNet
-from llmseg_cli.workflows import bench, bench_work
+from llmseg_cli.workflows import bench, bench_contests, bench_work
 from llmseg_cli.workflows.bench import Contest, SkippedError, Way, Wish, run
 from llmseg_cli.workflows.bench_contests import CONTESTS
 from llmseg_cli.workflows.bench_work import fastest_convolution
@@ -114,13 +114,25 @@ def test_completion_knows_all_names():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own imports
 def test_compiling_is_compared(quiet_place):
     words = ("--method", "supervised", "--precision", "fp32", "--json")
     found = invoke("bench", "torch-compile", *SMALL, *words)
     assert found.exit_code == 0, found.output
     (outcome,) = json.loads(found.stdout)["benchmarks"]
+    if outcome["status"] == "skipped":
+        assert shutil.which("c++") is None
+        return
     assert outcome["difference"] < 1e-4
     assert "torch.compile" in outcome["ratios"]
+
+
+def test_a_compilation_that_was_given_up_is_not_measured(quiet_place, monkeypatch):
+    monkeypatch.setattr(bench_contests, "are_compiled", lambda networks: False)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: None)
+    found = invoke("bench", "torch-compile", *SMALL, "--method", "supervised", "--json")
+    (outcome,) = json.loads(found.stdout)["benchmarks"]
+    assert (outcome["status"], outcome["seconds"]) == ("skipped", {})
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import nibabel as nib
@@ -29,9 +30,11 @@ from llmseg_cli.errors import (
     StoppedError,
     UsageError,
 )
+from llmseg_cli.registry import MODELS
 from llmseg_cli.workflows import predict as workflow
-from llmseg_cli.workflows import predict_cases, predict_image
+from llmseg_cli.workflows import predict_cases, predict_cost
 from llmseg_cli.workflows.predict import run
+from llmseg_cli.workflows.predict_image import Manner
 from llmseg_cli.workflows.run_folder import OpenRun
 
 LEVEL = 99.5  # between whole numbers, so that no voxel lies on the threshold
@@ -263,8 +266,9 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
 @pytest.mark.parametrize("spacing", [[0.0], [1.0, 0.5, 1.0]])
 def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
     """A volume in parts, one window and one image at a time."""
-    monkeypatch.setattr(predict_image, "SMALLEST_SUMS_MB", 1)
-    monkeypatch.setattr(predict_image, "peak_rss_mb", lambda: 100.0)
+    monkeypatch.setattr(predict_cost, "SMALLEST_SUMS_MB", 1)
+    monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     prepared = {"spacing": spacing, "normalize": "zscore"}
     classes = ("background", *(f"class {n}" for n in range(1, 20)))
     config = run_config((16, 16, 16), preprocessing=prepared, classes=classes)
@@ -292,9 +296,35 @@ def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
         assert len(np.unique(masks[0])) > 1
         assert (masks[0] != masks[1]).mean() < 1e-3  # of networks that know nothing, by rounding
     assert spare.estimate.windows["a"] > plain.estimate.windows["a"]  # in parts
-    with pytest.raises(ResourceError, match=r"needs about \d+ MB .* allows 50 MB"):
+    refused = r"about 0.2 GB .* allows 0.0524 GB. Pass --max-ram 0.2GB"
+    with pytest.raises(ResourceError, match=refused):
         run(tmp_path / "run", out=tmp_path / "none", max_ram=50 * 2**20, **words)
     assert not (tmp_path / "none").exists()
+    run(tmp_path / "run", out=tmp_path / "obeyed", max_ram=2 * 10**8, **words)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_intensity_that_is_no_number(tmp_path: Path, images, fake_run, value):
+    with pytest.raises(UsageError, match=f"skip-below {value}: expected an intensity"):
+        run(fake_run(), images=[images], out=tmp_path / "out", skip_below=value)
+
+
+def test_on_a_gpu_the_largest_of_each_memory_counts(monkeypatch):
+    """Here without one: the host's figure is that of the case that needs most of it."""
+    monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**6, 10**6))
+    network = MODELS.load("vnet")(1, 2, filters=2)
+    gpu = OpenRun(run_config(), {"first": network}, torch.device("cuda"), torch.float32)
+    shapes = {"long": (60, 500, 400), "flat": (400, 300, 40)}
+    grids = {n: SimpleNamespace(ras_shape=s, spacing_mm=(1, 1, 1)) for n, s in shapes.items()}
+    both = predict_cost._estimate(grids, gpu, Manner())
+    alone = [predict_cost._estimate({n: grids[n]}, gpu, Manner()) for n in shapes]
+    assert both.memory_mb == max(one.memory_mb for one in alone)
+    assert both.device_mb == max(one.device_mb for one in alone) > 0
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**12, 10**12))
+    roomy = predict_cost._estimate(grids, gpu, Manner())
+    assert roomy.memory_mb < both.memory_mb  # sums are on the device
+    assert roomy.device_mb > both.device_mb
 
 
 def test_what_is_dark_is_background_and_not_asked(tmp_path: Path, fake_run):
@@ -435,7 +465,7 @@ def test_a_signal_keeps_finished_cases_and_resuming_ends_as_if_it_had_not_come(
 
     out = tmp_path / "out"
     with pytest.raises(StoppedError, match=f"{number.name}: finished cases are kept"):
-        run(fake_run(Signals()), images=[images], out=out)
+        run(fake_run(Signals()), images=[images], out=out, batch=1)
     assert names(out) == ["a.nii.gz", "cases.jsonl"]
     run(fake_run(), images=[images], out=tmp_path / "straight")
     run(fake_run(), images=[images], out=out, resume=True)

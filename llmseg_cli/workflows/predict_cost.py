@@ -1,0 +1,144 @@
+"""What predicting will cost, from the images' headers, and how to do it within a given memory."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from llmseg_cli.artifacts.manifest import peak_rss_mb
+from llmseg_cli.data.cases import Case
+from llmseg_cli.data.volumes import Grid, read_grid
+from llmseg_cli.errors import DataError, ResourceError
+from llmseg_cli.inference.sliding_window import Windows
+from llmseg_cli.inference.to_image_grid import CHUNK
+from llmseg_cli.models.base import Segmenter
+from llmseg_cli.workflows.predict_image import Manner, store_of, sums_bytes, workers_of
+from llmseg_cli.workflows.run_folder import OpenRun
+
+HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
+SMALLEST_SUMS_MB = 20
+FLIPS = {2: 4, 3: 8}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What predicting will cost.
+
+    Args:
+        windows: Case identifier to its windows; cases whose header cannot be read are absent.
+        passes: Times that each window is asked: flips times networks.
+        memory_mb: Peak memory of the process, for the largest case.
+        device_mb: Of a GPU; 0 on a CPU.
+        largest: The case that needs most.
+    """
+
+    windows: dict[str, int]
+    passes: int
+    memory_mb: int
+    device_mb: int
+    largest: str
+
+
+def estimate(
+    cases: Sequence[Case], run: OpenRun, manner: Manner, *, most_mb: float = math.inf
+) -> tuple[Manner, Estimate]:
+    """Count windows and memory from the images' headers alone.
+
+    Where it is foretold to take more than *most_mb*, less is done at a time: windows side by side,
+    windows per batch, the next image meanwhile, and the volume itself. The masks are the same, up
+    to rounding.
+
+    Returns:
+        The manner, or the fastest near it that takes so little, and what it costs.
+
+    Raises:
+        UsageError: If overlap or stride do not fit the patch.
+        ResourceError: If nothing takes so little.
+    """
+    grids: dict[str, Grid] = {}
+    for case in cases:
+        try:
+            grids[case.id] = read_grid(case.images)
+        except DataError:  # reported with the other failures, when its turn comes
+            continue
+    if len(cases) == 1:
+        manner = replace(manner, ahead=False)
+    cost = _estimate(grids, run, manner)
+    for smaller in _smaller(manner, run):
+        if cost.memory_mb <= most_mb:
+            break
+        manner, cost = smaller, _estimate(grids, run, smaller)
+    if cost.memory_mb > most_mb:
+        needed = math.ceil(cost.memory_mb * 2**20 / 1e8) / 10
+        raise ResourceError(
+            f"{cost.largest} needs about {needed:.1f} GB of memory, one window at a time, and "
+            f"--max-ram allows {most_mb * 2**20 / 1e9:.3g} GB. Pass --max-ram {needed:.1f}GB, or "
+            "predict it on a machine with more memory."
+        )
+    return manner, cost
+
+
+def _estimate(grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> Estimate:
+    windows: dict[str, int] = {}
+    needs: dict[str, tuple[int, int]] = {"": (0, 0)}
+    for name, grid in grids.items():
+        size = run.preprocessing.shape(grid.ras_shape, grid.spacing_mm)
+        parts = [placed for _, placed in manner.parts(size, grid.ras_shape, run)]
+        windows[name] = sum(map(len, parts))
+        largest_part = max(parts, key=lambda placed: placed.wanted[1] - placed.wanted[0])
+        needs[name] = _memory_mb(largest_part, grid.ras_shape, run, manner)
+    largest = max(needs, key=lambda name: needs[name])
+    flips = FLIPS[len(run.config.patch)] if manner.mirror else 1
+    memory_mb, device_mb = (max(column) for column in zip(*needs.values(), strict=True))
+    return Estimate(windows, flips * len(run.networks), memory_mb, device_mb, largest)
+
+
+def _smaller(manner: Manner, run: OpenRun) -> Iterator[Manner]:
+    """Manners that take less memory, the next a little slower than the one before."""
+    manner = replace(manner, batch=manner.batch_of(run), ahead=False)
+    yield manner
+    if run.device.type == "cpu":
+        while manner.workers > 1:
+            manner = replace(manner, workers=manner.workers // 2)
+            yield manner
+        while manner.batch > 1:
+            manner = replace(manner, batch=manner.batch // 2)
+            yield manner
+    while manner.sums_mb > SMALLEST_SUMS_MB:
+        manner = replace(manner, sums_mb=manner.sums_mb * 3 // 4)
+        yield manner
+
+
+def _memory_mb(
+    windows: Windows, shape: tuple[int, ...], run: OpenRun, manner: Manner
+) -> tuple[int, int]:
+    channels, classes = run.config.in_channels, len(run.config.classes)
+    prepared, stored = int(np.prod(windows.shape)), int(np.prod(shape))
+    patch = int(np.prod(windows.patch))
+    loading = stored + max(prepared, stored)
+    images = (2 * prepared if manner.ahead else 0) + loading
+    labels = stored + 16 * min(stored, CHUNK)
+    batch = min(manner.batch_of(run), len(windows))
+    features = patch * batch * _live_maps(run) * _width(run) * run.dtype.itemsize
+    answers = 8 * patch * batch * classes
+    workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))
+    asking, sums = workers * (features + answers), sums_bytes(windows, classes)
+    host, device = 4 * channels * images + labels, 0
+    for size, place in ((asking, run.device), (sums, store_of(windows, run))):
+        host, device = (host + size, device) if place.type == "cpu" else (host, device + size)
+    return round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20), round(device / 2**20)
+
+
+def _live_maps(run: OpenRun) -> int:
+    layers = (module for network in run.networks.values() for module in network.modules())
+    found = (layer.live_maps for layer in layers if isinstance(layer, Segmenter))
+    return max(found, default=1)
+
+
+def _width(run: OpenRun) -> int:
+    """Channels of the first convolution, the widest at full size."""
+    kinds = (nn.Conv2d, nn.Conv3d)
+    layers = (module for network in run.networks.values() for module in network.modules())
+    return next((layer.out_channels for layer in layers if isinstance(layer, kinds)), 1)
