@@ -52,7 +52,7 @@ completions: install  ## Write completions/ anew
 
 ## Benchmarks
 RIVALS := examples/benchmarks/.venv
-bench: $(RIVALS)/.installed  ## llmseg beside PyMIC, MONAI and medpy, in an environment of their own; DATA=scans of the Left Atrium
+bench: $(RIVALS)/.installed  ## llmseg beside PyMIC, MONAI, TorchIO, medpy and surface-distance, in an environment of their own; DATA=scans of the Left Atrium
 	$(RIVALS)/bin/python examples/benchmarks/rivals.py --data $(DATA) -o examples/benchmarks/rivals.json
 
 $(RIVALS)/.installed: examples/benchmarks/requirements.txt constraints.txt

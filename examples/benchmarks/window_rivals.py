@@ -31,7 +31,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 from llmseg_cli.training.precision import choose_device, choose_memory_format
 from llmseg_cli.workflows.bench import Contest, Way, Wish
-from llmseg_cli.workflows.predict_image import SIDE_BY_SIDE
+from llmseg_cli.workflows.predict_image import SIDE_BY_SIDE, fast_batch
 
 STRIDE = (18, 18, 4)  # of the papers
 SAME_MAP = 0.001  # one minus Dice; bfloat16
@@ -123,12 +123,11 @@ def llmsegs(wish: Wish, stride: tuple[int, ...] | None = None) -> Callable[[], L
     placed = Windows(shape, wish.settings.patch, stride=stride)
     on_cpu = device.type == "cpu"
     workers = min(torch.get_num_threads(), SIDE_BY_SIDE) if on_cpu else 1
+    batch = fast_batch(wish.settings.patch, device)
 
     @torch.inference_mode()
     def labels() -> LabelMap:
-        slabs = sliding_window(
-            image, predict, placed, batch=1 if on_cpu else 4, workers=workers, store=device
-        )
+        slabs = sliding_window(image, predict, placed, batch=batch, workers=workers, store=device)
         return to_image_grid(slabs, grid=shape, shape=shape)
 
     return labels

@@ -37,6 +37,7 @@ from llmseg_cli.workflows.bench_work import (
     fastest_convolution,
 )
 from llmseg_cli.workflows.network_cost import ON_CPU
+from llmseg_cli.workflows.predict_image import SIDE_BY_SIDE, fast_batch
 
 STEPS = 5  # per batch that waits, of a comparison with and without loading
 READS = 16  # patches
@@ -205,13 +206,14 @@ def windows(wish: Wish) -> Iterator[Contest]:
 
     def ours() -> torch.Tensor:
         placed = Windows(tuple(image.shape[1:]), wish.settings.patch)
-        workers = 1 if device.type != "cpu" else min(torch.get_num_threads(), 4)
-        slabs = sliding_window(image, predict, placed, batch=1, workers=workers)
+        workers = 1 if device.type != "cpu" else min(torch.get_num_threads(), SIDE_BY_SIDE)
+        batch = fast_batch(wish.settings.patch, device)
+        slabs = sliding_window(image, predict, placed, batch=batch, workers=workers)
         return torch.cat([slab.cpu().clone() for _, slab in slabs], dim=1)
 
     @torch.inference_mode()
     def monais() -> torch.Tensor:
-        options = {"roi_size": wish.settings.patch, "sw_batch_size": 1, "predictor": predict}
+        options = {"roi_size": wish.settings.patch, "sw_batch_size": 4, "predictor": predict}
         found: Any = sliding_window_inference(
             image[None].to(device), overlap=0.5, mode="gaussian", **options
         )

@@ -83,11 +83,7 @@ class Manner:
 
     def batch_of(self, run: OpenRun) -> int:
         """Windows at a time: as chosen, or what is fast on the device."""
-        if self.batch:
-            return self.batch
-        if run.device.type == "cuda":
-            return 4 if len(run.config.patch) == 3 else 32
-        return max(1, min(MOST_AT_ONCE, VOXELS_AT_ONCE // math.prod(run.config.patch)))
+        return self.batch or fast_batch(run.config.patch, run.device)
 
 
 PLAIN = Manner()
@@ -190,6 +186,13 @@ def predict_labels(
 
 def _parts(prepared: Prepared, run: OpenRun, manner: Manner) -> list[tuple[slice, Windows]]:
     return manner.parts(prepared.image.shape[1:], prepared.grid.ras_shape, run)
+
+
+def fast_batch(patch: Sequence[int], device: torch.device) -> int:
+    """Windows at a time that are fast on the device."""
+    if device.type == "cuda":
+        return 4 if len(patch) == 3 else 32
+    return max(1, min(MOST_AT_ONCE, VOXELS_AT_ONCE // math.prod(patch)))
 
 
 def workers_of(run: OpenRun, manner: Manner) -> int:
