@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
-from numpy.typing import NDArray
 from own_process import own_process
-from window_rules import by_two_rules
+from window_rules import LLMSEG, PAPERS, PYMIC, LabelMap, Rule, by_rules
 
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.volumes import load_image
@@ -36,19 +35,23 @@ from llmseg_cli.workflows.predict_image import SIDE_BY_SIDE, fast_batch
 STRIDE = (18, 18, 4)  # of the papers
 SAME_MAP = 0.001  # one minus Dice; bfloat16
 Predict = Callable[[torch.Tensor], torch.Tensor]
-LabelMap = NDArray[np.uint8 | np.uint16]
 
 
 @contextmanager
 def windows_at_stride(wish: Wish) -> Iterator[Contest]:
-    """A scan at the papers' stride."""
+    """A scan at the papers' stride.
+
+    The papers' code sums without weights, so each label map is compared with what its own rule,
+    written out in numpy (`window_rules.py`), makes of the same network's answers.
+    """
     shape = _prepare(wish)
     placed = Windows(shape, wish.settings.patch, stride=STRIDE)
+    apart = _apart_from(wish, STRIDE, LLMSEG, PAPERS)
     with own_process(llmsegs, wish, STRIDE) as ours, own_process(numpys, wish) as theirs:
         yield Contest(
             f"{len(placed)} windows of a scan of {cross(shape)} at stride 18, 18, 4",
             (Way("llmseg", ours), Way("numpy loop, fp32", theirs)),
-            _dice_loss,
+            apart,
             SAME_MAP,
         )
 
@@ -77,22 +80,15 @@ def windows_half_overlapping(wish: Wish) -> Iterator[Contest]:
 
 @contextmanager
 def windows_of_pymic(wish: Wish) -> Iterator[Contest]:
-    """The same by PyMIC, which sums windows by another rule (`window_rules.py`).
+    """The same by PyMIC, which sums windows by another rule.
 
     The two label maps differ, on the first scan of the Left Atrium by 0.003 of Dice with windows of
-    112 x 112 x 80. So each is compared with what its own rule, written out in numpy, makes of the
-    same network's answers.
+    112 x 112 x 80; so each is compared as in `windows_at_stride`.
     """
     shape, patch = _prepare(wish), wish.settings.patch
-    asked = 1 + math.prod(math.ceil(n / (side // 2)) for n, side in zip(shape, patch, strict=True))
-    network, image = _load(wish)
-    device = choose_device(wish.settings.device)
-    with torch.inference_mode():
-        expected = by_two_rules(lambda window: network(window.to(device)).softmax(1), image, patch)
-
-    def apart(*found: LabelMap) -> float:
-        return max(_dice_loss(a, b) for a, b in zip(found, expected, strict=True))
-
+    stride = tuple(side // 2 for side in patch)
+    asked = 1 + math.prod(math.ceil(n / step) for n, step in zip(shape, stride, strict=True))
+    apart = _apart_from(wish, stride, LLMSEG, PYMIC)
     with own_process(llmsegs, wish) as ours, own_process(pymics, wish) as theirs:
         yield Contest(
             f"{len(Windows(shape, patch))} windows of a scan of {cross(shape)}, half overlapping",
@@ -100,6 +96,21 @@ def windows_of_pymic(wish: Wish) -> Iterator[Contest]:
             apart,
             SAME_MAP,
         )
+
+
+def _apart_from(
+    wish: Wish, stride: tuple[int, ...], *rules: Rule
+) -> Callable[[LabelMap, LabelMap], float]:
+    """How far two label maps are from those of their rules, the network in float32."""
+    network, image = _load(wish)
+    device = choose_device(wish.settings.device)
+
+    def ask(window: torch.Tensor) -> torch.Tensor:
+        return network(window.to(device)).softmax(dim=1)
+
+    with torch.inference_mode():
+        expected = by_rules(ask, image, wish.settings.patch, stride=stride, rules=rules)
+    return lambda *found: max(map(_dice_loss, found, expected))
 
 
 def cross(sides: Iterable[int]) -> str:

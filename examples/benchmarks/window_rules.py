@@ -1,14 +1,9 @@
-"""How tools sum what windows answer, written out in numpy to compare their results with.
-
-llmseg and MONAI weigh a window by a Gaussian of an eighth of its sides around its center, and give
-no voxel less than a thousandth of the largest weight. PyMIC's Gaussian stands half a voxel off and
-vanishes at the border, where 3 of 5 voxels weigh less than that; and the last window of an axis
-counts as often as steps of half a side begin before the end, two times or more.
-"""
+"""How tools sum what windows answer, written out in numpy to compare their results with."""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -19,42 +14,73 @@ SIGMA = 1 / 8  # of a side
 LEAST = 1e-3  # of the largest weight
 
 Weights = NDArray[np.float64]
+LabelMap = NDArray[np.uint8 | np.uint16]
 
 
-def by_two_rules(
-    ask: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, sides: Sequence[int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Label maps of half overlapping windows by the rule of llmseg and MONAI, and by PyMIC's.
+@dataclass(frozen=True)
+class Rule:
+    """What a window's answer counts.
 
     Args:
-        ask: From windows `(1, C, *sides)` to probabilities of two classes.
-        image: `(C, X, Y, Z)`, no smaller than a window.
-        sides: Of a window.
+        weights: From the sides of a window to the weights of its voxels.
+        repeats: Whether the last window of an axis counts as often as steps lead past the end.
     """
-    shape = tuple(image.shape[1:])
-    starts = [
-        Counter(min(start, size - side) for start in range(0, size, side // 2))
-        for size, side in zip(shape, sides, strict=True)
-    ]  # and how often PyMIC asks there
-    rules = (
-        np.maximum(_gaussian(sides, [(side - 1) / 2 for side in sides]), LEAST),
-        _gaussian(sides, [side // 2 for side in sides]),
-    )
-    sums = np.zeros((len(rules), 2, *shape))  # each would be divided by the same sum of weights
-    for corner in product(*starts):
-        place = tuple(slice(at, at + side) for at, side in zip(corner, sides, strict=True))
-        answer = ask(image[None, :, *place])[0].cpu().numpy()
-        repeats = math.prod(count[at] for count, at in zip(starts, corner, strict=True))
-        for total, weights, times in zip(sums, rules, (1, repeats), strict=True):
-            total[:, *place] += times * weights * answer
-    ours, pymics = sums.argmax(axis=1).astype(np.uint8)
-    return ours, pymics
+
+    weights: Callable[[Sequence[int]], Weights]
+    repeats: bool = False
+
+
+def _llmsegs(sides: Sequence[int]) -> Weights:
+    """A Gaussian that gives no voxel less than a thousandth, as in MONAI."""
+    return np.maximum(_gaussian(sides, [(side - 1) / 2 for side in sides]), LEAST)
+
+
+def _pymics(sides: Sequence[int]) -> Weights:
+    """A Gaussian, half a voxel off; 3 of 5 voxels, at the border, weigh less than a thousandth."""
+    return _gaussian(sides, [side // 2 for side in sides])
 
 
 def _gaussian(sides: Sequence[int], center: Sequence[float]) -> Weights:
-    """Its largest value is about 1."""
     weights = np.ones(())
     for side, middle in zip(sides, center, strict=True):
         distance = np.arange(side) - middle
         weights = weights[..., None] * np.exp(-(distance**2) / (2 * (SIGMA * side) ** 2))
     return weights
+
+
+LLMSEG = Rule(_llmsegs)
+PAPERS = Rule(np.ones)
+PYMIC = Rule(_pymics, repeats=True)
+
+
+def by_rules(
+    ask: Callable[[torch.Tensor], torch.Tensor],
+    image: torch.Tensor,
+    sides: Sequence[int],
+    *,
+    stride: Sequence[int],
+    rules: Sequence[Rule],
+) -> list[LabelMap]:
+    """A label map by each rule, all from the same answers.
+
+    Args:
+        ask: From windows `(1, C, *sides)` to probabilities of two classes.
+        image: `(C, X, Y, Z)`, no smaller than a window.
+        sides: Of a window.
+        stride: Voxels from a window to the next.
+        rules: How to sum.
+    """
+    shape = tuple(image.shape[1:])
+    starts = [
+        Counter(min(start, size - side) for start in range(0, size, step))
+        for size, side, step in zip(shape, sides, stride, strict=True)
+    ]
+    weights = [rule.weights(sides) for rule in rules]
+    sums = [np.zeros((2, *shape)) for _ in rules]  # both classes would be divided by the same
+    for corner in product(*starts):
+        place = tuple(slice(at, at + side) for at, side in zip(corner, sides, strict=True))
+        answer = ask(image[None, :, *place])[0].cpu().numpy()
+        times = math.prod(count[at] for count, at in zip(starts, corner, strict=True))
+        for rule, weight, total in zip(rules, weights, sums, strict=True):
+            total[:, *place] += (times if rule.repeats else 1) * weight * answer
+    return [total.argmax(axis=0).astype(np.uint8) for total in sums]
