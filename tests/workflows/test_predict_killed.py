@@ -73,7 +73,8 @@ def test_killed_at_random_moments_the_end_is_the_same(scans: Path, tmp_path: Pat
             out = tmp_path / f"out{kills}"
         number = moments.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
         code, said = kill_once(scans, out, number, moments.uniform(0, 0.2))
-        assert code in (-signal.SIGKILL, 75, 0), said
+        done = (out / "run.json").is_file()  # a signal as Python ends is nobody's but the system's
+        assert code in (-signal.SIGKILL, 75, 0, *([-signal.SIGTERM] if done else [])), said
         for name, content in masks(out).items():  # every file that is there is whole
             assert content == expected[name]
         kills += 1
