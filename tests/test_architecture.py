@@ -19,7 +19,7 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("methods",),
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics"),
     ("numerics",),
-    ("artifacts", "config", "config_file"),
+    ("artifacts", "config", "config_file", "config_mining"),
     ("registry", "progress", "options"),
     ("errors",),
 )

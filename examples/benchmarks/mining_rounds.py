@@ -15,7 +15,7 @@ import torch
 
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.manifest import peak_rss_mb
-from llmseg_cli.config import MiningSettings
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import image_digest
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.numerics.memory import keep_freed_memory

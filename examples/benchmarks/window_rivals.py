@@ -22,8 +22,9 @@ from window_rules import LLMSEG, PAPERS, PYMIC, LabelMap, Rule, by_rules
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.volumes import load_image
 from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
-from llmseg_cli.inference.sliding_window import Windows, sliding_window
+from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.to_image_grid import to_image_grid
+from llmseg_cli.inference.windows import Windows
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.numerics.memory import keep_freed_memory

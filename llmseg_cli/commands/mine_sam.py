@@ -18,7 +18,7 @@ from llmseg_cli.commands._options import (
     OutputDir,
     Resume,
 )
-from llmseg_cli.config import MiningSettings
+from llmseg_cli.config_mining import MiningSettings
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.mine_cases import MinedCase

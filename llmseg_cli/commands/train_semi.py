@@ -20,7 +20,8 @@ from llmseg_cli.commands._options import (
     SplitFile,
 )
 from llmseg_cli.commands._train import choose_split, train
-from llmseg_cli.config import MiningSettings, SemiSettings, TrainSettings
+from llmseg_cli.config import SemiSettings, TrainSettings
+from llmseg_cli.config_mining import MiningSettings
 
 
 @command(SemiSettings, MiningSettings, TrainSettings)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from llmseg_cli.inference.sliding_window import Corner, Windows
+from llmseg_cli.inference.windows import Corner, Windows
 
 BLOCK = 4  # voxels of the network's grid
 

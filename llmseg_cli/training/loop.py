@@ -189,7 +189,7 @@ class Loop:
             shares = {name: term.float() / len(batches) for name, term in terms.items()}
             self.scaler.scale(torch.stack([*shares.values()]).sum()).backward()  # type: ignore[no-untyped-call]
             for name, share in shares.items():
-                means[name] = means.get(name, torch.zeros_like(share)) + share.detach()
+                means[name] = means[name] + share.detach() if name in means else share.detach()
         if self.settings.clip_grad:
             self.scaler.unscale_(self.optimizer)
             for network in self.learner.networks().values():

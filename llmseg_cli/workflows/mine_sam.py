@@ -19,7 +19,7 @@ from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import MiningSettings
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, ExitCode, PartialError

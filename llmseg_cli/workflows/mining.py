@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmseg_cli.config import CALIBRATED, MiningSettings
+from llmseg_cli.config_mining import CALIBRATED, MiningSettings
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.errors import DataError

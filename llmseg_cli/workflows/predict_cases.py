@@ -22,7 +22,6 @@ from llmseg_cli.workflows.predict_image import (
     Prepared,
     predict_labels,
     prepare,
-    skipped_windows,
 )
 from llmseg_cli.workflows.run_folder import OpenRun
 
@@ -95,8 +94,8 @@ class Work:
                 entry = self.journal.entries[case.id]
                 result = CaseResult(case.id, "skipped", entry.file)
             else:
-                skipped = skipped_windows(prepared, self.run, self.manner)
                 file = self._write(case, image, prepared)
+                skipped = before + self.windows[case.id] - self.done
                 result = CaseResult(case.id, "ok", file, windows_skipped=skipped)
         except (LlmsegError, OSError, MemoryError, RuntimeError) as error:
             result = CaseResult(case.id, "failed", reason=_reason(error))

@@ -11,8 +11,8 @@ from llmseg_cli.artifacts.manifest import peak_rss_mb
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Grid, read_grid
 from llmseg_cli.errors import DataError, ResourceError
-from llmseg_cli.inference.sliding_window import Windows
 from llmseg_cli.inference.to_image_grid import CHUNK
+from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.workflows.predict_image import Manner, store_of, sums_bytes, workers_of
 from llmseg_cli.workflows.run_folder import OpenRun

@@ -15,8 +15,9 @@ from llmseg_cli.data.volumes import Grid, Volume, load_image
 from llmseg_cli.errors import DataError
 from llmseg_cli.inference.background import is_background, occupied_blocks
 from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import Windows, sliding_window
+from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.to_image_grid import rows_before, rows_drawn, to_image_grid
+from llmseg_cli.inference.windows import Windows
 from llmseg_cli.workflows.run_folder import OpenRun
 
 VOXELS_AT_ONCE, MOST_AT_ONCE = 1 << 20, 8  # of a batch on a CPU; small windows waste calls
@@ -126,16 +127,6 @@ def prepare_volume(case: Case, volume: Volume, run: OpenRun, manner: Manner = PL
     if manner.skip_below is not None:
         occupied = occupied_blocks(volume.array, manner.skip_below, array.shape[1:])
     return Prepared(torch.from_numpy(array), volume.grid, occupied)
-
-
-def skipped_windows(prepared: Prepared, run: OpenRun, manner: Manner) -> int:
-    """Windows of the image that are background without asking."""
-    if prepared.occupied is None:
-        return 0
-    return sum(
-        sum(map(is_background(prepared.occupied, windows), windows.corners))
-        for _, windows in _parts(prepared, run, manner)
-    )
 
 
 def predict_labels(

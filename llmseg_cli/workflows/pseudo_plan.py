@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
-from llmseg_cli.config import MiningSettings
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.preprocessing import Preprocessing
 from llmseg_cli.errors import UsageError

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import MiningSettings, SemiSettings, TrainSettings
+from llmseg_cli.config import SemiSettings, TrainSettings
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.models.text_fusion import TextFeatures
 
 DEFAULTS: dict[str, Any] = {

@@ -20,7 +20,7 @@ from tiny_sam import write_sam
 from training_cli import invoke
 
 from llmseg_cli.artifacts.manifest import load_manifest
-from llmseg_cli.config import MiningSettings
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import PartialError
 from llmseg_cli.workflows import mine_sam as workflow
 from llmseg_cli.workflows.mine_cases import MinedCase

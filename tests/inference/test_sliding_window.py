@@ -16,7 +16,8 @@ from torch import Tensor
 from llmseg_cli.errors import UsageError
 from llmseg_cli.inference.background import is_background, occupied_blocks
 from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import Windows, sliding_window
+from llmseg_cli.inference.sliding_window import sliding_window
+from llmseg_cli.inference.windows import Windows
 
 SHAPES = [  # volume, patch, overlap
     ((31, 23, 17), (16, 12, 8), 0.5),

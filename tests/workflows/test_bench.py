@@ -19,7 +19,7 @@ from llmseg_cli.commands.bench import NAMES
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.vnet import VNet
-from llmseg_cli.workflows import bench, bench_contests, bench_work
+from llmseg_cli.workflows import bench, bench_training, bench_work
 from llmseg_cli.workflows.bench import Contest, SkippedError, Way, Wish, run
 from llmseg_cli.workflows.bench_contests import CONTESTS
 from llmseg_cli.workflows.bench_work import fastest_convolution
@@ -131,7 +131,7 @@ def test_compiling_is_compared():
 
 
 def test_a_compilation_that_was_given_up_is_not_measured(quiet_place, monkeypatch):
-    monkeypatch.setattr(bench_contests, "are_compiled", lambda networks: False)
+    monkeypatch.setattr(bench_training, "are_compiled", lambda networks: False)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: None)
     found = invoke("bench", "torch-compile", *SMALL, "--method", "supervised", "--json")
     (outcome,) = json.loads(found.stdout)["benchmarks"]

@@ -18,7 +18,8 @@ from llmseg_cli.data.augmentation import AUGMENTATIONS
 from llmseg_cli.data.cache import PreparedCase
 from llmseg_cli.data.sampling import PatchSampler
 from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import Windows, sliding_window
+from llmseg_cli.inference.sliding_window import sliding_window
+from llmseg_cli.inference.windows import Windows
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.registry import METHODS, MODELS

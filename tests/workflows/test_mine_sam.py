@@ -26,7 +26,7 @@ from tiny_mining import (
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.config import MiningSettings
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import DataError, PartialError, PolicyError, StoppedError, UsageError
 from llmseg_cli.workflows.mine_sam import COLUMNS, run
 from llmseg_cli.workflows.pseudo_folder import find_masks

@@ -352,7 +352,8 @@ def test_averaged_peers_start_from_the_other_run_too(
 
 def test_validation_by_dice_at_the_networks_spacing(finished):
     """The logged score is what opening the run and predicting the case gives."""
-    from llmseg_cli.inference.sliding_window import Windows, sliding_window
+    from llmseg_cli.inference.sliding_window import sliding_window
+    from llmseg_cli.inference.windows import Windows
     from llmseg_cli.metrics.overlap import dice_per_class
 
     opened = open_run(finished, precision="auto")
