@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import resource
 import sys
 import time
@@ -18,6 +19,7 @@ from llmseg_cli.errors import ArtifactError, ExitCode
 
 SCHEMA = 1
 MANIFEST = "run.json"
+HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 PACKAGES = ("torch", "numpy", "monai", "transformers", "nibabel")
 
 
@@ -120,6 +122,12 @@ def environment() -> dict[str, str]:
 
 
 def peak_rss_mb() -> float:
-    """Peak resident memory of this process in MB."""
+    """Peak resident memory of this program in MB.
+
+    Linux' `ru_maxrss` also counts the process that started this one, up to the moment it did.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file() and (found := HIGH_WATER.search(status.read_text(encoding="utf-8"))):
+        return round(int(found[1]) / 1024, 1)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(kilobytes / (1024**2 if sys.platform == "darwin" else 1024), 1)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from llmseg_cli.inference import to_image_grid as module
-from llmseg_cli.inference.sliding_window import Windows, sliding_window
+from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.to_image_grid import rows_before, rows_drawn, to_image_grid
+from llmseg_cli.inference.windows import Windows
 from llmseg_cli.numerics.resampling import resample
 
 GRID = (13, 11, 7)
@@ -156,8 +157,10 @@ def test_a_smooth_object_survives_twice_the_spacing():
 
 
 PEAK = """
-import resource, sys, torch
-from llmseg_cli.inference.sliding_window import Windows, sliding_window
+import sys, torch
+from llmseg_cli.artifacts.manifest import peak_rss_mb
+from llmseg_cli.inference.sliding_window import sliding_window
+from llmseg_cli.inference.windows import Windows
 from llmseg_cli.inference.to_image_grid import to_image_grid
 torch.set_num_threads(1)
 classes = int(sys.argv[1])
@@ -165,17 +168,14 @@ def predict(batch):
     found = torch.full((len(batch), classes, *batch.shape[2:]), 0.5 / classes)
     found[:, 0] += 0.5
     return found
-def used():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before = used()
+before = peak_rss_mb()
 windows = Windows((24, 48, 48), (12, 12, 12))
 found = sliding_window(torch.zeros(1, 24, 48, 48), predict, windows)
 labels = to_image_grid(found, grid=windows.shape, shape=(96, 384, 384))
-print(used() - before)
+print(peak_rss_mb() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is in other units")
 def test_memory_grows_with_classes_by_the_slab_at_network_spacing_alone():
     def peak_mb(classes: int) -> float:
         done = subprocess.run(

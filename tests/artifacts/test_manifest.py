@@ -1,0 +1,26 @@
+"""What run.json says of the process that wrote it."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from llmseg_cli.artifacts.manifest import peak_rss_mb
+
+ALONE = "from llmseg_cli.artifacts.manifest import peak_rss_mb; print(peak_rss_mb())"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own figure is right")
+def test_the_memory_of_the_process_that_started_this_one_is_not_counted():
+    held = torch.ones(100, 2**20)  # 400 MB here, and in no program that is started from here
+    alone = subprocess.run(
+        [sys.executable, "-c", ALONE], capture_output=True, text=True, check=True
+    )
+    assert float(alone.stdout) < 200
+    assert peak_rss_mb() > held.nbytes / 2**20
+
+
+def test_what_was_taken_once_stays_counted():
+    torch.ones(100, 2**20)
+    assert peak_rss_mb() > 400
