@@ -135,7 +135,7 @@ def llmsegs(wish: Wish, stride: tuple[int, ...] | None = None) -> Callable[[], L
     placed = Windows(shape, wish.settings.patch, stride=stride)
     on_cpu = device.type == "cpu"
     workers = min(torch.get_num_threads(), SIDE_BY_SIDE) if on_cpu else 1
-    batch = fast_batch(wish.settings.patch, device)
+    batch = fast_batch(wish.settings.patch, 2, device)
 
     @torch.inference_mode()
     def labels() -> LabelMap:

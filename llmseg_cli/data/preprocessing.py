@@ -63,7 +63,10 @@ class Preprocessing:
                 "intensities. 'llmseg check' lists such cases."
             )
         resampled = resample(array, self.shape(array.shape[1:], spacing_mm))
-        return np.stack([_normalized(channel, self.normalize) for channel in resampled])
+        normalized = np.empty_like(resampled)
+        for channel, out in zip(resampled, normalized, strict=True):
+            _normalize(channel, self.normalize, out)
+        return normalized
 
     def labels(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> NDArray[np.uint8]:
         """Resample a label map: each class linearly, the largest share wins.
@@ -102,18 +105,24 @@ def _window(normalize: str) -> tuple[float, float] | None:
     return low, high
 
 
-def _normalized(channel: NDArray[np.float32], normalize: str) -> NDArray[np.float32]:
-    window = _window(normalize)
-    if window:
-        low, high = window
-        return (channel.clip(low, high) - np.float32(low)) / np.float32(high - low)
+def _normalize(channel: NDArray[np.float32], normalize: str, out: NDArray[np.float32]) -> None:
+    origin, unit = _origin_and_unit(channel, normalize)
+    if window := _window(normalize):
+        channel = np.clip(channel, *window, out=out)
+    np.subtract(channel, np.float32(origin), out=out)
+    np.divide(out, np.float32(unit), out=out)
+
+
+def _origin_and_unit(channel: NDArray[np.float32], normalize: str) -> tuple[float, float]:
+    """The intensity that becomes 0, and how far from it the one is that becomes 1."""
+    if window := _window(normalize):
+        return window[0], window[1] - window[0]
+    if normalize == "none":
+        return 0.0, 1.0
     if normalize == "minmax":
         low, high = float(channel.min()), float(channel.max())
-        return (channel - np.float32(low)) / np.float32(max(high - low, 1e-8))
-    if normalize == "none":
-        return channel
+        return low, max(high - low, 1e-8)
     voxels = channel[channel != 0] if normalize == "zscore-nonzero" else channel
     if voxels.size == 0:
         voxels = channel
-    mean, deviation = float(voxels.mean()), float(voxels.std())
-    return (channel - np.float32(mean)) / np.float32(max(deviation, 1e-8))
+    return float(voxels.mean()), max(float(voxels.std()), 1e-8)

@@ -69,9 +69,10 @@ def load_image(images: Sequence[Path]) -> Volume:
                 f"from those of {images[0].name}, {first.shape} and {first.affine[:3].tolist()}. "
                 "Resample the channels to one grid."
             )
-    arrays = [raw.array.astype(np.float32, copy=False) for raw in raws]
+    # Turned before they become float32: of what is stored, mostly int16, half has to be moved.
+    arrays = [first.to_ras(raw.array).astype(np.float32, copy=False) for raw in raws]
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return Volume(first.to_ras(array), first.spacing_mm, first)
+    return Volume(array, first.spacing_mm, first)
 
 
 def read_grid(images: Sequence[Path]) -> Grid:

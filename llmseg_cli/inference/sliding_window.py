@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmseg_cli.inference.windows import Corner, Windows
+from llmseg_cli.numerics.memory import zeros_of_their_own
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def sliding_window(
                 if sums is None:
                     sums = _Sums(len(probabilities), windows, store)
                 sums.add(probabilities.to(store, torch.float32), weights, corner)
+                del probabilities  # of a whole batch, while the next is waited for
             assert sums is not None  # every x has windows
             yield from sums.finished(x, following)
 
@@ -157,8 +159,8 @@ class _Sums:
         self.extent, self.wanted = windows.extent, windows.wanted
         rows = self.wanted[1] - self.wanted[0]
         size = (self.extent[0], rows, windows.shape[2])
-        self.values = torch.zeros((classes, *size), device=device)
-        self.weights = torch.zeros(size, device=device)
+        self.values = zeros_of_their_own((classes, *size), device)
+        self.weights = zeros_of_their_own(size, device)
 
     def add(self, probabilities: Tensor, weights: Tensor, corner: Corner) -> None:
         for part, place in self._places(corner):

@@ -129,7 +129,7 @@ def windows(wish: Wish) -> Iterator[Contest]:
     def ours() -> torch.Tensor:
         placed = Windows(tuple(image.shape[1:]), wish.settings.patch)
         workers = 1 if device.type != "cpu" else min(torch.get_num_threads(), SIDE_BY_SIDE)
-        batch = fast_batch(wish.settings.patch, device)
+        batch = fast_batch(wish.settings.patch, 2, device)
         slabs = sliding_window(image, predict, placed, batch=batch, workers=workers)
         return torch.cat([slab.cpu().clone() for _, slab in slabs], dim=1)
 

@@ -117,17 +117,20 @@ def _memory_mb(
     channels, classes = run.config.in_channels, len(run.config.classes)
     prepared, stored = int(np.prod(windows.shape)), int(np.prod(shape))
     patch = int(np.prod(windows.patch))
-    loading = stored + max(prepared, stored)
-    images = (2 * prepared if manner.ahead else 0) + loading
+    loading = 4 * channels * (stored + max(prepared, stored))
     labels = stored + 16 * min(stored, CHUNK)
     batch = min(manner.batch_of(run), len(windows))
     features = patch * batch * _live_maps(run) * _width(run) * run.dtype.itemsize
-    answers = 8 * patch * batch * classes
+    answers = 4 * patch * batch * classes
+    totals = (len(run.networks) > 1) + 2 * manner.mirror
     workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))
-    asking, sums = workers * (features + answers), sums_bytes(windows, classes)
-    host, device = 4 * channels * images + labels, 0
+    waiting = workers if workers > 1 else 0
+    asking = workers * (features + (2 + totals) * answers) + waiting * answers
+    host, device = 4 * channels * prepared + labels, 0
+    sums = sums_bytes(windows, classes)
     for size, place in ((asking, run.device), (sums, store_of(windows, run))):
         host, device = (host + size, device) if place.type == "cpu" else (host, device + size)
+    host = host + loading if manner.ahead else max(host, loading)
     return round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20), round(device / 2**20)
 
 

@@ -21,6 +21,7 @@ from llmseg_cli.inference.windows import Windows
 from llmseg_cli.workflows.run_folder import OpenRun
 
 VOXELS_AT_ONCE, MOST_AT_ONCE = 1 << 20, 8  # of a batch on a CPU; small windows waste calls
+ANSWERS_AT_ONCE = 1 << 23  # probabilities of a batch on a CPU, 32 MB
 SIDE_BY_SIDE = 4  # batches at a time on a CPU, at most; each costs memory
 STORE_SHARE = 0.3  # of a GPU's free memory that sums of windows may take
 SUMS_MB = 1500  # by default; of two classes a scan of 512 x 512 x 600 takes 240
@@ -84,7 +85,7 @@ class Manner:
 
     def batch_of(self, run: OpenRun) -> int:
         """Windows at a time: as chosen, or what is fast on the device."""
-        return self.batch or fast_batch(run.config.patch, run.device)
+        return self.batch or fast_batch(run.config.patch, len(run.config.classes), run.device)
 
 
 PLAIN = Manner()
@@ -179,11 +180,13 @@ def _parts(prepared: Prepared, run: OpenRun, manner: Manner) -> list[tuple[slice
     return manner.parts(prepared.image.shape[1:], prepared.grid.ras_shape, run)
 
 
-def fast_batch(patch: Sequence[int], device: torch.device) -> int:
+def fast_batch(patch: Sequence[int], classes: int, device: torch.device) -> int:
     """Windows at a time that are fast on the device."""
     if device.type == "cuda":
         return 4 if len(patch) == 3 else 32
-    return max(1, min(MOST_AT_ONCE, VOXELS_AT_ONCE // math.prod(patch)))
+    voxels = math.prod(patch)
+    fitting = min(VOXELS_AT_ONCE // voxels, ANSWERS_AT_ONCE // (voxels * classes))
+    return max(1, min(MOST_AT_ONCE, fitting))
 
 
 def workers_of(run: OpenRun, manner: Manner) -> int:

@@ -67,7 +67,8 @@ class OpenRun:
         total: Tensor | None = None
         with autocast(self.device, self.dtype):
             for network in self.networks.values():
-                share = network(placed).float().softmax(dim=1)
+                scores = network(placed).to(torch.float32, memory_format=torch.contiguous_format)
+                share = scores.softmax(dim=1)
                 total = share if total is None else total.add_(share)
         assert total is not None
         return total.div_(len(self.networks))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,9 +27,9 @@ def predict(*words: str | Path) -> str:
     return done.stdout + done.stderr
 
 
-def both(run: Path, image: Path, masks: Path) -> tuple[float, float]:
+def both(run: Path, image: Path, masks: Path, *more: str) -> tuple[float, float]:
     """Megabytes that were foretold and that were taken."""
-    words = ("--run", run, "--images", image, "-o", masks)
+    words = ("--run", run, "--images", image, "-o", masks, *more)
     value, unit = CLAIMED.findall(predict(*words, "--dry-run"))[-1]
     predict(*words)
     return float(value) * (1000 if unit == "GB" else 1), load_manifest(masks)["peak_rss_mb"]
@@ -63,3 +64,24 @@ def test_a_pretrained_encoder_is_counted(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     foretold, taken = both(tmp_path / "run", tmp_path / "picture.png", tmp_path / "masks")
     assert 0.4 * foretold < taken < 1.05 * foretold
+
+
+@pytest.mark.slow
+def test_many_classes_take_no_more_than_was_allowed(tmp_path):
+    """Their sums, 530 MB for the whole scan, are made in parts, and each part's go before the next.
+
+    Two threads: what they have answered and nobody has added yet counts, too.
+    """
+    classes = ("background", *(f"class {n}" for n in range(1, 80)))
+    changes = {"model_options": {"filters": 2}, "classes": classes, "networks": ("first",)}
+    write_run(tmp_path / "run", run_config((32, 32, 32), **changes))
+    scan = np.random.default_rng(0).normal(size=(64, 400, 128)).astype(np.float32)
+    image = write_nifti(tmp_path / "scan.nii.gz", scan)
+    run, more = tmp_path / "run", ("--overlap", "0")
+    whole, _ = both(run, image, tmp_path / "whole", *more)
+    foretold, taken = both(run, image, tmp_path / "parts", *more, "--max-ram", f"{whole - 300}MB")
+    assert foretold <= whole - 300
+    assert 0.4 * foretold < taken < 1.05 * foretold
+    paths = [tmp_path / name / "scan.nii.gz" for name in ("whole", "parts")]
+    masks = [np.asarray(nib.load(path).dataobj) for path in paths]
+    assert (masks[0] != masks[1]).mean() < 1e-3  # by rounding
