@@ -17,6 +17,10 @@ SCHEDULES = ("one-time", "continuous")
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
 FINAL_NORMS = ("plain", "loaded", "none")
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
+OF_THE_COURSE = (  # settings that make no difference to a single step
+    *("steps", "accumulate", "warmup", "ema", "embed_llm"),
+    *("validate_every", "save_every", "log_every"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -171,8 +171,12 @@ class Answer:
     document: dict[str, Any]
 
 
-def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def command(
+    *settings: type, without: Collection[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command function the general options, and one option per field of *settings*.
+
+    Fields *without* which it does are no options of it, and keep their defaults.
 
     The function is called with its own arguments and, per settings class, an instance under the
     class's name in snake case (`train_settings=TrainSettings(...)`). What it returns is printed on
@@ -186,7 +190,7 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
             p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own if p.name not in names
         ]
         for cls in settings:
-            parameters += _parameters(cls)
+            parameters += [p for p in _parameters(cls) if p.name not in without]
         if TrainSettings in settings:
             parameters.append(_parameter("recipe", Recipe, None))
         parameters += [_parameter(name, kind, default) for name, (kind, default) in GENERAL.items()]
@@ -206,7 +210,8 @@ def command(*settings: type) -> Callable[[Callable[..., Any]], Callable[..., Any
             for name in ASSIGNMENTS.keys() & values.keys():
                 values[name] = _assignments(context, name, values)
             for name, cls in names.items():
-                values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in fields(cls)})
+                asked = [field for field in fields(cls) if field.name not in without]
+                values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in asked})
             try:
                 result = function(**values)
             except LlmsegError as error:
@@ -240,7 +245,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     )
 
 
-def _parameters(cls: type) -> Iterable[inspect.Parameter]:
+def _parameters(cls: type) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(cls)
     for field in fields(cls):
         meta = field.metadata

@@ -9,7 +9,7 @@ from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._options import Force
-from llmseg_cli.config import TrainSettings
+from llmseg_cli.config import OF_THE_COURSE, TrainSettings
 from llmseg_cli.errors import GateError
 from llmseg_cli.registry import METHODS
 
@@ -22,7 +22,7 @@ NAMES = (
 )
 
 
-@command(TrainSettings)
+@command(TrainSettings, without=OF_THE_COURSE)
 def bench(
     *,
     names: Annotated[
@@ -52,8 +52,8 @@ def bench(
 ) -> dict[str, Any]:
     """Measure ways to do the same work, in turns: medians and ratios on this machine.
 
-    Network, patch, batch, precision and the like are those of training; options of the course of
-    training, such as --steps, do nothing here. Exit 8 if two ways that should agree do not.
+    Network, patch, batch, precision and the like are those of training. Exit 8 if two ways that
+    should agree do not.
     """
     from llmseg_cli.artifacts.files import refuse_existing, write_json
     from llmseg_cli.workflows.bench import Wish, report, run

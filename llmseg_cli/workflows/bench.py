@@ -13,14 +13,11 @@ from typing import Any
 import torch
 
 from llmseg_cli.artifacts.manifest import environment, peak_rss_mb
-from llmseg_cli.config import TrainSettings
+from llmseg_cli.config import OF_THE_COURSE, TrainSettings
 from llmseg_cli.errors import LlmsegError, UsageError, WeightsError, unknown
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device
 from llmseg_cli.workflows.machine import look_at_machine
-
-OF_THE_COURSE = ("steps", "validate_every", "save_every", "log_every", "warmup", "ema")
-UNUSED = ("cache", "accumulate", *OF_THE_COURSE)
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ def report(outcomes: Sequence[Outcome], wish: Wish, rounds: int) -> dict[str, An
         "settings": {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in vars(wish.settings).items()
-            if key not in UNUSED
+            if key not in ("cache", *OF_THE_COURSE)
         },
         "peak_rss_mb": peak_rss_mb(),
         "benchmarks": [vars(outcome) for outcome in outcomes],

@@ -251,3 +251,20 @@ def test_an_earlier_file_is_not_replaced(quiet_place):
     found = invoke("bench", "distances", *SMALL, "-o", quiet_place / "bench.json")
     assert found.exit_code == 2
     assert (quiet_place / "bench.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["--steps", "--accumulate", "--ema", "--save-every"])
+def test_options_that_would_do_nothing_are_none(option):
+    result = invoke("bench", "start-up", option, 5)
+    assert result.exit_code == 2
+    assert f"No such option: {option}" in result.stderr
+
+
+def test_a_recipe_with_such_options_holds_for_the_others(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("steps: 7\nlog_every: 1\nbatch: 3\n", encoding="utf-8")
+    result = invoke("bench", "start-up", "--rounds", 1, "--recipe", recipe, "--json")
+    assert result.exit_code == 0, result.stderr
+    settings = json.loads(result.stdout)["settings"]
+    assert settings["batch"] == 3
+    assert "steps" not in settings

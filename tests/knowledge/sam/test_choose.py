@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_sam import write_sam
 
-from llmseg_cli.config import SAM_NAMES
+from llmseg_cli.config_mining import SAM_NAMES
 from llmseg_cli.errors import ExitCode, UsageError, WeightsError
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.huggingface import TransformersSam
