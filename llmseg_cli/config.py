@@ -16,6 +16,7 @@ TEXT_CONTROLS = ("none", "shuffled", "random")
 SCHEDULES = ("one-time", "continuous")
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
 FINAL_NORMS = ("plain", "loaded", "none")
+BLENDS = ("gaussian", "constant")  # of windows
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 OF_THE_COURSE = (  # settings that make no difference to a single step
     *("steps", "accumulate", "warmup", "ema", "embed_llm"),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 
@@ -21,7 +20,6 @@ HEAVY = {
     "PIL",
     "SimpleITK",
 }
-BUDGET_S = 0.3
 RUN = """
 import json, sys
 from llmseg_cli.cli import main
@@ -66,15 +64,15 @@ def test_completion_loads_nothing_heavy(line):
     assert modules & HEAVY == set()
 
 
-def processor_seconds(arguments: list[str]) -> float:
-    """Processor time of one run; unlike wall time, a busy machine hardly changes it."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, "-m", "llmseg_cli", *arguments], capture_output=True, check=True
+def test_help_loads_few_modules():
+    """400 of Python's, typer's and rich's own, 20 of them ours; numpy alone would add 180."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "llmseg_cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def test_help_keeps_its_budget():
-    assert min(processor_seconds(["--help"]) for _ in range(5)) < BUDGET_S
+    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines()]
+    ours = [name for name in names if name.split(".")[0] == "llmseg_cli"]
+    assert len(names) < 480
+    assert 10 < len(ours) < 30

@@ -49,7 +49,6 @@ def _gaussian(sides: Sequence[int], center: Sequence[float]) -> Weights:
 
 
 LLMSEG = Rule(_llmsegs)
-PAPERS = Rule(np.ones)
 PYMIC = Rule(_pymics, repeats=True)
 
 

@@ -20,6 +20,7 @@ from llmseg_cli.commands._options import (
     SplitFile,
     Subset,
 )
+from llmseg_cli.config import BLENDS
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
 
@@ -71,6 +72,14 @@ def predict(
             metavar="N,N,N",
         ),
     ] = None,
+    blend: Annotated[
+        str,
+        typer.Option(
+            help="How windows count where they overlap: gaussian, the middle most, or constant, "
+            "all alike, as in the papers' code.",
+            autocompletion=lambda: BLENDS,
+        ),
+    ] = "gaussian",
     mirror: Annotated[
         bool,
         typer.Option("--mirror/--no-mirror", help="Average over flips; 8 times slower in 3D."),
@@ -123,6 +132,7 @@ def predict(
             subset=subset,
             overlap=overlap,
             stride=stride,  # type: ignore[arg-type]  # typer's parser has made it a tuple
+            blend=blend,
             mirror=mirror,
             network=network,
             checkpoint=checkpoint,

@@ -1,6 +1,6 @@
 """Predict a volume window by window, and give away each slab as soon as it is finished.
 
-The values are those of MONAI's `sliding_window_inference(mode="gaussian")`, which a test compares.
+The values are those of MONAI's `sliding_window_inference`, which a test compares.
 MONAI keeps all classes of the whole volume; here only what windows still touch is in memory: K
 classes, one patch along X, the volume along Y and Z.
 """
@@ -41,7 +41,7 @@ def sliding_window(
     background: Callable[[Corner], bool] | None = None,
     classes: int | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Predict *image* window by window, weighted by a Gaussian, and yield finished slabs along X.
+    """Predict *image* window by window, each weighed, and yield finished slabs along X.
 
     If the device runs out of memory, the batch of the one worker is halved once, and a warning is
     logged.
@@ -72,7 +72,7 @@ def sliding_window(
     if background and classes is None:
         raise ValueError("background without classes")
     store = store or image.device
-    weights = _gaussian(windows).to(store)
+    weights = _weights(windows).to(store)
     skipped = {corner for corner in windows.corners if background and background(corner)}
     corners = [corner for corner in windows.corners if corner not in skipped]
     asked = _Asked(image, predict, windows)
@@ -208,12 +208,16 @@ def _cut(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
     return F.pad(cut, padding) if any(padding) else cut
 
 
-def _gaussian(windows: Windows) -> Tensor:
-    weights = torch.ones(())
-    for side in windows.sides:
-        distance = torch.arange(side) - (side - 1) / 2
-        weights = weights.unsqueeze(-1) * torch.exp(-(distance**2) / (2 * (SIGMA * side) ** 2))
-    weights = weights.clamp(min=max(float(weights.min()), SMALLEST_WEIGHT))
+def _weights(windows: Windows) -> Tensor:
+    weights = _gaussian(windows.sides) if windows.blend == "gaussian" else torch.ones(windows.sides)
     for axis, ((before, _), size) in enumerate(zip(windows.padding, windows.extent, strict=True)):
         weights = weights.narrow(axis, before, size)
     return weights
+
+
+def _gaussian(sides: Sequence[int]) -> Tensor:
+    weights = torch.ones(())
+    for side in sides:
+        distance = torch.arange(side) - (side - 1) / 2
+        weights = weights.unsqueeze(-1) * torch.exp(-(distance**2) / (2 * (SIGMA * side) ** 2))
+    return weights.clamp(min=max(float(weights.min()), SMALLEST_WEIGHT))

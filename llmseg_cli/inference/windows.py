@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from llmseg_cli.errors import UsageError
+from llmseg_cli.config import BLENDS
+from llmseg_cli.errors import UsageError, unknown
 
 Corner = tuple[int, ...]  # a window's first voxel
 
@@ -22,23 +23,29 @@ class Windows:
         patch: Two or three sides.
         overlap: Share of a window that the next one covers, from 0 to below 1.
         stride: Voxels from a window to the next, per side of the patch; instead of *overlap*.
+        blend: How windows count where they overlap: `gaussian`, the middle most, or `constant`, all
+            alike, as in the papers' code.
         band: First and one past the last voxel along Y that are wanted, of which alone there are
             sums, so that a volume can be predicted in parts; windows across an edge are asked for
             both. None is all.
 
     Raises:
-        UsageError: If the overlap or the stride would leave gaps or stand still.
+        UsageError: If the overlap or the stride would leave gaps or stand still, or for an unknown
+            blend.
     """
 
     shape: tuple[int, ...]
     patch: tuple[int, ...]
     overlap: float = 0.5
     stride: tuple[int, ...] | None = None
+    blend: str = "gaussian"
     band: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
             raise UsageError(f"overlap {self.overlap}: expected a share from 0 to below 1.")
+        if self.blend not in BLENDS:
+            raise unknown("blend", self.blend, BLENDS)
         if self.stride is None:
             return
         pairs = list(zip(self.stride, self.patch, strict=False))

@@ -59,6 +59,7 @@ def run(
     subset: str | None = None,
     overlap: float = 0.5,
     stride: tuple[int, ...] | None = None,
+    blend: str = "gaussian",
     mirror: bool = False,
     network: str | None = None,
     checkpoint: str = "final",
@@ -86,6 +87,7 @@ def run(
         subset: A role of the split, or `all`; `test` if a split is given.
         overlap: Share of a window that the next one covers.
         stride: Voxels between windows, per side of the patch; instead of *overlap*.
+        blend: How windows count where they overlap, gaussian or constant.
         mirror: Average over flips.
         network: A network of the run, or `mean`; by default what the run recorded.
         checkpoint: `final` or `best`.
@@ -127,7 +129,7 @@ def run(
             precision=precision,
             cache=cache,
         )
-        manner = Manner(overlap, stride, mirror, batch, skip_below)
+        manner = Manner(overlap, stride, blend, mirror, batch, skip_below)
         most_mb = math.inf if max_ram is None else max_ram / 2**20
         manner, cost = estimate(cases, opened, manner, most_mb=most_mb)
         on_estimate(cost, opened)
@@ -165,6 +167,7 @@ def _made_by(
         "networks": list(opened.networks),
         "overlap": None if manner.stride else manner.overlap,
         "stride": manner.stride,
+        "blend": manner.blend,
         "mirror": manner.mirror,
         "precision": precision,
         **({} if manner.skip_below is None else {"skip_below": manner.skip_below}),

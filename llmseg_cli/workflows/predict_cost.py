@@ -74,10 +74,16 @@ def estimate(
         needed = math.ceil(cost.memory_mb * 2**20 / 1e8) / 10
         raise ResourceError(
             f"{cost.largest} needs about {needed:.1f} GB of memory, one window at a time, and "
-            f"--max-ram allows {most_mb * 2**20 / 1e9:.3g} GB. Pass --max-ram {needed:.1f}GB, or "
+            f"--max-ram allows {_in_words(most_mb * 2**20)}. Pass --max-ram {needed:.1f}GB, or "
             "predict it on a machine with more memory."
         )
     return manner, cost
+
+
+def _in_words(size: float) -> str:
+    units = ((1e9, "GB"), (1e6, "MB"), (1, "bytes"))
+    worth, unit = next((one for one in units if size >= one[0]), units[-1])
+    return f"{size / worth:.3g} {unit}"
 
 
 def _estimate(grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> Estimate:

@@ -34,6 +34,7 @@ class Manner:
     Args:
         overlap: Share of a window that the next one covers.
         stride: Voxels between windows, per side of the patch; instead of *overlap*.
+        blend: How windows count where they overlap, gaussian or constant.
         mirror: Whether to average over flips.
         batch: Windows at a time; 0 chooses.
         skip_below: Windows of an image without a voxel above this intensity are background.
@@ -44,6 +45,7 @@ class Manner:
 
     overlap: float = 0.5
     stride: tuple[int, ...] | None = None
+    blend: str = "gaussian"
     mirror: bool = False
     batch: int = 0
     skip_below: float | None = None
@@ -53,7 +55,7 @@ class Manner:
 
     def windows(self, shape: Sequence[int], run: OpenRun) -> Windows:
         """Where windows stand over a prepared image of *shape* `(X, Y, Z)`."""
-        return Windows(tuple(shape), run.config.patch, self.overlap, self.stride)
+        return Windows(tuple(shape), run.config.patch, self.overlap, self.stride, self.blend)
 
     def parts(
         self, grid: Sequence[int], shape: Sequence[int], run: OpenRun

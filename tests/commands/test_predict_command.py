@@ -64,6 +64,7 @@ def test_defaults(call):
         "subset": None,
         "overlap": 0.5,
         "stride": None,
+        "blend": "gaussian",
         "mirror": False,
         "network": None,
         "checkpoint": "final",
@@ -84,7 +85,7 @@ def test_every_word_arrives(call):
         *("--data", "scans", "--split", "s.json", "--subset", "validation", "--overlap", "0.7"),
         *("--stride", "18,18,4", "--mirror", "--network", "mean", "--checkpoint", "best"),
         *("--device", "cpu", "--precision", "fp32", "--windows", "3", "--resume", "--force", "-n"),
-        *("--cache", "kept", "--skip-below", "-500", "--max-ram", "4GB"),
+        *("--cache", "kept", "--skip-below", "-500", "--max-ram", "4GB", "--blend", "constant"),
     )
     assert result.exit_code == 0
     assert (heard["skip_below"], heard["max_ram"]) == (-500.0, 4 * 10**9)
@@ -93,7 +94,7 @@ def test_every_word_arrives(call):
     assert (heard["mirror"], heard["network"], heard["checkpoint"]) == (True, "mean", "best")
     assert (heard["device"], heard["precision"], heard["batch"]) == ("cpu", "fp32", 3)
     assert [heard[name] for name in ("resume", "force", "dry_run")] == [True] * 3
-    assert heard["cache"] == Path("kept")
+    assert (heard["cache"], heard["blend"]) == (Path("kept"), "constant")
 
 
 def test_several_images_as_a_shell_expands_them(call):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
+from llmseg_cli.config import BLENDS
 from llmseg_cli.errors import UsageError
 from llmseg_cli.inference.background import is_background, occupied_blocks
 from llmseg_cli.inference.mirroring import mirrored
@@ -59,12 +60,11 @@ def stitched(image: Tensor, predict, windows: Windows, **options) -> Tensor:
 
 @pytest.mark.parametrize(("shape", "patch", "overlap"), SHAPES)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_equals_monai(shape, patch, overlap, batch):
+@pytest.mark.parametrize("blend", BLENDS)
+def test_equals_monai(shape, patch, overlap, batch, blend):
     image = random_image(2, shape)
-    expected = sliding_window_inference(
-        image[None], patch, 4, network, overlap=overlap, mode="gaussian"
-    )
-    found = stitched(image, network, Windows(shape, patch, overlap), batch=batch)
+    expected = sliding_window_inference(image[None], patch, 4, network, overlap=overlap, mode=blend)
+    found = stitched(image, network, Windows(shape, patch, overlap, blend=blend), batch=batch)
     torch.testing.assert_close(found, expected[0], rtol=0, atol=1e-5)
 
 
@@ -182,6 +182,11 @@ def test_an_overlap_that_would_stand_still_is_refused(overlap):
 def test_a_stride_that_leaves_gaps_is_refused(stride):
     with pytest.raises(UsageError, match="expected 3 whole numbers from 1 to"):
         Windows((8, 8, 8), (4, 4, 4), stride=stride)
+
+
+def test_an_unknown_blend():
+    with pytest.raises(UsageError, match=r"Unknown blend 'gauss'\. Did you mean 'gaussian'\?"):
+        Windows((8, 8, 8), (4, 4, 4), blend="gauss")
 
 
 def test_another_shape_is_a_bug():

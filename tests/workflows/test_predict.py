@@ -200,6 +200,7 @@ def test_what_is_written_beside_the_masks(tmp_path: Path, images, fake_run):
         images=[images],
         out=tmp_path / "out",
         stride=(4, 5, 8),
+        blend="constant",
         mirror=True,
         progress=lambda phase, done, total, **values: seen.append((done, total)),
     )
@@ -214,6 +215,7 @@ def test_what_is_written_beside_the_masks(tmp_path: Path, images, fake_run):
     details = manifest["details"]
     assert details["checkpoint"] == "final"
     assert (details["stride"], details["overlap"], details["mirror"]) == ([4, 5, 8], None, True)
+    assert details["blend"] == "constant"
     assert [case["status"] for case in details["cases"]] == ["ok"] * 3
     assert found.estimate.windows == {"a": 4, "b": 4, "c": 4}
     assert seen[-1] == (12, 12)
@@ -296,7 +298,7 @@ def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
         assert len(np.unique(masks[0])) > 1
         assert (masks[0] != masks[1]).mean() < 1e-3  # of networks that know nothing, by rounding
     assert spare.estimate.windows["a"] > plain.estimate.windows["a"]  # in parts
-    refused = r"about 0.2 GB .* allows 0.0524 GB. Pass --max-ram 0.2GB"
+    refused = r"about 0.2 GB .* allows 52.4 MB. Pass --max-ram 0.2GB"
     with pytest.raises(ResourceError, match=refused):
         run(tmp_path / "run", out=tmp_path / "none", max_ram=50 * 2**20, **words)
     assert not (tmp_path / "none").exists()
@@ -511,6 +513,10 @@ def test_a_split_made_from_other_images_is_refused(tmp_path: Path, images, fake_
         ({"images": ["images"], "out": "images"}, "images exists. Choose another -o"),
         ({"images": ["images"], "overlap": 1.0}, "overlap 1.0: expected"),
         ({"images": ["images"], "stride": (20, 4, 4)}, "stride 20,4,4: expected 3 whole numbers"),
+        (
+            {"images": ["images"], "blend": "mean"},
+            "Unknown blend 'mean'. Known: gaussian, constant.",
+        ),
         ({"images": ["images"], "out": "images", "resume": True}, "nothing to resume"),
     ],
 )
