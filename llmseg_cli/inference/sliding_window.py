@@ -135,6 +135,7 @@ class _Asked:
                     torch.cuda.empty_cache()
                 continue
             yield from answers
+            del answers  # before the next are asked
             done += len(chosen)
 
     def _answers(self, corners: Corners) -> list[Answer]:

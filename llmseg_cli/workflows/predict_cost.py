@@ -14,7 +14,7 @@ from llmseg_cli.errors import DataError, ResourceError
 from llmseg_cli.inference.to_image_grid import CHUNK
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
-from llmseg_cli.workflows.predict_image import Manner, store_of, sums_bytes, workers_of
+from llmseg_cli.workflows.predict_image import SUMS_MB, Manner, store_of, sums_bytes, workers_of
 from llmseg_cli.workflows.run_folder import OpenRun
 
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
@@ -47,8 +47,9 @@ def estimate(
     """Count windows and memory from the images' headers alone.
 
     Where it is foretold to take more than *most_mb*, less is done at a time: windows side by side,
-    windows per batch, the next image meanwhile, and the volume itself. The masks are the same, up
-    to rounding.
+    windows per batch, the next image meanwhile, and the volume itself. Where that is much, a volume
+    of many classes is predicted in fewer parts than by default. The masks are the same, up to
+    rounding.
 
     Returns:
         The manner, or the fastest near it that takes so little, and what it costs.
@@ -65,6 +66,8 @@ def estimate(
             continue
     if len(cases) == 1:
         manner = replace(manner, ahead=False)
+    if math.isfinite(most_mb):
+        manner = replace(manner, sums_mb=max(manner.sums_mb, int(most_mb)))
     cost = _estimate(grids, run, manner)
     for smaller in _smaller(manner, run):
         if cost.memory_mb <= most_mb:
@@ -103,6 +106,9 @@ def _estimate(grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> Estima
 
 def _smaller(manner: Manner, run: OpenRun) -> Iterator[Manner]:
     """Manners that take less memory, the next a little slower than the one before."""
+    while manner.sums_mb > SUMS_MB:
+        manner = replace(manner, sums_mb=max(SUMS_MB, manner.sums_mb * 3 // 4))
+        yield manner
     manner = replace(manner, batch=manner.batch_of(run), ahead=False)
     yield manner
     if run.device.type == "cpu":
@@ -128,10 +134,10 @@ def _memory_mb(
     batch = min(manner.batch_of(run), len(windows))
     features = patch * batch * _live_maps(run) * _width(run) * run.dtype.itemsize
     answers = 4 * patch * batch * classes
-    totals = (len(run.networks) > 1) + 2 * manner.mirror
+    copies = 2 + (len(run.networks) > 1) + 2 * manner.mirror
     workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))
     waiting = workers if workers > 1 else 0
-    asking = workers * (features + (2 + totals) * answers) + waiting * answers
+    asking = workers * (features + copies * answers) + waiting * answers
     host, device = 4 * channels * prepared + labels, 0
     sums = sums_bytes(windows, classes)
     for size, place in ((asking, run.device), (sums, store_of(windows, run))):

@@ -22,6 +22,7 @@ from llmseg_cli.workflows.run_folder import OpenRun
 
 VOXELS_AT_ONCE, MOST_AT_ONCE = 1 << 20, 8  # of a batch on a CPU; small windows waste calls
 ANSWERS_AT_ONCE = 1 << 23  # probabilities of a batch on a CPU, 32 MB
+ANSWERS_SIDE_BY_SIDE = 1 << 26  # of all batches at a time, 256 MB
 SIDE_BY_SIDE = 4  # batches at a time on a CPU, at most; each costs memory
 STORE_SHARE = 0.3  # of a GPU's free memory that sums of windows may take
 SUMS_MB = 1500  # by default; of two classes a scan of 512 x 512 x 600 takes 240
@@ -193,7 +194,11 @@ def fast_batch(patch: Sequence[int], classes: int, device: torch.device) -> int:
 
 def workers_of(run: OpenRun, manner: Manner) -> int:
     """Batches that a CPU predicts side by side; a GPU is busy with one."""
-    return 1 if run.device.type != "cpu" else min(torch.get_num_threads(), manner.workers)
+    if run.device.type != "cpu":
+        return 1
+    answers = math.prod(run.config.patch) * len(run.config.classes) * manner.batch_of(run)
+    fitting = max(1, ANSWERS_SIDE_BY_SIDE // answers)
+    return min(torch.get_num_threads(), manner.workers, fitting)
 
 
 def sums_bytes(windows: Windows, classes: int) -> int:

@@ -15,6 +15,7 @@ from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_a
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.medvisionllama import boosters_of
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.registry import MODELS
 from llmseg_cli.training.checkpoints import load_into, load_weights
 from llmseg_cli.training.loop import BEST, WEIGHTS
@@ -67,8 +68,7 @@ class OpenRun:
         total: Tensor | None = None
         with autocast(self.device, self.dtype):
             for network in self.networks.values():
-                scores = network(placed).to(torch.float32, memory_format=torch.contiguous_format)
-                share = scores.softmax(dim=1)
+                share = class_softmax(network(placed))
                 total = share if total is None else total.add_(share)
         assert total is not None
         return total.div_(len(self.networks))

@@ -305,6 +305,21 @@ def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
     run(tmp_path / "run", out=tmp_path / "obeyed", max_ram=2 * 10**8, **words)
 
 
+def test_much_memory_spares_the_parts(monkeypatch):
+    monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
+    grid = SimpleNamespace(ras_shape=(60, 500, 400), spacing_mm=(1, 1, 1))
+    monkeypatch.setattr(predict_cost, "read_grid", lambda images: grid)
+    network = MODELS.load("vnet")(1, 2, filters=2)
+    opened = OpenRun(run_config(), {"first": network}, torch.device("cpu"), torch.float32)
+    case, in_parts = SimpleNamespace(id="long", images=()), Manner(sums_mb=10)
+    kept, tight = predict_cost.estimate([case], opened, in_parts)
+    whole = len(in_parts.windows(grid.ras_shape, opened))
+    assert kept.sums_mb == 10
+    assert tight.windows["long"] > whole
+    _, roomy = predict_cost.estimate([case], opened, in_parts, most_mb=4000)
+    assert roomy.windows["long"] == whole
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_intensity_that_is_no_number(tmp_path: Path, images, fake_run, value):
     with pytest.raises(UsageError, match=f"skip-below {value}: expected an intensity"):
