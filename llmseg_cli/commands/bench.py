@@ -56,11 +56,13 @@ def bench(
     should agree do not.
     """
     from llmseg_cli.artifacts.files import refuse_existing, write_json
+    from llmseg_cli.numerics.memory import keep_freed_memory
     from llmseg_cli.workflows.bench import Wish, report, run
     from llmseg_cli.workflows.bench_contests import CONTESTS
 
     if out is not None:
         refuse_existing(out, force=force)
+    keep_freed_memory()  # as training, predict and mine-sam; all ways have it here, others' too
     cache = train_settings.cache or default_cache()
     wish = Wish(train_settings, method, tuple(method_option or ()), data, cache, Path())
     with console.progress("round") as progress:
