@@ -27,6 +27,7 @@ from llmseg_cli.inference.to_image_grid import to_image_grid
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.models.vnet import VNet
+from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 from llmseg_cli.training.precision import choose_device, choose_memory_format
@@ -271,6 +272,6 @@ def _predictor(network: VNet, device: torch.device) -> Predict:
     def predict(batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16):
             found = quick(batch.to(device, memory_format=layout))
-        return found.float().softmax(dim=1)
+        return class_softmax(found)
 
     return predict

@@ -41,9 +41,16 @@ def zeros_of_their_own(shape: Sequence[int], device: torch.device) -> Tensor:
     Args:
         shape: Of the array.
         device: Where it is.
+
+    Raises:
+        MemoryError: If there is not that much.
     """
     if device.type != "cpu" or not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.zeros(tuple(shape), device=device)
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    block = mmap.mmap(-1, torch.float32.itemsize * math.prod(shape), flags=private)
+    size = torch.float32.itemsize * math.prod(shape)
+    try:
+        block = mmap.mmap(-1, size, flags=private)
+    except OSError as error:
+        raise MemoryError(f"{size} bytes: {error}") from error
     return torch.frombuffer(block, dtype=torch.float32).view(tuple(shape))

@@ -23,6 +23,7 @@ from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.pair import mask_pairs
 from llmseg_cli.metrics.surface import asd, hd95
+from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.bench import Contest, MakeContest, SkippedError, Way, Wish
 from llmseg_cli.workflows.bench_training import (
@@ -123,8 +124,7 @@ def windows(wish: Wish) -> Iterator[Contest]:
     @torch.inference_mode()
     def predict(batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            found: torch.Tensor = network(batch.to(device)).float().softmax(dim=1)
-        return found
+            return class_softmax(network(batch.to(device)))
 
     def ours() -> torch.Tensor:
         placed = Windows(tuple(image.shape[1:]), wish.settings.patch)

@@ -147,6 +147,7 @@ def run(
         predicted = Predicted(out, cost, tuple(results))
         manifest.details = {
             **made_by,
+            "blend": manner.blend,
             "checkpoint": checkpoint,
             "network": network or opened.config.answer,
             "device": opened.device.type,
@@ -167,9 +168,9 @@ def _made_by(
         "networks": list(opened.networks),
         "overlap": None if manner.stride else manner.overlap,
         "stride": manner.stride,
-        "blend": manner.blend,
         "mirror": manner.mirror,
         "precision": precision,
+        **({} if manner.blend == "gaussian" else {"blend": manner.blend}),
         **({} if manner.skip_below is None else {"skip_below": manner.skip_below}),
     }
 

@@ -95,7 +95,8 @@ class Work:
                 result = CaseResult(case.id, "skipped", entry.file)
             else:
                 file = self._write(case, image, prepared)
-                skipped = before + self.windows[case.id] - self.done
+                left = before + self.windows[case.id] - self.done
+                skipped = 0 if self.manner.skip_below is None else max(0, left)
                 result = CaseResult(case.id, "ok", file, windows_skipped=skipped)
         except (LlmsegError, OSError, MemoryError, RuntimeError) as error:
             result = CaseResult(case.id, "failed", reason=_reason(error))

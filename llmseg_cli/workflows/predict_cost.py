@@ -14,6 +14,7 @@ from llmseg_cli.errors import DataError, ResourceError
 from llmseg_cli.inference.to_image_grid import CHUNK
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
+from llmseg_cli.numerics.class_softmax import MANY
 from llmseg_cli.workflows.predict_image import SUMS_MB, Manner, store_of, sums_bytes, workers_of
 from llmseg_cli.workflows.run_folder import OpenRun
 
@@ -66,7 +67,7 @@ def estimate(
             continue
     if len(cases) == 1:
         manner = replace(manner, ahead=False)
-    if math.isfinite(most_mb):
+    if math.isfinite(most_mb) and run.device.type == "cpu":  # a GPU's parts are made for its memory
         manner = replace(manner, sums_mb=max(manner.sums_mb, int(most_mb)))
     cost = _estimate(grids, run, manner)
     for smaller in _smaller(manner, run):
@@ -129,18 +130,22 @@ def _memory_mb(
     channels, classes = run.config.in_channels, len(run.config.classes)
     prepared, stored = int(np.prod(windows.shape)), int(np.prod(shape))
     patch = int(np.prod(windows.patch))
-    loading = 4 * channels * (stored + max(prepared, stored))
+    reading = 2 * stored + (stored if channels > 1 else 0)  # as in the file and turned; joined
+    preparing = stored + prepared * (1 if windows.shape == tuple(shape) else 2)
+    loading = 4 * channels * max(reading, preparing)
     labels = stored + 16 * min(stored, CHUNK)
     batch = min(manner.batch_of(run), len(windows))
     features = patch * batch * _live_maps(run) * _width(run) * run.dtype.itemsize
     answers = 4 * patch * batch * classes
-    copies = 2 + (len(run.networks) > 1) + 2 * manner.mirror
+    in_parts = run.device.type == "cpu" and classes >= MANY
+    copies = (2 if in_parts else 3) + (len(run.networks) > 1) + 2 * manner.mirror
     workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))
     waiting = workers if workers > 1 else 0
     asking = workers * (features + copies * answers) + waiting * answers
-    host, device = 4 * channels * prepared + labels, 0
-    sums = sums_bytes(windows, classes)
-    for size, place in ((asking, run.device), (sums, store_of(windows, run))):
+    sums, store = sums_bytes(windows, classes), store_of(windows, run)
+    fetched = answers if store.type != run.device.type else 0
+    host, device = 4 * channels * prepared + labels + fetched, 0
+    for size, place in ((asking, run.device), (sums, store)):
         host, device = (host + size, device) if place.type == "cpu" else (host, device + size)
     host = host + loading if manner.ahead else max(host, loading)
     return round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20), round(device / 2**20)

@@ -74,7 +74,14 @@ sys.stdout.write(str(peak_rss_mb()))
 @pytest.mark.skipif(not HAS_GLIBC, reason="the C library is not glibc")
 def test_what_is_large_leaves_no_hole():
     own, torchs = (
-        float(subprocess.run([sys.executable, "-c", PEAK, whose], capture_output=True).stdout)
+        subprocess.run(
+            [sys.executable, "-c", PEAK, whose], capture_output=True, text=True, check=True
+        ).stdout
         for whose in ("own", "torch")
     )
-    assert own < torchs - 80
+    assert float(own) < float(torchs) - 80
+
+
+def test_too_much_is_a_lack_of_memory():
+    with pytest.raises(MemoryError, match="bytes"):
+        zeros_of_their_own((1 << 45,), torch.device("cpu"))

@@ -34,7 +34,7 @@ from llmseg_cli.registry import MODELS
 from llmseg_cli.workflows import predict as workflow
 from llmseg_cli.workflows import predict_cases, predict_cost
 from llmseg_cli.workflows.predict import run
-from llmseg_cli.workflows.predict_image import Manner
+from llmseg_cli.workflows.predict_image import Manner, workers_of
 from llmseg_cli.workflows.run_folder import OpenRun
 
 LEVEL = 99.5  # between whole numbers, so that no voxel lies on the threshold
@@ -265,8 +265,8 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
     assert first_batch == [True]
 
 
-@pytest.mark.parametrize("spacing", [[0.0], [1.0, 0.5, 1.0]])
-def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
+@pytest.mark.parametrize(("spacing", "spared_mb"), [([0.0], 8), ([1.0, 0.5, 1.0], 16)])
+def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing, spared_mb):
     """A volume in parts, one window and one image at a time."""
     monkeypatch.setattr(predict_cost, "SMALLEST_SUMS_MB", 1)
     monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
@@ -281,7 +281,7 @@ def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
     words = {"images": [tmp_path / "images"], "precision": "fp32", "batch": 2}
     plain = run(tmp_path / "run", out=tmp_path / "plain", **words)
     heard = []
-    most = (plain.estimate.memory_mb - 8) * 2**20
+    most = (plain.estimate.memory_mb - spared_mb) * 2**20  # more than without parts
     spare = run(
         tmp_path / "run",
         out=tmp_path / "spare",
@@ -303,6 +303,25 @@ def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing):
         run(tmp_path / "run", out=tmp_path / "none", max_ram=50 * 2**20, **words)
     assert not (tmp_path / "none").exists()
     run(tmp_path / "run", out=tmp_path / "obeyed", max_ram=2 * 10**8, **words)
+
+
+@pytest.mark.parametrize(
+    ("patch", "classes", "batch", "workers"),
+    [
+        ((64, 64, 48), 2, 5, 4),
+        ((16, 16, 16), 2, 8, 4),
+        ((16, 16, 16), 100, 8, 4),
+        ((64, 64, 48), 100, 1, 3),  # 20 million probabilities a window
+        ((112, 112, 80), 2, 1, 4),
+        ((112, 112, 80), 100, 1, 1),  # 100 million
+    ],
+)
+def test_answers_of_many_classes_come_fewer_at_a_time(monkeypatch, patch, classes, batch, workers):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    config = run_config(patch, classes=tuple(map(str, range(classes))))
+    opened = OpenRun(config, {}, torch.device("cpu"), torch.float32)
+    assert Manner().batch_of(opened) == batch
+    assert workers_of(opened, Manner()) == workers
 
 
 def test_much_memory_spares_the_parts(monkeypatch):
