@@ -69,8 +69,10 @@ def load_image(images: Sequence[Path]) -> Volume:
                 f"from those of {images[0].name}, {first.shape} and {first.affine[:3].tolist()}. "
                 "Resample the channels to one grid."
             )
-    # Turned before they become float32: of what is stored, mostly int16, half has to be moved.
-    arrays = [first.to_ras(raw.array).astype(np.float32, copy=False) for raw in raws]
+    # Turned as they are stored, mostly int16, of which half as much is moved; wider ones after.
+    stored = [raw.array for raw in raws]
+    narrow = [a if a.itemsize <= 4 else a.astype(np.float32, copy=False) for a in stored]
+    arrays = [first.to_ras(array).astype(np.float32, copy=False) for array in narrow]
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return Volume(array, first.spacing_mm, first)
 

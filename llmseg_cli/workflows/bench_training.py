@@ -24,10 +24,14 @@ def training_step(wish: Wish) -> Iterator[Contest]:
     """A step as set, and as the field's scripts do it: float32, contiguous memory."""
     field = replace(wish.settings, precision="fp32", memory_format="contiguous")
     ways = {"as set": wish.settings, "fp32, contiguous": field}
-    stepping = {name: Stepping(wish, settings, name) for name, settings in ways.items()}
-    yield Contest(
+    yield _steps(wish, {name: Stepping(wish, settings, name) for name, settings in ways.items()})
+
+
+def _steps(wish: Wish, stepping: dict[str, Stepping]) -> Contest:
+    """A first step each, whose losses should agree."""
+    return Contest(
         f"a step of {wish.method} with {wish.settings.model}",
-        tuple(Way(name, s.first_step) for name, s in stepping.items()),
+        tuple(Way(name, one.first_step) for name, one in stepping.items()),
         lambda a, b: abs(a - b) / abs(b),
         SAME_LOSS,
     )
@@ -69,12 +73,7 @@ def compilation(wish: Wish) -> Iterator[Contest]:
             one.first_step()
         if not are_compiled(stepping["torch.compile"].loop.learner.networks()):
             raise SkippedError("torch.compile does not work here; the warning says why")
-        yield Contest(
-            f"a step of {wish.method} with {wish.settings.model}",
-            tuple(Way(name, s.first_step) for name, s in stepping.items()),
-            lambda a, b: abs(a - b) / abs(b),
-            SAME_LOSS,
-        )
+        yield _steps(wish, stepping)
 
 
 @contextmanager
