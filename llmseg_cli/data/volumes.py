@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import atomic_path
+from llmseg_cli.data.checking.label_values import map_values
 from llmseg_cli.data.formats import hdf5, nifti, picture
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid, refuse_shear
-from llmseg_cli.data.label_values import map_values
 from llmseg_cli.data.naming import HDF5, NIFTI, PICTURES, suffix
 from llmseg_cli.errors import DataError
 

@@ -9,9 +9,9 @@ from typing import Any
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.cases import survey
-from llmseg_cli.data.checking import CaseCheck, check_case
-from llmseg_cli.data.cohort import compare_cases
-from llmseg_cli.data.label_values import map_classes
+from llmseg_cli.data.checking.case import CaseCheck, check_case
+from llmseg_cli.data.checking.cohort import compare_cases
+from llmseg_cli.data.checking.label_values import map_classes
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.progress import Progress, silent
 

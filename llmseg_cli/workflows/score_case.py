@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import sha256_file
-from llmseg_cli.data.geometry import compare
+from llmseg_cli.data.checking.geometry import compare
 from llmseg_cli.data.volumes import LabelMap, load_label_map
 from llmseg_cli.errors import DataError, LlmsegError
 from llmseg_cli.metrics.scoring import ClassScore, diagonal, score_pair

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.data.case import Case, Fault
-from llmseg_cli.data.geometry import REMEDY, compare
-from llmseg_cli.data.label_values import count_values, map_values
+from llmseg_cli.data.checking.geometry import REMEDY, compare
+from llmseg_cli.data.checking.label_values import count_values, map_values
 from llmseg_cli.data.volumes import Grid, Volume, load_image, read_raw, whole_numbers
 from llmseg_cli.errors import DataError
 

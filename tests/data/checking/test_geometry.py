@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llmseg_cli.data.geometry import compare, require_same_grid
+from llmseg_cli.data.checking.geometry import compare, require_same_grid
 from llmseg_cli.data.grids import Grid
 from llmseg_cli.errors import DataError
 

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmseg_cli.data.label_values import count_values, find_value_fault, map_classes, map_values
+from llmseg_cli.data.checking.label_values import (
+    count_values,
+    find_value_fault,
+    map_classes,
+    map_values,
+)
 from llmseg_cli.options import parse_label_map
 
 values = st.sets(st.integers(-3, 300), min_size=1, max_size=20)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from llmseg_cli.data.case import Fault
-from llmseg_cli.data.checking import CaseCheck
-from llmseg_cli.data.label_values import find_value_fault
+from llmseg_cli.data.checking.case import CaseCheck
+from llmseg_cli.data.checking.label_values import find_value_fault
 
 SCALE_RATIO = 100.0
 SHOWN_VALUES = 8

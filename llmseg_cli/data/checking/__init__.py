@@ -1,0 +1,1 @@
+"""Faults of a case and of a cohort: pairing, geometry, label values."""
