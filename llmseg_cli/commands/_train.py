@@ -54,7 +54,7 @@ def choose_split(
 
 
 def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
-    from llmseg_cli.data.amounts import parse_amount
+    from llmseg_cli.data.splitting.amounts import parse_amount
 
     amount = parse_amount(labeled, flag="--labeled")
     assert amount is not None  # only allow_none gives None

@@ -8,13 +8,13 @@ import numpy as np
 
 from llmseg_cli.artifacts.presets import Preset, load_preset
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.data.amounts import Amount, parse_amount
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.checking.label_values import count_values, find_value_fault, map_classes
 from llmseg_cli.data.pool import map_cases
-from llmseg_cli.data.published_lists import split_by_preset
-from llmseg_cli.data.roles import CaseFacts
-from llmseg_cli.data.splitting import make_split
+from llmseg_cli.data.splitting.amounts import Amount, parse_amount
+from llmseg_cli.data.splitting.published_lists import split_by_preset
+from llmseg_cli.data.splitting.roles import CaseFacts
+from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.progress import Progress, silent

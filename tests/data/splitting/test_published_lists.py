@@ -3,9 +3,9 @@
 import pytest
 
 from llmseg_cli.artifacts.presets import PRESETS, Preset, load_preset
-from llmseg_cli.data.amounts import Amount
-from llmseg_cli.data.published_lists import split_by_preset
-from llmseg_cli.data.roles import CaseFacts
+from llmseg_cli.data.splitting.amounts import Amount
+from llmseg_cli.data.splitting.published_lists import split_by_preset
+from llmseg_cli.data.splitting.roles import CaseFacts
 from llmseg_cli.errors import DataError, UsageError
 
 LIST = Preset("toy-2", ("d", "b", "a", "c", "e"), 2)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from llmseg_cli.data.drawing import Unit
+from llmseg_cli.data.splitting.draws import Unit
 
 
 @dataclass(frozen=True)

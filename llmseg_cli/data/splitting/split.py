@@ -8,9 +8,9 @@ may labeled and unlabeled stand side by side in a group.
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from llmseg_cli.data.amounts import Amount
-from llmseg_cli.data.drawing import Unit, classes_of, draw, sizes, smallest_cover, total
-from llmseg_cli.data.roles import CaseFacts, Roles, cases_of, describe_classes, units_of
+from llmseg_cli.data.splitting.amounts import Amount
+from llmseg_cli.data.splitting.draws import Unit, classes_of, draw, sizes, smallest_cover, total
+from llmseg_cli.data.splitting.roles import CaseFacts, Roles, cases_of, describe_classes, units_of
 from llmseg_cli.errors import DataError
 
 

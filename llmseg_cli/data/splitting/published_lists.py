@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from llmseg_cli.artifacts.presets import Preset
-from llmseg_cli.data.amounts import Amount
 from llmseg_cli.data.case import nearest
-from llmseg_cli.data.drawing import classes_of
-from llmseg_cli.data.roles import CaseFacts, Roles, describe_classes, units_of
-from llmseg_cli.data.splitting import draw_validation, needed_classes
+from llmseg_cli.data.splitting.amounts import Amount
+from llmseg_cli.data.splitting.draws import classes_of
+from llmseg_cli.data.splitting.roles import CaseFacts, Roles, describe_classes, units_of
+from llmseg_cli.data.splitting.split import draw_validation, needed_classes
 from llmseg_cli.errors import DataError
 
 

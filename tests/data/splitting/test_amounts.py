@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmseg_cli.data.amounts import Amount, parse_amount
+from llmseg_cli.data.splitting.amounts import Amount, parse_amount
 from llmseg_cli.errors import UsageError
 
 

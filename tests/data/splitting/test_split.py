@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmseg_cli.data.amounts import Amount, parse_amount
-from llmseg_cli.data.roles import CaseFacts, Roles
-from llmseg_cli.data.splitting import make_split
+from llmseg_cli.data.splitting.amounts import Amount, parse_amount
+from llmseg_cli.data.splitting.roles import CaseFacts, Roles
+from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.errors import DataError
 
 

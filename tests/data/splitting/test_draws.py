@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmseg_cli.data.drawing import Unit, classes_of, draw, sizes, smallest_cover, total
+from llmseg_cli.data.splitting.draws import Unit, classes_of, draw, sizes, smallest_cover, total
 
 
 @st.composite

@@ -1,0 +1,1 @@
+"""Who is labeled, unlabeled, validation and test: amounts, draws, roles, published lists."""
