@@ -16,7 +16,7 @@ from toy_cohort import SPACING_MM, toy_case
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import Case, find_cases
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.knowledge.mining import Finding, Mined
 from llmseg_cli.progress import silent

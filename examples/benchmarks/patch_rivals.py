@@ -13,11 +13,11 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, SpatialCr
 from numpy.typing import NDArray
 from window_rivals import cross
 
-from llmseg_cli.data.augmentation import AUGMENTATIONS
-from llmseg_cli.data.cache import PreparedCase, prepare_image
 from llmseg_cli.data.cases import Case, find_cases, image_digest
-from llmseg_cli.data.preprocessing import Preprocessing
-from llmseg_cli.data.sampling import PatchSampler, prefetch
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
+from llmseg_cli.data.patches.cache import PreparedCase, prepare_image
+from llmseg_cli.data.patches.preprocessing import Preprocessing
+from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 from llmseg_cli.data.volumes import load_image
 from llmseg_cli.workflows.bench import Contest, MakeContest, Way, Wish
 

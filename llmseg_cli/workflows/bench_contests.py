@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from llmseg_cli.data.cache import prepare_image
 from llmseg_cli.data.cases import find_cases, image_digest
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.cache import prepare_image
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_image, load_label_map
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.inference.sliding_window import sliding_window

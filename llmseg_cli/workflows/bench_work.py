@@ -18,7 +18,7 @@ from torch import Tensor
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import find_cases, image_digest
-from llmseg_cli.data.sampling import prefetch
+from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.data.volumes import Grid, save_map
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import SemiBatch

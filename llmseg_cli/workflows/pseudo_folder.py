@@ -11,10 +11,10 @@ from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.data.cache import PreparedCase, prepare_labels
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.naming import stem, suffix
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.cache import PreparedCase, prepare_labels
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError
 from llmseg_cli.workflows.training_folder import split_digest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import find_cases
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method
 from llmseg_cli.workflows.mining import Miner, open_sam_miner, self_miner

@@ -16,9 +16,9 @@ from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.data.cache import PreparedCase
 from llmseg_cli.data.cases import Case
-from llmseg_cli.data.sampling import prefetch
+from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.errors import ArtifactError, DataError
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.progress import Progress

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import ArtifactError, unknown
 from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
 from llmseg_cli.models.base import Segmenter

@@ -15,8 +15,8 @@ from llmseg_cli.artifacts.files import refuse_existing, sha256_file, sha256_json
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.data.preprocessing import Preprocessing
-from llmseg_cli.data.sampling import prefetch
+from llmseg_cli.data.patches.preprocessing import Preprocessing
+from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import recompute_activations
 from llmseg_cli.numerics.memory import keep_freed_memory

@@ -8,8 +8,8 @@ from torch import Tensor
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.data.augmentation import AUGMENTATIONS
-from llmseg_cli.data.sampling import PatchSampler
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
+from llmseg_cli.data.patches.sampling import PatchSampler
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.workflows.training_data import TrainingData
 

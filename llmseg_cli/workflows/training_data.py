@@ -9,10 +9,10 @@ import numpy as np
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.data.cache import PreparedCase, prepare_image, prepare_labels
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.checking.label_values import map_classes
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.cache import PreparedCase, prepare_image, prepare_labels
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError, ResourceError
 from llmseg_cli.progress import Progress, silent
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.data.cache import PreparedCase
+from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.overlap import dice_per_class

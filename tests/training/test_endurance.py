@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.manifest import peak_rss_mb
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.data.augmentation import AUGMENTATIONS
-from llmseg_cli.data.cache import PreparedCase
-from llmseg_cli.data.sampling import PatchSampler, prefetch
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
+from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.stop import StopRequest
 

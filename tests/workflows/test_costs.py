@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.data.augmentation import AUGMENTATIONS
-from llmseg_cli.data.cache import PreparedCase
-from llmseg_cli.data.sampling import PatchSampler
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
+from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.sampling import PatchSampler
 from llmseg_cli.inference.mirroring import mirrored
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows

@@ -12,9 +12,9 @@ from tiny_runs import run_config
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.data.augmentation import AUGMENTATIONS, Augmentation
-from llmseg_cli.data.cache import PreparedCase, _foreground_voxels
-from llmseg_cli.data.sampling import PatchSampler, prefetch
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation
+from llmseg_cli.data.patches.cache import PreparedCase, _foreground_voxels
+from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData
 

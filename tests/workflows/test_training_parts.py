@@ -8,7 +8,7 @@ import torch
 from tiny_runs import run_config
 from torch import Tensor, nn
 
-from llmseg_cli.data.cache import PreparedCase
+from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.metrics.overlap import dice_per_class
 from llmseg_cli.registry import METHODS, MODELS, Registry

@@ -12,8 +12,8 @@ from numpy.random import Generator as Random
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmseg_cli.data.augmentation import Augmentation, augment
-from llmseg_cli.data.cache import PreparedCase
+from llmseg_cli.data.patches.augmentation import Augmentation, augment
+from llmseg_cli.data.patches.cache import PreparedCase
 
 T = TypeVar("T")
 QUEUED = 2  # batches that wait, beyond those in the making

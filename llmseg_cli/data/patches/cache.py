@@ -16,7 +16,7 @@ from llmseg_cli.artifacts.cache_folder import note_use
 from llmseg_cli.artifacts.files import atomic_path, sha256_file, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.checking.geometry import require_same_grid
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
 from llmseg_cli.errors import DataError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.numerics.resampling import resample
 

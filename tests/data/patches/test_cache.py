@@ -10,10 +10,10 @@ import pytest
 from tiny_data import write_nifti
 from toy_cohort import SPACING_MM, toy_case
 
-from llmseg_cli.data import cache as module
-from llmseg_cli.data.cache import FOREGROUND_VOXELS, prepare_image, prepare_labels
 from llmseg_cli.data.cases import Case, find_cases, image_digest
-from llmseg_cli.data.preprocessing import Preprocessing
+from llmseg_cli.data.patches import cache as module
+from llmseg_cli.data.patches.cache import FOREGROUND_VOXELS, prepare_image, prepare_labels
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError
 
 OWN_SPACING = Preprocessing()

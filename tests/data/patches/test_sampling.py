@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from llmseg_cli.data.augmentation import AUGMENTATIONS, Augmentation
-from llmseg_cli.data.cache import PreparedCase, _foreground_voxels
-from llmseg_cli.data.sampling import PatchSampler, prefetch
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation
+from llmseg_cli.data.patches.cache import PreparedCase, _foreground_voxels
+from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 
 SHAPE = (12, 10, 9)  # X, Y, Z
 PATCH = (4, 5, 3)

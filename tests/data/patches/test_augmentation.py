@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from llmseg_cli.data import augmentation as module
-from llmseg_cli.data.augmentation import AUGMENTATIONS, Augmentation, augment
+from llmseg_cli.data.patches import augmentation as module
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation, augment
 
 NEAREST = "nearest"
 SHAPE = (20, 20, 17)
