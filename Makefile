@@ -8,7 +8,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 INSTALLED := $(VENV)/.installed
-LIBRARY := methods models losses training inference knowledge data metrics numerics
+LIBRARY := methods models losses training inference knowledge data metrics pictures numerics
 COMMA := ,
 EMPTY :=
 LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))

@@ -16,7 +16,6 @@ from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.data.cases import Case, image_digest
-from llmseg_cli.data.heat import save_heat
 from llmseg_cli.data.volumes import load_image, save_map
 from llmseg_cli.errors import StoppedError, UsageError
 from llmseg_cli.inference.sliding_window import sliding_window
@@ -25,6 +24,7 @@ from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
 from llmseg_cli.models.medvisionllama import MedVisionLlama
 from llmseg_cli.models.token_maps import watched
 from llmseg_cli.numerics.resampling import resample
+from llmseg_cli.pictures.heat import save_heat
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.precision import autocast

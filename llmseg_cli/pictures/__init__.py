@@ -1,0 +1,1 @@
+"""What people look at: images with labels, attention or masks drawn over them."""
