@@ -5,9 +5,9 @@ from pathlib import Path
 
 from llmseg_cli.artifacts.descriptions import Descriptions, check_class_names
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge import hand_written
-from llmseg_cli.knowledge.prompt_template import PromptTemplate, load_template
-from llmseg_cli.knowledge.providers import (
+from llmseg_cli.knowledge.descriptions import hand_written
+from llmseg_cli.knowledge.descriptions.prompt_template import PromptTemplate, load_template
+from llmseg_cli.knowledge.descriptions.providers import (
     DEFAULT_TEXTS,
     LIBRARY,
     Provided,

@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 from llmseg_cli.errors import WeightsError
+from llmseg_cli.knowledge.descriptions.library import load_library
 from llmseg_cli.knowledge.embeddings import Embeddings
-from llmseg_cli.knowledge.library import load_library
 from llmseg_cli.knowledge.text_encoder import encode_texts, load_encoder
 
 

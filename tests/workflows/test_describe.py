@@ -5,8 +5,8 @@ from completion_server import MODEL, completion_server
 from tiny_models import write_language_model
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.library import find_entry
-from llmseg_cli.knowledge.providers import small_model_warning
+from llmseg_cli.knowledge.descriptions.library import find_entry
+from llmseg_cli.knowledge.descriptions.providers import small_model_warning
 from llmseg_cli.workflows.describe import DescribeSettings, queries, run
 
 

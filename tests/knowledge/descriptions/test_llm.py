@@ -13,8 +13,8 @@ from tiny_models import write_language_model
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.descriptions.llm import LocalModel, Sampling
 from llmseg_cli.knowledge.gguf_file import converted_folder
-from llmseg_cli.knowledge.llm import LocalModel, Sampling
 from llmseg_cli.knowledge.model_files import weights_digest
 from llmseg_cli.knowledge.weights import WEIGHTS, path_of
 

@@ -3,7 +3,7 @@
 import pytest
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.prompt_template import (
+from llmseg_cli.knowledge.descriptions.prompt_template import (
     ASPECTS,
     DEFAULT,
     PromptTemplate,

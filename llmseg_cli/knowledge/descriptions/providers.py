@@ -6,12 +6,12 @@ from pathlib import Path
 from llmseg_cli.artifacts.descriptions import Description, Writer
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge import hand_written, openai_client
-from llmseg_cli.knowledge.cleaning import clean
-from llmseg_cli.knowledge.library import LibraryEntry, find_entry
-from llmseg_cli.knowledge.llm import SMALL, LanguageModel, LocalModel, Sampling
-from llmseg_cli.knowledge.openai_client import EndpointModel
-from llmseg_cli.knowledge.prompt_template import PromptTemplate
+from llmseg_cli.knowledge.descriptions import hand_written, openai_client
+from llmseg_cli.knowledge.descriptions.cleaning import clean
+from llmseg_cli.knowledge.descriptions.library import LibraryEntry, find_entry
+from llmseg_cli.knowledge.descriptions.llm import SMALL, LanguageModel, LocalModel, Sampling
+from llmseg_cli.knowledge.descriptions.openai_client import EndpointModel
+from llmseg_cli.knowledge.descriptions.prompt_template import PromptTemplate
 from llmseg_cli.progress import Progress, silent
 
 LIBRARY = "library"

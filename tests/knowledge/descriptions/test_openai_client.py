@@ -5,8 +5,8 @@ from completion_server import MODEL, TEXT, completion_server
 from tiny_models import write_language_model
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.llm import LocalModel, Sampling
-from llmseg_cli.knowledge.openai_client import EndpointModel
+from llmseg_cli.knowledge.descriptions.llm import LocalModel, Sampling
+from llmseg_cli.knowledge.descriptions.openai_client import EndpointModel
 
 SAMPLING = Sampling(temperature=0.5, top_p=0.8, max_tokens=17)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.hand_written import load_texts
+from llmseg_cli.knowledge.descriptions.hand_written import load_texts
 
 
 def write(tmp_path, content: str, name: str = "texts.txt"):

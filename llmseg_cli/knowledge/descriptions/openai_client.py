@@ -5,7 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from llmseg_cli.artifacts.descriptions import Writer
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.llm import Sampling, Written
+from llmseg_cli.knowledge.descriptions.llm import Sampling, Written
 
 PREFIX = "openai:"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -3,7 +3,7 @@
 import pytest
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.library import find_entry, library_texts, load_library
+from llmseg_cli.knowledge.descriptions.library import find_entry, library_texts, load_library
 
 TEXTS = [
     (entry.name, found.name, text)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmseg_cli.knowledge.cleaning import CleanText, clean
+from llmseg_cli.knowledge.descriptions.cleaning import CleanText, clean
 
 WORDS = st.lists(st.sampled_from(["heart", "lies", "left.", "e.g.", "3.5", "mm!", "(see)", "\n"]))
 
