@@ -108,7 +108,11 @@ def test_imports_point_down_and_never_to_a_neighbor():
 @pytest.mark.parametrize(
     ("source", "target", "allowed"),
     [
-        ("llmseg_cli.workflows.embed", "llmseg_cli.knowledge.embeddings.load_embeddings", True),
+        (
+            "llmseg_cli.workflows.embed",
+            "llmseg_cli.knowledge.embeddings.file.load_embeddings",
+            True,
+        ),
         ("llmseg_cli.models.vnet", "llmseg_cli.models.base.Segmenter", True),
         ("llmseg_cli.data.cases", "llmseg_cli.errors.DataError", True),
         ("llmseg_cli.data.cases", "llmseg_cli.knowledge.weights.path_of", False),

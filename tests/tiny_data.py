@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from llmseg_cli.knowledge.embeddings import Embeddings
+from llmseg_cli.knowledge.embeddings.file import Embeddings
 
 SHAPE = (7, 6, 5)
 

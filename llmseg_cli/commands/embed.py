@@ -46,7 +46,7 @@ def embed(
     force: Force = False,
 ) -> dict[str, Any]:
     """Turn descriptions into token ids, token vectors and one vector per text."""
-    from llmseg_cli.knowledge.embeddings import save_embeddings
+    from llmseg_cli.knowledge.embeddings.file import save_embeddings
     from llmseg_cli.workflows.embed import read_descriptions, run
 
     refuse_existing(out, force=force)

@@ -7,8 +7,13 @@ from pathlib import Path
 from llmseg_cli.artifacts.descriptions import Descriptions
 from llmseg_cli.artifacts.files import sha256_text
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.embeddings import Embeddings
-from llmseg_cli.knowledge.text_encoder import EncodedTexts, TextEncoder, encode_texts, load_encoder
+from llmseg_cli.knowledge.embeddings.file import Embeddings
+from llmseg_cli.knowledge.embeddings.text_encoder import (
+    EncodedTexts,
+    TextEncoder,
+    encode_texts,
+    load_encoder,
+)
 from llmseg_cli.training.precision import choose_device
 
 

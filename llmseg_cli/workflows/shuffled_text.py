@@ -8,8 +8,8 @@ from random import Random
 
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.descriptions.library import load_library
-from llmseg_cli.knowledge.embeddings import Embeddings
-from llmseg_cli.knowledge.text_encoder import encode_texts, load_encoder
+from llmseg_cli.knowledge.embeddings.file import Embeddings
+from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder
 
 
 def shuffled_text(embeddings: Embeddings, *, seed: int, cache: Path) -> Embeddings:

@@ -8,8 +8,8 @@ import torch
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.knowledge.embeddings import Embeddings, load_embeddings
-from llmseg_cli.knowledge.text_controls import random_text
+from llmseg_cli.knowledge.embeddings.file import Embeddings, load_embeddings
+from llmseg_cli.knowledge.embeddings.text_controls import random_text
 from llmseg_cli.models.text_fusion import TextFeatures
 
 

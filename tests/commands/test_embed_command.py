@@ -11,7 +11,7 @@ from tiny_models import write_encoder
 from typer.testing import CliRunner
 
 from llmseg_cli.cli import app
-from llmseg_cli.knowledge.embeddings import load_embeddings
+from llmseg_cli.knowledge.embeddings.file import load_embeddings
 
 
 def invoke(*arguments: str, stdin: str | None = None):

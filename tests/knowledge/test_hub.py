@@ -9,6 +9,7 @@ from hub_server import COMMIT, MODEL_ID, hub_server
 from tiny_models import write_encoder
 
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder
 from llmseg_cli.knowledge.hub import (
     HubModel,
     hub_folder,
@@ -16,7 +17,6 @@ from llmseg_cli.knowledge.hub import (
     verify_hub,
     weight_files,
 )
-from llmseg_cli.knowledge.text_encoder import encode_texts, load_encoder
 
 
 @pytest.fixture

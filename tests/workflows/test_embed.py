@@ -8,7 +8,7 @@ from tiny_models import write_encoder
 from llmseg_cli.artifacts.descriptions import Description, Descriptions, Writer
 from llmseg_cli.artifacts.files import sha256_file, sha256_text
 from llmseg_cli.errors import ArtifactError, UsageError
-from llmseg_cli.knowledge.embeddings import load_embeddings, save_embeddings
+from llmseg_cli.knowledge.embeddings.file import load_embeddings, save_embeddings
 from llmseg_cli.workflows.embed import read_descriptions, run
 
 

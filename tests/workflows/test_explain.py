@@ -11,7 +11,7 @@ from tiny_data import toy_text
 from tiny_models import write_llama
 from training_cli import invoke, signaled, train
 
-from llmseg_cli.knowledge.embeddings import save_embeddings
+from llmseg_cli.knowledge.embeddings.file import save_embeddings
 from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.workflows.run_folder import open_run
 

@@ -15,7 +15,7 @@ from tiny_models import write_llama
 from training_cli import ROLES, invoke, log_lines, signaled, train, weights
 
 from llmseg_cli.artifacts.cache_folder import default_cache
-from llmseg_cli.knowledge.embeddings import save_embeddings
+from llmseg_cli.knowledge.embeddings.file import save_embeddings
 from llmseg_cli.models.text_fusion import FUSIONS
 from llmseg_cli.workflows.llm_booster import SPREAD
 from llmseg_cli.workflows.run_folder import open_run

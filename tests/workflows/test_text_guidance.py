@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from llmseg_cli.knowledge.descriptions.library import library_texts
-from llmseg_cli.knowledge.embeddings import Embeddings, save_embeddings
-from llmseg_cli.knowledge.text_controls import random_text
-from llmseg_cli.knowledge.text_encoder import encode_texts, load_encoder
+from llmseg_cli.knowledge.embeddings.file import Embeddings, save_embeddings
+from llmseg_cli.knowledge.embeddings.text_controls import random_text
+from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder
 from llmseg_cli.workflows.shuffled_text import shuffled_text
 from llmseg_cli.workflows.text_guidance import features_of, text_for
 

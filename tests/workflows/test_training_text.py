@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_data import toy_text
 from training_cli import signaled, train, weights
 
-from llmseg_cli.knowledge.embeddings import save_embeddings
+from llmseg_cli.knowledge.embeddings.file import save_embeddings
 from llmseg_cli.models.text_fusion import FUSIONS
 from llmseg_cli.workflows.run_folder import open_run
 

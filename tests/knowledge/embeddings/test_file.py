@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.knowledge.embeddings import Embeddings, load_embeddings, save_embeddings
+from llmseg_cli.knowledge.embeddings.file import Embeddings, load_embeddings, save_embeddings
 
 
 def _embeddings() -> Embeddings:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from llmseg_cli.knowledge.embeddings import Embeddings
+from llmseg_cli.knowledge.embeddings.file import Embeddings
 
 
 def random_text(embeddings: Embeddings, *, seed: int) -> Embeddings:

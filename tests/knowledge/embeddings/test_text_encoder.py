@@ -6,8 +6,8 @@ import torch
 from tiny_models import write_encoder, write_language_model, write_pooling
 
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder, pool
 from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.text_encoder import encode_texts, load_encoder, pool
 from llmseg_cli.knowledge.weights import WEIGHTS, path_of
 
 TEXTS = ["the left atrium", "a thin round wall behind the heart and in front of the body"]
