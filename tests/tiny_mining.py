@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
-from llmseg_cli.knowledge.prompts import Prompt
 from llmseg_cli.knowledge.sam.framing import Framing
 from llmseg_cli.knowledge.sam.interface import Answer, PromptableSegmenter
+from llmseg_cli.knowledge.sam.prompt import Prompt
 from llmseg_cli.workflows import mine_sam, mining
 from llmseg_cli.workflows.run_folder import OpenRun, open_run
 

@@ -17,7 +17,6 @@ from scipy import ndimage
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.knowledge.mining_rules import AXES, Finding, Mined, MiningRules
 from llmseg_cli.knowledge.prompts import (
-    Prompt,
     components,
     describe,
     longer_side,
@@ -26,6 +25,7 @@ from llmseg_cli.knowledge.prompts import (
     widened,
 )
 from llmseg_cli.knowledge.sam.interface import Answer, Embedding, PromptableSegmenter
+from llmseg_cli.knowledge.sam.prompt import Prompt
 from llmseg_cli.numerics.resampling import axis_weights, resample
 
 SMOOTHED = 2  # slices before and after whose boxes a box is the median of

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.knowledge.sam.prompt import Box, Prompt, Region
 
 KINDS = ("box", "points", "mask")
 LOGIT_LIMIT = 1e-4  # probabilities are kept this far from 0 and 1 for a mask prompt
 
 Probability = NDArray[np.float32]  # (X, Y), in [0, 1]
-Region = NDArray[np.bool_]  # (X, Y)
-Box = tuple[float, float, float, float]  # x and y of the first corner, then of the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,25 +75,6 @@ class PromptRules:
             if not low <= value <= high:
                 wanted = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
                 raise UsageError(f"Prompt rule {name} is {value:g}; expected {wanted}.")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What Segment Anything is asked about one component. Pixel centers are whole numbers.
-
-    Args:
-        region: The component, `(X, Y)`.
-        box: First and last corner, `(x0, y0, x1, y1)`, or None.
-        points: `(P, 2)` x, y; P may be 0.
-        inside: `(P,)`, whether a point is positive.
-        logits: `(X, Y)` log-odds of the network, or None.
-    """
-
-    region: Region
-    box: Box | None
-    points: NDArray[np.float32]
-    inside: NDArray[np.bool_]
-    logits: NDArray[np.float32] | None = None
 
 
 def prompts_of(probability: Probability, rules: PromptRules) -> list[Prompt]:

@@ -187,9 +187,9 @@ def distances(wish: Wish) -> Iterator[Contest]:
 @contextmanager
 def mining(wish: Wish) -> Iterator[Contest]:
     """One box asked of LiteMedSAM, its image's embedding from the cache and made anew."""
-    from llmseg_cli.knowledge.prompts import Prompt
     from llmseg_cli.knowledge.sam.choose import open_segmenter
     from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
+    from llmseg_cli.knowledge.sam.prompt import Prompt
 
     try:
         segmenter = open_segmenter(

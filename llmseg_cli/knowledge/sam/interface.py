@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmseg_cli.knowledge.prompts import Prompt
 from llmseg_cli.knowledge.sam.framed import Framed
 from llmseg_cli.knowledge.sam.framing import Framing
+from llmseg_cli.knowledge.sam.prompt import Prompt
 
 Embedding = tuple[Tensor, ...]  # one image, without a batch axis
 

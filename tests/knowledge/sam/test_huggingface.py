@@ -10,10 +10,10 @@ from tiny_sam import SIDE, picture, write_sam
 
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.prompts import Prompt
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.framing import Framing
 from llmseg_cli.knowledge.sam.huggingface import transformers_sam
+from llmseg_cli.knowledge.sam.prompt import Prompt
 
 KINDS = ("sam", "sam_hq", "sam2", "sam2_video")
 LIBRARY = {"sam": "Sam", "sam_hq": "SamHQ", "sam2": "Sam2", "sam2_video": "Sam2"}

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from llmseg_cli.knowledge.prompts import Prompt
 from llmseg_cli.knowledge.sam.framed import stack
 from llmseg_cli.knowledge.sam.framing import Framing
 from llmseg_cli.knowledge.sam.interface import PromptableSegmenter
+from llmseg_cli.knowledge.sam.prompt import Prompt
 
 SHAPE = (50, 25)  # on a square of 100: two pixels a pixel
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from tiny_sam import SIDE, original_sam, picture, published_picture
 
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.prompts import Prompt
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.framing import Framing
 from llmseg_cli.knowledge.sam.original import OriginalSam, checkpoint_sam
+from llmseg_cli.knowledge.sam.prompt import Prompt
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 POINTS = np.array([[300, 200], [500, 450], [150, 600]], np.float32)
