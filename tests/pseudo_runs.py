@@ -18,7 +18,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import Volume, load_image
-from llmseg_cli.knowledge.mining import Finding, Mined
+from llmseg_cli.knowledge.mining.mine import Finding, Mined
 from llmseg_cli.progress import silent
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mining import Miner

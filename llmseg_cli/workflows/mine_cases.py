@@ -13,7 +13,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import Case, image_digest
 from llmseg_cli.data.volumes import Volume, prediction_suffix, save_label_map
 from llmseg_cli.errors import DataError, StoppedError
-from llmseg_cli.knowledge.mining_rules import Finding, Mined
+from llmseg_cli.knowledge.mining.rules import Finding, Mined
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
 from llmseg_cli.pictures.overlay import save_overlay
 from llmseg_cli.progress import Progress

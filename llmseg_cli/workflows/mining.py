@@ -17,10 +17,10 @@ from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.errors import DataError
 from llmseg_cli.inference.mirroring import mirrored
 from llmseg_cli.inference.sliding_window import sliding_window
-from llmseg_cli.knowledge.calibration import class_shares, thresholds_for
-from llmseg_cli.knowledge.mining import mine, sliced_axis
-from llmseg_cli.knowledge.mining_rules import AXES, Mined, MiningRules
-from llmseg_cli.knowledge.prompts import PromptRules
+from llmseg_cli.knowledge.mining.calibration import class_shares, thresholds_for
+from llmseg_cli.knowledge.mining.mine import mine, sliced_axis
+from llmseg_cli.knowledge.mining.prompts import PromptRules
+from llmseg_cli.knowledge.mining.rules import AXES, Mined, MiningRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range

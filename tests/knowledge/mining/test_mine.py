@@ -10,10 +10,10 @@ from tiny_mining import Drawing, answer, as_asked, margin_of, rectangle
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge import mining
-from llmseg_cli.knowledge.mining import mine
-from llmseg_cli.knowledge.mining_rules import MiningRules
-from llmseg_cli.knowledge.prompts import PromptRules
+from llmseg_cli.knowledge.mining import mine as mining
+from llmseg_cli.knowledge.mining.mine import mine
+from llmseg_cli.knowledge.mining.prompts import PromptRules
+from llmseg_cli.knowledge.mining.rules import MiningRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.framing import to_unit
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmseg_cli.knowledge.calibration import HIGHEST, LOWEST, class_shares, thresholds_for
+from llmseg_cli.knowledge.mining.calibration import HIGHEST, LOWEST, class_shares, thresholds_for
 
 
 def softmax_maps(cases: int, classes: int, seed: int) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.special import expit
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.prompts import (
+from llmseg_cli.knowledge.mining.prompts import (
     KINDS,
     PromptRules,
     box_of,

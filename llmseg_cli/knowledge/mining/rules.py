@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.prompts import PromptRules
+from llmseg_cli.knowledge.mining.prompts import PromptRules
 
 AXES = ("x", "y", "z")
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
-from llmseg_cli.knowledge.mining_rules import AXES, Finding, Mined, MiningRules
-from llmseg_cli.knowledge.prompts import (
+from llmseg_cli.knowledge.mining.prompts import (
     components,
     describe,
     longer_side,
@@ -24,6 +23,7 @@ from llmseg_cli.knowledge.prompts import (
     tight_box,
     widened,
 )
+from llmseg_cli.knowledge.mining.rules import AXES, Finding, Mined, MiningRules
 from llmseg_cli.knowledge.sam.interface import Answer, Embedding, PromptableSegmenter
 from llmseg_cli.knowledge.sam.prompt import Prompt
 from llmseg_cli.numerics.resampling import axis_weights, resample

@@ -1,0 +1,1 @@
+"""From a network's probabilities to prompts, and from SAM's answers to pseudo-labels."""
