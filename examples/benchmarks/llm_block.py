@@ -16,7 +16,7 @@ import time
 import torch
 
 from llmseg_cli.artifacts.manifest import peak_rss_mb
-from llmseg_cli.knowledge.llm_layers import read_layers
+from llmseg_cli.knowledge.parts.llm_layers import read_layers
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
 from llmseg_cli.models.medvisionllama import Booster, MedVisionLlama

@@ -8,8 +8,8 @@ from torch import nn
 
 from llmseg_cli.config import LLM_BLOCKS, TrainSettings
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.llm_layers import LLMLayers, read_layers
-from llmseg_cli.knowledge.lora import with_adapters
+from llmseg_cli.knowledge.parts.llm_layers import LLMLayers, read_layers
+from llmseg_cli.knowledge.parts.lora import with_adapters
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
 from llmseg_cli.models.medvisionllama import Booster
 

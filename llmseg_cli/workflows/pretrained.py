@@ -12,8 +12,8 @@ from llmseg_cli.registry import MODELS
 from llmseg_cli.workflows.run_folder import empty_encoder
 
 if TYPE_CHECKING:
-    from llmseg_cli.knowledge.image_encoder import PretrainedEncoder
-    from llmseg_cli.knowledge.llm_layers import LLMLayers
+    from llmseg_cli.knowledge.parts.image_encoder import PretrainedEncoder
+    from llmseg_cli.knowledge.parts.llm_layers import LLMLayers
 
 LAST = (-1,)  # layer of a language model
 ELSEWHERE = {  # keyword of a network's constructor: what sets it
@@ -57,7 +57,7 @@ def encoder_for(
         raise UsageError(
             f"--image-encoder: the network '{settings.model}' takes none. Use --model unetpp."
         )
-    from llmseg_cli.knowledge.image_encoder import open_image_encoder  # loads transformers
+    from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder  # loads transformers
 
     depth = model_options.get("depth", known["depth"].default)
     return open_image_encoder(settings.image_encoder, depth=depth, cache=cache, offline=offline)

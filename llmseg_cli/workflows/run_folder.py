@@ -27,7 +27,7 @@ from llmseg_cli.training.precision import (
 )
 
 if TYPE_CHECKING:
-    from llmseg_cli.knowledge.llm_layers import LLMLayers
+    from llmseg_cli.knowledge.parts.llm_layers import LLMLayers
 
 CONFIG = "config.yaml"
 
@@ -193,7 +193,7 @@ def hold_blocks_as(network: nn.Module, dtype: torch.dtype) -> None:
 
 def empty_encoder(record: dict[str, Any], in_channels: int) -> nn.Module:
     """The image encoder of a run's record, to be loaded over."""
-    from llmseg_cli.knowledge.image_encoder import ImageEncoder  # loads transformers
+    from llmseg_cli.knowledge.parts.image_encoder import ImageEncoder  # loads transformers
 
     return ImageEncoder(record["config"], in_channels)
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.llm_layers import read_layers
+from llmseg_cli.knowledge.parts.llm_layers import read_layers
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock, RootMeanSquare
 
 SHAPE = LlamaShape(width=24, heads=4, key_heads=2, head_width=6, hidden=40)

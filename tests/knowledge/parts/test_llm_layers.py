@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import write_image_encoder, write_llama
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge import llm_layers
-from llmseg_cli.knowledge.llm_layers import read_layers
+from llmseg_cli.knowledge.parts import llm_layers
+from llmseg_cli.knowledge.parts.llm_layers import read_layers
 from llmseg_cli.knowledge.weights import path_of
 
 

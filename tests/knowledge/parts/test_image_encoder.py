@@ -9,7 +9,7 @@ from tiny_models import write_image_encoder
 
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.image_encoder import ImageEncoder, open_image_encoder
+from llmseg_cli.knowledge.parts.image_encoder import ImageEncoder, open_image_encoder
 
 KINDS = ("resnet", "convnextv2", "swin")
 

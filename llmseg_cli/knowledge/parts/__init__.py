@@ -1,0 +1,1 @@
+"""Parts of pre-trained models that go into networks: image encoders, layers, adapters."""
