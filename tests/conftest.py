@@ -30,7 +30,7 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights_cache() -> Path:
     """The user's cache folder with the embedded models; the test is skipped where it has none."""
     from llmseg_cli.artifacts.cache_folder import default_cache
-    from llmseg_cli.knowledge.weights import is_fetched
+    from llmseg_cli.knowledge.weights.embedded import is_fetched
 
     found = Path(os.environ.get("LLMSEG_CACHE") or default_cache())
     absent = [name for name in EMBEDDED if not is_fetched(name, cache=found)]

@@ -5,7 +5,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from llmseg_cli.knowledge.weights import Weights
+from llmseg_cli.knowledge.weights.embedded import Weights
 
 CONTENT = {"model.bin": b"weights" * 200_000, "sub/config.json": b"{}"}
 

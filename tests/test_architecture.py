@@ -115,7 +115,7 @@ def test_imports_point_down_and_never_to_a_neighbor():
         ),
         ("llmseg_cli.models.vnet", "llmseg_cli.models.base.Segmenter", True),
         ("llmseg_cli.data.cases", "llmseg_cli.errors.DataError", True),
-        ("llmseg_cli.data.cases", "llmseg_cli.knowledge.weights.path_of", False),
+        ("llmseg_cli.data.cases", "llmseg_cli.knowledge.weights.embedded.path_of", False),
         ("llmseg_cli.config", "llmseg_cli.artifacts.files", False),
         ("llmseg_cli.data.cases", "llmseg_cli.console", False),
         ("llmseg_cli.errors", "llmseg_cli.nowhere", False),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 TEXT = """
 the left right atrium heart chamber behind in front of body and is a thin wall round blood

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 
 SIDE = 64  # of the square

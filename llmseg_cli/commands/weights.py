@@ -18,7 +18,7 @@ weights = typer.Typer(
 
 
 def _names() -> list[str]:
-    from llmseg_cli.knowledge.weights import WEIGHTS
+    from llmseg_cli.knowledge.weights.embedded import WEIGHTS
 
     return list(WEIGHTS)
 

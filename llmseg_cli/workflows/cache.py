@@ -10,7 +10,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.errors import UsageError, unknown
-from llmseg_cli.knowledge.weights import WEIGHTS
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS
 
 KINDS = {
     "cases": "prepared cases, read while training",

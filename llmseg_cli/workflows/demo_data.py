@@ -10,7 +10,7 @@ from llmseg_cli.artifacts.files import refuse_existing, write_json, write_text
 from llmseg_cli.artifacts.manifest import Manifest, load_manifest
 from llmseg_cli.data.demo_cohort import CLASSES, load_template, make_case, save_case
 from llmseg_cli.errors import ArtifactError, UsageError
-from llmseg_cli.knowledge.weights import path_of
+from llmseg_cli.knowledge.weights.embedded import path_of
 from llmseg_cli.progress import Progress, silent
 
 COMMAND = "demo-data"

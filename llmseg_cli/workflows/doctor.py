@@ -12,7 +12,7 @@ import torch
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.weights import WEIGHTS, is_fetched, verify, weights_folder
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS, is_fetched, verify, weights_folder
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 from llmseg_cli.training.precision import BAD_CUDNN_BF16
 from llmseg_cli.workflows.machine import Machine, look_at_machine

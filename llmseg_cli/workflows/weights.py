@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.downloads import fetch
-from llmseg_cli.knowledge.hub import PREFIX, hub_folder, parse_hub_model, verify_hub
-from llmseg_cli.knowledge.weights import WEIGHTS, is_fetched, named, path_of, verify, weights_folder
+from llmseg_cli.knowledge.weights.downloads import fetch
+from llmseg_cli.knowledge.weights.embedded import (
+    WEIGHTS,
+    is_fetched,
+    named,
+    path_of,
+    verify,
+    weights_folder,
+)
+from llmseg_cli.knowledge.weights.hub import PREFIX, hub_folder, parse_hub_model, verify_hub
 from llmseg_cli.progress import Progress, silent
 
 

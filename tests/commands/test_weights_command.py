@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.cli import app
-from llmseg_cli.knowledge import downloads
-from llmseg_cli.knowledge.weights import WEIGHTS
+from llmseg_cli.knowledge.weights import downloads
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS
 
 
 def invoke(*arguments: str):

@@ -6,8 +6,8 @@ from tiny_models import write_llama
 from torch import nn
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.huggingface import load_transformers
 from llmseg_cli.knowledge.parts.llm_layers import read_layers
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock, RootMeanSquare
 
 SHAPE = LlamaShape(width=24, heads=4, key_heads=2, head_width=6, hidden=40)
@@ -59,8 +59,8 @@ def test_with_mask_and_rotary_positions_a_layer_is_transformers_own(tmp_path, ki
 
 @pytest.mark.weights
 def test_smollm2s_last_layer_is_transformers_own(weights_cache):
-    from llmseg_cli.knowledge.gguf_file import converted_folder
-    from llmseg_cli.knowledge.model_files import find_model, weights_digest
+    from llmseg_cli.knowledge.weights.gguf_file import converted_folder
+    from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
 
     found = find_model("smollm2", cache=weights_cache)
     folder = converted_folder(found.gguf, digest=weights_digest(found), cache=weights_cache)

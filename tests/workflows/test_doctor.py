@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmseg_cli.knowledge.weights import weights_folder
+from llmseg_cli.knowledge.weights.embedded import weights_folder
 from llmseg_cli.workflows import doctor
 from llmseg_cli.workflows.doctor import judge_cudnn, judge_torch, run
 from llmseg_cli.workflows.machine import (

@@ -14,8 +14,8 @@ from tiny_data import write_nifti
 from tiny_runs import run_config, write_run
 
 from llmseg_cli.artifacts.manifest import load_manifest
-from llmseg_cli.knowledge.huggingface import load_transformers
 from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 from llmseg_cli.training.checkpoints import save_weights
 from llmseg_cli.workflows.run_folder import network_builder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.weights import WEIGHTS
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS
 from llmseg_cli.workflows import weights as workflow
 
 

@@ -8,9 +8,9 @@ import torch
 
 from llmseg_cli.artifacts.descriptions import Writer
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.gguf_file import converted_folder
-from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.gguf_file import converted_folder
+from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 SMALL = 1_000_000_000  # parameters below which a model is no source of anatomy
 

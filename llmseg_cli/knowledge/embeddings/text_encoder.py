@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 LENGTH_STEP = 8  # texts are padded to a multiple of it
 _UNLIMITED = 100_000  # tokenizers without a limit name a number far above this

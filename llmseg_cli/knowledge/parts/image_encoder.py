@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 UNNEEDED = (  # of a configuration, for the architecture
     "_name_or_path",

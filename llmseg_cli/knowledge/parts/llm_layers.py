@@ -9,9 +9,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.gguf_file import converted_folder
-from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.gguf_file import converted_folder
+from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 FAMILY = ("llama", "mistral")  # whose layers are RMS norms, grouped attention and gated MLP alone
 LAYER, NORM = "model.layers.{}.", "model.norm.weight"

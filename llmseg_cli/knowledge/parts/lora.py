@@ -4,7 +4,7 @@ import copy
 
 from torch import nn
 
-from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 ADAPTED = ("q_proj", "v_proj")  # as in the paper's experiments
 

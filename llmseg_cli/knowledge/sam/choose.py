@@ -6,11 +6,11 @@ import torch
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError, unknown
-from llmseg_cli.knowledge.model_files import find_model, weights_digest
 from llmseg_cli.knowledge.sam.huggingface import model_type, transformers_sam
 from llmseg_cli.knowledge.sam.interface import PromptableSegmenter
 from llmseg_cli.knowledge.sam.original import checkpoint_sam, lite_medsam
-from llmseg_cli.knowledge.weights import WEIGHTS, path_of, verify
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of, verify
+from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
 
 LITE = "lite-medsam"
 TRANSFORMERS = "transformers"

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.huggingface import load_transformers
 from llmseg_cli.knowledge.sam.framed import Framed, stack
 from llmseg_cli.knowledge.sam.framing import IMAGENET_DEVIATION, IMAGENET_MEAN, Framing
 from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 UPSAMPLING = 4  # of the decoder, from the image embedding to its own grid
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # transformers 4, 5

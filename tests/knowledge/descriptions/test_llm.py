@@ -14,9 +14,9 @@ from tiny_models import write_language_model
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.descriptions.llm import LocalModel, Sampling
-from llmseg_cli.knowledge.gguf_file import converted_folder
-from llmseg_cli.knowledge.model_files import weights_digest
-from llmseg_cli.knowledge.weights import WEIGHTS, path_of
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of
+from llmseg_cli.knowledge.weights.gguf_file import converted_folder
+from llmseg_cli.knowledge.weights.model_files import weights_digest
 
 QUERY = "the left atrium"
 
@@ -74,7 +74,7 @@ def test_what_is_recorded(model, tmp_path):
 
 
 def test_several_weight_files_have_one_digest(tmp_path):
-    from llmseg_cli.knowledge.model_files import FoundModel
+    from llmseg_cli.knowledge.weights.model_files import FoundModel
 
     for name in ("a.safetensors", "b.safetensors"):
         (tmp_path / name).write_text(name)

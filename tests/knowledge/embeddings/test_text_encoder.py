@@ -7,8 +7,8 @@ from tiny_models import write_encoder, write_language_model, write_pooling
 
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder, pool
-from llmseg_cli.knowledge.huggingface import load_transformers
-from llmseg_cli.knowledge.weights import WEIGHTS, path_of
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 TEXTS = ["the left atrium", "a thin round wall behind the heart and in front of the body"]
 
@@ -111,7 +111,7 @@ def test_a_path_that_does_not_exist():
 
 
 def test_an_absent_hub_model_while_offline(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmseg_cli.knowledge.hub.fetch_hub", None)
+    monkeypatch.setattr("llmseg_cli.knowledge.weights.hub.fetch_hub", None)
     with pytest.raises(WeightsError, match="--offline forbids to fetch it"):
         load_encoder("owner/model", cache=tmp_path, offline=True)
 

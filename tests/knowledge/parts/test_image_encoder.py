@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import write_image_encoder
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.huggingface import load_transformers
 from llmseg_cli.knowledge.parts.image_encoder import ImageEncoder, open_image_encoder
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 KINDS = ("resnet", "convnextv2", "swin")
 

@@ -11,7 +11,7 @@ from tiny_models import write_image_encoder, write_llama
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.parts import llm_layers
 from llmseg_cli.knowledge.parts.llm_layers import read_layers
-from llmseg_cli.knowledge.weights import path_of
+from llmseg_cli.knowledge.weights.embedded import path_of
 
 
 @pytest.fixture

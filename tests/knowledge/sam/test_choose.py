@@ -10,7 +10,7 @@ from llmseg_cli.config_mining import SAM_NAMES
 from llmseg_cli.errors import ExitCode, UsageError, WeightsError
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.huggingface import TransformersSam
-from llmseg_cli.knowledge.weights import WEIGHTS, weights_folder
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS, weights_folder
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
@@ -67,7 +67,7 @@ def test_a_folder_of_transformers(tmp_path):
 
 
 def test_a_hub_model_comes_from_the_cache_alone_while_offline(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmseg_cli.knowledge.hub.fetch_hub", None)
+    monkeypatch.setattr("llmseg_cli.knowledge.weights.hub.fetch_hub", None)
     with pytest.raises(WeightsError, match="--offline forbids to fetch it"):
         open_segmenter("transformers:owner/sam", cache=tmp_path, offline=True, **CPU)
 

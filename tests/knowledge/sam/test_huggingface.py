@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from tiny_sam import SIDE, picture, write_sam
 
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.huggingface import load_transformers
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.framing import Framing
 from llmseg_cli.knowledge.sam.huggingface import transformers_sam
 from llmseg_cli.knowledge.sam.prompt import Prompt
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 KINDS = ("sam", "sam_hq", "sam2", "sam2_video")
 LIBRARY = {"sam": "Sam", "sam_hq": "SamHQ", "sam2": "Sam2", "sam2_video": "Sam2"}

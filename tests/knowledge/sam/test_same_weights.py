@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny_sam import DECODER, PROMPTS, SIDE, VISION, original_sam, picture
 
-from llmseg_cli.knowledge.huggingface import load_transformers
 from llmseg_cli.knowledge.sam.framing import IMAGENET_DEVIATION, IMAGENET_MEAN, Framing
 from llmseg_cli.knowledge.sam.huggingface import TransformersSam
 from llmseg_cli.knowledge.sam.original import OriginalSam
 from llmseg_cli.knowledge.sam.prompt import Prompt
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 SHAPE = (50, 39)
 POINTS = np.array([[20, 11], [33, 17], [5, 30]], np.float32)

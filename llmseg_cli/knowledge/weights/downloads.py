@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from llmseg_cli.errors import ResourceError, WeightsError
-from llmseg_cli.knowledge.weights import (
+from llmseg_cli.knowledge.weights.embedded import (
     Weights,
     check_digest,
     is_fetched,

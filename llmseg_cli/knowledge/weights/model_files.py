@@ -5,8 +5,8 @@ from pathlib import Path
 
 from llmseg_cli.artifacts.files import sha256_file, sha256_json
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.hub import hub_folder, parse_hub_model, weight_paths
-from llmseg_cli.knowledge.weights import WEIGHTS, check_digest, path_of
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS, check_digest, path_of
+from llmseg_cli.knowledge.weights.hub import hub_folder, parse_hub_model, weight_paths
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from llmseg_cli.artifacts.cache_folder import default_cache, note_use
 from llmseg_cli.artifacts.folders import atomic_folder
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.huggingface import load_transformers
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 FORM = "fp16-1"  # of the converted folders; another number converts anew
 

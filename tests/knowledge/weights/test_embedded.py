@@ -5,7 +5,13 @@ import re
 import pytest
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.weights import WEIGHTS, is_fetched, path_of, verify, weights_folder
+from llmseg_cli.knowledge.weights.embedded import (
+    WEIGHTS,
+    is_fetched,
+    path_of,
+    verify,
+    weights_folder,
+)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=list(WEIGHTS))

@@ -10,7 +10,7 @@ from pathlib import Path
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.huggingface import load_hub
+from llmseg_cli.knowledge.weights.transformers import load_hub
 
 PREFIX = "hf:"
 _ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")

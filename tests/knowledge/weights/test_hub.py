@@ -10,7 +10,7 @@ from tiny_models import write_encoder
 
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder
-from llmseg_cli.knowledge.hub import (
+from llmseg_cli.knowledge.weights.hub import (
     HubModel,
     hub_folder,
     parse_hub_model,

@@ -1,0 +1,1 @@
+"""Weights on disk: the embedded models, downloads, the hub, and files of other formats."""
