@@ -19,7 +19,7 @@ from llmseg_cli.metrics.pair import MaskPair, mask_pairs
 from llmseg_cli.metrics.surface import asd, assd, hd95
 from llmseg_cli.metrics.surface_dice import nsd
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
-from llmseg_cli.workflows.bench import Contest, Way, Wish
+from llmseg_cli.workflows.bench.run import Contest, Way, Wish
 
 MASKS = 16
 TOLERANCE_MM = 1.0

@@ -19,7 +19,7 @@ from llmseg_cli.data.patches.cache import PreparedCase, prepare_image
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 from llmseg_cli.data.volumes import load_image
-from llmseg_cli.workflows.bench import Contest, MakeContest, Way, Wish
+from llmseg_cli.workflows.bench.run import Contest, MakeContest, Way, Wish
 
 READS = 16
 QUEUE_CASES, SAMPLES, BATCH = 8, 4, 4  # scans, patches of each, patches of a batch

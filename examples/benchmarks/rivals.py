@@ -22,7 +22,7 @@ from window_rivals import windows_at_stride, windows_half_overlapping, windows_o
 from llmseg_cli.artifacts.files import write_json
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.options import parse_sizes
-from llmseg_cli.workflows.bench import MakeContest, Outcome, Wish, report, run
+from llmseg_cli.workflows.bench.run import MakeContest, Outcome, Wish, report, run
 
 CONTESTS: dict[str, MakeContest] = {
     "cross-pseudo-supervision": cross_pseudo_supervision,

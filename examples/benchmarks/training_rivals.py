@@ -25,7 +25,7 @@ from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import choose_device, choose_memory_format
-from llmseg_cli.workflows.bench import Contest, Way, Wish
+from llmseg_cli.workflows.bench.run import Contest, Way, Wish
 
 CPS = "cross-pseudo-supervision"
 UA_MT = "uncertainty-aware-mean-teacher"

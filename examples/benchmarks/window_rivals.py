@@ -31,7 +31,7 @@ from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 from llmseg_cli.training.precision import choose_device, choose_memory_format
-from llmseg_cli.workflows.bench import Contest, Way, Wish
+from llmseg_cli.workflows.bench.run import Contest, Way, Wish
 from llmseg_cli.workflows.predict_image import SIDE_BY_SIDE, fast_batch
 
 STRIDE = (18, 18, 4)  # of the papers

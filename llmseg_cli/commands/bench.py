@@ -14,7 +14,7 @@ from llmseg_cli.errors import GateError
 from llmseg_cli.registry import METHODS
 
 if TYPE_CHECKING:
-    from llmseg_cli.workflows.bench import Outcome
+    from llmseg_cli.workflows.bench.run import Outcome
 
 NAMES = (
     *("start-up", "training-step", "convolution-floor", "torch-compile", "data-path"),
@@ -57,8 +57,8 @@ def bench(
     """
     from llmseg_cli.artifacts.files import refuse_existing, write_json
     from llmseg_cli.numerics.memory import keep_freed_memory
-    from llmseg_cli.workflows.bench import Wish, report, run
-    from llmseg_cli.workflows.bench_contests import CONTESTS
+    from llmseg_cli.workflows.bench.contests import CONTESTS
+    from llmseg_cli.workflows.bench.run import Wish, report, run
 
     if out is not None:
         refuse_existing(out, force=force)

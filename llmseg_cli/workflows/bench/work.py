@@ -26,7 +26,7 @@ from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import choose_memory_format
 from llmseg_cli.training.stop import StopRequest
-from llmseg_cli.workflows.bench import Wish, timed
+from llmseg_cli.workflows.bench.run import Wish, timed
 from llmseg_cli.workflows.training import plan, start
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_request import Request

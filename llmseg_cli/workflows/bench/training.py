@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llmseg_cli.data.patches.sampling import QUEUED
 from llmseg_cli.training.compilation import are_compiled
-from llmseg_cli.workflows.bench import Contest, SkippedError, Way, Wish
-from llmseg_cli.workflows.bench_work import (
+from llmseg_cli.workflows.bench.run import Contest, SkippedError, Way, Wish
+from llmseg_cli.workflows.bench.work import (
     Stepping,
     fastest_convolution,
 )

@@ -25,14 +25,14 @@ from llmseg_cli.metrics.pair import mask_pairs
 from llmseg_cli.metrics.surface import asd, hd95
 from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.training.precision import choose_device, choose_dtype
-from llmseg_cli.workflows.bench import Contest, MakeContest, SkippedError, Way, Wish
-from llmseg_cli.workflows.bench_training import (
+from llmseg_cli.workflows.bench.run import Contest, MakeContest, SkippedError, Way, Wish
+from llmseg_cli.workflows.bench.training import (
     compilation,
     convolution_floor,
     data_path,
     training_step,
 )
-from llmseg_cli.workflows.bench_work import (
+from llmseg_cli.workflows.bench.work import (
     CASES,
     Stepping,
     apart,

@@ -19,10 +19,12 @@ from llmseg_cli.commands.bench import NAMES
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.vnet import VNet
-from llmseg_cli.workflows import bench, bench_training, bench_work
-from llmseg_cli.workflows.bench import Contest, SkippedError, Way, Wish, run
-from llmseg_cli.workflows.bench_contests import CONTESTS
-from llmseg_cli.workflows.bench_work import fastest_convolution
+from llmseg_cli.workflows.bench import run as bench
+from llmseg_cli.workflows.bench import training as bench_training
+from llmseg_cli.workflows.bench import work as bench_work
+from llmseg_cli.workflows.bench.contests import CONTESTS
+from llmseg_cli.workflows.bench.run import Contest, SkippedError, Way, Wish, run
+from llmseg_cli.workflows.bench.work import fastest_convolution
 from llmseg_cli.workflows.network_cost import cost_of
 
 SMALL = ("--patch", "16,16,16", "--model-option", "filters=2", "--rounds", "1")
