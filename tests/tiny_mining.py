@@ -16,7 +16,8 @@ from llmseg_cli.data.cases import find_cases, image_digest
 from llmseg_cli.knowledge.sam.framing import Framing
 from llmseg_cli.knowledge.sam.interface import Answer, PromptableSegmenter
 from llmseg_cli.knowledge.sam.prompt import Prompt
-from llmseg_cli.workflows import mine_sam, mining
+from llmseg_cli.workflows.mine import case as mining
+from llmseg_cli.workflows.mine import run as mine_sam
 from llmseg_cli.workflows.run_folder import OpenRun, open_run
 
 LEVEL = 99.5  # between whole numbers, so that no voxel lies on the threshold

@@ -21,8 +21,8 @@ from llmseg_cli.commands._options import (
 from llmseg_cli.config_mining import MiningSettings
 
 if TYPE_CHECKING:
-    from llmseg_cli.workflows.mine_cases import MinedCase
-    from llmseg_cli.workflows.mine_sam import MinedFolder
+    from llmseg_cli.workflows.mine.cases import MinedCase
+    from llmseg_cli.workflows.mine.run import MinedFolder
 
 ROLES = ("unlabeled", "test", "validation", "labeled", "all")
 
@@ -56,7 +56,7 @@ def mine_sam(
     mining_settings: MiningSettings,
 ) -> dict[str, Any]:
     """Turn a run's predictions into prompts, and Segment Anything's masks into pseudo-labels."""
-    from llmseg_cli.workflows.mine_sam import run as run_mine
+    from llmseg_cli.workflows.mine.run import run as run_mine
 
     with console.progress("case") as progress:
         mined = run_mine(

@@ -25,10 +25,10 @@ from llmseg_cli.progress import Progress
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.stop import StopRequest, stoppable
 from llmseg_cli.training.undisturbed import answering
-from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
-from llmseg_cli.workflows.mine_sam import QC, qc_table
-from llmseg_cli.workflows.mining import Miner, SamMiner
-from llmseg_cli.workflows.pseudo_folder import with_masks
+from llmseg_cli.workflows.mine.case import Miner, SamMiner
+from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
+from llmseg_cli.workflows.mine.folder import with_masks
+from llmseg_cli.workflows.mine.run import QC, qc_table
 from llmseg_cli.workflows.run_folder import OpenRun, asked_networks, preprocessing_of
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData

@@ -22,9 +22,9 @@ from training_cli import invoke
 from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import PartialError
-from llmseg_cli.workflows import mine_sam as workflow
-from llmseg_cli.workflows.mine_cases import MinedCase
-from llmseg_cli.workflows.mine_sam import MinedFolder
+from llmseg_cli.workflows.mine import run as workflow
+from llmseg_cli.workflows.mine.cases import MinedCase
+from llmseg_cli.workflows.mine.run import MinedFolder
 
 CASES = (
     MinedCase("a", "ok", "a.png", ({"class": 1},)),

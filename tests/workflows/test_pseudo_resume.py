@@ -109,7 +109,7 @@ def test_a_finished_run_is_not_mined_again(toy_data, words, quiet_place, monkeyp
         return {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.name != "run.json"}
 
     before = stamps()
-    monkeypatch.setattr("llmseg_cli.workflows.mine_cases.MiningWork.all", None)
+    monkeypatch.setattr("llmseg_cli.workflows.mine.cases.MiningWork.all", None)
     train("self-training", toy_data, run, *words, "--resume", steps=3)
     assert stamps() == before
 

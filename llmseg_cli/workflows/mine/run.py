@@ -29,8 +29,8 @@ from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_output, some_failed
-from llmseg_cli.workflows.mine_cases import MinedCase, MiningWork
-from llmseg_cli.workflows.mining import open_sam_miner
+from llmseg_cli.workflows.mine.case import open_sam_miner
+from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict_choice import choose_cases
 from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
 from llmseg_cli.workflows.starting_weights import refuse_learned

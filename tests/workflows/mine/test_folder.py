@@ -19,7 +19,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.workflows.pseudo_folder import find_masks, masks_digest, with_masks
+from llmseg_cli.workflows.mine.folder import find_masks, masks_digest, with_masks
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
