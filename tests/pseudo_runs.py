@@ -22,7 +22,7 @@ from llmseg_cli.knowledge.mining.mine import Finding, Mined
 from llmseg_cli.progress import silent
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mine.case import Miner
-from llmseg_cli.workflows.predict_image import Manner
+from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.run_folder import OpenRun
 from llmseg_cli.workflows.training_data import TrainingData, prepare

@@ -32,7 +32,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 from llmseg_cli.training.precision import choose_device, choose_memory_format
 from llmseg_cli.workflows.bench.run import Contest, Way, Wish
-from llmseg_cli.workflows.predict_image import SIDE_BY_SIDE, fast_batch
+from llmseg_cli.workflows.predict.image import SIDE_BY_SIDE, fast_batch
 
 STRIDE = (18, 18, 4)  # of the papers
 SAME_MAP = 0.001  # one minus Dice; bfloat16

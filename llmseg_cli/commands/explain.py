@@ -42,7 +42,7 @@ def explain(
     force: Force = False,
 ) -> dict[str, Any]:
     """Show attention and activation around the block of a language model, as picture and NIfTI."""
-    from llmseg_cli.workflows.explain import run as run_explain
+    from llmseg_cli.workflows.predict.explain import run as run_explain
 
     with console.progress("case") as progress:
         explained = run_explain(

@@ -25,9 +25,9 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
 
 if TYPE_CHECKING:
-    from llmseg_cli.workflows.predict import Predicted
-    from llmseg_cli.workflows.predict_cases import CaseResult
-    from llmseg_cli.workflows.predict_cost import Estimate
+    from llmseg_cli.workflows.predict.cases import CaseResult
+    from llmseg_cli.workflows.predict.cost import Estimate
+    from llmseg_cli.workflows.predict.run import Predicted
     from llmseg_cli.workflows.run_folder import OpenRun
 
 
@@ -120,7 +120,7 @@ def predict(
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Segment images: a mask for each, on its own voxels."""
-    from llmseg_cli.workflows.predict import run as run_predict
+    from llmseg_cli.workflows.predict.run import run as run_predict
 
     with console.progress("window") as progress:
         predicted = run_predict(

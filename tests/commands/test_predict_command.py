@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from llmseg_cli.cli import app
 from llmseg_cli.errors import PartialError
-from llmseg_cli.workflows import predict as workflow
-from llmseg_cli.workflows.predict import Predicted
-from llmseg_cli.workflows.predict_cases import CaseResult
-from llmseg_cli.workflows.predict_cost import Estimate
+from llmseg_cli.workflows.predict import run as workflow
+from llmseg_cli.workflows.predict.cases import CaseResult
+from llmseg_cli.workflows.predict.cost import Estimate
+from llmseg_cli.workflows.predict.run import Predicted
 
 COST = Estimate({"a": 12, "b": 8}, passes=16, memory_mb=900, device_mb=0, largest="a")
 DONE = Predicted(

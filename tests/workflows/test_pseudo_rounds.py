@@ -21,7 +21,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.workflows.predict_image import Manner, predict_labels, prepare
+from llmseg_cli.workflows.predict.image import Manner, predict_labels, prepare
 from llmseg_cli.workflows.pseudo_rounds import mining_steps
 from llmseg_cli.workflows.run_folder import open_run
 

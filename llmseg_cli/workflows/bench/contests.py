@@ -39,7 +39,7 @@ from llmseg_cli.workflows.bench.work import (
     cross,
     data_of,
 )
-from llmseg_cli.workflows.predict_image import SIDE_BY_SIDE, fast_batch
+from llmseg_cli.workflows.predict.image import SIDE_BY_SIDE, fast_batch
 
 READS = 16  # patches
 SAME_PROBABILITY = 0.02

@@ -17,10 +17,10 @@ from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.case_folder import refuse_output, some_failed
-from llmseg_cli.workflows.predict_cases import CaseResult, Work
-from llmseg_cli.workflows.predict_choice import choose_cases
-from llmseg_cli.workflows.predict_cost import Estimate, estimate
-from llmseg_cli.workflows.predict_image import Manner
+from llmseg_cli.workflows.predict.cases import CaseResult, Work
+from llmseg_cli.workflows.predict.choice import choose_cases
+from llmseg_cli.workflows.predict.cost import Estimate, estimate
+from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
 
 

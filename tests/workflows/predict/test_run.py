@@ -31,10 +31,11 @@ from llmseg_cli.errors import (
     UsageError,
 )
 from llmseg_cli.registry import MODELS
-from llmseg_cli.workflows import predict as workflow
-from llmseg_cli.workflows import predict_cases, predict_cost
-from llmseg_cli.workflows.predict import run
-from llmseg_cli.workflows.predict_image import Manner, workers_of
+from llmseg_cli.workflows.predict import cases as predict_cases
+from llmseg_cli.workflows.predict import cost as predict_cost
+from llmseg_cli.workflows.predict import run as workflow
+from llmseg_cli.workflows.predict.image import Manner, workers_of
+from llmseg_cli.workflows.predict.run import run
 from llmseg_cli.workflows.run_folder import OpenRun
 
 LEVEL = 99.5  # between whole numbers, so that no voxel lies on the threshold

@@ -17,7 +17,7 @@ from llmseg_cli.data.volumes import prediction_suffix, save_label_map
 from llmseg_cli.errors import LlmsegError, ResourceError, StoppedError
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
-from llmseg_cli.workflows.predict_image import (
+from llmseg_cli.workflows.predict.image import (
     Manner,
     Prepared,
     predict_labels,
