@@ -24,7 +24,7 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mine.case import Miner
 from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan
-from llmseg_cli.workflows.run_folder import OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 from llmseg_cli.workflows.training_data import TrainingData, prepare
 
 AFFINE = np.diag([*SPACING_MM, 1.0])

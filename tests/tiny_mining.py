@@ -18,7 +18,7 @@ from llmseg_cli.knowledge.sam.interface import Answer, PromptableSegmenter
 from llmseg_cli.knowledge.sam.prompt import Prompt
 from llmseg_cli.workflows.mine import case as mining
 from llmseg_cli.workflows.mine import run as mine_sam
-from llmseg_cli.workflows.run_folder import OpenRun, open_run
+from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
 
 LEVEL = 99.5  # between whole numbers, so that no voxel lies on the threshold
 DEPTH = 5.0  # logits inside a drawn mask; outside it is the negative

@@ -21,7 +21,7 @@ from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.predict.choice import choose_cases
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 
 def main() -> None:

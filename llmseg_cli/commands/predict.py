@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.predict.cases import CaseResult
     from llmseg_cli.workflows.predict.cost import Estimate
     from llmseg_cli.workflows.predict.run import Predicted
-    from llmseg_cli.workflows.run_folder import OpenRun
+    from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 
 def parse_stride(value: Any) -> tuple[int, ...]:

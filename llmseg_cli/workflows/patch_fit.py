@@ -10,7 +10,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.registry import MODELS
-from llmseg_cli.workflows.pretrained import Pretrained
+from llmseg_cli.workflows.runs.pretrained import Pretrained
 
 BATCH_NORMALIZATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 

@@ -29,7 +29,7 @@ from llmseg_cli.workflows.mine.case import Miner, SamMiner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.mine.folder import with_masks
 from llmseg_cli.workflows.mine.run import QC, qc_table
-from llmseg_cli.workflows.run_folder import OpenRun, asked_networks, preprocessing_of
+from llmseg_cli.workflows.runs.run_folder import OpenRun, asked_networks, preprocessing_of
 from llmseg_cli.workflows.training_batches import batch_maker
 from llmseg_cli.workflows.training_data import TrainingData
 from llmseg_cli.workflows.training_folder import PREPARED, ROUNDS

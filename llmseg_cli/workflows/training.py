@@ -33,10 +33,10 @@ from llmseg_cli.training.precision import (
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
 from llmseg_cli.workflows.named_options import defaults_of, options_of
 from llmseg_cli.workflows.patch_fit import refuse_patch
-from llmseg_cli.workflows.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
-from llmseg_cli.workflows.run_folder import CONFIG, hold_blocks_as, network_builder
+from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
+from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
 from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
 from llmseg_cli.workflows.training_batches import batch_maker, place_batch
 from llmseg_cli.workflows.training_data import TrainingData, prepare

@@ -14,7 +14,7 @@ from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
-from llmseg_cli.workflows.run_folder import CONFIG
+from llmseg_cli.workflows.runs.run_folder import CONFIG
 
 SPLIT = "split.json"
 ROUNDS, PREPARED = "pseudo", "prepared"

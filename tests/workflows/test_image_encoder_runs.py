@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tiny_models import write_image_encoder
 from training_cli import invoke, signaled, train, weights
 
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 

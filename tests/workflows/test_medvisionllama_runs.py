@@ -17,8 +17,8 @@ from training_cli import ROLES, invoke, log_lines, signaled, train, weights
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.knowledge.embeddings.file import save_embeddings
 from llmseg_cli.models.text_fusion import FUSIONS
-from llmseg_cli.workflows.llm_booster import SPREAD
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.llm_booster import SPREAD
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 SIZES = ("filters=8", "token=8", "depth=2", "heads=2", "dropout=0.1")
 VIT = ("--model", "medvisionllama", *(word for size in SIZES for word in ("--model-option", size)))
@@ -428,7 +428,7 @@ def test_a_language_model_in_another_cache_is_found_again(
     toy_data, toy_split, llama, quiet_place, monkeypatch, tmp_path
 ):
     """`read_layers` looks in the cache that the environment or --cache names."""
-    from llmseg_cli.workflows import llm_booster
+    from llmseg_cli.workflows.runs import llm_booster
 
     asked = []
     reading = llm_booster.read_layers

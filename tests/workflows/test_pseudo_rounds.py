@@ -23,7 +23,7 @@ from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.workflows.predict.image import Manner, predict_labels, prepare
 from llmseg_cli.workflows.pseudo_rounds import mining_steps
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 

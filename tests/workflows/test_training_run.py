@@ -17,7 +17,7 @@ from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.methods.usl import Usl
 from llmseg_cli.registry import METHODS
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 EVERY = {name: ("--every", "2") for name in METHODS.names() if METHODS.load(name).mines}
 

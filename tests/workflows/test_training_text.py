@@ -15,7 +15,7 @@ from training_cli import signaled, train, weights
 
 from llmseg_cli.knowledge.embeddings.file import save_embeddings
 from llmseg_cli.models.text_fusion import FUSIONS
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 

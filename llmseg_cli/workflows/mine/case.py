@@ -29,7 +29,7 @@ from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.predict.image import Manner, Prepared, predict_labels, prepare_volume
-from llmseg_cli.workflows.run_folder import OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 EMBEDDINGS = "sam"  # folder of llmseg's cache
 

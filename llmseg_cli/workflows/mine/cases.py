@@ -19,7 +19,7 @@ from llmseg_cli.pictures.overlay import save_overlay
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mine.case import Miner
-from llmseg_cli.workflows.run_folder import OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 NOTHING = "the network predicts nothing"
 

@@ -32,7 +32,7 @@ from llmseg_cli.workflows.case_folder import refuse_output, some_failed
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
-from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
+from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
 from llmseg_cli.workflows.starting_weights import refuse_learned
 from llmseg_cli.workflows.training_folder import split_digest
 

@@ -23,7 +23,7 @@ from llmseg_cli.workflows.predict.image import (
     predict_labels,
     prepare,
 )
-from llmseg_cli.workflows.run_folder import OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 SCARCE = "can't allocate memory"  # torch's allocator on a CPU raises a RuntimeError
 Loading = Future[tuple[str, Prepared | None]]

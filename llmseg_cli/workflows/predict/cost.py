@@ -16,7 +16,7 @@ from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.numerics.class_softmax import MANY
 from llmseg_cli.workflows.predict.image import SUMS_MB, Manner, store_of, sums_bytes, workers_of
-from llmseg_cli.workflows.run_folder import OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
 SMALLEST_SUMS_MB = 20

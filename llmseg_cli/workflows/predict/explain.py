@@ -32,7 +32,7 @@ from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.case_folder import refuse_output
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.predict.image import Manner, prepare_volume
-from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
+from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
 
 
 @dataclass(frozen=True)

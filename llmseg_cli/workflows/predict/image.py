@@ -18,7 +18,7 @@ from llmseg_cli.inference.mirroring import mirrored
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.to_image_grid import rows_before, rows_drawn, to_image_grid
 from llmseg_cli.inference.windows import Windows
-from llmseg_cli.workflows.run_folder import OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 VOXELS_AT_ONCE, MOST_AT_ONCE = 1 << 20, 8  # of a batch on a CPU; small windows waste calls
 ANSWERS_AT_ONCE = 1 << 23  # probabilities of a batch on a CPU, 32 MB

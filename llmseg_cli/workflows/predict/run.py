@@ -21,7 +21,7 @@ from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
-from llmseg_cli.workflows.run_folder import CONFIG, OpenRun, open_run
+from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from training_cli import invoke, signaled, train
 
 from llmseg_cli.knowledge.embeddings.file import save_embeddings
 from llmseg_cli.models.text_fusion import TextFused
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 SIZES = ("filters=8", "token=8", "depth=2", "heads=2")
 VIT = ("--model", "medvisionllama", *(word for size in SIZES for word in ("--model-option", size)))

@@ -17,7 +17,7 @@ from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 from llmseg_cli.training.checkpoints import save_weights
-from llmseg_cli.workflows.run_folder import network_builder
+from llmseg_cli.workflows.runs.run_folder import network_builder
 
 CLAIMED = re.compile(r"([\d.]+) (MB|GB)")
 

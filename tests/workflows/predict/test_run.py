@@ -36,7 +36,7 @@ from llmseg_cli.workflows.predict import cost as predict_cost
 from llmseg_cli.workflows.predict import run as workflow
 from llmseg_cli.workflows.predict.image import Manner, workers_of
 from llmseg_cli.workflows.predict.run import run
-from llmseg_cli.workflows.run_folder import OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 LEVEL = 99.5  # between whole numbers, so that no voxel lies on the threshold
 

@@ -5,7 +5,7 @@ import torch
 from tiny_runs import run_config, write_run
 
 from llmseg_cli.errors import ArtifactError, UsageError
-from llmseg_cli.workflows.run_folder import open_run
+from llmseg_cli.workflows.runs.run_folder import open_run
 
 
 @pytest.fixture

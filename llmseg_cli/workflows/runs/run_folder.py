@@ -165,7 +165,7 @@ def network_builder(
     model = MODELS.load(config.model)
     make_booster: Callable[[], Any] | None = None
     if config.llm_block:
-        from llmseg_cli.workflows.llm_booster import booster_maker  # loads transformers
+        from llmseg_cli.workflows.runs.llm_booster import booster_maker  # loads transformers
 
         make_booster = booster_maker(config.llm_block, llm, cache=cache)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.registry import MODELS
-from llmseg_cli.workflows.run_folder import empty_encoder
+from llmseg_cli.workflows.runs.run_folder import empty_encoder
 
 if TYPE_CHECKING:
     from llmseg_cli.knowledge.parts.image_encoder import PretrainedEncoder
@@ -95,7 +95,7 @@ class Pretrained:
         if self.encoder:
             options["encoder"] = empty_encoder(self.encoder.record, 1)
         if self.block:
-            from llmseg_cli.workflows.llm_booster import stand_in
+            from llmseg_cli.workflows.runs.llm_booster import stand_in
 
             options["booster"] = stand_in(self.block)
         return options
@@ -120,7 +120,7 @@ def pretrained_for(
     refuse_unused_block(settings)
     if not takes_block(settings):
         return Pretrained(encoder)
-    from llmseg_cli.workflows.llm_booster import read_block  # loads transformers
+    from llmseg_cli.workflows.runs.llm_booster import read_block  # loads transformers
 
     return Pretrained(encoder, *read_block(settings, cache=cache, offline=offline))
 
