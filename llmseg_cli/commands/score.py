@@ -78,7 +78,7 @@ def score(
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
-    from llmseg_cli.workflows.score import ScoreOptions, run
+    from llmseg_cli.workflows.score.run import ScoreOptions, run
 
     document, table = _targets(out, csv, force=force)
     options = ScoreOptions(

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llmseg_cli.cli import app
-from llmseg_cli.workflows import score as workflow
+from llmseg_cli.workflows.score import run as workflow
 
 SHAPE = (8, 9, 7)
 

@@ -18,8 +18,8 @@ from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
 from llmseg_cli.data.volumes import load_image, save_label_map
 from llmseg_cli.errors import ArtifactError, DataError, PolicyError, ResourceError, UsageError
-from llmseg_cli.workflows import score_pool
-from llmseg_cli.workflows.score import ScoreOptions, choose_classes, run
+from llmseg_cli.workflows.score import pool as score_pool
+from llmseg_cli.workflows.score.run import ScoreOptions, choose_classes, run
 
 SHAPE, SPACING = (9, 10, 7), (1.0, 1.5, 2.0)
 CASES = ("c1", "c2", "c3", "c4")

@@ -9,9 +9,9 @@ from typing import Any
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.metrics.bootstrap import LEVEL
 from llmseg_cli.metrics.empty_policy import count_statuses
-from llmseg_cli.workflows.score_case import CaseScore
-from llmseg_cli.workflows.score_pairing import Predictions, References
-from llmseg_cli.workflows.score_report import ByCase, Report
+from llmseg_cli.workflows.score.case import CaseScore
+from llmseg_cli.workflows.score.pairing import Predictions, References
+from llmseg_cli.workflows.score.report import ByCase, Report
 
 
 @dataclass(frozen=True)

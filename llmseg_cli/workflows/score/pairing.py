@@ -12,7 +12,7 @@ from llmseg_cli.data.case import Dataset, nearest
 from llmseg_cli.data.cases import find_cases, image_digest
 from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
-from llmseg_cli.workflows.score_case import ScoreTask
+from llmseg_cli.workflows.score.case import ScoreTask
 
 LABELS_ONLY = ("images only", "one image")  # layouts of a folder or file without images beside it
 RECORDED = ("checkpoint", "network", "run")

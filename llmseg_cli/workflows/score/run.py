@@ -10,16 +10,16 @@ from llmseg_cli.errors import DataError, UsageError, unknown
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
 from llmseg_cli.metrics.scoring import NOTHING, ClassScore
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.workflows.score_case import CaseScore, ScoreSettings
-from llmseg_cli.workflows.score_document import Side, build_document, build_table
-from llmseg_cli.workflows.score_pairing import (
+from llmseg_cli.workflows.score.case import CaseScore, ScoreSettings
+from llmseg_cli.workflows.score.document import Side, build_document, build_table
+from llmseg_cli.workflows.score.pairing import (
     References,
     find_predictions,
     find_references,
     pair,
 )
-from llmseg_cli.workflows.score_pool import score_cases
-from llmseg_cli.workflows.score_report import Report
+from llmseg_cli.workflows.score.pool import score_cases
+from llmseg_cli.workflows.score.report import Report
 
 SHOWN_FAILURES = 5
 

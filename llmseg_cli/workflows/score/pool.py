@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from llmseg_cli.errors import ResourceError
 from llmseg_cli.progress import Progress
-from llmseg_cli.workflows.score_case import CaseScore, ScoreSettings, ScoreTask, try_case
+from llmseg_cli.workflows.score.case import CaseScore, ScoreSettings, ScoreTask, try_case
 
 Outcome = CaseScore | str
 

@@ -1,0 +1,1 @@
+"""`llmseg score`: predictions beside references, paired, measured, summed up and reported."""
