@@ -59,7 +59,7 @@ def forks(errors: Path) -> Iterator[Forks]:
 
 
 def _serve(errors: Path) -> None:
-    import llmseg_cli.workflows.training  # noqa: F401 - what takes long
+    import llmseg_cli.workflows.train.run  # noqa: F401 - what takes long
     from llmseg_cli.cli import app
 
     for line in sys.stdin:

@@ -23,9 +23,9 @@ from llmseg_cli.progress import silent
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mine.case import Miner
 from llmseg_cli.workflows.predict.image import Manner
-from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.runs.run_folder import OpenRun
-from llmseg_cli.workflows.training_data import TrainingData, prepare
+from llmseg_cli.workflows.train.data import TrainingData, prepare
+from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
 
 AFFINE = np.diag([*SPACING_MM, 1.0])
 UNLABELED = ("toy03", "toy04")  # of the toy split

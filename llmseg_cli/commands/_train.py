@@ -12,7 +12,7 @@ from llmseg_cli.errors import UsageError
 SPLIT = "split.json"  # of a run folder
 
 if TYPE_CHECKING:
-    from llmseg_cli.workflows.training_request import Request
+    from llmseg_cli.workflows.train.request import Request
 
 
 def choose_split(
@@ -71,10 +71,10 @@ def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
 
 def train(request: "Request", *, resume: bool, force: bool, dry_run: bool) -> dict[str, Any]:
     """Run, or say what would be run; returns the `--json` document."""
-    from llmseg_cli.workflows.training import plan, run
+    from llmseg_cli.workflows.train.run import plan, run
 
     if dry_run:
-        from llmseg_cli.workflows.network_cost import cost_of
+        from llmseg_cli.workflows.train.cost import cost_of
 
         with console.progress("case") as progress:
             planned = plan(request, progress=progress)

@@ -53,8 +53,8 @@ def train_semi(
         seed=seed,
         resumed=output if resume else None,
     )
-    from llmseg_cli.workflows.text_guidance import text_for
-    from llmseg_cli.workflows.training_request import Request, pseudo_request
+    from llmseg_cli.workflows.train.request import Request, pseudo_request
+    from llmseg_cli.workflows.train.text_guidance import text_for
 
     cache = train_settings.cache or default_cache()
     request = Request(

@@ -55,7 +55,7 @@ def train_sup(
         seed=seed,
         resumed=output if resume else None,
     )
-    from llmseg_cli.workflows.training_request import Request
+    from llmseg_cli.workflows.train.request import Request
 
     request = Request(
         command="train-sup",

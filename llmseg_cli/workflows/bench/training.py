@@ -13,7 +13,7 @@ from llmseg_cli.workflows.bench.work import (
     Stepping,
     fastest_convolution,
 )
-from llmseg_cli.workflows.network_cost import ON_CPU
+from llmseg_cli.workflows.train.cost import ON_CPU
 
 STEPS = 5  # per batch that waits, of a comparison with and without loading
 SAME_LOSS = 0.02  # relative; bfloat16 has 8 bits

@@ -27,9 +27,9 @@ from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import choose_memory_format
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.bench.run import Wish, timed
-from llmseg_cli.workflows.training import plan, start
-from llmseg_cli.workflows.training_batches import batch_maker, place_batch
-from llmseg_cli.workflows.training_request import Request
+from llmseg_cli.workflows.train.batches import batch_maker, place_batch
+from llmseg_cli.workflows.train.request import Request
+from llmseg_cli.workflows.train.run import plan, start
 
 CASES = 6  # of a made cohort: three labeled, three not
 STEPS = 1000  # of which the first is taken again and again

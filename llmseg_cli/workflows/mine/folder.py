@@ -16,7 +16,7 @@ from llmseg_cli.data.naming import stem, suffix
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_labels
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError
-from llmseg_cli.workflows.training_folder import split_digest
+from llmseg_cli.workflows.train.folder import split_digest
 
 SHOWN = 3
 

@@ -33,8 +33,8 @@ from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
-from llmseg_cli.workflows.starting_weights import refuse_learned
-from llmseg_cli.workflows.training_folder import split_digest
+from llmseg_cli.workflows.train.folder import split_digest
+from llmseg_cli.workflows.train.starting_weights import refuse_learned
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
 QC = "qc.csv"

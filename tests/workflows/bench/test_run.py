@@ -25,7 +25,7 @@ from llmseg_cli.workflows.bench import work as bench_work
 from llmseg_cli.workflows.bench.contests import CONTESTS
 from llmseg_cli.workflows.bench.run import Contest, SkippedError, Way, Wish, run
 from llmseg_cli.workflows.bench.work import fastest_convolution
-from llmseg_cli.workflows.network_cost import cost_of
+from llmseg_cli.workflows.train.cost import cost_of
 
 SMALL = ("--patch", "16,16,16", "--model-option", "filters=2", "--rounds", "1")
 

@@ -122,7 +122,7 @@ def test_they_serve_until_better_ones_are_mined(toy_data, toy_split, quiet_place
 
 
 def test_masks_of_a_round_serve_another_run(toy_data, toy_split, quiet_place, monkeypatch):
-    opened = "llmseg_cli.workflows.pseudo_plan.open_sam_miner"
+    opened = "llmseg_cli.workflows.train.pseudo_plan.open_sam_miner"
     monkeypatch.setattr(opened, lambda settings, **place: StandIn())
     words = ("--split", toy_split)
     train("sam-mining", toy_data, quiet_place / "first", *words, "--every", "1", steps=2)

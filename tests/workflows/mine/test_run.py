@@ -30,7 +30,7 @@ from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import DataError, PartialError, PolicyError, StoppedError, UsageError
 from llmseg_cli.workflows.mine.folder import find_masks
 from llmseg_cli.workflows.mine.run import COLUMNS, run
-from llmseg_cli.workflows.training_folder import split_digest
+from llmseg_cli.workflows.train.folder import split_digest
 
 MASKS = [f"{case}.png" for case in UNLABELED]
 

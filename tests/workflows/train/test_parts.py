@@ -12,9 +12,9 @@ from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.metrics.overlap import dice_per_class
 from llmseg_cli.registry import METHODS, MODELS, Registry
-from llmseg_cli.workflows.named_options import defaults_of, options_of
-from llmseg_cli.workflows.training_data import class_names
-from llmseg_cli.workflows.validation import dice_scorer
+from llmseg_cli.workflows.train.data import class_names
+from llmseg_cli.workflows.train.named_options import defaults_of, options_of
+from llmseg_cli.workflows.train.validation import dice_scorer
 
 
 class Thing:

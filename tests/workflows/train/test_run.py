@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quiet_place", "stand_in")
 @pytest.fixture
 def stand_in(monkeypatch) -> None:
     """Pseudo-labels by brightness instead of Segment Anything's."""
-    opened = "llmseg_cli.workflows.pseudo_plan.open_sam_miner"
+    opened = "llmseg_cli.workflows.train.pseudo_plan.open_sam_miner"
     monkeypatch.setattr(opened, lambda settings, **place: StandIn())
 
 

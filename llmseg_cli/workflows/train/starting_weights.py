@@ -14,7 +14,7 @@ from llmseg_cli.registry import METHODS
 from llmseg_cli.training.checkpoints import load_weights
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.workflows.runs.run_folder import CONFIG
-from llmseg_cli.workflows.training_folder import SPLIT
+from llmseg_cli.workflows.train.folder import SPLIT
 
 BACKBONE, TEXTS = "backbone.", "text_"  # names in the state dict of a `TextFused`
 

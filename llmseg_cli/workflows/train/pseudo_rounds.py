@@ -30,9 +30,9 @@ from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.mine.folder import with_masks
 from llmseg_cli.workflows.mine.run import QC, qc_table
 from llmseg_cli.workflows.runs.run_folder import OpenRun, asked_networks, preprocessing_of
-from llmseg_cli.workflows.training_batches import batch_maker
-from llmseg_cli.workflows.training_data import TrainingData
-from llmseg_cli.workflows.training_folder import PREPARED, ROUNDS
+from llmseg_cli.workflows.train.batches import batch_maker
+from llmseg_cli.workflows.train.data import TrainingData
+from llmseg_cli.workflows.train.folder import PREPARED, ROUNDS
 
 CALIBRATING = (
     "stopped while calibrating; the training up to here is saved. Run the same command with "

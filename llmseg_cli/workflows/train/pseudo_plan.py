@@ -11,9 +11,9 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method
 from llmseg_cli.workflows.mine.case import Miner, open_sam_miner, self_miner
 from llmseg_cli.workflows.mine.folder import check_masks, find_masks, masks_digest
-from llmseg_cli.workflows.pseudo_rounds import PseudoPlan, mining_steps
-from llmseg_cli.workflows.training_data import TrainingData
-from llmseg_cli.workflows.training_request import DEFAULTS, PseudoRequest, Request
+from llmseg_cli.workflows.train.data import TrainingData
+from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps
+from llmseg_cli.workflows.train.request import DEFAULTS, PseudoRequest, Request
 
 SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that `self-training` heeds
 

@@ -12,8 +12,8 @@ from llmseg_cli.methods.usl import Usl
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.training.checkpoints import save_weights
 from llmseg_cli.training.loop import WEIGHTS
-from llmseg_cli.workflows.starting_weights import start_from
-from llmseg_cli.workflows.training_folder import split_digest
+from llmseg_cli.workflows.train.folder import split_digest
+from llmseg_cli.workflows.train.starting_weights import start_from
 
 
 def tiny() -> nn.Module:

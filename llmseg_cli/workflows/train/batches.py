@@ -11,7 +11,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
 from llmseg_cli.data.patches.sampling import PatchSampler
 from llmseg_cli.methods.base import SemiBatch
-from llmseg_cli.workflows.training_data import TrainingData
+from llmseg_cli.workflows.train.data import TrainingData
 
 
 def batch_maker(

@@ -24,7 +24,7 @@ from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.registry import METHODS, MODELS
 from llmseg_cli.training.loop import Loop
-from llmseg_cli.workflows.network_cost import cost_of
+from llmseg_cli.workflows.train.cost import cost_of
 
 GFLOPS = {  # of a forward pass; and MB kept for the backward pass, in fp32
     ("vnet", (112, 112, 80)): (80.22, 814.1),

@@ -136,7 +136,7 @@ def test_other_filters_of_sam_are_other_settings(toy_data, toy_split, quiet_plac
     def opened(settings, **place):
         return StandIn(rules={"min_iou": settings.min_iou, "margins": settings.box_margin})
 
-    monkeypatch.setattr("llmseg_cli.workflows.pseudo_plan.open_sam_miner", opened)
+    monkeypatch.setattr("llmseg_cli.workflows.train.pseudo_plan.open_sam_miner", opened)
     run, words = quiet_place / "run", ("--split", toy_split, "--every", "1", "--min-iou", "0.5")
     train("sam-mining", toy_data, run, *words, steps=2)
     train("sam-mining", toy_data, run, *words, "--resume", steps=2)

@@ -12,7 +12,7 @@ from training_cli import ROLES, train, write_split
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.workflows.training_folder import split_digest
+from llmseg_cli.workflows.train.folder import split_digest
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 

@@ -22,8 +22,8 @@ from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.workflows.predict.image import Manner, predict_labels, prepare
-from llmseg_cli.workflows.pseudo_rounds import mining_steps
 from llmseg_cli.workflows.runs.run_folder import open_run
+from llmseg_cli.workflows.train.pseudo_rounds import mining_steps
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
@@ -197,7 +197,7 @@ def without_yield(monkeypatch):
         torch.rand(5)  # as a model's first weights
         return StandIn(label)
 
-    monkeypatch.setattr("llmseg_cli.workflows.pseudo_plan.open_sam_miner", opened)
+    monkeypatch.setattr("llmseg_cli.workflows.train.pseudo_plan.open_sam_miner", opened)
 
 
 @pytest.mark.usefixtures("without_yield")

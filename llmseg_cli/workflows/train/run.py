@@ -31,16 +31,11 @@ from llmseg_cli.training.precision import (
     demand_determinism,
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
-from llmseg_cli.workflows.named_options import defaults_of, options_of
-from llmseg_cli.workflows.patch_fit import refuse_patch
-from llmseg_cli.workflows.pseudo_plan import plan_pseudo, refuse_unused
-from llmseg_cli.workflows.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
-from llmseg_cli.workflows.starting_weights import refuse_learned, start_from
-from llmseg_cli.workflows.training_batches import batch_maker, place_batch
-from llmseg_cli.workflows.training_data import TrainingData, prepare
-from llmseg_cli.workflows.training_folder import (
+from llmseg_cli.workflows.train.batches import batch_maker, place_batch
+from llmseg_cli.workflows.train.data import TrainingData, prepare
+from llmseg_cli.workflows.train.folder import (
     PREPARED,
     SPLIT,
     claim,
@@ -48,8 +43,13 @@ from llmseg_cli.workflows.training_folder import (
     recorded,
     split_digest,
 )
-from llmseg_cli.workflows.training_request import Request
-from llmseg_cli.workflows.validation import dice_scorer
+from llmseg_cli.workflows.train.named_options import defaults_of, options_of
+from llmseg_cli.workflows.train.patch_fit import refuse_patch
+from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
+from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
+from llmseg_cli.workflows.train.request import Request
+from llmseg_cli.workflows.train.starting_weights import refuse_learned, start_from
+from llmseg_cli.workflows.train.validation import dice_scorer
 
 logger = logging.getLogger(__name__)
 

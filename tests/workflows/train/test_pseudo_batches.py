@@ -15,8 +15,8 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation
 from llmseg_cli.data.patches.cache import PreparedCase, _foreground_voxels
 from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
-from llmseg_cli.workflows.training_batches import batch_maker
-from llmseg_cli.workflows.training_data import TrainingData
+from llmseg_cli.workflows.train.batches import batch_maker
+from llmseg_cli.workflows.train.data import TrainingData
 
 SHAPE = (24, 22, 20)
 PATCHES = [(10, 10), (10, 8, 6)]

@@ -32,7 +32,7 @@ def text_for(
         return None
     embeddings = load_embeddings(path)
     if control == "shuffled":
-        from llmseg_cli.workflows.shuffled_text import shuffled_text  # loads transformers
+        from llmseg_cli.workflows.train.shuffled_text import shuffled_text  # loads transformers
 
         embeddings = shuffled_text(embeddings, seed=seed, cache=cache)
     elif control == "random":

@@ -7,7 +7,7 @@ from torch import nn
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
 from llmseg_cli.models.medvisionllama import Booster, MedVisionLlama
 from llmseg_cli.models.vit import ViT
-from llmseg_cli.workflows.network_cost import cost_of
+from llmseg_cli.workflows.train.cost import cost_of
 
 E, P, DEPTH, CLASSES = 8, 4, 3, 2
 PATCH = (16, 24, 8)

@@ -1,0 +1,1 @@
+"""`llmseg train-sup` and `train-semi`: from a request to a trained run folder."""
