@@ -1,1 +1,1 @@
-"""`llmseg predict` and `explain`: what a run's networks say about images, and what it costs to ask."""
+"""`llmseg predict` and `explain`: what a run says about images, and what it costs to ask."""

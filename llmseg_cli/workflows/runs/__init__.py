@@ -1,1 +1,1 @@
-"""A finished run as others open it: its networks, what they were made of, what they learned from."""
+"""A finished run as others open it: its networks, their pre-trained parts, what it learned."""
