@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from llmseg_cli.artifacts.document import Document
+from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.errors import ArtifactError, PolicyError, UsageError
 
+SPLIT = "split.json"  # its name in a run folder
 ROLES = ("labeled", "unlabeled", "validation", "test")
 
 
@@ -72,6 +74,11 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
             raise UsageError(f"Unknown subset '{role}'. Known: {', '.join((*ROLES, 'all'))}.")
         found: tuple[str, ...] = getattr(self, role)
         return found
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the roles, whatever version of llmseg wrote them."""
+        return sha256_json({k: v for k, v in self.to_dict().items() if k != "llmseg"})
 
     def refuse_other_data(self, images: dict[str, str]) -> None:
         """Compare the digests of the images at hand with those of the split.

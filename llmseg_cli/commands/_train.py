@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli import console
-from llmseg_cli.artifacts.split import Split
+from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.errors import UsageError
-
-SPLIT = "split.json"  # of a run folder
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.train.request import Request

@@ -16,7 +16,6 @@ from llmseg_cli.data.naming import stem, suffix
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_labels
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError
-from llmseg_cli.workflows.train.folder import split_digest
 
 SHOWN = 3
 
@@ -137,7 +136,7 @@ def _is_mask(path: Path) -> bool:
 def _refuse_other_split(folder: Path, split: Split) -> None:
     if (folder / MANIFEST).is_file():
         made_for = load_manifest(folder)["details"].get("split")
-        if made_for is not None and made_for != split_digest(split):
+        if made_for is not None and made_for != split.digest:
             raise PolicyError(
                 f"--pseudo {folder} was made for another split. Run 'llmseg mine-sam' with this "
                 "one."

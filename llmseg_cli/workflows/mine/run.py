@@ -32,9 +32,8 @@ from llmseg_cli.workflows.case_folder import refuse_output, some_failed
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
+from llmseg_cli.workflows.runs.learned import refuse_learned
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
-from llmseg_cli.workflows.train.folder import split_digest
-from llmseg_cli.workflows.train.starting_weights import refuse_learned
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
 QC = "qc.csv"
@@ -179,7 +178,7 @@ def run(
     mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
     manifest.details = {
         **made_by,
-        "split": split_digest(roles),
+        "split": roles.digest,
         "subset": subset,
         "classes": list(opened.config.classes),
     }

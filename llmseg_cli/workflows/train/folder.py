@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 
-from llmseg_cli.artifacts.files import remove_leftovers, sha256_json
+from llmseg_cli.artifacts.files import remove_leftovers
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.artifacts.split import Split
+from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
 from llmseg_cli.workflows.runs.run_folder import CONFIG
 
-SPLIT = "split.json"
 ROUNDS, PREPARED = "pseudo", "prepared"
 MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight
 OF_BLOCK = tuple(one.name for one in fields(TrainSettings) if "llm" in one.name)
@@ -30,11 +29,6 @@ def recorded(settings: TrainSettings, dtype: torch.dtype) -> dict[str, Any]:
     """Settings without what belongs to the machine, and with the precision that `auto` became."""
     kept = {k: v for k, v in asdict(settings).items() if k not in (*MACHINE, *RECORDED)}
     return {**kept, "precision": PRECISIONS[dtype]}
-
-
-def split_digest(split: Split) -> str:
-    """SHA-256 of the roles, whatever version of llmseg wrote them."""
-    return sha256_json({k: v for k, v in split.to_dict().items() if k != "llmseg"})
 
 
 def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:

@@ -15,6 +15,7 @@ from llmseg_cli.artifacts.files import refuse_existing, sha256_file, sha256_json
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.methods.base import Method, SemiBatch
@@ -31,24 +32,23 @@ from llmseg_cli.training.precision import (
     demand_determinism,
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
+from llmseg_cli.workflows.runs.learned import refuse_learned
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.data import TrainingData, prepare
 from llmseg_cli.workflows.train.folder import (
     PREPARED,
-    SPLIT,
     claim,
     plain,
     recorded,
-    split_digest,
 )
 from llmseg_cli.workflows.train.named_options import defaults_of, options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
 from llmseg_cli.workflows.train.request import Request
-from llmseg_cli.workflows.train.starting_weights import refuse_learned, start_from
+from llmseg_cli.workflows.train.starting_weights import start_from
 from llmseg_cli.workflows.train.validation import dice_scorer
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         text=request.text[1] if request.text else None,
         pseudo=pseudo.record,
         init=sha256_file(request.init / WEIGHTS) if request.init else None,
-        split=split_digest(request.split),
+        split=request.split.digest,
         labels=data.labels,
         **parts.record,
     )

@@ -30,7 +30,6 @@ from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import DataError, PartialError, PolicyError, StoppedError, UsageError
 from llmseg_cli.workflows.mine.folder import find_masks
 from llmseg_cli.workflows.mine.run import COLUMNS, run
-from llmseg_cli.workflows.train.folder import split_digest
 
 MASKS = [f"{case}.png" for case in UNLABELED]
 
@@ -166,7 +165,7 @@ def test_the_manifest_is_last_and_says_what_was_made_from_what(place):
     details = manifest["details"]
     assert (details["sam"], details["weights"]) == ("drawing", place.segmenter.digest)
     assert (details["rules"]["min_iou"], details["subset"]) == (0.3, "unlabeled")
-    assert details["split"] == split_digest(Split.load(place.split))
+    assert details["split"] == Split.load(place.split).digest
     assert str(place.root) not in json.dumps(manifest)
 
 

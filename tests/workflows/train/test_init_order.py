@@ -12,7 +12,6 @@ from llmseg_cli.methods.usl import Usl
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.training.checkpoints import save_weights
 from llmseg_cli.training.loop import WEIGHTS
-from llmseg_cli.workflows.train.folder import split_digest
 from llmseg_cli.workflows.train.starting_weights import start_from
 
 
@@ -58,7 +57,7 @@ def test_the_digest_of_a_split_is_that_of_its_roles(monkeypatch: pytest.MonkeyPa
             groups={},
         )
 
-    before = split_digest(split("a"))
+    before = split("a").digest
     monkeypatch.setattr("llmseg_cli.artifacts.document.llmseg_version", lambda: "99.0")
-    assert split_digest(split("a")) == before
-    assert split_digest(split("b")) != before
+    assert split("a").digest == before
+    assert split("b").digest != before

@@ -12,7 +12,6 @@ from training_cli import ROLES, train, write_split
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.workflows.train.folder import split_digest
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
@@ -76,7 +75,7 @@ def test_masks_of_cases_that_take_none(refused, folder, role):
 
 def test_a_folder_for_another_split(refused, folder, toy_data, quiet_place):
     other = write_split(quiet_place / "other.json", toy_data, labeled=("toy00", "toy01"))
-    manifest = Manifest("mine-sam", details={"split": split_digest(Split.load(other))})
+    manifest = Manifest("mine-sam", details={"split": Split.load(other).digest})
     manifest.write(folder)
     refused("usl", "--pseudo", folder, code=4, parts=("was made for another split", "mine-sam"))
 
@@ -92,7 +91,7 @@ def test_a_folder_for_other_images(refused, folder, toy_split):
 
 def test_a_folder_for_this_split_and_these_images_serves(folder, toy_data, toy_split, quiet_place):
     split = Split.load(toy_split)
-    Manifest("mine-sam", details={"split": split_digest(split)}).write(folder)
+    Manifest("mine-sam", details={"split": split.digest}).write(folder)
     journal = Journal(folder, resume=False)
     for case in UNLABELED:
         journal.add(case, f"{case}.nii.gz", image="an image of before", made_by="sam")

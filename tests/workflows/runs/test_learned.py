@@ -9,7 +9,7 @@ import pytest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.errors import ArtifactError, PolicyError
-from llmseg_cli.workflows.train.starting_weights import refuse_learned
+from llmseg_cli.workflows.runs.learned import refuse_learned
 
 NAMES = ("a", "b", "c", "d", "e")
 
