@@ -1,9 +1,15 @@
-"""Who imports whom: every import of every module, at its top and inside its functions."""
+"""The house: who imports whom, at its top and inside its functions, and what a room looks like.
+
+A room is a folder of the package; a folder's own files and its rooms are one house.
+"""
 
 import ast
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -172,3 +178,95 @@ def test_packages_hold_a_docstring_and_nothing_else(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
     assert len(tree.body) == 1
+
+
+ROOMS = sorted(path.parent for path in FILES if path.name == "__init__.py")
+LONGEST = 300  # lines of a file; a longer one holds two ideas
+
+
+def room(module: str) -> str:
+    """The folder that a module stands in, dotted: `llmseg_cli.data.checking`."""
+    path = ROOT / module.replace(".", "/")
+    return module if path.is_dir() else module.rpartition(".")[0]
+
+
+def module_of(target: str) -> str:
+    """The module that an imported name stands in, or the name if it is a module."""
+    path = ROOT / target.replace(".", "/")
+    is_module = path.is_dir() or path.with_suffix(".py").is_file()
+    return target if is_module else target.rpartition(".")[0]
+
+
+def is_one_house(one: str, other: str) -> bool:
+    return one == other or f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def doors(imports: list[Import]) -> dict[str, set[str]]:
+    """Room to the rooms that it imports, without those of its own house."""
+    found = defaultdict(set)
+    for one in imports:
+        here, there = room(one.module), room(module_of(one.target))
+        if not is_one_house(here, there):
+            found[here].add(there)
+    return found
+
+
+def knot(imports: list[Import]) -> list[str]:
+    """Rooms that import each other in a circle; none is as it should be."""
+    try:
+        TopologicalSorter(doors(imports)).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_between_rooms_imports_go_one_way():
+    assert knot(OURS) == []
+
+
+def test_a_knot_is_found():
+    mine, train = "llmseg_cli.workflows.mine", "llmseg_cli.workflows.train"
+    there = Import(f"{train}.pseudo_plan", f"{mine}.case.Miner", 1, at_load=True)
+    back = Import(f"{mine}.run", f"{train}.starting_weights.start_from", 1, at_load=False)
+    own = Import("llmseg_cli.data.cases", "llmseg_cli.data.layouts.folders.find", 1, at_load=True)
+    home = Import("llmseg_cli.data.layouts.folders", "llmseg_cli.data.case.Case", 1, at_load=True)
+    assert knot([there, own, home]) == []
+    assert set(knot([there, back])) == {mine, train}
+
+
+def purpose(folder: Path) -> str:
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring
+    return docstring
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_says_in_a_sentence_what_it_is_for(folder):
+    assert re.fullmatch(r"[^\n]*[^.\n]\.", purpose(folder))
+
+
+def test_the_map_of_rooms_in_contributing_is_made_of_those_sentences():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `([a-z_/]+)/` \| (.+) \|$", text, re.MULTILINE))
+    package = ROOT / PACKAGE
+    rooms = [folder for folder in ROOMS if folder != package]
+    assert shown == {str(folder.relative_to(package)): purpose(folder) for folder in rooms}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent != ROOT / PACKAGE], ids=module_name
+)
+def test_no_file_repeats_the_name_of_its_folder(path):
+    assert path.parent.name not in path.stem.split("_")
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_file_is_too_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_tests_stand_in_rooms_of_the_same_names():
+    tests = ROOT / "tests"
+    rooms = {str(folder.relative_to(ROOT / PACKAGE)) for folder in ROOMS}
+    places = {str(path.parent.relative_to(tests)) for path in tests.rglob("test_*.py")}
+    assert places <= rooms

@@ -1,1 +1,1 @@
-"""Files that commands write and read."""
+"""Files that commands write and read: schemas, journals, locks, manifests."""

@@ -1,1 +1,1 @@
-"""Cases, volumes, preprocessing and sampling."""
+"""Cases and volumes: found in folders of any layout, read onto one grid."""

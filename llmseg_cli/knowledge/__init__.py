@@ -1,1 +1,1 @@
-"""Language models, text encoders and the weights they need."""
+"""What large models know: as texts, vectors, masks and weights."""

@@ -1,1 +1,1 @@
-"""The training loop and its parts."""
+"""The training loop and its parts: optimizer, averages, checkpoints, stopping."""

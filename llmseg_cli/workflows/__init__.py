@@ -1,1 +1,1 @@
-"""What each command does, without a terminal."""
+"""What each command does, without a terminal; a command of several files has a room."""
