@@ -1,11 +1,32 @@
 """Names a user can say, and where the code behind each stands."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, TypeVar
 
 from llmseg_cli.errors import UsageError, unknown
+
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
+
+
+def takes_options_of(parent: type) -> Callable[[Constructor], Constructor]:
+    """Let a constructor that hands its `**options` to *parent* show them by name and default.
+
+    What can be set is read from signatures, so that an option is declared once, where it is used.
+    """
+    taken = [p for p in signature(parent).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+
+    def shown(constructor: Constructor) -> Constructor:
+        found = signature(constructor)
+        own = [p for p in found.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        places = [p for p in own if p.kind is not Parameter.KEYWORD_ONLY]
+        options = [p for p in own if p.kind is Parameter.KEYWORD_ONLY]
+        listed = found.replace(parameters=[*places, *taken, *options])
+        constructor.__signature__ = listed  # type: ignore[attr-defined]  # inspect reads it
+        return constructor
+
+    return shown
 
 
 class Registry(Mapping[str, str]):

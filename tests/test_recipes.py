@@ -23,14 +23,15 @@ def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
     """Runs train-semi up to the point where it would train, and keeps the request."""
     found: dict[str, Any] = {}
 
-    def keep(request: Any, **_: Any) -> None:
+    def keep(request: Any, *_: Any) -> None:
         found["request"] = request
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("llmseg_cli.commands.train_semi.train", keep)
     monkeypatch.setattr("llmseg_cli.commands.train_sup.train", keep)
-    for name in ("train_semi", "train_sup"):
-        monkeypatch.setattr(f"llmseg_cli.commands.{name}.choose_split", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "llmseg_cli.commands._train.TrainOptions.choose_split", lambda *_, **__: None
+    )
     return found
 
 

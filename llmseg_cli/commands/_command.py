@@ -176,7 +176,9 @@ def command(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command function the general options, and one option per field of *settings*.
 
-    Fields *without* which it does are no options of it, and keep their defaults.
+    A field is made with `options.option`, and is a YAML key of a run's settings, or annotated as an
+    argument of a command. Fields *without* which it does are no options of it, and keep their
+    defaults.
 
     The function is called with its own arguments and, per settings class, an instance under the
     class's name in snake case (`train_settings=TrainSettings(...)`). What it returns is printed on
@@ -246,11 +248,14 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _parameters(cls: type) -> Iterator[inspect.Parameter]:
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
         meta = field.metadata
         kind = hints[field.name]
         default: Any = field.default
+        if not meta:  # says in its annotation what a command's own argument would
+            yield _parameter(field.name, kind, default)
+            continue
         extra: dict[str, Any] = {}
         if meta["parser"] is not None:
             words = isinstance(default[0], str)

@@ -1,54 +1,94 @@
 """What `train-sup` and `train-semi` share."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.split import SPLIT, Split
+from llmseg_cli.commands._options import (
+    DryRun,
+    Force,
+    GroupBy,
+    Init,
+    Labeled,
+    LabelMap,
+    Offline,
+    Resume,
+    Seed,
+    SplitFile,
+)
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.train.request import Request
 
 
-def choose_split(
-    data: Path,
-    *,
-    split: Path | None,
-    labeled: str | None,
-    group_by: str | None,
-    label_map: list[str] | None,
-    seed: int,
-    resumed: Path | None = None,
-) -> Split:
-    """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Which cases a training learns from, what it starts from, and how its folder is treated."""
 
-    Raises:
-        UsageError: If there is neither, or the two contradict each other.
-    """
-    if split is None and resumed is not None and (resumed / SPLIT).is_file():
-        split = resumed / SPLIT
-    if split is not None:
-        found = Split.load(split)
-        if labeled is not None:
-            _refuse_contradiction(found, labeled, split)
-        return found
-    if labeled is None:
-        raise UsageError(
-            "Which cases are labeled? Pass --labeled 0.2 (or a count), or --split FILE."
+    split: SplitFile = None
+    labeled: Labeled = None
+    label_map: LabelMap = None
+    group_by: GroupBy = None
+    init: Init = None
+    seed: Seed = 0
+    resume: Resume = False
+    force: Force = False
+    dry_run: DryRun = False
+    offline: Offline = False
+
+    def choose_split(self, data: Path, output: Path) -> Split:
+        """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
+
+        Raises:
+            UsageError: If there is neither, or the two contradict each other.
+        """
+        path = self.split
+        if path is None and self.resume and (output / SPLIT).is_file():
+            path = output / SPLIT
+        if path is not None:
+            found = Split.load(path)
+            if self.labeled is not None:
+                _refuse_contradiction(found, self.labeled, path)
+            return found
+        if self.labeled is None:
+            raise UsageError(
+                "Which cases are labeled? Pass --labeled 0.2 (or a count), or --split FILE."
+            )
+        from llmseg_cli.options import parse_label_map
+        from llmseg_cli.workflows.split import run
+
+        return run(
+            data,
+            labeled=self.labeled,
+            group_by=self.group_by,
+            label_map=parse_label_map(self.label_map or []),
+            seed=self.seed,
         )
-    from llmseg_cli.options import parse_label_map
-    from llmseg_cli.workflows.split import run
 
-    return run(
-        data,
-        labeled=labeled,
-        group_by=group_by,
-        label_map=parse_label_map(label_map or []),
-        seed=seed,
-    )
+    def request(
+        self, data: Path, split: Split, output: Path, settings: TrainSettings, **wishes: Any
+    ) -> "Request":
+        """What is asked, with the *wishes* of one command: its name, method and what that takes."""
+        from llmseg_cli.workflows.train.request import Request
+
+        return Request(
+            data=data,
+            split=split,
+            output=output,
+            settings=settings,
+            label_map=tuple(self.label_map or ()),
+            seed=self.seed,
+            cache=settings.cache or default_cache(),
+            init=self.init,
+            offline=self.offline,
+            **wishes,
+        )
 
 
 def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
@@ -67,11 +107,11 @@ def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
         )
 
 
-def train(request: "Request", *, resume: bool, force: bool, dry_run: bool) -> dict[str, Any]:
+def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     """Run, or say what would be run; returns the `--json` document."""
     from llmseg_cli.workflows.train.run import plan, run
 
-    if dry_run:
+    if options.dry_run:
         from llmseg_cli.workflows.train.cost import cost_of
 
         with console.progress("case") as progress:
@@ -95,7 +135,7 @@ def train(request: "Request", *, resume: bool, force: bool, dry_run: bool) -> di
             "cached_bytes": data.bytes_cached,
         }
     with console.progress() as progress:
-        trained = run(request, resume=resume, force=force, progress=progress)
+        trained = run(request, resume=options.resume, force=options.force, progress=progress)
     console.info(
         f"{request.output}: {trained.steps} steps in {trained.elapsed_s:.0f} s"
         + _validation(trained.final_score, trained.best_score, trained.best_step)

@@ -65,17 +65,24 @@ def normalize(normalization: str, channels: int, dimensions: int) -> nn.Module:
     return nn.GroupNorm(gcd(GROUPS, channels), channels)
 
 
-def convolve_twice(
-    inputs: int, outputs: int, *, dimensions: int, normalization: str
+def activated(layer: nn.Module, channels: int, normalization: str) -> list[nn.Module]:
+    """A convolution with *channels* outputs, its normalization, and ReLU.
+
+    ReLU works in place: the backward pass of a normalization needs its input, which ReLU leaves
+    alone.
+    """
+    dimensions = 2 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 3
+    return [layer, normalize(normalization, channels, dimensions), nn.ReLU(inplace=True)]
+
+
+def convolve(
+    times: int, inputs: int, outputs: int, *, dimensions: int, normalization: str
 ) -> nn.Sequential:
-    """Two 3x3x3 convolutions, each with normalization and ReLU: a level of a U-Net."""
+    """That many 3x3x3 convolutions of the same size, each with normalization and ReLU."""
     stages: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        stages += [
-            CONVOLUTION[dimensions](channels, outputs, 3, padding=1),
-            normalize(normalization, outputs, dimensions),
-            nn.ReLU(inplace=True),
-        ]
+    for channels in (inputs, *[outputs] * (times - 1)):
+        convolution = CONVOLUTION[dimensions](channels, outputs, 3, padding=1)
+        stages += activated(convolution, outputs, normalization)
     return nn.Sequential(*stages)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.models.vit import ViT, on_grid
+from llmseg_cli.registry import takes_options_of
 
 POSITIONS = ("after-vit", "before-vit")
 MAPPERS = ("linear", "lora")
@@ -97,43 +98,21 @@ class MedVisionLlama(ViT):
         is the third. LoRA: Hu et al., ICLR 2022, arXiv:2106.09685.
     """
 
+    @takes_options_of(ViT)
     def __init__(
         self,
         in_channels: int,
         classes: int,
         *,
-        dimensions: int = 3,
-        filters: int = 64,
-        token: int = 8,
-        depth: int = 16,
-        heads: int = 4,
-        expansion: int = 4,
-        dropout: float = 0.2,
-        positions: int = 8,
-        decoder: str = "linear",
-        hybrid_attention: str = "none",
-        multi_scale_fusion: str = "none",
         llm_position: str = "after-vit",
         residual: str = "inner",
         mapper: str = "linear",
         rank: int = 4,
         booster: Booster | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            in_channels,
-            classes,
-            dimensions=dimensions,
-            filters=filters,
-            token=token,
-            depth=depth,
-            heads=heads,
-            expansion=expansion,
-            dropout=dropout,
-            positions=positions,
-            decoder=decoder,
-            hybrid_attention=hybrid_attention,
-            multi_scale_fusion=multi_scale_fusion,
-        )
+        super().__init__(in_channels, classes, **options)
+        filters = self.bottleneck_channels
         if llm_position not in POSITIONS:
             raise unknown("position of the block", llm_position, POSITIONS)
         if mapper not in MAPPERS:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from llmseg_cli.models.layers import CONVOLUTION, TRANSPOSED, convolve_twice
+from llmseg_cli.models.layers import CONVOLUTION, TRANSPOSED, convolve
 
 
 class LinearHead(nn.Module):
@@ -43,7 +43,7 @@ class ConvolutionalHead(nn.Module):
         up, pairs = TRANSPOSED[dimensions], list(pairwise(widths))
 
         def node(inputs: int, outputs: int) -> nn.Sequential:
-            return convolve_twice(inputs, outputs, dimensions=dimensions, normalization="instance")
+            return convolve(2, inputs, outputs, dimensions=dimensions, normalization="instance")
 
         self.up = nn.ModuleList(up(coarse, fine, 2, stride=2) for coarse, fine in pairs)
         self.nodes = nn.ModuleList(node(2 * fine, fine) for _, fine in pairs)

@@ -13,7 +13,7 @@ from llmseg_cli.models.layers import (
     INTERPOLATION,
     MAX_POOL,
     check_settings,
-    convolve_twice,
+    convolve,
     draw_he_weights,
 )
 
@@ -58,7 +58,7 @@ class Pooling(Segmenter):
             deep_supervision=deep_supervision,
             live_maps=live_maps + (12 if normalization == "instance" else 0),
         )
-        self.node = partial(convolve_twice, dimensions=dimensions, normalization=normalization)
+        self.node = partial(convolve, 2, dimensions=dimensions, normalization=normalization)
         self.encoder = nn.ModuleList(map(self.node, [in_channels, *widths], widths))
         self.pool = MAX_POOL[dimensions](2)
         self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)

@@ -1,5 +1,7 @@
 """V-Net as LLM-SegNet and its ancestors use it."""
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from llmseg_cli.models.base import Segmenter
@@ -7,8 +9,9 @@ from llmseg_cli.models.layers import (
     CHANNEL_DROPOUT,
     CONVOLUTION,
     TRANSPOSED,
+    activated,
     check_settings,
-    normalize,
+    convolve,
 )
 
 ENCODER_DEPTHS = (1, 2, 3, 3, 3)  # convolutions of each block, the last at the bottleneck
@@ -58,14 +61,23 @@ class VNet(Segmenter):
             smallest_grid=2 if normalization == "instance" else 1,
             live_maps=10 if normalization == "instance" else 5,
         )
-        layers = _Layers(dimensions, normalization)
+        block = partial(convolve, dimensions=dimensions, normalization=normalization)
+
+        def halve(inputs: int, outputs: int) -> nn.Sequential:
+            layer = CONVOLUTION[dimensions](inputs, outputs, 2, stride=2)
+            return nn.Sequential(*activated(layer, outputs, normalization))
+
+        def double(inputs: int, outputs: int) -> nn.Sequential:
+            layer = TRANSPOSED[dimensions](inputs, outputs, 2, stride=2)
+            return nn.Sequential(*activated(layer, outputs, normalization))
+
         widths = [filters << level for level in range(halvings + 1)]
         inputs = [in_channels, *widths[1:]]
-        self.encoder = nn.ModuleList(map(layers.block, ENCODER_DEPTHS, inputs, widths))
-        self.down = nn.ModuleList(map(layers.down, widths[:-1], widths[1:]))
+        self.encoder = nn.ModuleList(map(block, ENCODER_DEPTHS, inputs, widths))
+        self.down = nn.ModuleList(map(halve, widths[:-1], widths[1:]))
         rising = widths[::-1]
-        self.up = nn.ModuleList(map(layers.up, rising[:-1], rising[1:]))
-        self.decoder = nn.ModuleList(map(layers.block, DECODER_DEPTHS, rising[1:], rising[1:]))
+        self.up = nn.ModuleList(map(double, rising[:-1], rising[1:]))
+        self.decoder = nn.ModuleList(map(block, DECODER_DEPTHS, rising[1:], rising[1:]))
         self.dropout = CHANNEL_DROPOUT[dimensions](dropout)
         self.output = CONVOLUTION[dimensions](filters, classes, 1)
 
@@ -82,35 +94,3 @@ class VNet(Segmenter):
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             features = self.through(block, up(features) + skip)
         return self.output(self.dropout(features))
-
-
-class _Layers:
-    """The three kinds of layers, for one number of dimensions and one normalization."""
-
-    def __init__(self, dimensions: int, normalization: str) -> None:
-        self.dimensions = dimensions
-        self.normalization = normalization
-
-    def block(self, depth: int, inputs: int, outputs: int) -> nn.Sequential:
-        """*depth* convolutions of the same size."""
-        stages: list[nn.Module] = []
-        for stage in range(depth):
-            convolution = CONVOLUTION[self.dimensions](
-                outputs if stage else inputs, outputs, 3, padding=1
-            )
-            stages += [convolution, *self._activation(outputs)]
-        return nn.Sequential(*stages)
-
-    def down(self, inputs: int, outputs: int) -> nn.Sequential:
-        """Half of every side."""
-        convolution = CONVOLUTION[self.dimensions](inputs, outputs, 2, stride=2)
-        return nn.Sequential(convolution, *self._activation(outputs))
-
-    def up(self, inputs: int, outputs: int) -> nn.Sequential:
-        """Twice every side."""
-        convolution = TRANSPOSED[self.dimensions](inputs, outputs, 2, stride=2)
-        return nn.Sequential(convolution, *self._activation(outputs))
-
-    def _activation(self, channels: int) -> tuple[nn.Module, nn.Module]:
-        # In place: backward of a normalization needs its input, which ReLU leaves alone.
-        return normalize(self.normalization, channels, self.dimensions), nn.ReLU(inplace=True)

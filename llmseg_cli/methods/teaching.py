@@ -1,0 +1,67 @@
+"""A student and the moving average of itself, which teaches it."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
+from llmseg_cli.training.ema import frozen_copy, update_average
+from llmseg_cli.training.ramps import sigmoid_ramp
+
+
+class Teaching(Method):
+    """A student learns the labels, and to agree with its teacher on unlabeled images.
+
+    Args:
+        build: Returns a freshly initialized network.
+        weight: Weight of the consistency term when its ramp ends.
+        decay: Decay of the teacher.
+        ramp: Fraction of training over which the consistency grows.
+        noise: Standard deviation of the teacher's input noise, clipped at twice that.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        *,
+        weight: float = 0.1,
+        decay: float = 0.99,
+        ramp: float = 1.0,
+        noise: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_ranges(
+            weight=(weight, 0, math.inf),
+            decay=(decay, 0, 1),
+            ramp=(ramp, 0, 1),
+            noise=(noise, 0, math.inf),
+        )
+        self.student = build()
+        self.teacher = frozen_copy(self.student)
+        self.weight, self.decay, self.ramp, self.noise = weight, decay, ramp, noise
+
+    @abstractmethod
+    def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:
+        """How far the student is from its teacher, a scalar.
+
+        Args:
+            student: Its logits of the unlabeled images, `(U, K, X, Y[, Z])`.
+            unlabeled: These images, `(U, C, X, Y[, Z])`.
+            grown: Share of the ramp that is done, in [0, 1].
+        """
+
+    def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
+        assert batch.unlabeled is not None
+        logits, supervised = self.supervise(self.student, batch.all_images(), batch.target)
+        grown = sigmoid_ramp(progress, length=self.ramp)
+        student = logits[len(batch.image) :]
+        consistency = self.consistency(student, batch.unlabeled, grown=grown)
+        return {"supervised": supervised, "consistency": self.weight * grown * consistency}
+
+    def after_step(self, step: int) -> None:
+        update_average(self.teacher, self.student, decay=self.decay, step=step)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student, "teacher": self.teacher}
