@@ -26,13 +26,12 @@ from llmseg_cli.models.token_maps import watched
 from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.pictures.heat import save_heat
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.precision import autocast
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.case_folder import refuse_output
-from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.predict.image import Manner, prepare_volume
-from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
+from llmseg_cli.workflows.predict.opening import open_asked
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 
 @dataclass(frozen=True)
@@ -109,15 +108,20 @@ def run(
         raise UsageError("--network mean: one network is looked into. Name it, or leave it out.")
     with only_job(out), stop_on_signals() as stop:
         refuse_output(out, run_folder, resume=resume, force=force)
-        cases = choose_cases(data, images, split, subset)
-        opened = open_run(
-            run_folder, device=device, network=network, checkpoint=checkpoint, cache=cache
+        cases, opened = open_asked(
+            run_folder,
+            manifest,
+            data=data,
+            images=images,
+            split=split,
+            subset=subset,
+            network=network,
+            checkpoint=checkpoint,
+            device=device,
+            cache=cache,
         )
         name, watching = next(iter(opened.networks.items()))
         inner = _watchable(watching, opened.config.model)
-        weights = run_folder / {"final": WEIGHTS, "best": BEST}[checkpoint]
-        for path in (run_folder / CONFIG, weights, *([split] if split else [])):
-            manifest.add_input(path)
         made_by = sha256_json({"inputs": manifest.inputs, "network": name})
         journal = _journal(out, resume=resume)
         (out / MANIFEST).unlink(missing_ok=True)

@@ -14,14 +14,13 @@ from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.errors import ExitCode, PartialError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.case_folder import refuse_output, some_failed
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
-from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
-from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
+from llmseg_cli.workflows.predict.opening import open_asked
+from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, CONFIG, OpenRun
 
 
 @dataclass(frozen=True)
@@ -120,14 +119,18 @@ def run(
     with lock, stop_on_signals() as stop:
         if not dry_run:
             refuse_output(out, run_folder, resume=resume, force=force)
-        cases = choose_cases(data, images, split, subset)
-        opened = open_run(
+        cases, opened = open_asked(
             run_folder,
-            device=device,
+            manifest,
+            data=data,
+            images=images,
+            split=split,
+            subset=subset,
             network=network,
             checkpoint=checkpoint,
-            precision=precision,
+            device=device,
             cache=cache,
+            precision=precision,
         )
         manner = Manner(overlap, stride, blend, mirror, batch, skip_below)
         most_mb = math.inf if max_ram is None else max_ram / 2**20
@@ -135,10 +138,7 @@ def run(
         on_estimate(cost, opened)
         if dry_run:
             return Predicted(out, cost, ())
-        weights = run_folder / {"final": WEIGHTS, "best": BEST}[checkpoint]
-        for path in (run_folder / CONFIG, weights, *([split] if split else [])):
-            manifest.add_input(path)
-        made_by = _made_by(manifest, opened, manner, precision, weights.name)
+        made_by = _made_by(manifest, opened, manner, precision, CHECKPOINTS[checkpoint])
         work = Work(
             opened, manner, Journal(out, resume=resume), made_by, stop, progress, cost.windows
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmseg_cli.knowledge.parts.llm_layers import LLMLayers
 
 CONFIG = "config.yaml"
+CHECKPOINTS = {"final": WEIGHTS, "best": BEST}
 
 
 @dataclass
@@ -103,15 +104,8 @@ def open_run(
     if not folder.is_dir():
         raise ArtifactError(f"There is no run folder {folder}. 'llmseg train-semi' makes one.")
     config = RunConfig.load(folder / CONFIG)
-    files = {"final": WEIGHTS, "best": BEST}
-    if checkpoint not in files:
-        raise unknown("checkpoint", checkpoint, files)
-    if checkpoint == "best" and not (folder / BEST).is_file():
-        raise ArtifactError(
-            f"{folder} has no {BEST}: its split has no validation cases to choose by. Use the "
-            "final checkpoint."
-        )
-    weights = load_weights(folder / files[checkpoint])
+    source = checkpoint_file(folder, checkpoint)
+    weights = load_weights(source)
     answer = network or config.answer
     if answer not in (*config.networks, "mean"):
         raise unknown("network of this run", answer, (*config.networks, "mean"))
@@ -122,7 +116,7 @@ def open_run(
     networks = {}
     for name in names:
         built = build()
-        load_into(built, weights.get(name, {}), source=f"{folder / files[checkpoint]} ({name})")
+        load_into(built, weights.get(name, {}), source=f"{source} ({name})")
         layout = choose_memory_format("auto", dimensions=len(config.patch))
         built = built.eval().requires_grad_(False).to(place)
         hold_blocks_as(built, dtype)
@@ -131,6 +125,24 @@ def open_run(
             hold_convolutions_as(built, dtype)
         networks[name] = built.to(memory_format=layout)  # type: ignore[call-overload]
     return OpenRun(config, networks, place, dtype)
+
+
+def checkpoint_file(folder: Path, checkpoint: str) -> Path:
+    """The weights of a run, `final` or `best` on its validation cases.
+
+    Raises:
+        ArtifactError: If the run has no best ones.
+        UsageError: If *checkpoint* is neither.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise unknown("checkpoint", checkpoint, CHECKPOINTS)
+    path = folder / CHECKPOINTS[checkpoint]
+    if checkpoint == "best" and not path.is_file():
+        raise ArtifactError(
+            f"{folder} has no {BEST}: its split has no validation cases to choose by. Use the "
+            "final checkpoint."
+        )
+    return path
 
 
 def preprocessing_of(config: RunConfig) -> Preprocessing:

@@ -33,7 +33,7 @@ from llmseg_cli.errors import (
 from llmseg_cli.registry import MODELS
 from llmseg_cli.workflows.predict import cases as predict_cases
 from llmseg_cli.workflows.predict import cost as predict_cost
-from llmseg_cli.workflows.predict import run as workflow
+from llmseg_cli.workflows.predict import opening
 from llmseg_cli.workflows.predict.image import Manner, workers_of
 from llmseg_cli.workflows.predict.run import run
 from llmseg_cli.workflows.runs.run_folder import OpenRun
@@ -58,7 +58,7 @@ def fake_run(tmp_path: Path, monkeypatch):
         opened = OpenRun(
             settings, {"first": network or Threshold()}, torch.device("cpu"), torch.float32
         )
-        monkeypatch.setattr(workflow, "open_run", lambda folder, **options: opened)
+        monkeypatch.setattr(opening, "open_run", lambda folder, **options: opened)
         write_run(tmp_path / "run", settings)
         return tmp_path / "run"
 
@@ -260,7 +260,7 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
     prepare_image = predict_cases.prepare
     monkeypatch.setattr(predict_cases, "prepare", prepare)
     opened = OpenRun(run_config(), {"first": Waits()}, torch.device("cpu"), torch.float32)
-    monkeypatch.setattr(workflow, "open_run", lambda folder, **options: opened)
+    monkeypatch.setattr(opening, "open_run", lambda folder, **options: opened)
     write_run(tmp_path / "run", run_config())
     run(tmp_path / "run", images=[images], out=tmp_path / "out")
     assert first_batch == [True]
