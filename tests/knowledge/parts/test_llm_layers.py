@@ -2,10 +2,10 @@
 
 import json
 
-import gguf
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_gguf import write_short_gguf
 from tiny_models import write_image_encoder, write_llama
 
 from llmseg_cli.errors import UsageError, WeightsError
@@ -158,27 +158,6 @@ def test_a_layer_without_one_of_its_tensors_is_refused(folder):
         read_layers(str(folder))
 
 
-def cut_gguf(source, target, dropped=()):
-    """A copy of a GGUF file with its first layer alone, less some tensors."""
-    reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, "llama")
-    for field in reader.fields.values():
-        if field.name == "general.architecture" or field.name.startswith("GGUF."):
-            continue
-        kind = field.types[0]
-        value = 1 if field.name == "llama.block_count" else field.contents()
-        sub = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, value, kind, sub_type=sub)
-    for tensor in reader.tensors:
-        layer = tensor.name.split(".")[1] if tensor.name.startswith("blk.") else "0"
-        if layer == "0" and tensor.name not in dropped:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 @pytest.mark.weights
 @pytest.mark.slow
 def test_a_gguf_file_without_some_tensors_is_refused_and_not_filled_at_random(
@@ -186,7 +165,7 @@ def test_a_gguf_file_without_some_tensors_is_refused_and_not_filled_at_random(
 ):
     source = path_of("smollm2", cache=weights_cache)
     for name, dropped in (("whole", ()), ("cut", ("blk.0.ffn_up.weight",))):
-        cut_gguf(source, tmp_path / f"{name}.gguf", dropped)
+        write_short_gguf(source, tmp_path / f"{name}.gguf", dropped=dropped)
     found = read_layers(str(tmp_path / "whole.gguf"), cache=tmp_path / "cache")
     assert found.numbers == (0,)
     with pytest.raises(WeightsError, match=r"no tensors for 1 weights.*0\.mlp\.up_proj\.weight"):
