@@ -1,11 +1,13 @@
 """Find the cases of a data set, however it is arranged."""
 
 import hashlib
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
+from llmseg_cli.data.case_names import name_faults
 from llmseg_cli.data.formats import hdf5
 from llmseg_cli.data.layouts import case_list, dataset_json, folders, hdf5_tree
 from llmseg_cli.data.naming import HDF5, is_dicom_folder, stem, suffix
@@ -58,7 +60,7 @@ def survey(root: Path, *, group_by: str | None = None) -> Survey:
         )
     cases, repeated = _unique(found.dataset.cases)
     dataset = replace(found.dataset, cases=_grouped(cases, group_by))
-    return Survey(dataset, (*found.faults, *repeated))
+    return Survey(dataset, (*found.faults, *repeated, *name_faults(cases)))
 
 
 def _survey(root: Path) -> Survey:
@@ -70,7 +72,7 @@ def _survey(root: Path) -> Survey:
     if (root / "dataset.json").is_file():
         return dataset_json.survey(root)
     if is_dicom_folder(root):
-        return _one_image(root, root.name)
+        return _one_image(root, Path(os.path.abspath(root)).name)  # that of '.', too
     return folders.survey(root) or hdf5_tree.survey(root) or folders.survey_plain(root)
 
 
