@@ -8,9 +8,7 @@ from pathlib import Path
 
 from llmseg_cli.errors import UsageError
 
-OURS = re.compile(
-    rb'"?schema"?: ?"?llmseg/|^predictions,case,'
-)  # documents and tables that we write
+OURS = re.compile(rb'"?schema"?: ?"?llmseg/|^predictions,case,')  # of documents and tables
 LOOKED_AT = 1 << 16  # bytes of a file, its schema among them
 READ_IN_FOLDERS = (  # names that mean something in a folder that is read
     *("dataset.json", "cases.csv", "cases.json", "cases.jsonl"),
@@ -49,7 +47,7 @@ def refuse_folder_over_inputs(
     target = _real(out)
     kept = {target / name for name in own}
     for one in inputs:
-        if not os.path.exists(one.path) or (place := _real(one.path)) in kept:
+        if not _exists(one.path) or (place := _real(one.path)) in kept:
             continue
         if place == target or _is_same(place, target):
             raise UsageError(
@@ -80,7 +78,7 @@ def refuse_file_over_inputs(out: Path, inputs: Iterable[Input]) -> None:
     """
     target = _real(out)
     for one in inputs:
-        if not os.path.exists(one.path):
+        if not _exists(one.path):
             continue
         if _real(one.path) == target or _is_same(one.path, out):
             raise UsageError(
@@ -100,7 +98,14 @@ def _real(path: Path) -> Path:
 
 def _is_same(one: Path, other: Path) -> bool:
     """Whether both are the same file or folder on disk, by whatever names."""
-    return os.path.exists(one) and os.path.exists(other) and one.samefile(other)
+    return _exists(one) and _exists(other) and one.samefile(other)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a text that is no path, such as one that is too long for a name
+        return False
 
 
 def _may_replace(path: Path) -> bool:

@@ -17,5 +17,5 @@ def is_inside(folder: Path, path: Path) -> bool:
 
     A link that somebody put into the folder is theirs, and may lead elsewhere.
     """
-    spelled = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
-    return spelled or path.resolve().is_relative_to(folder.resolve())
+    here, there = (Path(os.path.normpath(one.absolute())) for one in (folder, path))
+    return there.is_relative_to(here) or path.resolve().is_relative_to(folder.resolve())

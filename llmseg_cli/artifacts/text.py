@@ -4,14 +4,13 @@ import re
 
 # Control characters but line breaks and tabs, half characters of names that are not UTF-8, and
 # signs that turn the direction of what follows: a terminal would obey them, or fail on them.
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+BEYOND_ASCII = "\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+UNSEEN = re.compile(rf"[\x00-\x08\x0b-\x1f{BEYOND_ASCII}]")
+IN_JSON = re.compile(f"[{BEYOND_ASCII}]")
 
 
 def visible(text: str) -> str:
-    """The text with what cannot be seen written out, such as `\\x1b` for ESC."""
+    r"""The text with what cannot be seen written out, such as `\x1b` for ESC."""
     return UNSEEN.sub(_written_out, text)
 
 

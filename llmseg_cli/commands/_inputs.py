@@ -17,7 +17,7 @@ SHARED = ("cache",)  # read and written by all commands, beside everything else
 SETTINGS = (
     "config",
     "recipe",
-)  # may lie in the folder that is written, where nothing replaces them
+)  # may lie in the folder that is written
 MAY_BE_PATHS = (
     *("descriptions", "from0", "encoder", "recipe"),
     *("llm", "llm_model", "image_encoder", "sam"),

@@ -1,7 +1,6 @@
 """Find the cases of a data set, however it is arranged."""
 
 import hashlib
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +71,8 @@ def _survey(root: Path) -> Survey:
     if (root / "dataset.json").is_file():
         return dataset_json.survey(root)
     if is_dicom_folder(root):
-        return _one_image(root, Path(os.path.abspath(root)).name)  # that of '.', too
+        has_name = root.name not in ("", "..")  # unlike the folder one stands in, '.'
+        return _one_image(root, root.name if has_name else root.resolve().name)
     return folders.survey(root) or hdf5_tree.survey(root) or folders.survey_plain(root)
 
 

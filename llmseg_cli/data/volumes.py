@@ -232,9 +232,7 @@ def refuse_half_written(file: Path, target: Path, written: NDArray[Any], grid: G
     lies_there = np.allclose(found.grid.affine, grid.affine, rtol=1e-5, atol=SAME_AFFINE)
     is_number = written.dtype.kind == "f"
     if not (lies_there and np.array_equal(found.array[0], written, equal_nan=is_number)):
-        raise ResourceError(
-            f"{target} was written with other voxels. Check the disk and try again."
-        )
+        raise ResourceError(f"{target} was written with other voxels. Check the disk.")
 
 
 def prediction_suffix(grid: Grid) -> str:

@@ -64,9 +64,7 @@ def _refuse_elsewhere(file: Any, name: str, path: Path) -> None:
         found = file[name]
         is_own = not (found.external or found.is_virtual) and found.file == file
     if found is None or not is_own:
-        raise DataError(
-            f"{path}: '{name}' lies in another file. Copy it into this one, with h5repack or h5copy."
-        )
+        raise DataError(f"{path}: '{name}' lies in another file. Copy it into this one (h5copy).")
 
 
 def has_label(path: Path) -> bool:
