@@ -1,6 +1,7 @@
 """The only module that prints: data to stdout, all else to stderr."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -40,6 +41,17 @@ def configure(*, quiet: bool, verbose: bool, color: bool, progress: str) -> None
     _terminal.quiet, _terminal.verbose = quiet, verbose
     _terminal.color, _terminal.progress = color, progress
     _terminal.console = None
+    library = logging.getLogger(__package__)
+    if not any(isinstance(handler, _Said) for handler in library.handlers):
+        library.addHandler(_Said())
+
+
+class _Said(logging.Handler):
+    """Says what the library logs, which Python's own handler would pass on as it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            _say(record.getMessage())
 
 
 def _stderr() -> "Console":

@@ -14,6 +14,11 @@ def visible(text: str) -> str:
     return UNSEEN.sub(_written_out, text)
 
 
+def in_one_line(text: str) -> str:
+    r"""The same without line breaks and tabs, which become `\n` and `\t`."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def escaped_json(text: str) -> str:
     """JSON text with the same signs as JSON writes them; it says what it said before."""
     return IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

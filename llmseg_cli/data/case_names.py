@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 
+from llmseg_cli.artifacts.text import in_one_line
 from llmseg_cli.data.case import Case, Fault
 
 LONGEST = 200  # bytes; masks and their temporary files add to it, and file systems allow 255
@@ -17,7 +18,9 @@ def name_faults(cases: Iterable[Case]) -> list[Fault]:
     seen: dict[str, Case] = {}
     for case in cases:
         if reason := why_unsafe(case.id):
-            faults.append(_fault(case, f"the case's name '{case.id}' {reason}", EXPECTED))
+            faults.append(
+                _fault(case, f"the case's name '{in_one_line(case.id)}' {reason}", EXPECTED)
+            )
         first = seen.setdefault(alike(case.id), case)
         if first.id != case.id:
             found = f"the names '{first.id}' and '{case.id}' differ in case or Unicode form alone"
