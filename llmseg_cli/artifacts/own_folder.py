@@ -1,6 +1,7 @@
 """Folders that llmseg has filled, and may therefore replace."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -13,16 +14,23 @@ from llmseg_cli.errors import ArtifactError, UsageError
 CONFIG = "config.yaml"
 
 
-def refuse_replacing(folder: Path, *, force: bool) -> None:
+def refuse_replacing(folder: Path, *, force: bool, names: Collection[str] = ()) -> None:
     """Refuse to fill a folder that holds something, but for *force* and what llmseg wrote.
 
+    Args:
+        folder: The folder to write.
+        force: Whether to replace what llmseg wrote there.
+        names: What will be written, if that is known before; then files of others may lie beside.
+
     Raises:
-        UsageError: If it is not empty, without *force* or without anything of llmseg.
+        UsageError: If it is not empty, without *force*; or if it has nothing of llmseg, and files
+            of others would or could be replaced.
     """
     refuse_existing(folder, force=force)
     if not folder.is_dir() or is_ours(folder):
         return
-    if found := sorted(path.name for path in folder.iterdir() if not _is_leftover(path)):
+    others = sorted(path.name for path in folder.iterdir() if not _is_leftover(path))
+    if found := [name for name in others if not names or name in names]:
         raise UsageError(
             f"{folder} was not written by llmseg (it holds {found[0]}), and --force replaces only "
             "what llmseg wrote. Choose another -o."

@@ -226,6 +226,8 @@ def refuse_half_written(file: Path, target: Path, written: NDArray[Any], grid: G
         ResourceError: If size, place or voxels are not those that were written.
     """
     try:
+        if suffix(file) in PICTURES:
+            picture.refuse_cut(file)
         found = read_raw(file)
     except DataError as error:
         raise ResourceError(f"{target} was not written whole. Is the disk full?") from error

@@ -38,6 +38,14 @@ def test_what_others_wrote_is_not_replaced(tmp_path: Path, name: str, content: s
         refuse_replacing(tmp_path, force=True)
 
 
+def test_files_of_others_may_lie_beside_what_is_written(tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("all of it")
+    refuse_replacing(tmp_path, force=True, names=("split.json", "pseudo"))
+    (tmp_path / "pseudo").mkdir()
+    with pytest.raises(UsageError, match="it holds pseudo"):
+        refuse_replacing(tmp_path, force=True, names=("split.json", "pseudo"))
+
+
 def test_what_is_empty_or_absent_is_free(tmp_path: Path):
     refuse_replacing(tmp_path / "new", force=False)
     refuse_replacing(tmp_path, force=False)

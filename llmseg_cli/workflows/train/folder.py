@@ -16,12 +16,13 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.training.log import TENSORBOARD
+from llmseg_cli.training.log import LOG, TENSORBOARD
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
 from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.runs.run_folder import CONFIG
 
 ROUNDS, PREPARED = "pseudo", "prepared"
+NAMES = (MANIFEST, STATE, WEIGHTS, BEST, CONFIG, SPLIT, LOG, TENSORBOARD, ROUNDS, PREPARED)
 ROUND = re.compile(r"step-\d{6,}")
 ARRAY = re.compile(r"(\.tmp-.+-)?(labels|foreground)-[0-9a-f]{32}\.npy")
 MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight

@@ -38,6 +38,7 @@ from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.data import TrainingData, prepare
 from llmseg_cli.workflows.train.folder import (
+    NAMES,
     claim,
     plain,
     recorded,
@@ -180,7 +181,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
     keep_freed_memory()
     folder = request.output
     if not resume:
-        refuse_replacing(folder, force=force)
+        refuse_replacing(folder, force=force, names=NAMES)
     if request.settings.deterministic:
         demand_determinism()
     manifest = Manifest(
