@@ -226,7 +226,9 @@ def refuse_half_written(file: Path, target: Path, written: NDArray[Any], grid: G
         ResourceError: If size, place or voxels are not those that were written.
     """
     try:
-        if suffix(file) in PICTURES:
+        if suffix(file) in NIFTI:
+            nifti.refuse_cut(file)
+        elif suffix(file) in PICTURES:
             picture.refuse_cut(file)
         found = read_raw(file)
     except DataError as error:

@@ -442,7 +442,7 @@ def damaged(path: Path, how: str) -> None:
     elif how == "cut":
         path.write_bytes(content[: len(content) - 20])
     else:
-        last = len(content) - 40  # of the voxels in every format
+        last = len(content) - 20  # of the voxels or what guards them, in every format
         path.write_bytes(content[:last] + bytes([content[last] ^ 255]) + content[last + 1 :])
 
 
