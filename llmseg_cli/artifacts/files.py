@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.text import escaped_json
 from llmseg_cli.errors import DataError, LlmsegError, UsageError
 
 TEMPORARY = ".tmp-"
@@ -29,6 +30,8 @@ def full_disk_named(target: Path) -> Iterator[None]:
     except Exception as error:
         if shutil.disk_usage(target.parent).free < FULL_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(target)) from error
         raise
 
 
@@ -72,7 +75,7 @@ def write_json(target: Path, content: Any) -> None:
 
 def to_json(content: Any) -> str:
     """Strict, indented JSON with a final newline; raises `ValueError` on NaN."""
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return escaped_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def sha256_file(path: Path) -> str:

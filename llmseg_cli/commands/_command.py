@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
+from llmseg_cli.commands._options import OutputDir
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, load_layers
 from llmseg_cli.errors import LlmsegError, UsageError
@@ -198,8 +200,14 @@ def command(
         parameters += [_parameter(name, kind, default) for name, (kind, default) in GENERAL.items()]
         parameters.append(_parameter("context", typer.Context, inspect.Parameter.empty))
 
+        writes_folder = any(p.annotation is OutputDir for p in parameters)
+
         @functools.wraps(function)
         def run(context: typer.Context, **values: Any) -> None:
+            layers = context.meta.get(LAYERS, {}).values()
+            refuse_outputs_over_inputs(
+                values, settings=[path for path, _ in layers], writes_folder=writes_folder
+            )
             for name in ("config", "recipe"):
                 values.pop(name, None)
             as_json = values.pop("json_output")

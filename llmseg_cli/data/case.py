@@ -1,7 +1,7 @@
 """A case, a data set of them, and what may be wrong with one."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,12 +18,15 @@ class Case:
         label: Reference label map, or none. For HDF5 it is the image file itself: the `label` data
             set inside, which nobody opens for an unlabeled case.
         group: What must stay together, such as the patient.
+        listed: Where a list gives the identifier, such as `cases.csv, entry 3`; empty if the files'
+            names do.
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path | None
     group: str | None = None
+    listed: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

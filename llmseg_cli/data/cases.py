@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
+from llmseg_cli.data.case_names import name_faults
 from llmseg_cli.data.formats import hdf5
 from llmseg_cli.data.layouts import case_list, dataset_json, folders, hdf5_tree
 from llmseg_cli.data.naming import HDF5, is_dicom_folder, stem, suffix
@@ -58,7 +59,7 @@ def survey(root: Path, *, group_by: str | None = None) -> Survey:
         )
     cases, repeated = _unique(found.dataset.cases)
     dataset = replace(found.dataset, cases=_grouped(cases, group_by))
-    return Survey(dataset, (*found.faults, *repeated))
+    return Survey(dataset, (*found.faults, *repeated, *name_faults(cases)))
 
 
 def _survey(root: Path) -> Survey:
@@ -70,7 +71,8 @@ def _survey(root: Path) -> Survey:
     if (root / "dataset.json").is_file():
         return dataset_json.survey(root)
     if is_dicom_folder(root):
-        return _one_image(root, root.name)
+        has_name = root.name not in ("", "..")  # unlike the folder one stands in, '.'
+        return _one_image(root, root.name if has_name else root.resolve().name)
     return folders.survey(root) or hdf5_tree.survey(root) or folders.survey_plain(root)
 
 

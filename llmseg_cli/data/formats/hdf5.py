@@ -49,9 +49,22 @@ def _array(path: Path, name: str) -> NDArray[Any]:
                 raise DataError(
                     f"{path}: no data set '{name}' in the file; it has {', '.join(file) or 'none'}."
                 )
+            _refuse_elsewhere(file, name, path)
             return np.asarray(file[name][()])
     except (OSError, RuntimeError, AttributeError) as error:
         raise DataError(f"{path}: not a whole HDF5 file ({error}). Copy it again.") from error
+
+
+def _refuse_elsewhere(file: Any, name: str, path: Path) -> None:
+    """Refuse voxels that the file leaves to other files, which may lie anywhere."""
+    import h5py
+
+    link, found = file.get(name, getlink=True), None
+    if not isinstance(link, h5py.ExternalLink):
+        found = file[name]
+        is_own = not (found.external or found.is_virtual) and found.file == file
+    if found is None or not is_own:
+        raise DataError(f"{path}: '{name}' lies in another file. Copy it into this one (h5copy).")
 
 
 def has_label(path: Path) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  the name its own manual uses
 from numpy.typing import NDArray
 
+from llmseg_cli.data.formats.detached import data_names
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Format, Grid
 from llmseg_cli.errors import DataError, ResourceError
@@ -38,6 +39,7 @@ def read(path: Path) -> RawImage:
         DataError: If it cannot be read, or a series is not one evenly spaced stack.
     """
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
+    data_names(path)  # refuses names that lead elsewhere, which ITK would follow
     try:
         image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:

@@ -96,7 +96,8 @@ def _case(path: Path, number: int, row: Mapping[str, Any]) -> tuple[Case | None,
         return None, [
             _fault(name, str(file), "the file does not exist", remedy) for file in missing
         ]
-    return Case(name, files, label, str(row["group"]) if row.get("group") else None), []
+    group = str(row["group"]) if row.get("group") else None
+    return Case(name, files, label, group, listed=f"{path.name}, entry {number}"), []
 
 
 def _images(row: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.inside import is_inside
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
 from llmseg_cli.data.layouts import folders
 from llmseg_cli.data.naming import stem, suffix
@@ -74,16 +75,19 @@ def _classes(labels: Any, path: Path) -> dict[int, str]:
 def _decathlon(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:
     cases: list[Case] = []
     faults: list[Fault] = []
-    for entry in [*content["training"], *content.get("test", [])]:
+    for entry in [*content["training"], *(content.get("test") or [])]:
         pair = entry if isinstance(entry, dict) else {"image": entry}
         if "image" not in pair:
             raise DataError(f"{root / NAME}: the entry {entry!r} has no 'image'.")
         listed = root / pair["image"]
-        images = _files(listed)
         label = root / pair["label"] if pair.get("label") else None
+        if outside := [path for path in (listed, label) if path and not is_inside(root, path)]:
+            faults.append(_outside(outside[0], root, stem(listed)))
+            continue
+        images = _files(listed)
         missing = [] if images else [listed]
         missing += [label] if label is not None and not label.exists() else []
-        faults += [_missing(path.relative_to(root), stem(listed)) for path in missing]
+        faults += [_missing(_short(path, root), stem(listed)) for path in missing]
         if images:
             cases.append(Case(stem(listed), images, label if label not in missing else None))
     return Survey(
@@ -98,11 +102,28 @@ def _files(listed: Path) -> tuple[Path, ...]:
     return tuple(sorted(listed.parent.glob(f"{stem(listed)}_[0-9][0-9][0-9][0-9]{suffix(listed)}")))
 
 
-def _missing(path: Path, case: str) -> Fault:
+def _short(path: Path, root: Path) -> str:
+    """The path as it stands in the data set, if it does."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _outside(path: Path, root: Path, case: str) -> Fault:
+    found = "missing" if not path.exists() else "outside of the data set"
     return Fault(
         "pairing",
         case,
         str(path),
+        f"{found}, though {NAME} lists it",
+        f"a file in {root}",
+        f"Correct the path in {NAME}, or list images that lie elsewhere in a cases.json.",
+    )
+
+
+def _missing(path: str, case: str) -> Fault:
+    return Fault(
+        "pairing",
+        case,
+        path,
         f"missing, though {NAME} lists it",
         "",
         f"Restore the file, or remove the entry from {NAME}.",

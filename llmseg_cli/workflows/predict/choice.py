@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.case_names import alike
 from llmseg_cli.data.cases import Case, find_cases, image_digest
 from llmseg_cli.errors import DataError, UsageError
 
@@ -45,10 +46,10 @@ def _from_images(images: Sequence[Path]) -> tuple[Case, ...]:
         if not path.exists():
             raise DataError(f"There is no image or folder {path}. Check --images.")
         for case in find_cases(path).cases:
-            if case.id in found:
+            first = found.setdefault(alike(case.id), case)
+            if first is not case:
                 raise DataError(
-                    f"Two images are named '{case.id}' ({found[case.id].images[0]} and "
+                    f"Two images are named '{case.id}' ({first.images[0]} and "
                     f"{case.images[0]}), so one mask would replace the other. Rename one."
                 )
-            found[case.id] = case
     return tuple(found.values())

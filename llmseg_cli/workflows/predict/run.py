@@ -15,7 +15,7 @@ from llmseg_cli.errors import ExitCode, PartialError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
-from llmseg_cli.workflows.case_folder import refuse_output, some_failed
+from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
@@ -132,6 +132,7 @@ def run(
             cache=cache,
             precision=precision,
         )
+        refuse_over_cases(out, cases, data)
         manner = Manner(overlap, stride, blend, mirror, batch, skip_below)
         most_mb = math.inf if max_ram is None else max_ram / 2**20
         manner, cost = estimate(cases, opened, manner, most_mb=most_mb)

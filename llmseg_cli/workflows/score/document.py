@@ -1,12 +1,11 @@
 """`scores.json` and `scores.csv` from the scores of one or two folders of predictions."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llmseg_cli.artifacts.scores import Scores
+from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.metrics.bootstrap import LEVEL
 from llmseg_cli.metrics.empty_policy import count_statuses
 from llmseg_cli.workflows.score.case import CaseScore
@@ -128,14 +127,12 @@ def _absent(report: Report, scores: ByCase) -> list[str]:
 
 def build_table(report: Report, sides: Sequence[Side], scores: Sequence[ByCase]) -> str:
     """CSV with one line per folder, case and class, and one per case that has no score."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, report.columns(), restval="", lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, Any]] = []
     for side, found in zip(sides, scores, strict=True):
         name = side.predictions.folder.name
-        writer.writerows(report.rows(found, predictions=name))
-        writer.writerows(
+        rows += report.rows(found, predictions=name)
+        rows += [
             {"predictions": name, "case": case, "status": "failed", "reason": reason}
             for case, reason in side.failed.items()
-        )
-    return text.getvalue()
+        ]
+    return csv_text(report.columns(), rows)

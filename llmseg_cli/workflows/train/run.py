@@ -3,7 +3,6 @@
 import logging
 import math
 import random
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -11,9 +10,10 @@ from typing import Any
 
 import torch
 
-from llmseg_cli.artifacts.files import refuse_existing, sha256_file, sha256_json
+from llmseg_cli.artifacts.files import sha256_file, sha256_json
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
+from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.data.patches.preprocessing import Preprocessing
@@ -38,10 +38,11 @@ from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.data import TrainingData, prepare
 from llmseg_cli.workflows.train.folder import (
-    PREPARED,
+    NAMES,
     claim,
     plain,
     recorded,
+    remove_prepared,
 )
 from llmseg_cli.workflows.train.named_options import defaults_of, options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
@@ -109,6 +110,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         label_map=parse_label_map(request.label_map),
         cache=request.prepared or request.cache,
         with_unlabeled=method_type.uses_unlabeled,
+        output=request.output,
         progress=progress,
     )
     pseudo = plan_pseudo(request, method_type, data)
@@ -179,7 +181,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
     keep_freed_memory()
     folder = request.output
     if not resume:
-        refuse_existing(folder, force=force)
+        refuse_replacing(folder, force=force, names=NAMES)
     if request.settings.deterministic:
         demand_determinism()
     manifest = Manifest(
@@ -193,7 +195,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
             return finished
         loop, batches = start(request, planned, stop, progress, resume=resume)
         trained = loop.run(batches, stop)
-        shutil.rmtree(folder / PREPARED, ignore_errors=True)
+        remove_prepared(folder)
     _write_manifest(manifest, request, planned, trained)
     return trained
 

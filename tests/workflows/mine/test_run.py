@@ -427,7 +427,7 @@ def test_a_dry_run_names_the_cases_and_writes_nothing(place):
         ({"resume": True, "force": True}, UsageError, "Pass one of them"),
         ({"out": "run"}, UsageError, "the run folder itself"),
         ({"out": "data"}, UsageError, "data exists. Choose another -o"),
-        ({"out": "data", "resume": True}, UsageError, "nothing to resume"),
+        ({"out": "data", "resume": True}, UsageError, "holds the folder of images"),
         ({"subset": "tests"}, UsageError, "Unknown subset 'tests'"),
         ({"subset": "validation"}, DataError, "no case with the role 'validation'"),
     ],

@@ -552,7 +552,7 @@ def test_a_split_made_from_other_images_is_refused(tmp_path: Path, images, fake_
             {"images": ["images"], "blend": "mean"},
             "Unknown blend 'mean'. Known: gaussian, constant.",
         ),
-        ({"images": ["images"], "out": "images", "resume": True}, "nothing to resume"),
+        ({"images": ["images"], "out": "images", "resume": True}, "would be lost"),
     ],
 )
 def test_words_that_contradict_each_other(tmp_path: Path, images, fake_run, words, message):
