@@ -222,7 +222,7 @@ def unread_beside_slices(images: Iterable[tuple[str, Path]], root: Path) -> list
         inner = [p for p in _folders_in(path) if dicom_folder(p) is not None]
         for group, what, is_warning in (
             (volumes, "volume", False),
-            (inner, "folder with more slices", False),
+            (inner, "folder with more slices", True),
             (others, "other file", True),
         ):
             if group:
@@ -231,17 +231,17 @@ def unread_beside_slices(images: Iterable[tuple[str, Path]], root: Path) -> list
 
 
 def _beside(case: str, folder: str, paths: list[Path], what: str, *, is_warning: bool) -> Fault:
-    plural = "s" * (len(paths) > 1) if "folder" not in what else ""
-    number = f"{len(paths)} {what}{plural}"
+    plural = what.replace("folder", "folders") if "folder" in what else f"{what}s"
+    number = f"{len(paths)} {what if len(paths) == 1 else plural}"
     endings = sorted({path.suffix.lower() for path in paths if path.suffix})
-    names = endings if is_warning else [path.name for path in paths]
+    names = endings if what == "other file" else [path.name for path in paths]
     return Fault(
         KIND,
         case,
         f"{folder}/",
         f"{number} beside its DICOM slices ({some(names)})",
         "",
-        "Nothing to do if they are notes."
+        "Nothing to do if they are no part of the image."
         if is_warning
         else "Take them out of the folder, or name the image that is meant in a cases.csv.",
         is_warning,
