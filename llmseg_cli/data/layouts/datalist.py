@@ -154,6 +154,6 @@ def _missing(root: Path, name: str, case: str) -> Fault:
             f"Name files relative to {NAME} and below it, or list the cases in a cases.csv "
             "(id,image,label)."
         )
-        if is_there(Path(name) if Path(name).is_absolute() else root / name):
+        if is_there(Path(os.path.normpath(root / name))):
             found = f"outside of the folder of {NAME}, which lists it"
     return Fault("pairing", case, name, found, "", remedy)
