@@ -55,7 +55,9 @@ def survey(root: Path, *, group_by: str | None = None) -> Survey:
     except LayoutError as error:
         found = Survey(Dataset(root, "not readable", (), {}), (error.fault,))
     except OSError as error:
-        raise DataError(f"Cannot read {error.filename or root}: {error.strerror}.") from error
+        what, remedy = f"cannot be read: {error.strerror}", "Change its permissions, or remove it."
+        fault = Fault("unreadable", "", str(error.filename or root), what, "", remedy)
+        found = Survey(Dataset(root, "not readable", (), {}), (fault,))
     if not found.dataset.cases and all(fault.is_warning for fault in found.faults):
         raise DataError(
             f"No cases in {root}. Expected images/ and labels/, a dataset.json, HDF5 files, a "

@@ -1,5 +1,7 @@
 """What is opened is a regular file: a pipe or a device would be read for ever."""
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -34,6 +36,8 @@ def refuse_irregular(path: Path) -> None:
     for is_kind, words in KINDS:
         if is_kind(mode):
             raise DataError(f"{path}: {words}, expected a file. Remove it from the data.")
+    if not os.access(path, os.R_OK):
+        raise DataError(f"Cannot read {path}: {os.strerror(errno.EACCES)}. Change its permissions.")
 
 
 def is_there(path: Path) -> bool:

@@ -190,3 +190,22 @@ def test_a_split_refuses_changed_slices_alone(tmp_path: Path, litter: bool, refu
             split.refuse_other_data(at_hand)
     else:
         split.refuse_other_data(at_hand)
+
+
+@pytest.mark.parametrize("name", ["pipe.dcm", ".pipe", "gone.dcm", "zero.dcm"])
+def test_pipes_and_dead_links_among_slices_are_refused(tmp_path: Path, name: str) -> None:
+    folder = write_dicom(tmp_path / "p", VOXELS)
+    if "pipe" in name:
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero" if "zero" in name else "nowhere")
+    for use in (lambda: load_image([folder]), lambda: digest(folder)):
+        with pytest.raises(DataError, match=name):
+            use()
+
+
+def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_nifti(tmp_path / "a.nii.gz", random_image(0))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(DataError, match=r"Cannot read .*a\.nii\.gz: Permission denied"):
+        load_image([path])

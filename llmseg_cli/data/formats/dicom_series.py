@@ -7,6 +7,7 @@ from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813  the name its own manual uses
 
+from llmseg_cli.data.regular_files import refuse_irregular
 from llmseg_cli.errors import DataError
 
 ROWS = "0028|0010"
@@ -18,8 +19,9 @@ def series_of(folder: Path) -> dict[str, tuple[Path, ...]]:
     """UID of every series of images in *folder* to its slices, in the order of their positions.
 
     Raises:
-        DataError: If the folder cannot be read.
+        DataError: If the folder cannot be read, or a pipe or dead link lies among the slices.
     """
+    _refuse_irregular(folder)
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     reader = sitk.ImageSeriesReader
     try:
@@ -47,6 +49,14 @@ def slices_of(folder: Path) -> tuple[Path, ...]:
     raise DataError(
         f"{folder}: {len(found)} DICOM series{names}, expected one. Give each its folder."
     )
+
+
+def _refuse_irregular(folder: Path) -> None:
+    """GDCM opens every entry, and would wait for a pipe; a dead link is a slice that is missing."""
+    for entry in folder.iterdir():
+        is_lock_file = entry.name.startswith(".") and not entry.exists()
+        if not entry.is_dir() and not is_lock_file:
+            refuse_irregular(entry)
 
 
 def _holds_voxels(file: Path) -> bool:

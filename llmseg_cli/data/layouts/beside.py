@@ -7,6 +7,7 @@ from pathlib import Path
 from llmseg_cli.data.case import Fault
 from llmseg_cli.data.layouts.listing import KIND, Listing, describe, images_below, some
 from llmseg_cli.data.naming import HDF5, is_dicom_folder, suffix, visible
+from llmseg_cli.errors import DataError
 
 FOLDERS = ("images", "labels", "masks", "imagesTr", "labelsTr", "imagesTs", "labelsTs")
 DOCUMENTS = ("cases.csv", "cases.json", "dataset.json")
@@ -85,7 +86,9 @@ def unread_in_plain(root: Path, listing: Listing) -> list[Fault]:
     for folder in listing.folders:
         if _is_ours(folder) or not (images_below(folder) or "DICOM" in describe(folder)):
             continue
-        if is_called_labels(folder.name) and (files or _has_image_folder(listing)):
+        if any((folder / name).exists() for name in (*FOLDERS, *DOCUMENTS)):
+            faults.append(not_read(folder, f"It is a data set of its own: --data {folder}."))
+        elif is_called_labels(folder.name) and (files or _has_image_folder(listing)):
             remedy = "Rename it to labels/, and keep the images in images/ beside it."
             faults.append(not_read(folder, remedy))
         elif _IMAGES.fullmatch(folder.name.lower().replace(" ", "")):
@@ -122,9 +125,11 @@ def misplaced_slices(name: str, folder: Path, listing: Listing) -> list[Fault]:
     from llmseg_cli.data.formats.dicom_series import series_of  # loads SimpleITK
 
     read = {path.name for _, path in listing.images}
-    series = [
-        files for files in series_of(folder).values() if len(files) > 1 or files[0].name not in read
-    ]
+    try:
+        found = series_of(folder).values()
+    except DataError as error:
+        return [Fault("unreadable", "", name, str(error).rstrip("."), "", "Then check again.")]
+    series = [files for files in found if len(files) > 1 or files[0].name not in read]
     if not series:
         return []
     number, first = sum(map(len, series)), series[0][0].name

@@ -10,7 +10,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Dataset, nearest
 from llmseg_cli.data.cases import find_cases, image_digest
-from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, is_dicom_folder, stem, suffix
+from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.score.case import ScoreTask
 
@@ -163,12 +163,14 @@ def label_files(root: Path) -> dict[str, Path]:
         return {stem(root): root}
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not suffix(path):
+        series = dicom_folder(path)
+        if path.name.startswith(".") or (series is None and not (path.is_file() and suffix(path))):
             continue
-        if stem(path) in found:
-            names = f"{found[stem(path)].name} and {path.name}"
+        name = path.name if series is not None else stem(path)
+        if name in found:
+            names = f"{found[name].name} and {path.name}"
             raise DataError(f"{root}: {names} are the same case. Remove one of them.")
-        found[stem(path)] = path
+        found[name] = series or path
     return found
 
 

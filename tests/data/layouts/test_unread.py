@@ -257,3 +257,48 @@ def test_why_there_are_no_label_maps_is_said(tmp_path: Path) -> None:
     write_nifti(tmp_path / "old" / "p0.nii.gz", label_with([1]))
     with pytest.raises(DataError, match=r"(?s)images only.*has a label map.*old/: this folder is"):
         split(tmp_path, labeled="1")
+
+
+def test_a_data_set_one_folder_deeper_is_named(tmp_path: Path) -> None:
+    write_cases(tmp_path / "Task01", [[1]])
+    (found,) = faults(tmp_path)
+    assert found.endswith(f"It is a data set of its own: --data {tmp_path / 'Task01'}.")
+
+
+def test_a_folder_that_may_not_be_read_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cases(tmp_path, [[1]])
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
+    assert faults(tmp_path) == [
+        f"{tmp_path / 'images'}: cannot be read: Permission denied. Change its permissions, or "
+        "remove it."
+    ]
+
+
+def test_slices_of_one_scan_suggest_groups(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for patient in ("p0", "p1"):
+        for index in range(3):
+            pixels = np.random.default_rng(ord(patient[1]) * 10 + index).integers(0, 255, (6, 5))
+            picture = Image.fromarray(pixels.astype(np.uint8))
+            picture.save(tmp_path / "images" / f"{patient}_slice_{index:03d}.png")
+    (note,) = check(tmp_path).warnings
+    assert "--group-by '(.+)_slice_[0-9]+$'" in note.remedy
+    grouped = check(tmp_path, group_by="(.+)_slice_[0-9]+$")
+    assert {found.case.group for found in grouped.cases} == {"p0", "p1"}
+    assert grouped.warnings == ()
+
+
+def test_what_split_refuses_check_refuses(tmp_path: Path) -> None:
+    write_cases(tmp_path, [[], []])
+    assert [fault.kind for fault in check(tmp_path).faults] == ["no foreground"]
+    write_cases(tmp_path, [[1], [1]])
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "a": 1, "b": 2}}')
+    assert [fault.kind for fault in check(tmp_path).faults] == ["unused class"]
+    with pytest.raises(DataError, match="in no label map"):
+        split(tmp_path, labeled="1")
