@@ -14,6 +14,7 @@ from llmseg_cli.data.formats import hdf5, nifti, picture
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid, refuse_shear
 from llmseg_cli.data.naming import HDF5, NIFTI, PICTURES, suffix
+from llmseg_cli.data.sources import refuse_unreadable
 from llmseg_cli.errors import DataError, ResourceError
 
 __all__ = [
@@ -84,6 +85,7 @@ def read_grid(images: Sequence[Path]) -> Grid:
         DataError: If it cannot be read.
     """
     path = images[0]
+    refuse_unreadable(path)
     return nifti.read_grid(path) if suffix(path) in NIFTI else read_raw(path).grid
 
 
@@ -113,6 +115,7 @@ def read_raw(path: Path, *, as_label: bool = False) -> RawImage:
     Raises:
         DataError: If it cannot be read or its axes are sheared.
     """
+    refuse_unreadable(path)
     end = suffix(path)
     if end in HDF5:
         raw = hdf5.read(path, name="label" if as_label else "image")

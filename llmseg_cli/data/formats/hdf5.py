@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid
+from llmseg_cli.data.regular_files import refuse_irregular
 from llmseg_cli.errors import DataError
 
 MOST_SLICES = 32
@@ -43,6 +44,7 @@ def _slices_first(shape: tuple[int, int, int]) -> bool:
 def _array(path: Path, name: str) -> NDArray[Any]:
     import h5py  # only for its files: a command starts sooner without it
 
+    refuse_irregular(path)
     try:
         with h5py.File(path, "r") as file:
             if name not in file:
@@ -74,6 +76,8 @@ def has_label(path: Path) -> bool:
     """
     import h5py
 
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
     try:
         with h5py.File(path, "r") as file:
             return "label" in file
@@ -88,3 +92,13 @@ def image_bytes(path: Path) -> bytes:
         DataError: If they cannot be read.
     """
     return _array(path, "image").tobytes()
+
+
+def label_bytes(path: Path) -> bytes:
+    """Type, shape and voxels of `label` as bytes, for a digest that depends on nothing else.
+
+    Raises:
+        DataError: If they cannot be read.
+    """
+    array = _array(path, "label")
+    return f"{array.dtype.str} {array.shape} ".encode() + array.tobytes()

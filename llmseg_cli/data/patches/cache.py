@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.cache_folder import note_use
-from llmseg_cli.artifacts.files import atomic_path, sha256_file, sha256_json
+from llmseg_cli.artifacts.files import atomic_path, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.checking.geometry import require_same_grid
+from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
 from llmseg_cli.errors import DataError
@@ -99,7 +100,7 @@ def prepare_labels(
     if case.label is None:
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
     pairs = sorted(label_map.items())
-    key = sha256_json({"version": VERSION, "labels": sha256_file(case.label), "map": pairs})[:32]
+    key = sha256_json({"version": VERSION, "labels": label_digest(case.label), "map": pairs})[:32]
     place = folder or prepared.image.parent
     labels, foreground = place / f"labels-{key}.npy", place / f"foreground-{key}.npy"
     if not (labels.is_file() and foreground.is_file()):

@@ -1,6 +1,6 @@
 """Which prediction belongs to which reference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Dataset, nearest
 from llmseg_cli.data.cases import find_cases, image_digest
-from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, is_dicom_folder, stem, suffix
+from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.score.case import ScoreTask
 
@@ -29,6 +29,7 @@ class References:
         groups: Case to group; empty if there are none.
         split: SHA-256 of the split file, or None.
         subset: The role in the split, or None.
+        unscored: Cases of the data set's own test set, none of which has a label map there.
     """
 
     labels: Mapping[str, Path | None]
@@ -36,6 +37,7 @@ class References:
     groups: dict[str, str]
     split: str | None = None
     subset: str | None = None
+    unscored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,30 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         at_hand = {c.id: image_digest(c) for c in dataset.cases if c.id in expected}
         replace(chosen, images=expected).refuse_other_data(at_hand)
     groups = chosen.groups or found.groups
+    unscored = _bare_test_set(dataset, cases)
+    cases = tuple(case for case in cases if case not in unscored)
+    if not cases:
+        raise DataError(
+            f"No {subset} case of {split} has a label map in {dataset.root}: its own test set is "
+            "published without. Lock other cases with 'llmseg split --test 0.2'."
+        )
     return References(
         labels={case: _label_of(case, found.labels) for case in cases},
         classes=found.classes,
         groups={case: groups[case] for case in cases if case in groups},
         split=sha256_file(split),
         subset=subset,
+        unscored=unscored,
     )
+
+
+def _bare_test_set(dataset: Dataset, cases: Sequence[str]) -> tuple[str, ...]:
+    """The data set's own test cases, if all are published without label maps.
+
+    If only some lack theirs, these count as failed, so that removing one improves no score.
+    """
+    own = [case for case in dataset.cases if case.is_test and case.id in cases]
+    return () if any(case.label for case in own) else tuple(case.id for case in own)
 
 
 def _label_of(case: str, labels: Mapping[str, Path | None]) -> Path | None:
@@ -144,12 +163,14 @@ def label_files(root: Path) -> dict[str, Path]:
         return {stem(root): root}
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not suffix(path):
+        series = dicom_folder(path)
+        if path.name.startswith(".") or (series is None and not (path.is_file() and suffix(path))):
             continue
-        if stem(path) in found:
-            names = f"{found[stem(path)].name} and {path.name}"
+        name = path.name if series is not None else stem(path)
+        if name in found:
+            names = f"{found[name].name} and {path.name}"
             raise DataError(f"{root}: {names} are the same case. Remove one of them.")
-        found[stem(path)] = path
+        found[name] = series or path
     return found
 
 
@@ -176,8 +197,13 @@ def pair(
         else:
             tasks.append(ScoreTask(case, files[name], reference))
         used.add(name)
-    extra = sorted(set(files) - used)
+    extra = sorted(set(files) - used - set(references.unscored))
     warnings = predictions.warnings
+    if references.unscored:
+        message = (
+            f"{len(references.unscored)} test cases of the data set have no label map: not scored."
+        )
+        warnings = (*warnings, message)
     if extra and references.split is None:
         shown = f"{', '.join(extra[:SHOWN])}{', ...' * (len(extra) > SHOWN)}"
         message = f"{len(extra)} predictions have no reference and are not scored: {shown}."

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from llmseg_cli.data.formats.detached import data_names
+from llmseg_cli.data.formats.detached import data_files
 from llmseg_cli.data.volumes import load_image
 from llmseg_cli.errors import DataError
 
@@ -44,7 +44,7 @@ def test_data_beside_the_header_are_read(tmp_path: Path, name: str):
         write_nrrd(tmp_path / "a.nhdr", f"data file: {name}"),
     )
     for header in headers:
-        assert data_names(header) == (name.removeprefix("./"),)
+        assert data_files(header) == (tmp_path / name.removeprefix("./"),)
         first = np.abs(load_image([header]).array[0])
         np.testing.assert_array_equal(np.sort(first.ravel()), np.arange(60))
 
@@ -65,7 +65,7 @@ def test_data_elsewhere_are_refused(tmp_path: Path, kind: str, name: str):
         write_meta(header, name)
     else:
         write_nrrd(header, f"data file: {name}")
-    with pytest.raises(DataError, match=r"names the data file '.*which is not beside it"):
+    with pytest.raises(DataError, match="takes its voxels from"):
         load_image([header])
 
 
@@ -73,23 +73,23 @@ def test_data_elsewhere_are_refused(tmp_path: Path, kind: str, name: str):
     "line", ["datafile: ../a.raw", "DATA FILE: /etc/a", "data file:../a 1 2 1"]
 )
 def test_other_spellings_of_the_key(tmp_path: Path, line: str):
-    with pytest.raises(DataError, match="not beside it"):
-        data_names(write_nrrd(tmp_path / "a.nrrd", line))
+    with pytest.raises(DataError, match="takes its voxels from"):
+        data_files(write_nrrd(tmp_path / "a.nrrd", line))
 
 
 @pytest.mark.parametrize("line", ["elementdatafile=../a", "\tElementDataFile : /etc/a"])
 def test_other_spellings_of_the_last_key(tmp_path: Path, line: str):
     header = write_meta(tmp_path / "a.mhd", "x")
     header.write_text(header.read_text().replace("ElementDataFile = x", line))
-    with pytest.raises(DataError, match="not beside it"):
-        data_names(header)
+    with pytest.raises(DataError, match="takes its voxels from"):
+        data_files(header)
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
 def test_attached_data_need_no_name(tmp_path: Path, suffix: str):
     path = tmp_path / f"a{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(path))
-    assert data_names(path) == ()
+    assert data_files(path) == ()
     assert load_image([path]).array.shape[0] == 1
 
 
