@@ -60,10 +60,12 @@ def test_with_mask_and_rotary_positions_a_layer_is_transformers_own(tmp_path, ki
 @pytest.mark.weights
 def test_smollm2s_last_layer_is_transformers_own(weights_cache):
     from llmseg_cli.knowledge.weights.gguf_file import converted_folder
-    from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+    from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
 
     found = find_model("smollm2", cache=weights_cache)
-    folder = converted_folder(found.gguf, digest=weights_digest(found), cache=weights_cache)
+    folder = converted_folder(
+        found.gguf, digest=model_digest(found, [found.gguf]), cache=weights_cache
+    )
     library = load_transformers()
     model = library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     layers = read_layers("smollm2", cache=weights_cache)

@@ -101,7 +101,7 @@ def test_a_decoder_serves_too(tmp_path):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(WeightsError, match="does not load as a text encoder"):
+    with pytest.raises(WeightsError, match="holds no model of transformers"):
         load_encoder(str(tmp_path))
 
 
@@ -146,5 +146,7 @@ def test_minilm_finds_related_sentences_closer(weights_cache):
     similarity = pooled @ pooled.T
     assert similarity[0, 1] > similarity[0, 2] + 0.3
     assert similarity[0, 1] > similarity[1, 2] + 0.3
-    assert encoder.digest == f"sha256:{WEIGHTS['minilm'].files['model.safetensors']}"
+    assert encoder.is_of(encoder.digest)
+    assert encoder.is_of(f"sha256:{WEIGHTS['minilm'].files['model.safetensors']}")  # as before
+    assert not encoder.is_of(f"sha256:{WEIGHTS['minilm'].files['config.json']}")
     assert (encoder.pooling, encoder.normalized, encoder.limit) == ("mean", True, 256)
