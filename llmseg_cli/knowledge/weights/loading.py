@@ -119,7 +119,7 @@ def load_network(
     tensors = checkpoint.tensors()
     with refused(f"{folder} does not load as {what}"):
         network, report = _filled(kind, config, tensors, dtype)
-        if _lacking(report, fresh):
+        if 2 * len(report["missing_keys"]) > len(network.state_dict()):  # hardly a name fits
             wrapper = wrapper_of(tensors, _names(kind, report["missing_keys"]), source=folder)
             if wrapper:
                 tensors = unwrapped(tensors, wrapper)

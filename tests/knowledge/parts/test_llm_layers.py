@@ -167,6 +167,36 @@ def test_a_layer_without_one_of_its_tensors_is_refused(folder):
         read_layers(str(folder))
 
 
+def test_buffers_of_older_libraries_are_left_aside(folder):
+    stored = load_file(folder / "model.safetensors")
+    old = {f"model.layers.{n}.self_attn.rotary_emb.inv_freq": torch.ones(3) for n in range(3)}
+    before = read_layers(str(folder)).layers[0]
+    save_file(stored | old, folder / "model.safetensors")
+    after = read_layers(str(folder)).layers[0]
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+def test_only_the_shards_of_the_layer_count_for_the_digest(folder):
+    stored = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = {
+        name: "of-the-layer.safetensors"
+        if name.startswith(("model.layers.2.", "model.norm."))
+        else "others.safetensors"
+        for name in stored
+    }
+    for file in set(places.values()):
+        part = {name: stored[name] for name, place in places.items() if place == file}
+        save_file(part, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    digest = read_layers(str(folder)).digest
+    (folder / "others.safetensors").write_bytes(b"not looked at")
+    assert read_layers(str(folder)).digest == digest
+    with pytest.raises(WeightsError, match="is damaged"):
+        read_layers(str(folder), (0,))
+
+
 def cut_gguf(source, target, dropped=()):
     """A copy of a GGUF file with its first layer alone, less some tensors."""
     reader = gguf.GGUFReader(source)
