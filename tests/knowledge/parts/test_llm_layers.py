@@ -3,6 +3,7 @@
 import json
 
 import gguf
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -197,8 +198,11 @@ def test_only_the_shards_of_the_layer_count_for_the_digest(folder):
         read_layers(str(folder), (0,))
 
 
-def cut_gguf(source, target, dropped=()):
-    """A copy of a GGUF file with its first layer alone, less some tensors."""
+def cut_gguf(source, target, dropped=(), *, factors=None, scaling=None):
+    """A copy of a GGUF file with its first layer alone, less some tensors.
+
+    With *factors* of the wavelengths of positions, or another *scaling* of them.
+    """
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, "llama")
     for field in reader.fields.values():
@@ -212,6 +216,10 @@ def cut_gguf(source, target, dropped=()):
         layer = tensor.name.split(".")[1] if tensor.name.startswith("blk.") else "0"
         if layer == "0" and tensor.name not in dropped:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
+    if scaling is not None:
+        writer.add_string("llama.rope.scaling.type", scaling)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -232,3 +240,33 @@ def test_a_gguf_file_without_some_tensors_is_refused_and_not_filled_at_random(
         read_layers(str(tmp_path / "cut.gguf"), cache=tmp_path / "cache")
     kept = [path.name for path in (tmp_path / "cache" / "converted").iterdir()]
     assert [name.partition("-")[0] for name in kept] == ["whole"]
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_scaled_positions_of_a_gguf_file_are_kept_and_an_altered_conversion_is_made_anew(
+    weights_cache, tmp_path
+):
+    source, cache = path_of("smollm2", cache=weights_cache), tmp_path / "cache"
+    factors = np.linspace(1, 8, 32, dtype=np.float32)
+    cut_gguf(source, tmp_path / "scaled.gguf", factors=factors)
+    (tmp_path / "config.json").write_text("{")  # what lies beside a GGUF file is not of it
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"auto_map": {"AutoTokenizer": ["a.B", null]}}'
+    )
+    found = read_layers(str(tmp_path / "scaled.gguf"), rotary=True, cache=cache)
+    plain = found.sizes["rotary_base"] ** (-np.arange(32) / 32)
+    np.testing.assert_allclose(found.sizes["rotary_rates"], plain / factors, rtol=1e-5)
+    assert found.sizes["rotary_factor"] == 1.0
+
+    (folder,) = (cache / "converted").iterdir()
+    stored = load_file(folder / "model.safetensors")
+    altered = {name: tensor + 1 for name, tensor in stored.items()}
+    save_file(altered, folder / "model.safetensors", {"format": "pt"})
+    again = read_layers(str(tmp_path / "scaled.gguf"), rotary=True, cache=cache)
+    for name, tensor in again.layers[0].items():
+        assert torch.equal(tensor, found.layers[0][name])
+
+    cut_gguf(source, tmp_path / "yarn.gguf", scaling="yarn")
+    with pytest.raises(WeightsError, match=r"scales its positions \('yarn'\), which is not read"):
+        read_layers(str(tmp_path / "yarn.gguf"), cache=cache)
