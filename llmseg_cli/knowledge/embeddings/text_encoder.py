@@ -27,6 +27,7 @@ from llmseg_cli.knowledge.weights.transformers import load_transformers
 LENGTH_STEP = 8  # texts are padded to a multiple of it
 _UNLIMITED = 100_000  # tokenizers without a limit name a number far above this
 UNUSED = ("pooler.",)  # parts whose answer is not asked for; they may be absent
+STAGES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers
 POOLING, MODULES, LIMITS = "1_Pooling/config.json", "modules.json", "sentence_bert_config.json"
 _POOLINGS = {
     "pooling_mode_mean_tokens": "mean",
@@ -275,7 +276,13 @@ def _is_normalized(folder: Path) -> bool:
         return True
     if not isinstance(modules, list) or not all(isinstance(part, dict) for part in modules):
         raise WeightsError(f"{folder / MODULES} is no list of modules. Fetch the model again.")
-    return any("Normalize" in str(module.get("type")) for module in modules)
+    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
+    if strange := sorted(set(kinds) - set(STAGES)):
+        raise WeightsError(
+            f"{folder / MODULES} names a stage '{strange[0]}', without which its vectors would be "
+            f"others; llmseg knows {', '.join(STAGES)}. Choose another encoder."
+        )
+    return "Normalize" in kinds
 
 
 def _limit(folder: Path, tokenizer: Any, model: Any) -> int:

@@ -74,7 +74,7 @@ def model_digest(model: FoundModel, files: Iterable[Path]) -> str:
     digests = {name: sha256_file(names[name]) for name in sorted(names)}
     if model.embedded:
         for name, found in digests.items():
-            expected = WEIGHTS[model.embedded].files[name]
+            expected = WEIGHTS[model.embedded].files.get(name, "no such file")
             check_digest(model.embedded, name, expected=expected, found=found)
     return f"sha256:{_only_or_all(digests)}"
 

@@ -104,6 +104,15 @@ def test_a_pooling_llmseg_does_not_know_is_refused(tmp_path):
         load_encoder(str(tmp_path))
 
 
+def test_a_stage_llmseg_does_not_know_is_refused(tmp_path):
+    write_pooling(write_encoder(tmp_path), "cls_token", normalize=False)
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    modules.append({"type": "sentence_transformers.models.Dense"})
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(WeightsError, match="names a stage 'Dense'"):
+        load_encoder(str(tmp_path))
+
+
 def test_a_decoder_serves_too(tmp_path):
     encoder = load_encoder(str(write_language_model(tmp_path)))
     encoded = encode_texts(encoder, TEXTS)

@@ -1,5 +1,6 @@
 """Layers of a language model, read from small models in the library's own format."""
 
+import hashlib
 import json
 
 import gguf
@@ -196,6 +197,15 @@ def test_only_the_shards_of_the_layer_count_for_the_digest(folder):
     assert read_layers(str(folder)).digest == digest
     with pytest.raises(WeightsError, match="is damaged"):
         read_layers(str(folder), (0,))
+
+
+def test_a_run_of_an_older_version_knows_its_language_model(folder):
+    found = read_layers(str(folder))
+    weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert found.digest != f"sha256:{weights}"
+    assert found.is_of(found.digest)
+    assert found.is_of(f"sha256:{weights}")
+    assert not found.is_of("sha256:0")
 
 
 def cut_gguf(source, target, dropped=(), *, factors=None, scaling=None):
