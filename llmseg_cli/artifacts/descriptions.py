@@ -71,7 +71,8 @@ class Writer:
         template: The prompt template, or None.
         chat_template: Whether the model's own chat template was applied; None if unknown.
         seed: Seed of the first text; text number i of all has seed + i.
-        sampling: `temperature`, `top_p` and `max_tokens`, or None.
+        sampling: `temperature`, `top_p` and `max_tokens`, as far as they were sent, or None.
+        unsent: Options that the server's model does not take, or None.
     """
 
     provider: str
@@ -85,6 +86,7 @@ class Writer:
     chat_template: bool | None = None
     seed: int | None = None
     sampling: dict[str, float] | None = None
+    unsent: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

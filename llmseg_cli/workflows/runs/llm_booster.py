@@ -27,7 +27,9 @@ def read_block(
         WeightsError: If it cannot be had.
     """
     source = settings.llm_model or DEFAULT_MODEL
-    layers = read_layers(source, settings.llm_layers, cache=cache, offline=offline)
+    layers = read_layers(
+        source, settings.llm_layers, rotary=settings.llm_rotary, cache=cache, offline=offline
+    )
     place = Path(source).expanduser()
     return {
         "kind": settings.llm_block or LLM_BLOCKS[0],
@@ -109,7 +111,7 @@ def _draw(block: LLMBlock) -> None:
 
 def _read_again(record: dict[str, Any], cache: Path | None) -> LLMLayers:
     found = read_layers(record["source"], record["layers"], cache=cache, offline=True)
-    if found.digest != record["digest"]:
+    if not found.is_of(record["digest"]):
         raise WeightsError(
             f"{record['source']} has the digest {found.digest}; the run was trained with "
             f"{record['digest']}. Put that model back, or train with --embed-llm, which keeps the "
