@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from llmseg_cli.artifacts.files import remove_leftovers
+from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT, Split
@@ -31,12 +32,16 @@ def recorded(settings: TrainSettings, dtype: torch.dtype) -> dict[str, Any]:
     return {**kept, "precision": PRECISIONS[dtype]}
 
 
-def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
+def claim(
+    folder: Path, config: RunConfig, split: Split, learned: Learned, *, resume: bool
+) -> Trained | None:
     """Make the folder this run's; returns the result if the run is complete already."""
     remove_leftovers(folder)
     path = folder / CONFIG
     if resume and path.is_file():
         _refuse_other_settings(folder, RunConfig.load(path), config)
+        if not (folder / LEARNED).is_file():  # an older run
+            learned.save(folder / LEARNED)
         if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
             details = load_manifest(folder)["details"]
             return Trained(**details["trained"])
@@ -52,6 +57,7 @@ def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Tra
         for name in (ROUNDS, PREPARED):  # pseudo-labels of an earlier run
             shutil.rmtree(folder / name, ignore_errors=True)
         split.save(folder / SPLIT)
+        learned.save(folder / LEARNED)
         config.save(path)  # last, for it makes the folder a run
     return None
 
