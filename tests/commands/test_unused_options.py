@@ -1,4 +1,4 @@
-"""What would be parsed and ignored is refused, where a user gave it: on the command line or YAML."""
+"""What would be parsed and ignored is refused where a user gave it, in words or in YAML."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from llmseg_cli.commands._train import TrainOptions
 SEMI = ("train-semi", "--data", "d", "--labeled", "2")
 SUP = ("train-sup", "--data", "d", "--labeled", "2")
 PREDICT = ("predict", "--run", "r", "--images", "i", "-o", "out")
-DESCRIBE = ("describe", "--target", "liver", "--modality", "CT", "-o", "out.yaml")
+DESCRIBE = ("describe", "--target", "left atrium", "--modality", "MRI", "-o", "out.yaml")
 MINE = ("mine-sam", "--run", "r", "--data", "d", "--split", "s", "-o", "out")
 MINING = (*SEMI, "--method", "sam-mining")
 REFUSED = [  # command, options that do not count, what is said
@@ -100,7 +100,7 @@ def test_in_a_file(asked, place, options, why, section):
     (place / "llmseg.yaml").write_text(yaml.safe_dump(content))
     result = invoke(*SEMI)
     assert result.exit_code == 2, result.output
-    assert f"(llmseg.yaml): {why[:2]}"[:16] in result.stderr
+    assert " (llmseg.yaml): " in result.stderr
     assert why in result.stderr
     assert not asked
 
@@ -114,8 +114,10 @@ def test_in_a_file(asked, place, options, why, section):
         ["--method", "sam-mining", "--schedule", "continuous", "--every", "5", "--pseudo", "p"],
         ["--method", "sam-mining", "--every", "5"],
         ["--method", "self-training", "--threshold", "labeled", "--mirror"],
-        ["--method", "sam-mining", "--prompts", "points", "--negative-points", "2"]
-        + ["--box-margin", "0.2", "--confident", "0.5"],
+        [
+            *("--method", "sam-mining", "--prompts", "points", "--negative-points", "2"),
+            *("--box-margin", "0.2", "--confident", "0.5"),
+        ],
         ["--method", "usl", "--unlabeled-batch", "3", "--method-option", "decay=0.9"],
         ["--method", "mean-teacher", "--method-option", "decay=0.9"],
         ["--pseudo", "p", "--method-option", "pseudo_weight=0.5"],
