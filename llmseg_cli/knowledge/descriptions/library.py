@@ -11,7 +11,7 @@ import yaml
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, unknown
 
-FOLDER = Path(__file__).parent.parent / "library"
+FOLDER = Path(__file__).parents[2] / "library"
 
 
 @dataclass(frozen=True)
