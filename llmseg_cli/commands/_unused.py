@@ -28,7 +28,7 @@ class Rule:
     Args:
         options: Names of arguments; `method_option.KEY` is that option of a method.
         counts: Whether they do beside the other values of a command.
-        why: Why they do not, and what to do.
+        why: Why they do not, and what to do; may show other values by name, as `{method}`.
         is_shared: Whether the option, at the top of a file, is meant for other commands, too.
     """
 
@@ -97,7 +97,7 @@ RULES = (
     Rule(
         ("unlabeled_batch",),
         _uses_unlabeled,
-        "this method learns from labeled cases alone; use another --method",
+        "the method '{method}' learns from labeled cases alone; use another --method",
     ),
     Rule(
         ("group_by",),
@@ -108,7 +108,7 @@ RULES = (
     Rule(
         ("schedule", "every"),
         _mines,
-        "this method makes no pseudo-labels; use --method sam-mining or self-training",
+        "the method '{method}' makes no pseudo-labels; use --method sam-mining or self-training",
     ),
     Rule(
         ("every",),
@@ -119,13 +119,13 @@ RULES = (
     Rule(
         tuple(name for name in MINING if name not in OF_SELF_TRAINING),
         _asks_sam,
-        "this method does not ask Segment Anything; use --method sam-mining, or 'llmseg mine-sam' "
-        "and --pseudo",
+        "the method '{method}' does not ask Segment Anything; use --method sam-mining, or 'llmseg "
+        "mine-sam' and --pseudo",
     ),
     Rule(
         OF_SELF_TRAINING,
         _mines,
-        "this method does not ask Segment Anything, and makes no pseudo-labels; use --method "
+        "the method '{method}' asks neither Segment Anything nor itself for pseudo-labels; use --method "
         "sam-mining or self-training, or 'llmseg mine-sam' and --pseudo",
     ),
     Rule(
@@ -142,12 +142,12 @@ RULES = (
     Rule(
         ("llm_block", "llm_model", "embed_llm", *OF_LAYERS),
         _has_block,
-        "this network has no block of a language model; use --model medvisionllama",
+        "the network '{model}' has no block of a language model; use --model medvisionllama",
     ),
     Rule(
         OF_LAYERS,
         lambda v: v["llm_block"] not in ("identity", "mlp"),
-        "this --llm-block has no layers of a language model; leave it out",
+        "--llm-block {llm_block} has no layers of a language model; leave it out",
     ),
     Rule(
         ("overlap",),
@@ -157,18 +157,18 @@ RULES = (
     Rule(
         ("template", "max_words", "temperature", "top_p", "base_url"),
         _asks_model,
-        "this --llm asks no language model; leave it out, or name one with --llm",
+        "--llm {llm} asks no language model; leave it out, or name one with --llm",
     ),
     Rule(
         ("seed",),
         lambda v: "llm" not in v or _asks_model(v),
-        "this --llm asks no language model, so nothing is drawn; leave it out",
+        "--llm {llm} asks no language model, so nothing is drawn; leave it out",
         is_shared=True,
     ),
     Rule(
         ("device",),
         lambda v: "llm" not in v or _runs_model(v),
-        "this --llm runs no language model on this machine; leave it out",
+        "--llm {llm} runs no language model on this machine; leave it out",
         is_shared=True,
     ),
     Rule(
@@ -230,8 +230,19 @@ def refuse_unused(context: typer.Context, values: Values) -> None:
                 continue
             place = next(_places(context, name, key, top=not rule.is_shared), None)
             if place is not None and not rule.counts(values):
-                flag = f"--{name.replace('_', '-')}{' ' * bool(key)}{key}"
-                raise UsageError(f"{flag}{place}: {rule.why}.")
+                raise UsageError(
+                    f"{_shown(name, key, values[name])}{place}: {rule.why.format(**values)}."
+                )
+
+
+def _shown(name: str, key: str, value: Any) -> str:
+    """An option as it was given, such as `--every 3`."""
+    flag = f"--{name.replace('_', '-')}"
+    if key or isinstance(value, bool | list):
+        return f"{flag} {key}".strip()
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    return f"{flag} {value}"
 
 
 def _places(context: typer.Context, name: str, key: str, *, top: bool) -> Iterator[str]:

@@ -82,8 +82,8 @@ def test_defaults(call):
 
 def test_every_word_arrives(call):
     result, heard = call(
-        *("--data", "scans", "--split", "s.json", "--subset", "validation", "--overlap", "0.7"),
-        *("--stride", "18,18,4", "--mirror", "--network", "mean", "--checkpoint", "best"),
+        *("--data", "scans", "--split", "s.json", "--subset", "validation", "--stride", "18,18,4"),
+        *("--mirror", "--network", "mean", "--checkpoint", "best"),
         *("--device", "cpu", "--precision", "fp32", "--windows", "3", "--resume", "--force", "-n"),
         *("--cache", "kept", "--skip-below", "-500", "--max-ram", "4GB", "--blend", "constant"),
     )
@@ -95,6 +95,7 @@ def test_every_word_arrives(call):
     assert (heard["device"], heard["precision"], heard["batch"]) == ("cpu", "fp32", 3)
     assert [heard[name] for name in ("resume", "force", "dry_run")] == [True] * 3
     assert (heard["cache"], heard["blend"]) == (Path("kept"), "constant")
+    assert call("--images", "a", "--overlap", "0.7")[1]["overlap"] == 0.7
 
 
 def test_several_images_as_a_shell_expands_them(call):

@@ -29,7 +29,7 @@ REFUSED = [  # command, options that do not count, what is said
     (MINING, "--init r --every 200", "--schedule continuous"),
     (MINING, "--pseudo p --every 200", "--schedule continuous"),
     (SEMI, "--method usl --min-iou 0", "Segment Anything"),
-    (SEMI, "--method usl --mirror", "Segment Anything"),
+    (SEMI, "--method usl --mirror", "asks neither Segment Anything"),
     (SEMI, "--method self-training --sam lite-medsam", "Segment Anything"),
     (MINING, "--positive-points 5", "--prompts box,points"),
     (MINE, "--negative-points 1", "--prompts box,points"),
@@ -139,7 +139,7 @@ def test_what_is_for_all_commands_binds_none(asked, place):
     (place / "llmseg.yaml").write_text(yaml.safe_dump({"describe": {"seed": 3}}))
     result = invoke(*DESCRIBE, "--dry-run")
     assert result.exit_code == 2
-    assert "--seed (llmseg.yaml): this --llm asks no language model" in result.stderr
+    assert "--seed 3 (llmseg.yaml): --llm library asks no language model" in result.stderr
 
 
 def test_a_variable_of_the_machine_binds_none(place, monkeypatch):

@@ -263,7 +263,7 @@ def test_channels_that_differ(own_data, run):
         (("--ema", "1"), ("expected a decay from 0 to below 1",)),
         (("--foreground", "1.5"), ("expected a share from 0 to 1",)),
         (("--label-map", "255"), ("expected FROM:TO",)),
-        (("--text-control", "random"), ("--text-control random needs the text",)),
+        (("--text-control", "random"), ("--text-control random: no text enters without --text",)),
         (("--text", "none.safetensors"), ("none.safetensors",)),
         (("--init", "nowhere"), ("nowhere",)),
         (("--recipe", "la-9"), ("Unknown recipe 'la-9'",)),
