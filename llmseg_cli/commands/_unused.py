@@ -81,7 +81,7 @@ def _option(kind: str, key: str, default: str, values: Values) -> Any:
     return parse_assignments(values[kind] or (), flag=flag).get(key, default)
 
 
-OF_LAYERS = ("llm_layers", "llm_rotary", "llm_final_norm", "llm_lora")
+OF_LAYERS = ("llm_layers", "llm_rotary", "llm_final_norm")
 MINING = tuple(one.name for one in fields(MiningSettings))
 RULES = (
     Rule(
@@ -125,8 +125,8 @@ RULES = (
     Rule(
         OF_SELF_TRAINING,
         _mines,
-        "the method '{method}' asks neither Segment Anything nor itself for pseudo-labels; use --method "
-        "sam-mining or self-training, or 'llmseg mine-sam' and --pseudo",
+        "the method '{method}' asks neither Segment Anything nor itself for pseudo-labels; use "
+        "--method sam-mining or self-training, or 'llmseg mine-sam' and --pseudo",
     ),
     Rule(
         ("positive_points", "negative_points", "confident"),
@@ -140,14 +140,14 @@ RULES = (
     ),
     Rule(("box_margin",), _has_box, "no box is asked; pass --prompts box"),
     Rule(
-        ("llm_block", "llm_model", "embed_llm", *OF_LAYERS),
+        ("llm_block", "llm_model", "llm_lora", "embed_llm", *OF_LAYERS),
         _has_block,
         "the network '{model}' has no block of a language model; use --model medvisionllama",
     ),
     Rule(
         OF_LAYERS,
         lambda v: v["llm_block"] not in ("identity", "mlp"),
-        "--llm-block {llm_block} has no layers of a language model; leave it out",
+        "the block '{llm_block}' has no layers of a language model; leave it out",
     ),
     Rule(
         ("overlap",),

@@ -393,7 +393,7 @@ def test_the_disk_is_full_when_the_state_is_saved(toy_data, toy_split, run, monk
     words = ("--split", toy_split, "--save-every", "2")
     refused(train("usl", toy_data, run, *words, code=6), "No space left", "state.ckpt")
     names = {path.name for path in run.iterdir()}
-    assert names == {"config.yaml", "split.json", "log.jsonl", "tensorboard"}
+    assert names == {"config.yaml", "split.json", "learned.json", "log.jsonl", "tensorboard"}
 
 
 def test_the_disk_is_full_when_the_weights_are_saved(toy_data, toy_split, run, monkeypatch):
