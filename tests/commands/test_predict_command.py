@@ -90,7 +90,7 @@ def test_every_word_arrives(call):
     assert result.exit_code == 0
     assert (heard["skip_below"], heard["max_ram"]) == (-500.0, 4 * 10**9)
     assert (heard["data"], heard["split"]) == (Path("scans"), Path("s.json"))
-    assert (heard["subset"], heard["overlap"], heard["stride"]) == ("validation", 0.7, (18, 18, 4))
+    assert (heard["subset"], heard["stride"]) == ("validation", (18, 18, 4))
     assert (heard["mirror"], heard["network"], heard["checkpoint"]) == (True, "mean", "best")
     assert (heard["device"], heard["precision"], heard["batch"]) == ("cpu", "fp32", 3)
     assert [heard[name] for name in ("resume", "force", "dry_run")] == [True] * 3
