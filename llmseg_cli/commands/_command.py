@@ -12,12 +12,12 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
 from llmseg_cli.commands._options import OutputDir
+from llmseg_cli.commands._unused import LAYERS, refuse_unused
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, load_layers
 from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-LAYERS = "llmseg.layers"
 
 
 def recipe_names() -> list[str]:
@@ -219,6 +219,7 @@ def command(
             )
             for name in ASSIGNMENTS.keys() & values.keys():
                 values[name] = _assignments(context, name, values)
+            refuse_unused(context, values)
             for name, cls in names.items():
                 asked = [field for field in fields(cls) if field.name not in without]
                 values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in asked})

@@ -149,6 +149,8 @@ def predict(
             on_estimate=_announce,
             on_case=_tell,
         )
+    for warning in predicted.warnings:
+        console.warn(warning)
     if not dry_run:
         _conclude(predicted)
     return predicted.to_dict()

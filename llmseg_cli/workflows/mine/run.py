@@ -32,7 +32,7 @@ from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, s
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
-from llmseg_cli.workflows.runs.learned import refuse_learned
+from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
@@ -179,10 +179,12 @@ def run(
         results = work.all(cases, on_case)
         write_text(out / QC, qc_table(results))
     mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
+    learned = learned_by(run_folder)
     manifest.details = {
         **made_by,
         "split": roles.digest,
         "subset": subset,
+        **learned.known({case.id: roles.images[case.id] for case in cases}, "final"),
         "classes": list(opened.config.classes),
     }
     _finish(mined, manifest)

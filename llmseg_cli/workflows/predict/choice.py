@@ -7,7 +7,7 @@ from pathlib import Path
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case_names import alike
 from llmseg_cli.data.cases import Case, find_cases, image_digest
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import DataError, PolicyError, UsageError
 
 
 def choose_cases(
@@ -35,7 +35,12 @@ def choose_cases(
     chosen = tuple(found.case(name) for name in roles.cases(subset or "test"))
     if not chosen:
         raise DataError(f"{split} has no case with the role '{subset or 'test'}'.")
-    expected = {case.id: roles.images[case.id] for case in chosen if case.id in roles.images}
+    if strangers := [case.id for case in chosen if case.id not in roles.images]:
+        raise PolicyError(
+            f"{split} has no digest of {', '.join(strangers[:3])}: it was changed by hand. Make a "
+            "new one with 'llmseg split'."
+        )
+    expected = {case.id: roles.images[case.id] for case in chosen}
     replace(roles, images=expected).refuse_other_data({c.id: image_digest(c) for c in chosen})
     return chosen
 

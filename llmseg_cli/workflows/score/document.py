@@ -22,12 +22,14 @@ class Side:
         results: Case to what it scored, empty masks as measured.
         failed: Case to the reason why it has no score.
         warnings: What a reader should know.
+        trained: Cases that the run behind them has learned from.
     """
 
     predictions: Predictions
     results: dict[str, CaseScore]
     failed: dict[str, str]
     warnings: tuple[str, ...]
+    trained: tuple[str, ...] = ()
 
 
 def build_document(
@@ -71,10 +73,12 @@ def build_document(
 
 
 def _side(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
+    trained = {"training_cases": list(side.trained)} if side.trained else {}
+    made_by = {**side.predictions.details, **trained}
     return {
-        "predictions": {"folder": side.predictions.folder.name, **side.predictions.details},
+        "predictions": {"folder": side.predictions.folder.name, **made_by},
         "counts": _counts(report, side, scores),
-        "metrics": report.metrics(scores),
+        "metrics": report.metrics(scores, unscored=len(side.failed)),
         "cases": _cases(report, side, scores),
         "failed": side.failed,
     }
@@ -85,7 +89,9 @@ def _comparison(report: Report, sides: Sequence[Side], scores: Sequence[ByCase])
     return {
         "difference": "predictions minus these, paired by case",
         "test": f"Wilcoxon signed-rank, two-sided, zero differences dropped{grouped}",
-        "paired": report.comparison(scores[0], scores[1]),
+        "paired": report.comparison(
+            scores[0], scores[1], unscored=len({**sides[0].failed, **sides[1].failed})
+        ),
         **_side(report, sides[1], scores[1]),
     }
 

@@ -13,6 +13,7 @@ from llmseg_cli.data.cases import find_cases, image_digest
 from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.score.case import ScoreTask
+from llmseg_cli.workflows.score.known_cases import NOTHING_KNOWN, Known, maker_of
 
 LABELS_ONLY = ("images only", "one image")  # layouts of a folder or file without images beside it
 RECORDED = ("checkpoint", "network", "run")
@@ -30,6 +31,7 @@ class References:
         split: SHA-256 of the split file, or None.
         subset: The role in the split, or None.
         unscored: Cases of the data set's own test set, none of which has a label map there.
+        roles: The split, or None.
     """
 
     labels: Mapping[str, Path | None]
@@ -38,6 +40,7 @@ class References:
     split: str | None = None
     subset: str | None = None
     unscored: tuple[str, ...] = ()
+    roles: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Predictions:
         details: What made them, as far as `run.json` says.
         recorded: File name to digest, as `run.json` says.
         warnings: What a reader should know about them.
+        known: What the run that made them has learned from.
     """
 
     folder: Path
@@ -57,6 +61,7 @@ class Predictions:
     details: dict[str, Any]
     recorded: dict[str, str]
     warnings: tuple[str, ...] = ()
+    known: Known = NOTHING_KNOWN
 
 
 def find_references(root: Path, *, split: Path | None, subset: str | None) -> References:
@@ -114,6 +119,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         split=sha256_file(split),
         subset=subset,
         unscored=unscored,
+        roles=chosen,
     )
 
 
@@ -143,6 +149,8 @@ def find_predictions(root: Path) -> Predictions:
     files = label_files(root)
     if not files:
         raise DataError(f"No label maps in {root}. Write them with 'llmseg predict'.")
+    if root.is_file() and (maker := maker_of(root)):
+        return Predictions(root, files, {}, {}, known=maker)
     if not (root / MANIFEST).is_file():
         return Predictions(root, files, {}, {})
     manifest = load_manifest(root)
@@ -150,7 +158,8 @@ def find_predictions(root: Path) -> Predictions:
     warnings: tuple[str, ...] = ()
     if manifest["status"] != "ok":
         warnings = (f"The predictions in {root.name} are not complete ({manifest['status']}).",)
-    return Predictions(root, files, details, dict(manifest["outputs"]), warnings)
+    known = Known.of(manifest, name=str(root / MANIFEST))
+    return Predictions(root, files, details, dict(manifest["outputs"]), warnings, known)
 
 
 def label_files(root: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ import torch
 
 from llmseg_cli.artifacts.files import remove_leftovers
 from llmseg_cli.artifacts.journal import JOURNAL, Journal
+from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.own_folder import is_ours, refuse_links
 from llmseg_cli.artifacts.run_config import RunConfig
@@ -39,13 +40,17 @@ def recorded(settings: TrainSettings, dtype: torch.dtype) -> dict[str, Any]:
     return {**kept, "precision": PRECISIONS[dtype]}
 
 
-def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
+def claim(
+    folder: Path, config: RunConfig, split: Split, learned: Learned, *, resume: bool
+) -> Trained | None:
     """Make the folder this run's; returns the result if the run is complete already."""
     path = folder / CONFIG
     refuse_links(folder, (ROUNDS, PREPARED, TENSORBOARD))
     if resume and path.is_file():
         remove_leftovers(folder)
         _refuse_other_settings(folder, RunConfig.load(path), config)
+        if not (folder / LEARNED).is_file():  # an older run
+            learned.save(folder / LEARNED)
         if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
             details = load_manifest(folder)["details"]
             return Trained(**details["trained"])
@@ -63,6 +68,7 @@ def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Tra
         for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
             (folder / name).unlink(missing_ok=True)
         split.save(folder / SPLIT)
+        learned.save(folder / LEARNED)
         config.save(path)  # last, for it makes the folder a run
     return None
 

@@ -50,6 +50,7 @@ def test_the_folder(finished):
     assert sorted(path.name for path in finished.iterdir()) == [
         "best.safetensors",
         "config.yaml",
+        "learned.json",
         "log.jsonl",
         "model.safetensors",
         "run.json",
