@@ -27,10 +27,12 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("numerics",),
     ("artifacts", "config", "config_file", "config_mining"),
     ("registry", "progress", "options"),
+    ("typed",),
+    ("reading",),
     ("errors",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-LIGHT = {"__main__", "cli", "commands", "console", *LAYERS[8], *LAYERS[9], *LAYERS[10]}
+LIGHT = {"__main__", "cli", "commands", "console", *(part for row in LAYERS[8:] for part in row)}
 LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "h5py": ("llmseg_cli.data",),

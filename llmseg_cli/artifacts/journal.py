@@ -4,12 +4,24 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from llmseg_cli.artifacts.files import sha256_file, write_text
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import ArtifactError, UsageError
+from llmseg_cli.reading import parse_json, read_text
+from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
+ANEW = "Remove that folder, or choose another -o."
+
+
+class Details(TypedDict, total=False):
+    """What commands note of a case beside its file."""
+
+    status: str
+    findings: list[dict[str, Any]]
+    reason: str | None
+    maps: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +44,7 @@ class Entry:
     made_by: str
     output: str
     size: int
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Annotated[dict[str, Any], Details] = field(default_factory=dict)
 
 
 class Journal:
@@ -113,22 +125,21 @@ class Journal:
         """The last entry of each case in a folder's journal, in the order of the first ones.
 
         Raises:
-            DataError: If a line is damaged.
+            ArtifactError: If a line is damaged.
         """
         path = folder / JOURNAL
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        text = read_text(path, error=ArtifactError, hint=ANEW)
+        lines = text.splitlines(keepends=True)
         found: dict[str, Entry] = {}
         for number, line in enumerate(lines, start=1):
             try:
-                entry = Entry(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                entry: Entry = fit(parse_json(line), Entry)
+            except ValueError as error:
                 if number == len(lines) and not line.endswith("\n"):
                     break  # killed while writing it: the case counts as not finished
-                raise DataError(
-                    f"{path}:{number} is damaged ({error}). Pass --force to start anew."
-                ) from error
+                raise ArtifactError(f"{path}:{number} is damaged: {error}. {ANEW}") from error
             found[entry.case] = entry
         return list(found.values())
 

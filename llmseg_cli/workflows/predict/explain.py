@@ -157,7 +157,7 @@ def _journal(out: Path, *, resume: bool) -> Journal:
 
 
 def _files_of(entry: Entry) -> tuple[str, ...]:
-    return (str(entry.file), *entry.details["maps"])
+    return (str(entry.file), *entry.details.get("maps", ()))
 
 
 def _stopped(stop: StopRequest, out: Path) -> StoppedError:

@@ -1,5 +1,6 @@
 """Whose a run folder is: made for this run, or continued, or refused."""
 
+import logging
 import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,7 +15,10 @@ from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
+from llmseg_cli.typed import fitted
 from llmseg_cli.workflows.runs.run_folder import CONFIG
+
+logger = logging.getLogger(__name__)
 
 ROUNDS, PREPARED = "pseudo", "prepared"
 MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight
@@ -35,11 +39,12 @@ def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Tra
     """Make the folder this run's; returns the result if the run is complete already."""
     remove_leftovers(folder)
     path = folder / CONFIG
-    if resume and path.is_file():
+    if resume and path.exists():
         _refuse_other_settings(folder, RunConfig.load(path), config)
-        if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
-            details = load_manifest(folder)["details"]
-            return Trained(**details["trained"])
+        if (folder / MANIFEST).exists() and (found := load_manifest(folder))["status"] == "ok":
+            return _trained(folder / MANIFEST, found["details"])
+        if not (folder / STATE).exists():
+            logger.warning("%s has no saved state yet: it starts anew, from step 0.", folder)
     else:
         if resume and folder.is_dir() and {found.name for found in folder.iterdir()} - {SPLIT}:
             raise ArtifactError(
@@ -54,6 +59,18 @@ def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Tra
         split.save(folder / SPLIT)
         config.save(path)  # last, for it makes the folder a run
     return None
+
+
+def _trained(path: Path, details: dict[str, Any]) -> Trained:
+    hint = "Pass --force instead of --resume to train anew."
+    found: Trained = fitted(
+        details.get("trained"),
+        Trained,
+        name=f"{path}: details.trained",
+        error=ArtifactError,
+        hint=hint,
+    )
+    return found
 
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:

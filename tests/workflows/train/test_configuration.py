@@ -191,7 +191,7 @@ def test_options_of_a_method_that_are_no_mapping(project, value):
     project.write_text(project.read_text() + f"method-option: {value}\n")
     result = invoke("train-semi", "-o", "run", "--dry-run")
     assert result.exit_code == 2
-    assert "llmseg.yaml: method-option: expected 'KEY: VALUE' lines under it." in result.stderr
+    assert "llmseg.yaml:6: method-option: expected 'KEY: VALUE' lines under it." in result.stderr
 
 
 def test_a_section_with_another_method_leaves_the_options_of_the_file_alone(project):

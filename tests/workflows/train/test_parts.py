@@ -13,7 +13,7 @@ from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.metrics.overlap import dice_per_class
 from llmseg_cli.registry import METHODS, MODELS, Registry
 from llmseg_cli.workflows.train.data import class_names
-from llmseg_cli.workflows.train.named_options import defaults_of, options_of
+from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.validation import dice_scorer
 
 
@@ -77,8 +77,8 @@ def test_dashes_are_underscores():
 
 
 def test_defaults_come_from_the_constructor():
-    assert defaults_of(METHODS, "supervised") == {"members": 1}
-    assert defaults_of(MODELS, "vnet")["filters"] == 16
+    assert METHODS.defaults("supervised") == {"members": 1}
+    assert MODELS.defaults("vnet")["filters"] == 16
 
 
 # Classes
