@@ -1,5 +1,6 @@
 """The only module that prints: data to stdout, all else to stderr."""
 
+import errno
 import json
 import os
 import sys
@@ -76,7 +77,13 @@ def error(message: str) -> None:
 
 
 def data(text: str) -> None:
-    """Write *text* to stdout as it is: what the user asked for, and nothing else."""
+    """Write *text* to stdout as it is: what the user asked for, and nothing else.
+
+    Raises:
+        BrokenPipeError: If nobody can read it.
+    """
+    if sys.stdout is None:  # closed before the start, as by >&-
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     sys.stdout.write(text)
     sys.stdout.flush()
 

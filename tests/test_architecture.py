@@ -20,7 +20,7 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("__main__",),
     ("cli",),
     ("commands",),
-    ("console",),
+    ("console", "process"),
     ("workflows",),
     ("methods",),
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics", "pictures"),

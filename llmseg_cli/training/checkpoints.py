@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from safetensors import SafetensorError
@@ -142,7 +142,7 @@ def load_state(path: Path, device: torch.device) -> State:
         if not isinstance(content, dict) or content.get("version") != STATE_VERSION:
             raise ArtifactError(f"{path} was written by another version of llmseg. {ANEW}")
         fit(content, State)
-        state: State = content  # as torch made it: keys of an optimizer are numbers
+        state = cast(State, content)  # as torch made it: keys of an optimizer are numbers
         torch.set_rng_state(state["random"]["torch"].cpu())
         if "cuda" in state["random"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([value.cpu() for value in state["random"]["cuda"]])
