@@ -66,23 +66,22 @@ def _boundary() -> Iterator[None]:
     except LlmsegError as error:
         console.error(str(error))
         raise typer.Exit(int(error.exit_code)) from error
-    except BrokenPipeError as error:
+    except (BrokenPipeError, SystemExit) as error:
+        is_ours = isinstance(error, BrokenPipeError)
+        if not is_ours and not isinstance(error.__context__, BrokenPipeError):
+            raise  # rich takes a broken pipe on itself, as 1
         process.silence(sys.stdout)
         raise typer.Exit(int(ExitCode.BROKEN_PIPE)) from error
-    except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # rich takes it on itself, as 1
-            raise typer.Exit(int(ExitCode.BROKEN_PIPE)) from error
-        raise
     except EOFError as error:  # typer takes it for Ctrl-D at a question, and llmseg asks none
         raise RuntimeError("A file ended before its time.") from error
     except (MemoryError, OSError, RuntimeError) as error:
-        code, message = ExitCode.RESOURCE, _resource_message(error)
-        if message is None:
-            code, message = ExitCode.USAGE, _path_message(error)
-        if message is None:
-            raise
-        console.error(message)
-        raise typer.Exit(int(code)) from error
+        if message := _resource_message(error):
+            console.error(message)
+            raise typer.Exit(int(ExitCode.RESOURCE)) from error
+        if message := _path_message(error):
+            console.error(message)
+            raise typer.Exit(int(ExitCode.USAGE)) from error
+        raise
 
 
 def _path_message(error: Exception) -> str | None:
@@ -177,3 +176,5 @@ def main() -> None:
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise SystemExit(process.end(code)) from None
+    except KeyboardInterrupt:  # before typer listens
+        raise SystemExit(int(ExitCode.INTERRUPTED)) from None

@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
+    NotRequired,
     Union,
     get_args,
     get_origin,
@@ -92,8 +93,8 @@ def fit(value: Any, kind: Any, where: Where = ()) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return _plain(value, where)
-    if origin is Annotated:
-        return fit(value, inner[1], where)
+    if origin in (Annotated, NotRequired):
+        return fit(value, inner[-1], where)
     if origin in (Union, UnionType):
         kinds = [one for one in inner if one is not NoneType]
         return None if value is None and NoneType in inner else fit(value, kinds[0], where)

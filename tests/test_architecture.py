@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,14 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("errors",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-LIGHT = {"__main__", "cli", "commands", "console", *(part for row in LAYERS[8:] for part in row)}
+LIGHT = {
+    "__main__",
+    "cli",
+    "commands",
+    "console",
+    "process",
+    *(part for row in LAYERS[8:] for part in row),
+}
 LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "h5py": ("llmseg_cli.data",),

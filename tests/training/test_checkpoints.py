@@ -92,7 +92,8 @@ def test_what_fits_is_loaded():
 def test_state_round_trip_with_random_state(tmp_path):
     path = tmp_path / "state.ckpt"
     torch.manual_seed(5)
-    save_state(path, {"step": 3, "network": network().state_dict(), "best": [0.5, 2]})
+    parts = {"learner": network().state_dict(), "optimizer": {}, "scaler": {}, "averages": {}}
+    save_state(path, {"step": 3, "best": [0.5, 2], **parts})
     expected = torch.randn(4)
     torch.manual_seed(6)
     found = load_state(path, CPU)

@@ -66,7 +66,7 @@ def prepare_image(
     key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
     path = cache / "cases" / key[:32] / "image.npy"
     spacing = path.with_name("spacing.npy")
-    whole = _is_whole(path, IMAGE, case) and _is_whole(spacing, SPACING, case)
+    whole = _is_whole(path, IMAGE, case) and _is_whole(spacing, SPACING, case, absent="damage")
     if not whole:
         volume = load_image(case.images)
         try:
@@ -121,9 +121,19 @@ def prepare_labels(
     return replace(prepared, labels=labels, foreground=foreground)
 
 
-def _is_whole(path: Path, form: "_Form", case: Case, *, shape: tuple[int, ...] = ()) -> bool:
-    """Whether a file of the cache is there as it was made; one that is damaged is made again."""
-    if not path.exists():
+def _is_whole(
+    path: Path, form: "_Form", case: Case, *, shape: tuple[int, ...] = (), absent: str = "new"
+) -> bool:
+    """Whether a file of the cache is there as it was made; one that is damaged is made again.
+
+    Args:
+        path: The file.
+        form: What it holds.
+        case: Whose it is.
+        shape: What its shape begins with.
+        absent: Whether a file that is not there is `new`, or `damage` to what others stand for.
+    """
+    if not path.exists() and absent == "new":
         return False
     try:
         array = open_array(path)

@@ -10,7 +10,7 @@ from llmseg_cli.errors import ArtifactError, UsageError, unknown
 from llmseg_cli.reading import read_text
 from llmseg_cli.typed import fitted, parsed
 
-FOLDER = Path(__file__).parent.parent / "library"
+FOLDER = Path(__file__).parents[2] / "library"
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class _File:
     aliases: tuple[str, ...]
     modality: str
     license: str
+    author: str
     references: tuple[str, ...]
     classes: dict[str, _Texts]
     default_classes: tuple[str, ...] = ()

@@ -56,7 +56,7 @@ def test_classes_and_their_rows() -> None:
 
 
 def test_a_missing_file_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"does not exist.*llmseg embed"):
+    with pytest.raises(ArtifactError, match=r"No such file.*llmseg embed"):
         load_embeddings(tmp_path / "e.safetensors")
 
 
