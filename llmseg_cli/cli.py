@@ -89,7 +89,7 @@ def _path_message(error: Exception) -> str | None:
     if not isinstance(error, OSError):
         return None
     path = error.filename2 or error.filename
-    if path and Path(os.fsdecode(path)).is_relative_to(default_cache()):
+    if path and _is_of_cache(Path(os.fsdecode(path))):
         return (
             f"The cache cannot be used ({path}: {error.strerror}). Name another folder with "
             "--cache or LLMSEG_CACHE."
@@ -100,6 +100,12 @@ def _path_message(error: Exception) -> str | None:
         f"Cannot use {path or 'a file'}: {error.strerror}. Choose another path, or change its "
         "permissions."
     )
+
+
+def _is_of_cache(path: Path) -> bool:
+    """Whether a path is in the cache folder, or a folder above it that cannot be made."""
+    cache = default_cache()
+    return path.is_relative_to(cache) or (cache.is_relative_to(path) and not path.exists())
 
 
 def _resource_message(error: Exception) -> str | None:

@@ -39,7 +39,7 @@ LIGHT = {
     "commands",
     "console",
     "process",
-    *(part for row in LAYERS[8:] for part in row),
+    *chain(*LAYERS[8:]),
 }
 LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
