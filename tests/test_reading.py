@@ -88,7 +88,7 @@ def test_what_pyyaml_and_json_write_is_read_as_it_was(content):
         ('{"a": 1, "a": 2}', "the key 'a' stands there twice"),
         ("a:\n  b: " + "7" * 5000, "line 2: a number of 5000 digits"),
         ('{"a":\n' + "7" * 5000 + "}", "a number of 5000 digits"),
-        ("[" * (MOST_DEPTH + 1), f"more than {MOST_DEPTH} lists"),
+        ("- " * MOST_DEPTH + "x", f"line 1: more than {MOST_DEPTH} lists"),
         ("[" * 100_000, "within each other"),
         ('{"a":' * 100_000, "within each other"),
         ("a: !!python/object:os.system x", "line 1: the tag"),

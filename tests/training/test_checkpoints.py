@@ -166,7 +166,8 @@ def changed_states() -> Iterator[tuple[str, Any]]:
     for key in ("learner", "optimizer", "scaler", "averages", "step", "best", "random"):
         yield f"no {key}", lambda state, key=key: state.pop(key)
         for value in (None, "text", 1.5, [1], {"a": "b"}, torch.zeros(2)):
-            if key != "best" or value is not None:
+            harmless = (key, value) in (("best", None), ("scaler", {"a": "b"}))  # none on a CPU
+            if not harmless:
                 yield f"{key} {value}", lambda state, key=key, v=value: state.update({key: v})
     for value in ("text", torch.zeros(3), torch.zeros(2, 2)):
         yield f"generator {value}", lambda state, v=value: state["random"].update(torch=v)
@@ -224,7 +225,7 @@ def optimizers() -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:
     yield "groups", lambda o: o["param_groups"].append(o["param_groups"][0])
 
 
-@pytest.mark.parametrize(("name", "change"), optimizers())
+@pytest.mark.parametrize(("name", "change"), list(optimizers()))
 def test_an_optimizer_that_would_fail_at_the_next_step(saved, name, change):
     path, make = saved
     state = torch.load(path, weights_only=True)
