@@ -87,15 +87,16 @@ class _Reader:
         known.update(own)
         found: dict[str, Any] = {}
         section: dict[str, Any] = {}
+        seen: set[str] = set()
         for name, key, value in self._pairs(node):
             if name in self.commands and isinstance(value, yaml.MappingNode):
                 kind = f"option of {name}"
-                entries = dict(self._entries(value, self.commands[name], kind))
+                entries = dict(self._entries(value, self.commands[name], kind, set()))
                 if name == self.command:
                     section = entries
             else:
                 pair = yaml.MappingNode(node.tag, [(key, value)])
-                found |= self._entries(pair, known, "option")
+                found |= self._entries(pair, known, "option", seen)
         return self._named(found), self._named(section)
 
     def _named(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -110,9 +111,8 @@ class _Reader:
                 self._fault(key, "expected 'option: value' lines.")
 
     def _entries(
-        self, node: yaml.MappingNode, known: Mapping[str, Key], kind: str
+        self, node: yaml.MappingNode, known: Mapping[str, Key], kind: str, seen: set[str]
     ) -> Iterator[tuple[str, Any]]:
-        seen: set[str] = set()
         for word, key, value in self._pairs(node):
             name = word.replace("-", "_")
             if name not in known:

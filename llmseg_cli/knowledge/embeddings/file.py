@@ -68,6 +68,11 @@ class Embeddings:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} is {getattr(self, name).shape}, expected {shape}")
+        for name in ("tokens", "pooled"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} has values that are not finite")
+        if self.token_ids.size and self.token_ids.min() < 0:
+            raise ValueError(f"token_ids has {self.token_ids.min()}, expected 0 or more")
         taken = sorted(set(self.metadata) & set(_OWN_KEYS))
         if taken:
             raise ValueError(f"metadata may not have {', '.join(taken)}")
