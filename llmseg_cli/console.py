@@ -1,5 +1,6 @@
 """The only module that prints: data to stdout, all else to stderr."""
 
+import errno
 import json
 import logging
 import os
@@ -98,9 +99,16 @@ def data(text: str) -> None:
     """Write *text* to stdout as it is: what the user asked for, and nothing else.
 
     Names of files that are not UTF-8 leave as the bytes that they are.
+
+    Raises:
+        BrokenPipeError: If nobody can read it.
     """
+    if sys.stdout is None:  # closed before the start, as by >&-
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     try:
         _write(text)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, "the standard output") from error
 

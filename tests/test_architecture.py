@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,17 +21,26 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("__main__",),
     ("cli",),
     ("commands",),
-    ("console",),
+    ("console", "process"),
     ("workflows",),
     ("methods",),
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics", "pictures"),
     ("numerics",),
     ("artifacts", "config", "config_file", "config_mining"),
     ("registry", "progress", "options"),
+    ("typed",),
+    ("reading",),
     ("errors",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-LIGHT = {"__main__", "cli", "commands", "console", *LAYERS[8], *LAYERS[9], *LAYERS[10]}
+LIGHT = {
+    "__main__",
+    "cli",
+    "commands",
+    "console",
+    "process",
+    *chain(*LAYERS[8:]),
+}
 LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "h5py": ("llmseg_cli.data",),

@@ -4,13 +4,25 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from llmseg_cli.artifacts.files import full_disk_named, remove_leftovers, sha256_file, write_text
 from llmseg_cli.artifacts.inside import is_plain_name
-from llmseg_cli.errors import DataError, ResourceError, UsageError
+from llmseg_cli.errors import ArtifactError, ResourceError, UsageError
+from llmseg_cli.reading import parse_json, read_text
+from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
+ANEW = "Remove that folder, or choose another -o."
+
+
+class Details(TypedDict, total=False):
+    """What commands note of a case beside its file."""
+
+    status: str
+    findings: list[dict[str, Any]]
+    reason: str | None
+    maps: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +48,9 @@ class Entry:
     made_by: str
     output: str
     size: int
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Annotated[dict[str, Any], Details] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kinds = {"case": str, "image": str, "made_by": str, "output": str, "size": int}
-        for key, kind in {**kinds, "details": dict}.items():
-            if not isinstance(getattr(self, key), kind):
-                raise TypeError(f"{key} is {getattr(self, key)!r}")
         if not is_plain_name(self.case):
             raise ValueError(f"'{self.case}' is no name of a case")
         for name in self.files:
@@ -153,22 +161,21 @@ class Journal:
         """The last entry of each case in a folder's journal, in the order of the first ones.
 
         Raises:
-            DataError: If a line is damaged.
+            ArtifactError: If a line is damaged.
         """
         path = folder / JOURNAL
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        text = read_text(path, error=ArtifactError, hint=ANEW)
+        lines = text.splitlines(keepends=True)
         found: dict[str, Entry] = {}
         for number, line in enumerate(lines, start=1):
             try:
-                entry = Entry(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                entry: Entry = fit(parse_json(line), Entry)
+            except ValueError as error:
                 if number == len(lines) and not line.endswith("\n"):
                     break  # killed while writing it: the case counts as not finished
-                raise DataError(
-                    f"{path}:{number} is damaged ({error}). Remove that line, or choose another -o."
-                ) from error
+                raise ArtifactError(f"{path}:{number} is damaged: {error}. {ANEW}") from error
             found[entry.case] = entry
         return list(found.values())
 

@@ -51,6 +51,8 @@ def survey(root: Path, *, group_by: str | None = None) -> Survey:
     """
     if not root.exists():
         raise DataError(f"Data {root} does not exist. Check --data.")
+    if not (root.is_dir() or root.is_file()):
+        raise DataError(f"Data {root} is a pipe, socket or device, expected a folder or a file.")
     try:
         found = _survey(root)
     except LayoutError as error:

@@ -6,7 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmseg_cli.artifacts.files import refuse_existing, write_json, write_text
+from llmseg_cli.artifacts.files import (
+    refuse_existing,
+    remove_old_leftovers,
+    temporary_of,
+    write_json,
+    write_text,
+)
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
 from llmseg_cli.data.demo_cohort import CLASSES, load_template, make_case, save_case
 from llmseg_cli.errors import ArtifactError, UsageError
@@ -129,8 +135,8 @@ def _names(count: int) -> tuple[str, ...]:
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".tmp-{target.name}"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    remove_old_leftovers(target)
+    temporary = temporary_of(target)
     try:
         temporary.mkdir()
         yield temporary

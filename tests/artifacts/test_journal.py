@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
-from llmseg_cli.errors import DataError, ResourceError, UsageError
+from llmseg_cli.errors import ArtifactError, DataError, ResourceError, UsageError
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_line_that_was_cut_while_writing_counts_as_not_finished(folder: Path):
 def test_a_damaged_line_is_told(folder: Path):
     text = (folder / JOURNAL).read_text()
     (folder / JOURNAL).write_text("{" + text)
-    with pytest.raises(DataError, match=r"cases\.jsonl:1 is damaged"):
+    with pytest.raises(ArtifactError, match=r"cases\.jsonl:1 is damaged"):
         Journal(folder, resume=True)
 
 

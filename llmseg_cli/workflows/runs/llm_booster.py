@@ -7,11 +7,12 @@ from typing import Any
 from torch import nn
 
 from llmseg_cli.config import LLM_BLOCKS, TrainSettings
-from llmseg_cli.errors import WeightsError
+from llmseg_cli.errors import WeightsError, unknown
 from llmseg_cli.knowledge.parts.llm_layers import LLMLayers, read_layers
 from llmseg_cli.knowledge.parts.lora import with_adapters
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
 from llmseg_cli.models.medvisionllama import Booster
+from llmseg_cli.typed import fit
 
 DEFAULT_MODEL = "smollm2"
 SPREAD = 0.02  # standard deviation of random weights, as transformers draws them
@@ -61,7 +62,9 @@ def booster_maker(
     Raises:
         WeightsError: If the language model is not what the run was trained with.
     """
-    kind, shape = record["kind"], LlamaShape(**record["sizes"])
+    kind, shape = record["kind"], fit(record["sizes"], LlamaShape)
+    if kind not in LLM_BLOCKS:
+        raise unknown("block", kind, LLM_BLOCKS)
     if kind in ("identity", "mlp"):
         module = nn.Identity if kind == "identity" else nn.GELU
         return lambda: Booster(module(), shape.width, is_part=True)
@@ -89,7 +92,7 @@ def _adapted(block: LLMBlock, rank: int) -> nn.Module:
 
 def _empty(record: dict[str, Any]) -> LLMBlock:
     return LLMBlock(
-        LlamaShape(**record["sizes"]),
+        fit(record["sizes"], LlamaShape),
         len(record["layers"]),
         final_norm=record.get("final_norm", "plain"),  # absent in runs older than the option
         rotary=record.get("rotary", False),

@@ -1,5 +1,6 @@
 """Whose a run folder is: made for this run, or continued, or refused."""
 
+import logging
 import re
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -19,8 +20,11 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.training.log import LOG, TENSORBOARD
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
+from llmseg_cli.typed import fitted
 from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.runs.run_folder import CONFIG
+
+logger = logging.getLogger(__name__)
 
 ROUNDS, PREPARED = "pseudo", "prepared"
 NAMES = (MANIFEST, STATE, WEIGHTS, BEST, CONFIG, SPLIT, LOG, TENSORBOARD, ROUNDS, PREPARED)
@@ -46,14 +50,15 @@ def claim(
     """Make the folder this run's; returns the result if the run is complete already."""
     path = folder / CONFIG
     refuse_links(folder, (ROUNDS, PREPARED, TENSORBOARD))
-    if resume and path.is_file():
+    if resume and path.exists():
         remove_leftovers(folder)
         _refuse_other_settings(folder, RunConfig.load(path), config)
         if not (folder / LEARNED).is_file():  # an older run
             learned.save(folder / LEARNED)
-        if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
-            details = load_manifest(folder)["details"]
-            return Trained(**details["trained"])
+        if (folder / MANIFEST).exists() and (found := load_manifest(folder))["status"] == "ok":
+            return _trained(folder / MANIFEST, found["details"])
+        if not (folder / STATE).exists():
+            logger.warning("%s has no saved state yet: it starts anew, from step 0.", folder)
     else:
         if resume and folder.is_dir() and {found.name for found in folder.iterdir()} - {SPLIT}:
             raise ArtifactError(
@@ -105,6 +110,18 @@ def remove_prepared(run: Path, *, but: str = "") -> None:
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):  # something of somebody else is in it, or it is not there
         folder.rmdir()
+
+
+def _trained(path: Path, details: dict[str, Any]) -> Trained:
+    hint = "Pass --force instead of --resume to train anew."
+    found: Trained = fitted(
+        details.get("trained"),
+        Trained,
+        name=f"{path}: details.trained",
+        error=ArtifactError,
+        hint=hint,
+    )
+    return found
 
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:

@@ -45,7 +45,7 @@ from llmseg_cli.workflows.train.folder import (
     recorded,
     remove_prepared,
 )
-from llmseg_cli.workflows.train.named_options import defaults_of, options_of
+from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
@@ -99,7 +99,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         request.split, request.method, init=request.init, masks=request.pseudo.folder
     )
     method_options = options_of(METHODS, request.method, request.method_option)
-    method_options = {**defaults_of(METHODS, request.method), **method_options}
+    method_options = {**METHODS.defaults(request.method), **method_options}
     refuse_other_flags(settings.model_option)
     model_options = options_of(MODELS, settings.model, settings.model_option)
     parts = pretrained_for(settings, model_options, cache=request.cache, offline=request.offline)
