@@ -4,6 +4,7 @@ The names may be paths, patterns with numbers, or lists, and ITK follows all of 
 nowhere but beside the header.
 """
 
+import errno
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -12,7 +13,7 @@ from llmseg_cli.artifacts.inside import is_plain_name
 from llmseg_cli.errors import DataError
 
 META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
-LONGEST_LINE, MOST_LINES = 1 << 16, 1 << 16
+LONGEST_LINE, MOST_LINES = 1 << 14, 1 << 14
 
 
 def data_names(header: Path) -> tuple[str, ...]:
@@ -48,6 +49,7 @@ def _lines(header: Path) -> Iterator[str]:
             if not (line := stream.readline(LONGEST_LINE)):
                 return
             yield line.decode("latin-1").rstrip("\r\n")
+    raise OSError(errno.EFBIG, "its header does not end")
 
 
 def _of_meta(lines: Iterator[str]) -> list[str] | None:
