@@ -7,11 +7,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
+from llmseg_on_path import llmseg_on_path
 
 from llmseg_cli.cli import app
 
@@ -77,9 +79,9 @@ def test_the_script_calls_commands_with_options_that_exist():
     assert [words for words in commands if unknown_flags(words)] == []
 
 
-def environment() -> dict[str, str]:
+def environment(*first: Path) -> dict[str, str]:
     """The environment with this test's llmseg first, and with `SETTINGS`."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join(map(str, (*first, Path(sys.executable).parent, os.environ["PATH"])))
     return os.environ | {"PATH": path, "OMP_NUM_THREADS": "2"} | SETTINGS
 
 
@@ -90,15 +92,22 @@ def check_scores(run: Path) -> None:
     assert 0 <= scores["metrics"]["dice"]["mean"] <= 1
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Iterator[Path]:
+    """A folder with the program, which starts at once."""
+    with llmseg_on_path(tmp_path_factory.mktemp("program")) as folder:
+        yield folder
+
+
 @pytest.mark.slow
 @pytest.mark.weights
 class TestOnTinyCases:
     @needs_make
-    def test_makefile(self, toy_data, tmp_path):
+    def test_makefile(self, toy_data, tmp_path, program):
         def make(*more: str) -> str:
             command = ["make", "-f", str(EXAMPLES / "Makefile"), f"DATA={toy_data}", *more]
             done = subprocess.run(
-                command, cwd=tmp_path, env=environment(), capture_output=True, text=True
+                command, cwd=tmp_path, env=environment(program), capture_output=True, text=True
             )
             assert done.returncode == 0, done.stderr
             return done.stdout
@@ -112,10 +121,10 @@ class TestOnTinyCases:
         assert "llmseg train" not in again
 
     @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-    def test_script(self, toy_data, tmp_path):
+    def test_script(self, toy_data, tmp_path, program):
         command = ["bash", str(EXAMPLES / "pipeline.sh"), str(toy_data), str(tmp_path / "out")]
         for _ in range(2):  # the second run finds everything and goes through
-            done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+            done = subprocess.run(command, env=environment(program), capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             check_scores(tmp_path / "out")
 

@@ -3,11 +3,11 @@
 import hashlib
 import json
 
-import gguf
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_gguf import write_short_gguf
 from tiny_models import write_image_encoder, write_llama
 
 from llmseg_cli.errors import UsageError, WeightsError
@@ -208,34 +208,6 @@ def test_a_run_of_an_older_version_knows_its_language_model(folder):
     assert not found.is_of("sha256:0")
 
 
-def cut_gguf(source, target, dropped=(), *, factors=None, scaling=None):
-    """A copy of a GGUF file with its first layer alone, less some tensors.
-
-    With *factors* of the wavelengths of positions, or another *scaling* of them.
-    """
-    reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, "llama")
-    for field in reader.fields.values():
-        if field.name == "general.architecture" or field.name.startswith("GGUF."):
-            continue
-        kind = field.types[0]
-        value = 1 if field.name == "llama.block_count" else field.contents()
-        sub = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, value, kind, sub_type=sub)
-    for tensor in reader.tensors:
-        layer = tensor.name.split(".")[1] if tensor.name.startswith("blk.") else "0"
-        if layer == "0" and tensor.name not in dropped:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    if factors is not None:
-        writer.add_tensor("rope_freqs.weight", factors)
-    if scaling is not None:
-        writer.add_string("llama.rope.scaling.type", scaling)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 @pytest.mark.weights
 @pytest.mark.slow
 def test_a_gguf_file_without_some_tensors_is_refused_and_not_filled_at_random(
@@ -243,7 +215,7 @@ def test_a_gguf_file_without_some_tensors_is_refused_and_not_filled_at_random(
 ):
     source = path_of("smollm2", cache=weights_cache)
     for name, dropped in (("whole", ()), ("cut", ("blk.0.ffn_up.weight",))):
-        cut_gguf(source, tmp_path / f"{name}.gguf", dropped)
+        write_short_gguf(source, tmp_path / f"{name}.gguf", dropped=dropped)
     found = read_layers(str(tmp_path / "whole.gguf"), cache=tmp_path / "cache")
     assert found.numbers == (0,)
     with pytest.raises(WeightsError, match=r"lacks 1 tensor .*0\.mlp\.up_proj\.weight"):
@@ -259,7 +231,7 @@ def test_scaled_positions_of_a_gguf_file_are_kept_and_an_altered_conversion_is_m
 ):
     source, cache = path_of("smollm2", cache=weights_cache), tmp_path / "cache"
     factors = np.linspace(1, 8, 32, dtype=np.float32)
-    cut_gguf(source, tmp_path / "scaled.gguf", factors=factors)
+    write_short_gguf(source, tmp_path / "scaled.gguf", factors=factors)
     (tmp_path / "config.json").write_text("{")  # what lies beside a GGUF file is not of it
     (tmp_path / "tokenizer_config.json").write_text(
         '{"auto_map": {"AutoTokenizer": ["a.B", null]}}'
@@ -277,6 +249,6 @@ def test_scaled_positions_of_a_gguf_file_are_kept_and_an_altered_conversion_is_m
     for name, tensor in again.layers[0].items():
         assert torch.equal(tensor, found.layers[0][name])
 
-    cut_gguf(source, tmp_path / "yarn.gguf", scaling="yarn")
+    write_short_gguf(source, tmp_path / "yarn.gguf", scaling="yarn")
     with pytest.raises(WeightsError, match=r"scales its positions \('yarn'\), which is not read"):
         read_layers(str(tmp_path / "yarn.gguf"), cache=cache)

@@ -279,7 +279,7 @@ def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing, 
     for name in ("a", "b"):
         array = integers((40, 150, 60), seed=ord(name))
         write_nifti(tmp_path / "images" / f"{name}.nii.gz", array)
-    words = {"images": [tmp_path / "images"], "precision": "fp32", "batch": 2}
+    words = {"images": [tmp_path / "images"], "precision": "fp32", "batch": 2, "overlap": 0.25}
     plain = run(tmp_path / "run", out=tmp_path / "plain", **words)
     heard = []
     most = (plain.estimate.memory_mb - spared_mb) * 2**20  # more than without parts
