@@ -7,8 +7,11 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
+JOBS ?= 2
 INSTALLED := $(VENV)/.installed
 LIBRARY := methods models losses training inference knowledge data metrics pictures numerics
+# Two processes of one thread each: a file's tests stay together, with the runs that they share.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 COMMA := ,
 EMPTY :=
 LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))
@@ -36,11 +39,11 @@ weights: $(INSTALLED)  ## Fetch the embedded models and the demo's template, abo
 
 ## Checks
 test: install weights lint  ## All checks: ruff, mypy, pytest with its slow tests, coverage
-	python -m pytest --cov --cov-report=
+	$(PYTEST) --cov --cov-report=
 	coverage report --skip-covered --include='$(LIBRARY_FILES)' --fail-under=90
 
 test-fast: install  ## pytest without slow tests and without the embedded models
-	python -m pytest -m 'not slow and not weights'
+	$(PYTEST) -m 'not slow and not weights'
 
 lint: install  ## ruff check, ruff format --check, mypy
 	ruff check .

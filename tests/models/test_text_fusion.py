@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from processor import both_formats, computing_in, keeps_layout
 from safetensors.torch import load, save
 
 from llmseg_cli.errors import UsageError
@@ -152,16 +153,17 @@ def test_two_networks_with_one_text_do_not_share_memory():
 
 @pytest.mark.parametrize("fusion", list(FUSIONS))
 @pytest.mark.parametrize("backbone", [VNet, UNet])
-def test_runs_in_bf16_with_channels_last(fusion, backbone):
+@both_formats
+def test_runs_with_channels_last(fusion, backbone, dtype):
     layout = torch.channels_last_3d
     network = TextFused(backbone(1, 2, filters=2), make_text(), fusion=fusion, patch=PATCH)
     network = network.to(memory_format=layout)
-    with torch.autocast("cpu", torch.bfloat16):
+    with computing_in(dtype):
         bottleneck, skips = network.encode(torch.randn(2, 1, *PATCH).to(memory_format=layout))
         fused = network.fusion(bottleneck, network.text)
         logits = network.decode(bottleneck, skips)
-    assert fused.dtype == logits.dtype == torch.bfloat16
-    assert fused.is_contiguous(memory_format=layout)
+    assert fused.dtype == logits.dtype == dtype
+    assert fused.is_contiguous(memory_format=layout) or not keeps_layout(dtype)
     logits.float().square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 

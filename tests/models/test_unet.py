@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from processor import both_formats, computing_in, keeps_layout
 
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.unet import UNet
@@ -61,14 +62,16 @@ def test_weights_start_normal_with_their_fan_in():
     assert weight.std().item() == pytest.approx((2 / (27 * 128)) ** 0.5, rel=0.01)
 
 
-def test_runs_in_bf16_with_channels_last():
+@both_formats
+def test_runs_with_channels_last(dtype):
     network = UNet(1, 2, filters=4).to(memory_format=torch.channels_last_3d)
     image = torch.randn(2, 1, 32, 16, 48).to(memory_format=torch.channels_last_3d)
-    with torch.autocast("cpu", torch.bfloat16):
+    with computing_in(dtype):
         bottleneck, skips = network.encode(image)
         logits = network.decode(bottleneck, skips)
-    assert logits.dtype == torch.bfloat16
-    assert all(s.is_contiguous(memory_format=torch.channels_last_3d) for s in skips)
+    assert logits.dtype == dtype
+    if keeps_layout(dtype):
+        assert all(s.is_contiguous(memory_format=torch.channels_last_3d) for s in skips)
     logits.float().square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from processor import both_formats, computing_in, keeps_layout
 
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.vnet import VNet
@@ -85,15 +86,18 @@ def test_dropout_only_in_training_and_by_channel():
     torch.testing.assert_close(network(image), network(image), rtol=0, atol=0)
 
 
-def test_runs_in_bf16_with_channels_last():
+@both_formats
+def test_runs_with_channels_last(dtype):
     network = VNet(1, 2, filters=4).to(memory_format=torch.channels_last_3d)
     image = torch.randn(2, 1, 32, 16, 48).to(memory_format=torch.channels_last_3d)
-    with torch.autocast("cpu", torch.bfloat16):
+    with computing_in(dtype):
         bottleneck, skips = network.encode(image)
         logits = network.decode(bottleneck, skips)
-    for features in (bottleneck, *skips, logits):
-        assert features.dtype == torch.bfloat16
-        assert features.is_contiguous(memory_format=torch.channels_last_3d)
+    assert {features.dtype for features in (bottleneck, *skips, logits)} == {dtype}
+    if keeps_layout(dtype):
+        assert all(
+            f.is_contiguous(memory_format=torch.channels_last_3d) for f in (bottleneck, *skips)
+        )
     logits.float().square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 

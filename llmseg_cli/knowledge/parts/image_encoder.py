@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
 from llmseg_cli.knowledge.weights.transformers import load_transformers
+from llmseg_cli.numerics.pointwise import take_before
 
 UNNEEDED = (  # of a configuration, for the architecture
     "_name_or_path",
@@ -54,6 +55,7 @@ class ImageEncoder(nn.Module):
                 f"A model '{config['model_type']}' is no image encoder with feature maps. Expected "
                 "one such as resnet, convnextv2 or swin."
             ) from error
+        take_before(self.backbone)
         takes_one_or_three = in_channels in (1, 3)
         self.colors = nn.Identity() if takes_one_or_three else nn.Conv2d(in_channels, 3, 1)
         sides, widths = _measured(transformers, settings)
