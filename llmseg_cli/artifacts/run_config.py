@@ -25,6 +25,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         in_channels: Image channels, C.
         classes: Names of the K classes; the first is the background.
         label_map: Label values that were changed, from and to, as `FROM:TO`.
+        ignore_label: Label value in the files of voxels of which nothing is known, or null.
         preprocessing: Settings of `Preprocessing`.
         networks: Names of the networks in `model.safetensors`.
         answer: The network that predicts by default, or `mean` of all.
@@ -57,6 +58,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     labels: str = ""
     image_encoder: dict[str, Any] | None = None
     llm_block: dict[str, Any] | None = None
+    ignore_label: int | None = None
 
     @property
     def patch(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from llmseg_cli.commands._options import (
     DryRun,
     Force,
     GroupBy,
+    IgnoreLabel,
     Labeled,
     LabelMap,
     OutputFile,
@@ -51,6 +52,7 @@ def split(
         ),
     ] = None,
     label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
     force: Force = False,
@@ -70,6 +72,7 @@ def split(
             group_by=group_by,
             preset=preset,
             label_map=parse_label_map(label_map or ()),
+            ignore_label=ignore_label,
             seed=seed,
             progress=progress,
         )

@@ -35,12 +35,14 @@ class Dataset:
         layout: How it is arranged, in words.
         cases: The cases.
         classes: Label value to name, with background; empty if the layout names none.
+        ignore: Label value of voxels of which nothing is known; it is no class.
     """
 
     root: Path
     layout: str
     cases: tuple[Case, ...]
     classes: dict[int, str]
+    ignore: int | None = None
 
     def case(self, name: str) -> Case:
         """The case with this identifier.

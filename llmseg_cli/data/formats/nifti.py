@@ -65,7 +65,13 @@ def _raw(path: Path, voxels: Callable[[Any], NDArray[Any]]) -> RawImage:
     scale = np.diag([MM_PER_UNIT.get(unit, 1.0)] * 3 + [1.0])
     affine = scale @ np.asarray(image.affine, dtype=np.float64)
     i, j, k = channels.shape[1:]
-    return RawImage(channels, Grid((i, j, k), affine, "mm", "nifti", image.header))
+    grid = Grid((i, j, k), affine, "mm", "nifti", image.header)
+    return RawImage(channels, grid, _scaling(image.dataobj))
+
+
+def _scaling(stored: Any) -> tuple[float, float] | None:
+    slope, intercept = float(stored.slope), float(stored.inter)
+    return None if (slope, intercept) == (1, 0) else (slope, intercept)
 
 
 def _channels_first(array: NDArray[Any], path: Path) -> NDArray[Any]:

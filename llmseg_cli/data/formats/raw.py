@@ -15,7 +15,9 @@ class RawImage:
     Args:
         array: `(C, I, J, K)`; I, J, K are the file's axes.
         grid: Where its voxels lie.
+        scaling: Slope and intercept of the header, applied in *array*; None for 1 and 0.
     """
 
     array: NDArray[Any]
     grid: Grid
+    scaling: tuple[float, float] | None = None

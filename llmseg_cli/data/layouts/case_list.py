@@ -10,6 +10,7 @@ from typing import Any
 
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
 from llmseg_cli.data.formats import hdf5
+from llmseg_cli.data.layouts.declared_classes import declared_classes
 from llmseg_cli.data.naming import HDF5, stem, suffix
 from llmseg_cli.errors import DataError
 
@@ -29,7 +30,9 @@ def survey(path: Path) -> Survey:
     Raises:
         DataError: If the file cannot be read as such a list.
     """
-    classes, rows = _read_json(path) if path.suffix.lower() == ".json" else ({}, _read_csv(path))
+    is_json = path.suffix.lower() == ".json"
+    labels, rows = _read_json(path) if is_json else ({}, _read_csv(path))
+    classes, ignore = declared_classes(labels, path)
     _check_columns(path, rows)
     cases: list[Case] = []
     faults: list[Fault] = []
@@ -38,7 +41,7 @@ def survey(path: Path) -> Survey:
         faults += missing
         if case is not None:
             cases.append(case)
-    return Survey(Dataset(path, "case list", tuple(cases), classes), tuple(faults))
+    return Survey(Dataset(path, "case list", tuple(cases), classes, ignore), tuple(faults))
 
 
 def _read_csv(path: Path) -> list[Mapping[str, Any]]:
@@ -49,7 +52,7 @@ def _read_csv(path: Path) -> list[Mapping[str, Any]]:
         raise DataError(f"Cannot read the case list {path}: {error}.") from error
 
 
-def _read_json(path: Path) -> tuple[dict[int, str], list[Mapping[str, Any]]]:
+def _read_json(path: Path) -> tuple[Any, list[Mapping[str, Any]]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         classes, rows = ({}, content) if isinstance(content, list) else _sections(content)
@@ -63,9 +66,8 @@ def _read_json(path: Path) -> tuple[dict[int, str], list[Mapping[str, Any]]]:
     return classes, rows
 
 
-def _sections(content: dict[str, Any]) -> tuple[dict[int, str], list[Mapping[str, Any]]]:
-    classes = {int(value): str(name) for value, name in content.get("classes", {}).items()}
-    return dict(sorted(classes.items())), list(content["cases"])
+def _sections(content: dict[str, Any]) -> tuple[Any, list[Mapping[str, Any]]]:
+    return content.get("classes", {}), list(content["cases"])
 
 
 def _check_columns(path: Path, rows: list[Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
 from llmseg_cli.data.layouts import folders
+from llmseg_cli.data.layouts.declared_classes import declared_classes
 from llmseg_cli.data.naming import stem, suffix
 from llmseg_cli.errors import DataError
 
@@ -23,7 +24,12 @@ def survey(root: Path) -> Survey:
         DataError: If the file is no such JSON.
     """
     content = _load(root / NAME)
-    classes = _classes(content.get("labels", {}), root / NAME)
+    classes, ignore = declared_classes(content.get("labels", {}), root / NAME)
+    found = _survey(root, content, classes)
+    return replace(found, dataset=replace(found.dataset, ignore=ignore))
+
+
+def _survey(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:
     if isinstance(content.get("training"), list) and content["training"]:
         return _decathlon(root, content, classes)
     names = content.get("channel_names") or content.get("modality")
@@ -48,27 +54,6 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object with 'labels'.")
     return content
-
-
-def _classes(labels: Any, path: Path) -> dict[int, str]:
-    """Value to name, from the Decathlon's `{"1": "name"}` or nnU-Net's `{"name": 1}`."""
-    if not isinstance(labels, dict):
-        raise DataError(f"{path}: 'labels' is {labels!r}; expected an object of value and name.")
-    found: dict[int, str] = {}
-    for key, value in labels.items():
-        try:
-            if isinstance(value, int):
-                found[value] = str(key)
-            else:
-                found[int(key)] = str(value)
-        except ValueError:
-            if key == "ignore":
-                continue
-            raise DataError(
-                f"{path}: label '{key}': {value!r} is no single value; regions of several "
-                "values are not supported. Give each class one value."
-            ) from None
-    return dict(sorted(found.items()))
 
 
 def _decathlon(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:

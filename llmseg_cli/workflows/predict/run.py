@@ -153,9 +153,16 @@ def run(
             "device": opened.device.type,
             "dtype": str(opened.dtype).removeprefix("torch."),
             "cases": [asdict(case) for case in predicted.cases],
+            **_ignore(opened),
         }
         _finish(predicted, manifest)
     return predicted
+
+
+def _ignore(opened: OpenRun) -> dict[str, int]:
+    """For `score`: the value that stands for the unknown in the label maps of the run's data."""
+    value = opened.config.ignore_label
+    return {} if value is None else {"ignore_label": value}
 
 
 def _made_by(

@@ -29,6 +29,7 @@ class References:
         groups: Case to group; empty if there are none.
         split: SHA-256 of the split file, or None.
         subset: The role in the split, or None.
+        ignore: Value of voxels of which nothing is known, or None.
     """
 
     labels: Mapping[str, Path | None]
@@ -36,6 +37,7 @@ class References:
     groups: dict[str, str]
     split: str | None = None
     subset: str | None = None
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Predictions:
         files: Case to label map.
         details: What made them, as far as `run.json` says.
         recorded: File name to digest, as `run.json` says.
+        ignore_label: That of the run that made them, or None.
         warnings: What a reader should know about them.
     """
 
@@ -55,6 +58,7 @@ class Predictions:
     details: dict[str, Any]
     recorded: dict[str, str]
     warnings: tuple[str, ...] = ()
+    ignore_label: int | None = None
 
 
 def find_references(root: Path, *, split: Path | None, subset: str | None) -> References:
@@ -79,7 +83,7 @@ def find_references(root: Path, *, split: Path | None, subset: str | None) -> Re
         labels = {case.id: case.label for case in dataset.cases}
         groups = {case.id: case.group for case in dataset.cases if case.group is not None}
         classes = {value: name for value, name in dataset.classes.items() if value}
-        found = References(labels, classes, groups)
+        found = References(labels, classes, groups, ignore=dataset.ignore)
     if split is None:
         with_label = {case: path for case, path in found.labels.items() if path is not None}
         if not with_label:
@@ -104,6 +108,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         groups={case: groups[case] for case in cases if case in groups},
         split=sha256_file(split),
         subset=subset,
+        ignore=found.ignore,
     )
 
 
@@ -131,7 +136,8 @@ def find_predictions(root: Path) -> Predictions:
     warnings: tuple[str, ...] = ()
     if manifest["status"] != "ok":
         warnings = (f"The predictions in {root.name} are not complete ({manifest['status']}).",)
-    return Predictions(root, files, details, dict(manifest["outputs"]), warnings)
+    ignore = manifest["details"].get("ignore_label")
+    return Predictions(root, files, details, dict(manifest["outputs"]), warnings, ignore)
 
 
 def label_files(root: Path) -> dict[str, Path]:

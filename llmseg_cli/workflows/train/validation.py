@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.inference.sliding_window import sliding_window
@@ -25,7 +26,8 @@ def dice_scorer(
 
     Returns:
         None if there are no validation cases. A class that neither the prediction nor the reference
-        of a case has is left out of the mean; where all are, the score is 1, for all agree.
+        of a case has is left out of the mean; where all are, the score is 1, for all agree. Voxels
+        of which nothing is known do not count.
     """
     if not cases:
         return None
@@ -41,7 +43,11 @@ def dice_scorer(
         for stored, reference in mapped:
             image = torch.from_numpy(np.array(stored)).to(device)
             labels = _predict(image, list(asked.values()), config.patch)
-            values.append(dice_per_class(labels, np.asarray(reference), classes=classes))
+            wanted = np.asarray(reference)
+            if config.ignore_label is not None:
+                counts = wanted != UNKNOWN
+                labels, wanted = labels[counts], wanted[counts]
+            values.append(dice_per_class(labels, wanted, classes=classes))
         known = np.concatenate(values)
         known = known[~np.isnan(known)]
         return float(known.mean()) if known.size else 1.0
