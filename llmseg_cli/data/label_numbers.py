@@ -37,8 +37,7 @@ def whole_numbers(
     odd = array[~np.isfinite(array)]
     if odd.size:
         raise DataError(
-            f"{path}: {odd.size} label values are NaN or infinite; expected whole numbers. "
-            f"{BACKGROUND}"
+            f"{path}: {odd.size} label values are no whole numbers ({_shown(odd)}). {BACKGROUND}"
         )
     nearest = np.round(array)
     huge = array[np.abs(nearest) > LARGEST]
@@ -47,12 +46,13 @@ def whole_numbers(
             f"{path}: {huge.size} label values are huge ({_shown(huge)}); expected class numbers "
             f"0, 1, 2, ... {BACKGROUND}"
         )
-    if odd_ones(array, nearest).size:
-        raise DataError(_no_whole_numbers(path, odd_ones(array, nearest), scaling))
+    odd = _odd_ones(array, nearest)
+    if odd.size:
+        raise DataError(_no_whole_numbers(path, odd, scaling))
     return nearest.astype(np.int64)
 
 
-def odd_ones(array: NDArray[Any], nearest: NDArray[Any]) -> NDArray[Any]:
+def _odd_ones(array: NDArray[Any], nearest: NDArray[Any]) -> NDArray[Any]:
     """The values that are further from the nearest whole number than rounding takes them."""
     differs = array != nearest
     if not differs.any():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 
-MOST_VOXELS = 4096  # per value; enough to center patches on
+FOREGROUND_VOXELS = 4096  # per value; enough to center patches on
 KNOWN = 0
 LOST = -1
 
@@ -21,7 +21,7 @@ Table = NDArray[np.int32]
 
 
 def foreground_table(
-    labels: NDArray[np.uint8], values: Iterable[int], *, has_unknown: bool
+    labels: NDArray[np.uint8], values: Iterable[int] = (), *, has_unknown: bool = False
 ) -> Table:
     """Sample the voxels of each value.
 
@@ -43,8 +43,8 @@ def foreground_table(
 
 
 def _rows(value: int, voxels: NDArray[np.intp], random: Generator) -> NDArray[np.intp]:
-    if len(voxels) > MOST_VOXELS:
-        voxels = voxels[np.sort(random.choice(len(voxels), MOST_VOXELS, replace=False))]
+    if len(voxels) > FOREGROUND_VOXELS:
+        voxels = voxels[np.sort(random.choice(len(voxels), FOREGROUND_VOXELS, replace=False))]
     return np.insert(voxels, 0, value, axis=1)
 
 
