@@ -44,7 +44,7 @@ def whole_numbers(
     if huge.size:
         raise DataError(
             f"{path}: {huge.size} label values are huge ({_shown(huge)}); expected class numbers "
-            f"0, 1, 2, ... {BACKGROUND}"
+            f"from 0 on. {BACKGROUND}"
         )
     odd = _odd_ones(array, nearest)
     if odd.size:
