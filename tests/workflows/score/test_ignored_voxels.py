@@ -122,7 +122,7 @@ def test_the_run_that_predicted_knows_it_too(folders):
     manifest.write(folders[0], outputs=outputs)
     assert scored(folders).metrics == scored(folders, ignore_label=IGNORE).metrics
     assert scored(folders).ignore["label"] == IGNORE
-    assert scored(folders, ignore_label=2).ignore["label"] == 2  # as asked
+    assert scored(folders, ignore_label=255).ignore["label"] == 255  # as asked
 
 
 def test_a_contradiction_is_refused(folders):
