@@ -87,13 +87,16 @@ def read_grid(images: Sequence[Path]) -> Grid:
     return read_header(images[0]).grid
 
 
-def tell_doubts(case_images: Sequence[Path]) -> None:
+def tell_doubts(images: Sequence[Path]) -> None:
     """Warn of what an image's header says and cannot be believed, once per kind.
+
+    A DICOM series has no header of its own, and is told of when it is read.
 
     Raises:
         DataError: If it cannot be read.
     """
-    tell(case_images[0], read_header(case_images[0]).doubts)
+    if not images[0].is_dir():
+        tell(images[0], read_header(images[0]).doubts)
 
 
 def load_label_map(path: Path, *, label_map: Mapping[int, int] | None = None) -> LabelMap:

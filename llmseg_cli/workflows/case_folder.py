@@ -6,7 +6,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.manifest import MANIFEST
-from llmseg_cli.errors import PartialError, UsageError
+from llmseg_cli.errors import PartialError, ResourceError, UsageError
 
 SHOWN_FAILURES = 5
 
@@ -26,8 +26,13 @@ def refuse_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> 
 
 
 def some_failed(
-    failed: Sequence[tuple[str, str | None]], total: int, folder: Path, report: dict[str, Any]
-) -> PartialError:
+    failed: Sequence[tuple[str, str | None]],
+    total: int,
+    folder: Path,
+    report: dict[str, Any],
+    *,
+    is_memory: bool = False,
+) -> PartialError | ResourceError:
     """What ends a command when cases failed.
 
     Args:
@@ -35,11 +40,13 @@ def some_failed(
         total: Cases in all.
         folder: The output folder.
         report: The `--json` document.
+        is_memory: Whether all cases failed, and for want of memory.
     """
     shown = [f"{case}: {reason}" for case, reason in failed[:SHOWN_FAILURES]]
     if len(failed) > len(shown):
         shown.append(f"... and {len(failed) - len(shown)} more in {MANIFEST}")
-    error = PartialError(
+    kind = ResourceError if is_memory else PartialError
+    error = kind(
         f"{len(failed)} of {total} cases failed; the others are complete in {folder}. Repair them "
         "and run the same command with --resume.\n" + "\n".join(shown)
     )

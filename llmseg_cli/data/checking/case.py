@@ -48,11 +48,25 @@ class CaseCheck:
 
 
 def check_case(case: Case, *, root: Path, label_map: Mapping[int, int]) -> CaseCheck:
-    """Read a case whole and report all its faults; raises nothing for a faulty file."""
-    file = _shown(case.images[0], root)
-    found = CaseCheck(case, file, _shown(case.label, root) if case.label else "")
-    found = _check_image(found)
+    """Read a case whole and report all its faults; a damaged file is one.
+
+    Raises:
+        TooLargeError: If memory does not suffice at the moment; see `refuse_case`.
+    """
+    found = _check_image(_unseen(case, root))
     return _check_label(found, label_map) if case.label is not None else found
+
+
+def refuse_case(case: Case, error: TooLargeError, *, root: Path) -> CaseCheck:
+    """What is said of a case that is too large to be read."""
+    found = _unseen(case, root)
+    is_label = case.label is not None and str(error).startswith(f"{case.label}: ")
+    return _with(found, _unreadable(found, case.label if is_label else case.images[0], error))
+
+
+def _unseen(case: Case, root: Path) -> CaseCheck:
+    file = _shown(case.images[0], root)
+    return CaseCheck(case, file, _shown(case.label, root) if case.label else "")
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -65,6 +79,8 @@ def _check_image(found: CaseCheck) -> CaseCheck:
     path = found.case.images[0]
     try:
         raws = read_channels(found.case.images)
+    except TooLargeError:
+        raise
     except DataError as error:
         return _with(found, _unreadable(found, path, error))
     found = _with(found, *(_doubt(found, found.file, doubt) for doubt in raws[0].doubts))
@@ -104,6 +120,8 @@ def _check_label(found: CaseCheck, label_map: Mapping[int, int]) -> CaseCheck:
     assert path is not None  # the caller asked for labeled cases only
     try:
         raw = read_raw(path, as_label=True)
+    except TooLargeError:
+        raise
     except DataError as error:
         return _with(found, _unreadable(found, path, error))
     found = _with(found, *(_doubt(found, found.label_file, doubt) for doubt in raw.doubts))
@@ -127,7 +145,7 @@ def _with(found: CaseCheck, *faults: Fault) -> CaseCheck:
     return replace(found, faults=(*found.faults, *faults))
 
 
-def _unreadable(found: CaseCheck, path: Path, error: DataError) -> Fault:
+def _unreadable(found: CaseCheck, path: Path | None, error: DataError) -> Fault:
     file = found.label_file if path == found.case.label else found.file
     text = str(error).removeprefix(f"{path}: ")
     what, _, remedy = text.rstrip(".").rpartition(". ")

@@ -17,7 +17,7 @@ from llmseg_cli.artifacts.files import atomic_path, sha256_file, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.checking.geometry import require_same_grid
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
+from llmseg_cli.data.volumes import load_image, load_label_map, read_grid, tell_doubts
 from llmseg_cli.errors import DataError
 
 VERSION = 2
@@ -72,6 +72,7 @@ def prepare_image(
         _save(path, array)  # last, for it says that the case is there
     else:
         note_use(path)
+        tell_doubts(case.images)
     spacing_mm = tuple(map(float, np.load(spacing, allow_pickle=False)))
     return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm)
 

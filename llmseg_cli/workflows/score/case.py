@@ -79,6 +79,8 @@ def try_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore | str:
         return score_case(task, settings)
     except LlmsegError as error:
         return str(error)
+    except MemoryError:
+        return f"{task.prediction}: out of memory. Score it on a machine with more memory."
 
 
 def score_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore:
