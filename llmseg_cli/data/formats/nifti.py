@@ -85,13 +85,14 @@ def _raw(path: Path, voxels: Callable[[Any], NDArray[Any]]) -> RawImage:
     require_file(path)
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # `doubts_of` tells instead
     remedy = "Copy or convert it again."
-    with reading(path, "NIfTI file", remedy=remedy, also=OWN_ERRORS):
+    unwarned = np.errstate(all="ignore")  # infinities are looked for, and told
+    with reading(path, "NIfTI file", remedy=remedy, also=OWN_ERRORS), unwarned:
         stored = header_as_stored(path)
+        doubts = () if stored is None else doubts_of(stored, path)
         image = nib.load(path)
         if stored is None or not isinstance(image, nib.Nifti1Pair):
             raise DataError(f"{path}: {type(image).__name__}, expected NIfTI. Convert it.")
-        _refuse_nonsense(image, path)
-        doubts = doubts_of(stored, path)
+        _refuse_nonsense(image, stored, path)
         affine = np.asarray(image.affine, dtype=np.float64)
         refuse_shear(affine, str(path))
         channels = _channels_first(voxels(image), path)
@@ -100,7 +101,7 @@ def _raw(path: Path, voxels: Callable[[Any], NDArray[Any]]) -> RawImage:
     return RawImage(channels, Grid((i, j, k), affine, "mm", "nifti", image.header), doubts)
 
 
-def _refuse_nonsense(image: Any, path: Path) -> None:
+def _refuse_nonsense(image: Any, stored: Any, path: Path) -> None:
     """Refuse, by the header alone, what no file of this length can hold and no network can see."""
     shape, dtype = image.shape, image.get_data_dtype()
     if not shape or min(shape) < 1:
@@ -109,6 +110,8 @@ def _refuse_nonsense(image: Any, path: Path) -> None:
         raise DataError(
             f"{path}: voxels of {dtype}, expected real numbers. Save the magnitude as floats."
         )
+    if np.isinf(stored["scl_slope"]):  # NaN and 0 mean that there is no scaling
+        raise DataError(f"{path}: a scaling by infinity. Write the right scl_slope in its header.")
     foretold = math.prod(shape) * dtype.itemsize + int(image.dataobj.offset)
     length = path.stat().st_size
     most = length * MOST_DEFLATED if path.name.lower().endswith(".gz") else length

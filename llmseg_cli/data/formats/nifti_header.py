@@ -86,7 +86,7 @@ def _odd_sizes(
     sizes: NDArray[np.float64], odd: NDArray[np.bool_], path: Path, *, is_used: bool
 ) -> Doubt:
     shown = _vector(sizes)
-    if is_used and not (np.abs(sizes[odd]) > 0).all():  # NaN is not above 0 either
+    if is_used and not (np.isfinite(sizes[odd]) & (sizes[odd] != 0)).all():
         raise DataError(
             f"{path}: pixdim is {shown}, and there is no sform, so the size of a voxel is not "
             "known; expected mm above 0. Write the right sizes into its header."
