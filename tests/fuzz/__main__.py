@@ -5,8 +5,6 @@ example again; `--kind` alone tries a kind for as long as it is told.
 """
 
 import argparse
-import atexit
-import os
 import sys
 import tempfile
 import time
@@ -16,9 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import get_context
 from pathlib import Path
 
-from fuzz.bench import Bench, Tried, bench
+from fuzz.bench import Tried
 from fuzz.kinds import KINDS, Kind
-from fuzz.series import run_series
+from fuzz.rounds import run_round, start
 
 from llmseg_cli.errors import ExitCode
 
@@ -63,12 +61,12 @@ def _try_all(
     """Rounds of all kinds in turn, each with a seed of its own, until it is time and enough."""
     seed, running = asked.seed, set[Future[list[Tried]]]()
     with ProcessPoolExecutor(
-        asked.jobs, get_context("spawn"), _start, (root, asked.failures.resolve())
+        asked.jobs, get_context("spawn"), start, (root, asked.failures.resolve())
     ) as pool:
         while True:
             for kind in kinds:
                 count = max(round(ROUND * kind.weight), 1) if asked.only is None else asked.only + 1
-                running.add(pool.submit(_round, kind.name, seed, count, asked.only))
+                running.add(pool.submit(run_round, kind.name, seed, count, asked.only))
                 while len(running) > asked.jobs:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for finished in done:
@@ -85,24 +83,6 @@ def _try_all(
 
 def _is_enough(asked: argparse.Namespace, tried: list[Tried], started: float) -> bool:
     return time.monotonic() - started >= 60 * asked.minutes and len(tried) >= asked.inputs
-
-
-_made: list[Bench] = []  # of this process
-
-
-def _start(root: Path, failures: Path) -> None:
-    """Make the bench of a process that tries."""
-    context = bench(root / str(os.getpid()), failures)
-    made = context.__enter__()
-    _made.append(made)
-    atexit.register(context.__exit__, None, None, None)
-
-
-def _round(name: str, seed: int, count: int, only: int | None) -> list[Tried]:
-    found: list[Tried] = []
-    kind = next(kind for kind in KINDS if kind.name == name)
-    run_series(_made[0], kind, start=seed, count=count, heard=found.append, only=only)
-    return found
 
 
 def _say(tried: Sequence[Tried], started: float) -> None:
