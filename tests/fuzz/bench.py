@@ -61,7 +61,7 @@ class Bench:
     def __init__(self, root: Path, sound: Sound, failures: Path) -> None:
         self.world, self.sound, self.failures = root / "world", sound, failures
         self.example = self.world / EXAMPLE
-        self._warm: set[tuple[str, ...]] = set()
+        self._rehearsed: set[tuple[str, str]] = set()
         _fill_world(self.example)
         self._outside = law.inventory(self.world)
 
@@ -69,7 +69,7 @@ class Bench:
         """Damage, run, judge; inputs that break a law are kept."""
         words = choices.pick(kind.commands)
         source = self.sound.folder(kind.sound)
-        self._warm_up(words, source)
+        self._rehearse(kind, words, source)
         self._copy(source)
         damage = kind.damage(choices, self.example)
         before = self._inventory()
@@ -86,12 +86,13 @@ class Bench:
         inside = law.inventory(self.example)
         return self._outside | {os.fsencode(EXAMPLE) + b"/" + k: v for k, v in inside.items()}
 
-    def _warm_up(self, words: tuple[str, ...], source: Path) -> None:
+    def _rehearse(self, kind: Kind, words: tuple[str, ...], source: Path) -> None:
         """Once a command, on sound inputs: what it imports late is then there for all forks."""
-        if words not in self._warm:
-            self._warm.add(words)
+        if (kind.sound, words[0]) not in self._rehearsed:
+            self._rehearsed.add((kind.sound, words[0]))
             self._copy(source)
-            self.sound.forks.run(words, self.example, limit_s=LIMIT_S, rehearse=True)
+            ended = self.sound.forks.run(words, self.example, rehearse=True)
+            assert ended.code in law.LAWFUL, f"sound inputs, llmseg {shlex.join(words)}: {ended}"
 
     def _copy(self, source: Path) -> None:
         _remove(self.example)

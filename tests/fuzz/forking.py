@@ -29,6 +29,7 @@ LIMIT_S = 60.0
 LIMIT_MB = 4096
 LARGEST_FILE = 2 << 30  # bytes that a command may write into one file
 LOOK_S = 0.01  # between two looks at the memory of a command
+LONGEST_LOOK_S = 1.0  # a longer pause than this was not the command's
 OUT, ERR = "stdout.txt", "stderr.txt"
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -144,7 +145,7 @@ def _answer(request: dict[str, Any], heard: Path, private: set[int]) -> Ended:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
         os._exit(_become(request["words"], folder, out, err))
-    limit = _watch(pid, started, request["limit_s"], request["limit_mb"])
+    limit = _watch(pid, request["limit_s"], request["limit_mb"])
     _, status, used = os.wait4(pid, 0)
     with suppress(ProcessLookupError):  # what it started and did not wait for
         os.killpg(pid, signal.SIGKILL)
@@ -181,15 +182,17 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "backslashreplace") if path.exists() else ""
 
 
-def _watch(pid: int, started: float, limit_s: float, limit_mb: int) -> str:
+def _watch(pid: int, limit_s: float, limit_mb: int) -> str:
     """Wait for a process, and kill it when it takes too long or too much.
 
-    Time that it waited for a processor, which others had, does not count.
+    Time does not count in which it waited for a processor that others had, or the machine slept.
     """
     ended = os.pidfd_open(pid)
+    elapsed, before = 0.0, time.monotonic()
     try:
         while not select.select([ended], [], [], LOOK_S)[0]:
-            elapsed = time.monotonic() - started
+            now = time.monotonic()
+            elapsed, before = elapsed + min(now - before, LONGEST_LOOK_S), now
             if elapsed > limit_s and elapsed - _waited_s(pid) > limit_s:
                 broken = "time"
             elif _resident_mb(pid) > limit_mb:

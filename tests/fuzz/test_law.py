@@ -7,7 +7,9 @@ from fuzz.bench import Bench, Tried, bench
 from fuzz.kinds import KINDS, Kind
 from fuzz.series import run_series
 
-EXAMPLES = 4  # of a kind of weight 1
+EXAMPLES = 3  # of a kind of weight 1
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
