@@ -187,7 +187,7 @@ def _explain(
 ) -> tuple[str, ...]:
     volume = load_image(case.images)
     image = prepare_volume(case, volume, opened).image
-    kept: dict[str, list[NDArray[np.float16]]] = {}
+    kept: dict[str, list[NDArray[np.float32]]] = {}
     with torch.inference_mode(), watched(inner) as maps:
 
         def ask(batch: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ def _explain(
             windows = Manner().windows(image.shape[1:], opened)
             for place, slab in sliding_window(image, ask, windows, batch=1):
                 for name, values in zip(kept, slab, strict=False):
-                    kept[name].append(values.half().cpu().numpy())
+                    kept[name].append(values.float().cpu().numpy().copy())  # sums are used again
                 yield place, slab[len(kept) :]
 
         shape = volume.grid.ras_shape
@@ -213,8 +213,7 @@ def _explain(
     index = int((labels > 0).sum(axis=(0, 1)).argmax())
     files, heats = [], {}
     for name, slabs in kept.items():
-        whole = np.concatenate(slabs).astype(np.float32)
-        onto = resample(whole[None], shape)[0]
+        onto = resample(np.concatenate(slabs)[None], shape)[0]
         files.append(f"{case.id}.{name}.nii.gz")
         save_map(out / files[-1], onto, volume.grid)
         heats[name] = onto[..., index]
