@@ -58,6 +58,9 @@ RIVALS := examples/benchmarks/.venv
 bench: $(RIVALS)/.installed  ## llmseg beside PyMIC, MONAI, TorchIO, medpy and surface-distance, in an environment of their own; DATA=scans of the Left Atrium
 	$(RIVALS)/bin/python examples/benchmarks/rivals.py --data $(DATA) -o examples/benchmarks/rivals.json
 
+kills: install weights  ## Kill trainings 40 times at random steps, resume them, and compare their weights to the bit
+	python examples/benchmarks/kills.py --kills 40
+
 $(RIVALS)/.installed: examples/benchmarks/requirements.txt constraints.txt
 	test -x $(RIVALS)/bin/python || $(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/python -m pip install -c constraints.txt --upgrade pip $$(grep '^torch==' constraints.txt)
@@ -116,4 +119,4 @@ help:  ## This list
 	@sed -n -e 's/^## \(.*\)/\n\1/p' -e 's/^\([a-z][a-z-]*\):[^#]*  ## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) \
 	| awk -F'|' 'NF == 2 { printf "  make %-14s %s\n", substr($$1, 3), $$2; next } { print }'
 
-.PHONY: bench demo install weights test test-fast lint completions clean help
+.PHONY: bench kills demo install weights test test-fast lint completions clean help

@@ -61,15 +61,18 @@ class TrainOptions:
                 "Which cases are labeled? Pass --labeled 0.2 (or a count), or --split FILE."
             )
         from llmseg_cli.options import parse_label_map
-        from llmseg_cli.workflows.split import run
+        from llmseg_cli.workflows.split import plan
 
-        return run(
+        planned = plan(
             data,
             labeled=self.labeled,
             group_by=self.group_by,
             label_map=parse_label_map(self.label_map or []),
             seed=self.seed,
         )
+        for line in planned.official_test.sentences():
+            console.info(line)
+        return planned.split
 
     def request(
         self, data: Path, split: Split, output: Path, settings: TrainSettings, **wishes: Any

@@ -132,9 +132,9 @@ def _verdict(scores: "Scores", min_dice: float | None) -> LlmsegError | None:
     if lines:
         more = [f"... and {len(lines) - SHOWN_FAILURES} more"] * (len(lines) > SHOWN_FAILURES)
         return PartialError(
-            f"{len(lines)} of {scores.counts['cases_in'] * len(sides)} cases have no score; the "
-            "means leave them out. Predict them, or choose the cases with --split and --subset.\n"
-            + "\n".join((*lines[:SHOWN_FAILURES], *more))
+            f"{len(lines)} of {scores.counts['cases_in'] * len(sides)} cases have no score, so "
+            "there is no mean of them all. Predict them, or choose the cases with --split and "
+            "--subset.\n" + "\n".join((*lines[:SHOWN_FAILURES], *more))
         )
     mean = scores.metrics["dice"]["mean"]
     if min_dice is not None and (mean is None or mean < min_dice):

@@ -14,7 +14,8 @@ from llmseg_cli.data.formats import hdf5, nifti, picture
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid, refuse_shear
 from llmseg_cli.data.naming import HDF5, NIFTI, PICTURES, suffix
-from llmseg_cli.errors import DataError
+from llmseg_cli.data.sources import refuse_unreadable
+from llmseg_cli.errors import DataError, ResourceError
 
 __all__ = [
     "Grid",
@@ -84,6 +85,7 @@ def read_grid(images: Sequence[Path]) -> Grid:
         DataError: If it cannot be read.
     """
     path = images[0]
+    refuse_unreadable(path)
     return nifti.read_grid(path) if suffix(path) in NIFTI else read_raw(path).grid
 
 
@@ -113,6 +115,7 @@ def read_raw(path: Path, *, as_label: bool = False) -> RawImage:
     Raises:
         DataError: If it cannot be read or its axes are sheared.
     """
+    refuse_unreadable(path)
     end = suffix(path)
     if end in HDF5:
         raw = hdf5.read(path, name="label" if as_label else "image")
@@ -191,6 +194,7 @@ def save_label_map(path: Path, labels: NDArray[Any], grid: Grid) -> None:
             itk.write(temporary, compact, grid)
         else:
             raise ValueError(f"{path.name}: expected the suffix {prediction_suffix(grid)}")
+        refuse_half_written(temporary, path, compact, grid)
 
 
 def save_map(path: Path, values: NDArray[np.float32], grid: Grid) -> None:
@@ -209,6 +213,33 @@ def save_map(path: Path, values: NDArray[np.float32], grid: Grid) -> None:
         raise ValueError(f"values of shape {values.shape} (RAS+) do not fit the grid {grid.shape}")
     with atomic_path(path) as temporary:
         nifti.write(temporary, turned, grid)
+        refuse_half_written(temporary, path, turned, grid)
+
+
+def refuse_half_written(file: Path, target: Path, written: NDArray[Any], grid: Grid) -> None:
+    """Read back what a writer made, for some report nothing when a disk is full.
+
+    Args:
+        file: What was written.
+        target: The name that it is to get, for the message.
+        written: `(I, J, K)` in the file's order.
+        grid: Where its voxels lie.
+
+    Raises:
+        ResourceError: If size, place or voxels are not those that were written.
+    """
+    try:
+        if suffix(file) in NIFTI:
+            nifti.refuse_cut(file)
+        elif suffix(file) in PICTURES:
+            picture.refuse_cut(file)
+        found = read_raw(file)
+    except DataError as error:
+        raise ResourceError(f"{target} was not written whole. Is the disk full?") from error
+    lies_there = np.allclose(found.grid.affine, grid.affine, rtol=1e-5, atol=SAME_AFFINE)
+    is_number = written.dtype.kind == "f"
+    if not (lies_there and np.array_equal(found.array[0], written, equal_nan=is_number)):
+        raise ResourceError(f"{target} was written with other voxels. Check the disk.")
 
 
 def prediction_suffix(grid: Grid) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Grid
+from llmseg_cli.data.regular_files import refuse_irregular
 from llmseg_cli.errors import DataError
 
 MOST_SLICES = 32
@@ -43,15 +44,29 @@ def _slices_first(shape: tuple[int, int, int]) -> bool:
 def _array(path: Path, name: str) -> NDArray[Any]:
     import h5py  # only for its files: a command starts sooner without it
 
+    refuse_irregular(path)
     try:
         with h5py.File(path, "r") as file:
             if name not in file:
                 raise DataError(
                     f"{path}: no data set '{name}' in the file; it has {', '.join(file) or 'none'}."
                 )
+            _refuse_elsewhere(file, name, path)
             return np.asarray(file[name][()])
     except (OSError, RuntimeError, AttributeError) as error:
         raise DataError(f"{path}: not a whole HDF5 file ({error}). Copy it again.") from error
+
+
+def _refuse_elsewhere(file: Any, name: str, path: Path) -> None:
+    """Refuse voxels that the file leaves to other files, which may lie anywhere."""
+    import h5py
+
+    link, found = file.get(name, getlink=True), None
+    if not isinstance(link, h5py.ExternalLink):
+        found = file[name]
+        is_own = not (found.external or found.is_virtual) and found.file == file
+    if found is None or not is_own:
+        raise DataError(f"{path}: '{name}' lies in another file. Copy it into this one (h5copy).")
 
 
 def has_label(path: Path) -> bool:
@@ -61,6 +76,8 @@ def has_label(path: Path) -> bool:
     """
     import h5py
 
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
     try:
         with h5py.File(path, "r") as file:
             return "label" in file
@@ -75,3 +92,13 @@ def image_bytes(path: Path) -> bytes:
         DataError: If they cannot be read.
     """
     return _array(path, "image").tobytes()
+
+
+def label_bytes(path: Path) -> bytes:
+    """Type, shape and voxels of `label` as bytes, for a digest that depends on nothing else.
+
+    Raises:
+        DataError: If they cannot be read.
+    """
+    array = _array(path, "label")
+    return f"{array.dtype.str} {array.shape} ".encode() + array.tobytes()

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  the name its own manual uses
 from numpy.typing import NDArray
 
+from llmseg_cli.data.formats.dicom_series import slices_of
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Format, Grid
 from llmseg_cli.errors import DataError, ResourceError
@@ -101,12 +102,7 @@ def write(path: Path, labels: NDArray[Any], grid: Grid) -> None:
 
 def _read_series(folder: Path) -> Any:
     reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise DataError(
-            f"{folder}: {len(series)} DICOM series, expected one. Give each its folder."
-        )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader.SetFileNames([str(file) for file in slices_of(folder)])
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()
     _refuse_uneven(reader, image, folder)

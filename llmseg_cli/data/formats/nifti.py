@@ -1,5 +1,6 @@
 """NIfTI, through nibabel."""
 
+import gzip
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from llmseg_cli.data.grids import Grid
 from llmseg_cli.errors import DataError
 
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}  # codes of meter, mm, micron; others are taken as mm
+BLOCK = 1 << 20  # bytes
 SPATIAL_BITS = 7  # of xyzt_units
 
 
@@ -103,3 +105,19 @@ def write(path: Path, labels: NDArray[Any], grid: Grid) -> None:
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     # Without an affine nibabel leaves the header's own sform and qform as they are, byte for byte.
     nib.save(kind(labels[:, :, 0] if is_flat else labels, None, header), path)
+
+
+def refuse_cut(path: Path) -> None:
+    """Refuse a compressed file without its end or with another checksum; nibabel looks at neither.
+
+    Raises:
+        DataError: If it is so.
+    """
+    if path.suffix != ".gz":
+        return
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(BLOCK):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not a whole NIfTI file ({error}).") from error

@@ -70,3 +70,16 @@ def _grey(channels: NDArray[Any], path: Path) -> NDArray[Any]:
 def write(path: Path, labels: NDArray[Any]) -> None:
     """Write `(X, Y, 1)` whole numbers as a grey PNG of 8 bits, or 16 if needed."""
     Image.fromarray(np.ascontiguousarray(labels[..., 0].T)).save(path)
+
+
+def refuse_cut(path: Path) -> None:
+    """Refuse a PNG without its end, of which Pillow may read all pixels nevertheless.
+
+    Raises:
+        DataError: If a part is missing or has another checksum.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a whole picture ({error}).") from error

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from llmseg_cli.data.patches.augmentation import Augmentation, augment
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.mapped import MappedArrays
 
 T = TypeVar("T")
 QUEUED = 2  # batches that wait, beyond those in the making
@@ -58,11 +58,9 @@ class PatchSampler:
         self.seed, self.stream = seed, stream
         self.augmentation = augmentation
         self.foreground = foreground
-        self._open: dict[Path, NDArray[np.generic]] = {}
-        for case in self.cases:  # at once, so that cleaning the cache does not end the run
-            for path in (case.image, case.labels, case.foreground):
-                if path is not None:
-                    self._array(path)
+        self._arrays = MappedArrays()
+        files = ((case.image, case.labels, case.foreground) for case in self.cases)
+        self._arrays.open_first([path for of_case in files for path in of_case if path])
 
     def batch(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The patches of one step.
@@ -87,12 +85,14 @@ class PatchSampler:
         """The patch at a place of the endless sequence: `(C, X, Y, Z)` and `(X, Y, Z)`."""
         case = self.cases[self._case_index(position)]
         random = self._random(1, position)
-        image: NDArray[np.generic] = self._array(case.image)
+        image: NDArray[np.generic] = self._arrays.get(case.image)
         corner = self._corner(case, image.shape[1:], random)
         patch = _cut(image, corner, self.patch).astype(np.float32)
         labels = None
         if case.labels is not None:
-            labels = _cut(self._array(case.labels)[None], corner, self.patch)[0].astype(np.uint8)
+            labels = _cut(self._arrays.get(case.labels)[None], corner, self.patch)[0].astype(
+                np.uint8
+            )
         elif self.unlabeled is not None:
             labels = np.full(self.patch, self.unlabeled, np.uint8)
         return augment(patch, labels, self.augmentation, random, spacing_mm=case.spacing_mm)
@@ -104,17 +104,12 @@ class PatchSampler:
     def _random(self, purpose: int, number: int) -> Random:
         return np.random.default_rng((self.seed, self.stream, purpose, number))
 
-    def _array(self, path: Path) -> NDArray[np.generic]:
-        if path not in self._open:
-            self._open[path] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return self._open[path]
-
     def _corner(
         self, case: PreparedCase, shape: tuple[int, ...], random: Random
     ) -> tuple[int, ...]:
         center = None
         if case.foreground is not None and random.random() < self.foreground:
-            voxels = self._array(case.foreground)
+            voxels = self._arrays.get(case.foreground)
             if len(voxels):
                 value = random.choice(np.unique(voxels[:, 0]))
                 chosen = np.flatnonzero(voxels[:, 0] == value)

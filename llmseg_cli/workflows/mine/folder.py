@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from llmseg_cli.artifacts.files import sha256_file, sha256_json
+from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.naming import stem, suffix
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_labels
 from llmseg_cli.data.patches.preprocessing import Preprocessing
@@ -59,7 +60,7 @@ def find_masks(folder: Path, split: Split) -> dict[str, Path]:
 
 def masks_digest(masks: Mapping[str, Path]) -> str:
     """SHA-256 over all masks and their cases."""
-    return sha256_json({case: sha256_file(path) for case, path in masks.items()})
+    return sha256_json({case: label_digest(path) for case, path in masks.items()})
 
 
 def with_masks(

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-import torch
-
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.data.cases import Case, image_digest
 from llmseg_cli.data.volumes import prediction_suffix, save_label_map
-from llmseg_cli.errors import LlmsegError, ResourceError, StoppedError
+from llmseg_cli.errors import LlmsegError, ResourceError, StoppedError, is_out_of_memory
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.predict.image import (
@@ -25,7 +23,6 @@ from llmseg_cli.workflows.predict.image import (
 )
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
-SCARCE = "can't allocate memory"  # torch's allocator on a CPU raises a RuntimeError
 Loading = Future[tuple[str, Prepared | None]]
 
 
@@ -135,7 +132,7 @@ def _reason(error: Exception) -> str:
         raise error
     if isinstance(error, LlmsegError):
         return str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or SCARCE in str(error):
+    if is_out_of_memory(error):
         return (
             "out of memory; try --max-ram with what the machine has, --device cpu, or a machine "
             "with more memory"

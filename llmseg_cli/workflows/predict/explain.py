@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.files import sha256_json
-from llmseg_cli.artifacts.journal import Entry, Journal
+from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.data.cases import Case, image_digest
@@ -28,7 +28,7 @@ from llmseg_cli.pictures.heat import save_heat
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import autocast
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
-from llmseg_cli.workflows.case_folder import refuse_output
+from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases
 from llmseg_cli.workflows.predict.image import Manner, prepare_volume
 from llmseg_cli.workflows.predict.opening import open_asked
 from llmseg_cli.workflows.runs.run_folder import OpenRun
@@ -120,10 +120,11 @@ def run(
             device=device,
             cache=cache,
         )
+        refuse_over_cases(out, cases, data)
         name, watching = next(iter(opened.networks.items()))
         inner = _watchable(watching, opened.config.model)
         made_by = sha256_json({"inputs": manifest.inputs, "network": name})
-        journal = _journal(out, resume=resume)
+        journal = Journal(out, resume=resume)
         (out / MANIFEST).unlink(missing_ok=True)
         files: dict[str, tuple[str, ...]] = {}
         chosen = cases[: limit or None]
@@ -133,31 +134,19 @@ def run(
                 raise _stopped(stop, out)
             digest = image_digest(case)
             entry = journal.finished(case.id, image=digest, made_by=made_by)
-            if entry is None or not all((out / file).is_file() for file in _files_of(entry)):
+            if entry is None or not all((out / file).is_file() for file in entry.files):
                 journal.discard(case.id)
                 picture, *maps = _explain(case, opened, watching, inner, out, stop)
                 details = {"maps": maps}
                 entry = journal.add(
                     case.id, picture, image=digest, made_by=made_by, details=details
                 )
-            files[case.id] = _files_of(entry)
+            files[case.id] = entry.files
         found = Explained(out, files, name, len(cases))
         manifest.counts = {"cases_in": found.total, "ok": len(files)}
         manifest.details = {"network": name, "checkpoint": checkpoint}
         manifest.write(out, outputs=tuple(file for names in files.values() for file in names))
     return found
-
-
-def _journal(out: Path, *, resume: bool) -> Journal:
-    if not resume and out.is_dir():
-        for entry in Journal.read(out):  # their pictures, too, go with the journal
-            for file in _files_of(entry):
-                (out / file).unlink(missing_ok=True)
-    return Journal(out, resume=resume)
-
-
-def _files_of(entry: Entry) -> tuple[str, ...]:
-    return (str(entry.file), *entry.details["maps"])
 
 
 def _stopped(stop: StopRequest, out: Path) -> StoppedError:

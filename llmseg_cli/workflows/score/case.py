@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.data.checking.geometry import compare
+from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.volumes import LabelMap, load_label_map
 from llmseg_cli.errors import DataError, LlmsegError
 from llmseg_cli.metrics.scoring import ClassScore, diagonal, score_pair
@@ -100,8 +100,8 @@ def score_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore:
         unit=unit,
         diagonal=diagonal(reference.array.shape, spacing, unit=unit),
         digests={
-            "prediction": sha256_file(task.prediction),
-            "reference": sha256_file(task.reference),
+            "prediction": label_digest(task.prediction),
+            "reference": label_digest(task.reference),
         },
         predicted=predicted,
         referenced=referenced,

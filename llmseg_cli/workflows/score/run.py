@@ -12,6 +12,7 @@ from llmseg_cli.metrics.scoring import NOTHING, ClassScore
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.score.case import CaseScore, ScoreSettings
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
+from llmseg_cli.workflows.score.known_cases import check_known
 from llmseg_cli.workflows.score.pairing import (
     References,
     find_predictions,
@@ -95,7 +96,8 @@ def run(
     Raises:
         DataError: If no case can be scored, units differ, or the policy `error` meets an empty
             mask.
-        PolicyError: If the split was made from other images.
+        PolicyError: If the split was made from other images, or the run that made the predictions
+            has learned from held-out cases.
         UsageError: If an option is wrong.
     """
     options = options or ScoreOptions()
@@ -176,6 +178,9 @@ def _score(
 ) -> Side:
     predictions = find_predictions(folder)
     tasks, failed, warnings = pair(predictions, references)
+    masks = {task.case: task.prediction for task in tasks}
+    trained, more = check_known(folder, masks, predictions.known, references.roles)
+    warnings += more
     outcomes = score_cases(tasks, settings, workers=workers, phase=phase, progress=progress)
     failed |= {case: found for case, found in outcomes.items() if isinstance(found, str)}
     results = {case: found for case, found in outcomes.items() if not isinstance(found, str)}
@@ -183,16 +188,15 @@ def _score(
         raise DataError(
             f"None of {len(references.labels)} cases could be scored. {list_failures(failed)}"
         )
-    file_of = {task.case: task.prediction.name for task in tasks}
     changed = [
         case
         for case, result in results.items()
-        if (recorded := predictions.recorded.get(file_of[case])) is not None
+        if (recorded := predictions.recorded.get(masks[case].name)) is not None
         and recorded != f"sha256:{result.digests['prediction']}"
     ]
     if changed:
         warnings += (f"Changed since 'predict' wrote them: {', '.join(changed)}.",)
-    return Side(predictions, results, failed, warnings)
+    return Side(predictions, results, failed, warnings, trained)
 
 
 def list_failures(failed: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from llmseg_cli.data.patches.cache import PreparedCase, prepare_image, prepare_l
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError, ResourceError
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import refuse_over_cases
 
 BYTES_PER_VOXEL = 4
 DISK_RESERVE = 1.2  # free disk over projected size
@@ -58,6 +59,7 @@ def prepare(
     label_map: Mapping[int, int],
     cache: Path,
     with_unlabeled: bool,
+    output: Path | None = None,
     progress: Progress = silent,
 ) -> TrainingData:
     """Check the split against the data, and bring its cases into the cache.
@@ -71,6 +73,7 @@ def prepare(
         label_map: Label values to change.
         cache: The cache folder.
         with_unlabeled: Whether the method learns from unlabeled cases.
+        output: The run folder, which may not be one of the data's.
         progress: Hears about every case.
 
     Raises:
@@ -78,6 +81,8 @@ def prepare(
         PolicyError: If the data differ from those of the split, or hold nothing to learn from.
     """
     dataset = find_cases(data)
+    if output is not None:
+        refuse_over_cases(output, dataset.cases, data)
     digests = digests_of(dataset, [*split.images])
     split.refuse_other_data(digests)
     _refuse_leaks(split)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.mapped import MappedArrays
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.overlap import dice_per_class
@@ -31,20 +33,22 @@ def dice_scorer(
         return None
     classes = range(1, len(config.classes))
     files = [(case.image, case.labels) for case in cases if case.labels is not None]
-    mapped = [tuple(np.load(file, mmap_mode="r") for file in pair) for pair in files]
+    arrays = MappedArrays()
+    arrays.open_first([path for pair in files for path in pair])
 
     def score(networks: Mapping[str, nn.Module]) -> float:
         asked = networks if config.answer == "mean" else {"": networks[config.answer]}
         for network in asked.values():
             network.eval()
         values = []
-        for stored, reference in mapped:
-            image = torch.from_numpy(np.array(stored)).to(device)
+        for stored, reference in files:
+            image = torch.from_numpy(np.array(arrays.get(stored))).to(device)
             labels = _predict(image, list(asked.values()), config.patch)
-            values.append(dice_per_class(labels, np.asarray(reference), classes=classes))
-        known = np.concatenate(values)
-        known = known[~np.isnan(known)]
-        return float(known.mean()) if known.size else 1.0
+            known: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
+            values.append(dice_per_class(labels, known, classes=classes))
+        found = np.concatenate(values)
+        found = found[~np.isnan(found)]
+        return float(found.mean()) if found.size else 1.0
 
     return score
 

@@ -216,3 +216,43 @@ def test_label_values_fit_a_byte(case, tmp_path, value):
 def test_labels_are_resampled_onto_the_image(case, tmp_path):
     found = prepared_labels(case, tmp_path, preprocessing=Preprocessing((1.7,)))
     assert np.load(found.labels).shape == np.load(found.image).shape[1:] == (15, 14, 14)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {
+    "cut short": truncated,
+    "emptied": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no array"),
+    "other shape": lambda path: np.save(path, np.zeros((2, 3), np.float32)),
+    "other numbers": lambda path: np.save(path, np.load(path).astype(np.complex64)),
+    "pickled": lambda path: np.save(path, np.array([{}], object), allow_pickle=True),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["image", "spacing", "labels", "foreground"])
+def test_what_is_damaged_is_prepared_again(case, tmp_path, caplog, name, damage):
+    found = prepared_labels(case, tmp_path)
+    whole = {path: path.read_bytes() for path in files(tmp_path)}
+    (path,) = (path for path in whole if path.name.startswith(name))
+    DAMAGES[damage](path)
+    assert prepared_labels(case, tmp_path) == found
+    assert {path: path.read_bytes() for path in files(tmp_path)} == whole
+    if damage != "gone":
+        assert "case toy01: prepared again" in caplog.text
+    caplog.clear()
+    assert prepared_labels(case, tmp_path) == found
+    assert caplog.text == ""
+
+
+def test_labels_of_another_shape_than_the_image_are_prepared_again(case, tmp_path, caplog):
+    found = prepared_labels(case, tmp_path)
+    whole = found.labels.read_bytes()
+    np.save(found.labels, np.zeros((3, 3, 3), np.uint8))
+    assert prepared_labels(case, tmp_path) == found
+    assert found.labels.read_bytes() == whole
+    assert "prepared again" in caplog.text

@@ -520,11 +520,14 @@ def write_split(path: Path, images: Path, **changes) -> Path:
 
 def test_a_split_chooses_its_test_cases_or_another_role(tmp_path: Path, images, fake_run):
     split = write_split(tmp_path / "split.json", images)
-    tested = run(fake_run(), data=images, split=split, out=tmp_path / "out")
+    folder = fake_run()
+    (folder / "split.json").write_bytes(split.read_bytes())  # what it learned from
+    tested = run(folder, data=images, split=split, out=tmp_path / "out")
     assert [case.case for case in tested.cases] == ["b", "c"]
     assert "split.json" in load_manifest(tmp_path / "out")["inputs"]
-    trained = run(fake_run(), data=images, split=split, subset="labeled", out=tmp_path / "out2")
+    trained = run(folder, data=images, split=split, subset="labeled", out=tmp_path / "out2")
     assert [case.case for case in trained.cases] == ["a"]
+    assert (tested.training_cases, trained.training_cases) == ((), ("a",))
 
 
 def test_a_split_made_from_other_images_is_refused(tmp_path: Path, images, fake_run):
@@ -552,7 +555,7 @@ def test_a_split_made_from_other_images_is_refused(tmp_path: Path, images, fake_
             {"images": ["images"], "blend": "mean"},
             "Unknown blend 'mean'. Known: gaussian, constant.",
         ),
-        ({"images": ["images"], "out": "images", "resume": True}, "nothing to resume"),
+        ({"images": ["images"], "out": "images", "resume": True}, "would be lost"),
     ],
 )
 def test_words_that_contradict_each_other(tmp_path: Path, images, fake_run, words, message):
