@@ -66,6 +66,12 @@ class DataError(LlmsegError):
     exit_code = ExitCode.DATA
 
 
+class TooLargeError(DataError):
+    """An image or label map that the machine's memory cannot hold; a fault of its case alone."""
+
+    exit_code = ExitCode.RESOURCE
+
+
 class PolicyError(LlmsegError):
     """Something that would make the numbers dishonest."""
 

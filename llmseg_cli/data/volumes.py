@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import atomic_path
 from llmseg_cli.data.checking.label_values import map_values
-from llmseg_cli.data.formats import hdf5, nifti, picture
-from llmseg_cli.data.formats.raw import RawImage
-from llmseg_cli.data.grids import Grid, refuse_shear
-from llmseg_cli.data.naming import HDF5, NIFTI, PICTURES, suffix
-from llmseg_cli.data.sources import refuse_unreadable
+from llmseg_cli.data.formats import nifti, picture
+from llmseg_cli.data.formats.doubts import tell
+from llmseg_cli.data.grids import Grid
+from llmseg_cli.data.naming import NIFTI, PICTURES, suffix
+from llmseg_cli.data.reading import SAME_AFFINE, read_channels, read_header, read_raw
 from llmseg_cli.errors import DataError, ResourceError
 
 __all__ = [
@@ -28,10 +28,10 @@ __all__ = [
     "read_raw",
     "save_label_map",
     "save_map",
+    "tell_doubts",
     "whole_numbers",
 ]
 
-SAME_AFFINE = 1e-3  # mm, between channels of one image
 SHOWN_VALUES = 6
 PREDICTION_SUFFIX = {"nrrd": ".nrrd", "mha": ".mha", "picture": ".png"}
 
@@ -59,34 +59,44 @@ def load_image(images: Sequence[Path]) -> Volume:
 
     Raises:
         DataError: If a file cannot be read, the channels differ in geometry, or axes are sheared.
+        TooLargeError: If memory cannot hold it.
     """
-    raws = [read_raw(path) for path in images]
-    first = raws[0].grid
-    for path, raw in zip(images[1:], raws[1:], strict=True):
-        same = np.allclose(raw.grid.affine, first.affine, rtol=0, atol=SAME_AFFINE)
-        if raw.grid.shape != first.shape or not same:
-            raise DataError(
-                f"{path}: shape {raw.grid.shape} and affine {raw.grid.affine[:3].tolist()} differ "
-                f"from those of {images[0].name}, {first.shape} and {first.affine[:3].tolist()}. "
-                "Resample the channels to one grid."
-            )
-    # Turned as they are stored, mostly int16, of which half as much is moved; wider ones after.
-    stored = [raw.array for raw in raws]
-    narrow = [a if a.itemsize <= 4 else a.astype(np.float32, copy=False) for a in stored]
-    arrays = [first.to_ras(array).astype(np.float32, copy=False) for array in narrow]
+    raws = read_channels(images)
+    grid = raws[0].grid
+    tell(images[0], raws[0].doubts)
+    arrays = []
+    while raws:  # each goes as it is turned, so that it is held twice at most
+        arrays.append(_turned(raws.pop(0).array, grid))
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return Volume(array, first.spacing_mm, first)
+    return Volume(array, grid.spacing_mm, grid)
+
+
+def _turned(stored: NDArray[Any], grid: Grid) -> NDArray[np.float32]:
+    # Turned as it is stored, mostly int16, of which half as much is moved; wider ones after.
+    narrow = stored if stored.itemsize <= 4 else stored.astype(np.float32, copy=False)
+    del stored
+    return grid.to_ras(narrow).astype(np.float32, copy=False)
 
 
 def read_grid(images: Sequence[Path]) -> Grid:
-    """Where the voxels of an image lie; of NIfTI, only the header is read.
+    """Where the voxels of an image lie; only the header is read, but of a DICOM series.
 
     Raises:
         DataError: If it cannot be read.
     """
-    path = images[0]
-    refuse_unreadable(path)
-    return nifti.read_grid(path) if suffix(path) in NIFTI else read_raw(path).grid
+    return read_header(images[0]).grid
+
+
+def tell_doubts(images: Sequence[Path]) -> None:
+    """Warn of what an image's header says and cannot be believed, once per kind.
+
+    A DICOM series has no header of its own, and is told of when it is read.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    if not images[0].is_dir():
+        tell(images[0], read_header(images[0]).doubts)
 
 
 def load_label_map(path: Path, *, label_map: Mapping[int, int] | None = None) -> LabelMap:
@@ -100,37 +110,16 @@ def load_label_map(path: Path, *, label_map: Mapping[int, int] | None = None) ->
         DataError: If it cannot be read, has several channels, or values that are not whole numbers.
     """
     raw = read_raw(path, as_label=True)
+    tell(path, raw.doubts)
     if len(raw.array) != 1:
         raise DataError(
             f"{path}: a label map with {len(raw.array)} channels, expected one value per voxel."
         )
     values = whole_numbers(raw.array[0], path)
     compact = _compact(map_values(values, label_map or {}), path)
-    return LabelMap(raw.grid.to_ras(compact), raw.grid.spacing_mm, raw.grid)
-
-
-def read_raw(path: Path, *, as_label: bool = False) -> RawImage:
-    """Read a file in its own order and number type.
-
-    Raises:
-        DataError: If it cannot be read or its axes are sheared.
-    """
-    refuse_unreadable(path)
-    end = suffix(path)
-    if end in HDF5:
-        raw = hdf5.read(path, name="label" if as_label else "image")
-    elif end in NIFTI:
-        raw = nifti.read(path, as_label=as_label)
-    elif end in PICTURES:
-        raw = picture.read(path, as_label=as_label)
-    elif end or path.is_dir():
-        from llmseg_cli.data.formats import itk  # loads SimpleITK
-
-        raw = itk.read(path)
-    else:
-        raise DataError(f"{path}: unknown format. Expected .nii.gz, .nrrd, .mha, .png, .jpg, .h5.")
-    refuse_shear(raw.grid.affine, str(path))
-    return raw
+    array = raw.grid.to_ras(compact)
+    own = array if array.flags.writeable else array.copy()  # not a file mapped into memory
+    return LabelMap(own, raw.grid.spacing_mm, raw.grid)
 
 
 def whole_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -156,9 +145,9 @@ def whole_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
 def _compact(values: NDArray[Any], path: Path) -> NDArray[Any]:
     low, high = int(values.min()), int(values.max())
     if low >= 0 and high <= np.iinfo(np.uint8).max:
-        return values.astype(np.uint8)
+        return values.astype(np.uint8, copy=False)
     if np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max:
-        return values.astype(np.int16)
+        return values.astype(np.int16, copy=False)
     raise DataError(f"{path}: label values from {low} to {high}. Renumber them with --label-map.")
 
 

@@ -9,7 +9,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST
 from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.data.case import Case
 from llmseg_cli.data.layouts.folders import PAIRS
-from llmseg_cli.errors import PartialError, UsageError
+from llmseg_cli.errors import PartialError, ResourceError, UsageError
 
 SHOWN_FAILURES = 5
 
@@ -53,8 +53,13 @@ def refuse_over_cases(out: Path, cases: Iterable[Case], data: Path | None = None
 
 
 def some_failed(
-    failed: Sequence[tuple[str, str | None]], total: int, folder: Path, report: dict[str, Any]
-) -> PartialError:
+    failed: Sequence[tuple[str, str | None]],
+    total: int,
+    folder: Path,
+    report: dict[str, Any],
+    *,
+    is_memory: bool = False,
+) -> PartialError | ResourceError:
     """What ends a command when cases failed.
 
     Args:
@@ -62,11 +67,13 @@ def some_failed(
         total: Cases in all.
         folder: The output folder.
         report: The `--json` document.
+        is_memory: Whether all cases failed, and for want of memory.
     """
     shown = [f"{case}: {reason}" for case, reason in failed[:SHOWN_FAILURES]]
     if len(failed) > len(shown):
         shown.append(f"... and {len(failed) - len(shown)} more in {MANIFEST}")
-    error = PartialError(
+    kind = ResourceError if is_memory else PartialError
+    error = kind(
         f"{len(failed)} of {total} cases failed; the others are complete in {folder}. Repair them "
         "and run the same command with --resume.\n" + "\n".join(shown)
     )

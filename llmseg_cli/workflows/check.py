@@ -9,10 +9,11 @@ from typing import Any
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.cases import survey
-from llmseg_cli.data.checking.case import CaseCheck, check_case
+from llmseg_cli.data.checking.case import CaseCheck, check_case, refuse_case
 from llmseg_cli.data.checking.cohort import compare_cases
 from llmseg_cli.data.checking.label_values import map_classes
 from llmseg_cli.data.pool import map_cases
+from llmseg_cli.errors import TooLargeError
 from llmseg_cli.progress import Progress, silent
 
 
@@ -107,7 +108,11 @@ def run(
     def check(case: Case) -> CaseCheck:
         return check_case(case, root=data, label_map=label_map or {})
 
-    checks = tuple(map_cases(check, found.dataset.cases, phase="check", progress=progress))
+    def refuse(case: Case, error: TooLargeError) -> CaseCheck:
+        return refuse_case(case, error, root=data)
+
+    cases = found.dataset.cases
+    checks = tuple(map_cases(check, cases, refused=refuse, phase="check", progress=progress))
     faults = [
         *found.faults,
         *(fault for check in checks for fault in check.faults),

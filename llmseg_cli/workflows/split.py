@@ -17,10 +17,11 @@ from llmseg_cli.data.splitting.published_lists import split_by_preset
 from llmseg_cli.data.splitting.roles import CaseFacts
 from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import DataError, TooLargeError, UsageError
 from llmseg_cli.progress import Progress, silent
 
 SHOWN_NOTES = 5
+SHOWN_FAULTS = 10
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,37 @@ def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
 def _read(
     dataset: Dataset, label_map: Mapping[int, int], progress: Progress
 ) -> tuple[list[CaseFacts], dict[str, str]]:
-    def read(case: Case) -> tuple[CaseFacts, str]:
-        return _read_case(case, label_map)
+    def read(case: Case) -> tuple[CaseFacts, str] | DataError:
+        try:
+            return _read_case(case, label_map)
+        except TooLargeError:
+            raise  # tried again alone
+        except DataError as error:
+            return error
 
-    found = list(map_cases(read, dataset.cases, phase="read", progress=progress))
-    return [facts for facts, _ in found], {facts.id: digest for facts, digest in found}
+    def refuse(case: Case, error: TooLargeError) -> DataError:
+        return error
+
+    found = list(map_cases(read, dataset.cases, refused=refuse, phase="read", progress=progress))
+    faults = [one for one in found if isinstance(one, DataError)]
+    if faults:
+        raise _all_of(faults, dataset)
+    known = [one for one in found if not isinstance(one, DataError)]
+    return [facts for facts, _ in known], {facts.id: digest for facts, digest in known}
+
+
+def _all_of(faults: list[DataError], dataset: Dataset) -> DataError:
+    """One error of all cases that cannot be read; of memory, if it lacks for each of them."""
+    kind = TooLargeError if all(isinstance(f, TooLargeError) for f in faults) else DataError
+    lines = [str(fault) for fault in faults[:SHOWN_FAULTS]]
+    if len(faults) == 1:
+        return kind(lines[0])
+    if len(faults) > len(lines):
+        lines.append(f"... and {len(faults) - len(lines)} more")
+    return kind(
+        f"{len(faults)} of {len(dataset.cases)} cases cannot be read; 'llmseg check --data "
+        f"{dataset.root}' looks at all of each.\n" + "\n".join(lines)
+    )
 
 
 def _read_case(case: Case, label_map: Mapping[int, int]) -> tuple[CaseFacts, str]:

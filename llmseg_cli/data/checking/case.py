@@ -1,21 +1,21 @@
 """Look for faults in one case: what can be seen without knowing the others."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.checking.geometry import REMEDY, compare
 from llmseg_cli.data.checking.label_values import count_values, map_values
-from llmseg_cli.data.volumes import Grid, Volume, load_image, read_raw, whole_numbers
-from llmseg_cli.errors import DataError
-
-SAMPLED_VOXELS = 200_000
+from llmseg_cli.data.checking.voxels import look_at
+from llmseg_cli.data.formats.doubts import Doubt
+from llmseg_cli.data.grids import Grid
+from llmseg_cli.data.reading import read_channels, read_raw
+from llmseg_cli.data.volumes import whole_numbers
+from llmseg_cli.errors import DataError, TooLargeError
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,25 @@ class CaseCheck:
 
 
 def check_case(case: Case, *, root: Path, label_map: Mapping[int, int]) -> CaseCheck:
-    """Read a case whole and report all its faults; raises nothing for a faulty file."""
-    file = _shown(case.images[0], root)
-    found = CaseCheck(case, file, _shown(case.label, root) if case.label else "")
-    found = _check_image(found)
+    """Read a case whole and report all its faults; a damaged file is one.
+
+    Raises:
+        TooLargeError: If memory does not suffice at the moment; see `refuse_case`.
+    """
+    found = _check_image(_unseen(case, root))
     return _check_label(found, label_map) if case.label is not None else found
+
+
+def refuse_case(case: Case, error: TooLargeError, *, root: Path) -> CaseCheck:
+    """What is said of a case that is too large to be read."""
+    found = _unseen(case, root)
+    is_label = case.label is not None and str(error).startswith(f"{case.label}: ")
+    return _with(found, _unreadable(found, case.label if is_label else case.images[0], error))
+
+
+def _unseen(case: Case, root: Path) -> CaseCheck:
+    file = _shown(case.images[0], root)
+    return CaseCheck(case, file, _shown(case.label, root) if case.label else "")
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -61,33 +75,44 @@ def _shown(path: Path, root: Path) -> str:
 
 
 def _check_image(found: CaseCheck) -> CaseCheck:
+    """Look at the voxels as they are stored, for a copy as floats may not fit beside them."""
+    path = found.case.images[0]
     try:
-        volume = load_image(found.case.images)
+        raws = read_channels(found.case.images)
+    except TooLargeError:
+        raise
     except DataError as error:
-        return _with(found, _unreadable(found, found.case.images[0], error))
-    finite = np.isfinite(volume.array)
-    odd = int(finite.size - finite.sum())
-    found = _with(found, _not_finite(found, finite, odd)) if odd else found
-    known = volume.array[finite] if odd else volume.array.ravel()
-    constant = known.size == 0 or known.min() == known.max()
-    if constant and not odd:
-        found = _with(found, _constant(found, known))
-    sample = known[:: max(1, known.size // SAMPLED_VOXELS)]
-    low, high = np.percentile(sample, (1, 99)) if known.size else (0.0, 0.0)
+        return _with(found, _unreadable(found, path, error))
+    found = _with(found, *(_doubt(found, found.file, doubt) for doubt in raws[0].doubts))
+    grid = raws[0].grid
+    arrays = []
+    while raws:
+        arrays.append(grid.to_ras(raws.pop(0).array))
+    look = look_at(arrays)
+    if look.odd:
+        found = _with(found, _not_finite(found, look.odd, look.first_odd))
+    if look.is_constant and not look.odd:
+        found = _with(found, _constant(found, look.value))
     return replace(
         found,
-        grid=volume.grid,
-        channels=len(volume.array),
-        low=float(low),
-        high=float(high),
-        content="" if constant else _content(volume),
+        grid=grid,
+        channels=sum(map(len, arrays)),
+        low=look.low,
+        high=look.high,
+        content="" if look.is_constant else look.content,
     )
 
 
-def _content(volume: Volume) -> str:
-    digest = hashlib.sha256(str(volume.array.shape).encode())
-    digest.update(np.ascontiguousarray(volume.array).data)
-    return digest.hexdigest()
+def _doubt(found: CaseCheck, file: str, doubt: Doubt) -> Fault:
+    return Fault(
+        doubt.kind,
+        found.case.id,
+        file,
+        doubt.found,
+        doubt.expected,
+        doubt.remedy,
+        is_warning=doubt.is_warning,
+    )
 
 
 def _check_label(found: CaseCheck, label_map: Mapping[int, int]) -> CaseCheck:
@@ -95,8 +120,11 @@ def _check_label(found: CaseCheck, label_map: Mapping[int, int]) -> CaseCheck:
     assert path is not None  # the caller asked for labeled cases only
     try:
         raw = read_raw(path, as_label=True)
+    except TooLargeError:
+        raise
     except DataError as error:
         return _with(found, _unreadable(found, path, error))
+    found = _with(found, *(_doubt(found, found.label_file, doubt) for doubt in raw.doubts))
     if found.grid is not None:
         found = _with(found, *_geometry(found, raw.grid))
     if len(raw.array) != 1:
@@ -117,17 +145,19 @@ def _with(found: CaseCheck, *faults: Fault) -> CaseCheck:
     return replace(found, faults=(*found.faults, *faults))
 
 
-def _unreadable(found: CaseCheck, path: Path, error: DataError) -> Fault:
+def _unreadable(found: CaseCheck, path: Path | None, error: DataError) -> Fault:
     file = found.label_file if path == found.case.label else found.file
     text = str(error).removeprefix(f"{path}: ")
     what, _, remedy = text.rstrip(".").rpartition(". ")
     if not what:
         what, remedy = remedy, "Copy the file again"
-    return Fault("unreadable", found.case.id, file, what, "a readable file", f"{remedy}.")
+    kind = "too large" if isinstance(error, TooLargeError) else "unreadable"
+    expected = "less than the memory" if kind == "too large" else "a readable file"
+    return Fault(kind, found.case.id, file, what, expected, f"{remedy}.")
 
 
-def _not_finite(found: CaseCheck, finite: NDArray[np.bool_], count: int) -> Fault:
-    channel, *voxel = (int(index) for index in np.argwhere(~finite)[0])
+def _not_finite(found: CaseCheck, count: int, first: tuple[int, ...]) -> Fault:
+    channel, *voxel = first
     where = f"first at X Y Z = {voxel[0]} {voxel[1]} {voxel[2]}" + f", channel {channel}" * bool(
         channel
     )
@@ -141,13 +171,12 @@ def _not_finite(found: CaseCheck, finite: NDArray[np.bool_], count: int) -> Faul
     )
 
 
-def _constant(found: CaseCheck, known: NDArray[Any]) -> Fault:
-    value = f"{float(known[0]):g}" if known.size else "no value"
+def _constant(found: CaseCheck, value: float | None) -> Fault:
     return Fault(
         "empty",
         found.case.id,
         found.file,
-        f"every voxel is {value}",
+        f"every voxel is {'no value' if value is None else f'{value:g}'}",
         "an image",
         "Export the scan again, or remove the case.",
     )

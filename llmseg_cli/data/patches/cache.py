@@ -20,7 +20,7 @@ from llmseg_cli.data.checking.geometry import require_same_grid
 from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.patches.mapped import open_array
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
+from llmseg_cli.data.volumes import load_image, load_label_map, read_grid, tell_doubts
 from llmseg_cli.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ def prepare_image(
         _save(path, array)  # last, for it says that the case is there
     else:
         note_use(path)
+        tell_doubts(case.images)
     spacing_mm = tuple(map(float, open_array(spacing)))
     return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm)
 

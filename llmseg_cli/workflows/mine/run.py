@@ -1,6 +1,6 @@
 """`llmseg mine-sam`: a pseudo-label for every unlabeled case, and the evidence for each."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, ExitCode, PartialError
+from llmseg_cli.errors import DataError, ExitCode, LlmsegError, PartialError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
@@ -187,7 +187,7 @@ def run(
         **learned.known({case.id: roles.images[case.id] for case in cases}, "final"),
         "classes": list(opened.config.classes),
     }
-    _finish(mined, manifest)
+    _finish(mined, manifest, lacking=work.lacking)
     return mined
 
 
@@ -234,13 +234,15 @@ def _spread(cases: Sequence[Case], count: int) -> list[Case]:
     return [cases[index * len(cases) // count] for index in range(count)]
 
 
-def _finish(mined: MinedFolder, manifest: Manifest) -> None:
+def _finish(mined: MinedFolder, manifest: Manifest, *, lacking: Collection[str]) -> None:
     failed = [case for case in mined.cases if case.status == "failed"]
     masks = [case.file for case in mined.cases if case.file]
-    error: PartialError | None = None
+    error: LlmsegError | None = None
     if failed:
         reasons = [(case.case, case.reason) for case in failed]
-        error = some_failed(reasons, len(mined.cases), mined.folder, mined.to_dict())
+        is_memory = all(case.case in lacking for case in mined.cases)
+        report = mined.to_dict()
+        error = some_failed(reasons, len(mined.cases), mined.folder, report, is_memory=is_memory)
     elif not masks:
         error = PartialError(
             f"None of {len(mined.cases)} cases has a pseudo-label: {_why_none(mined)} {QC} in "

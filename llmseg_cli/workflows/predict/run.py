@@ -1,7 +1,7 @@
 """`llmseg predict`: a mask for every image, on the image's own voxels."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
-from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.errors import ExitCode, LlmsegError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
@@ -163,7 +163,14 @@ def run(
             return Predicted(out, cost, ())
         made_by = _made_by(manifest, opened, manner, precision, CHECKPOINTS[checkpoint])
         work = Work(
-            opened, manner, Journal(out, resume=resume), made_by, stop, progress, cost.windows
+            opened,
+            manner,
+            Journal(out, resume=resume),
+            made_by,
+            stop,
+            progress,
+            cost.windows,
+            cost.too_large,
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
@@ -182,7 +189,7 @@ def run(
             "dtype": str(opened.dtype).removeprefix("torch."),
             "cases": [asdict(case) for case in predicted.cases],
         }
-        _finish(predicted, manifest)
+        _finish(predicted, manifest, lacking=work.lacking)
     return predicted
 
 
@@ -241,13 +248,19 @@ def _made_by(
     }
 
 
-def _finish(predicted: Predicted, manifest: Manifest) -> None:
+def _finish(predicted: Predicted, manifest: Manifest, *, lacking: Collection[str]) -> None:
     """Write `run.json`; what it says and how the command ends come from the same variable."""
     failed = [case for case in predicted.cases if case.status == "failed"]
-    error: PartialError | None = None
+    error: LlmsegError | None = None
     if failed:
         reasons = [(case.case, case.reason) for case in failed]
-        error = some_failed(reasons, len(predicted.cases), predicted.folder, predicted.to_dict())
+        error = some_failed(
+            reasons,
+            len(predicted.cases),
+            predicted.folder,
+            predicted.to_dict(),
+            is_memory=all(case.case in lacking for case in predicted.cases),
+        )
     manifest.counts = predicted.counts
     manifest.write(
         predicted.folder,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmseg_cli.data.checking.geometry import compare
 from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.volumes import LabelMap, load_label_map
-from llmseg_cli.errors import DataError, LlmsegError
+from llmseg_cli.errors import DataError, LlmsegError, TooLargeError
 from llmseg_cli.metrics.scoring import ClassScore, diagonal, score_pair
 
 
@@ -73,12 +73,20 @@ class CaseScore:
     scores: dict[int, ClassScore]
 
 
+class Lacking(str):
+    """Why a case cannot be scored, where it is for want of memory."""
+
+
 def try_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore | str:
     """`score_case`, or in words why it cannot be done."""
     try:
         return score_case(task, settings)
+    except TooLargeError as error:
+        return Lacking(error)
     except LlmsegError as error:
         return str(error)
+    except MemoryError:
+        return Lacking(f"{task.prediction}: out of memory. Score it on a machine with more memory.")
 
 
 def score_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.scores import Scores
-from llmseg_cli.errors import DataError, UsageError, unknown
+from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
 from llmseg_cli.metrics.scoring import NOTHING, ClassScore
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.workflows.score.case import CaseScore, ScoreSettings
+from llmseg_cli.workflows.score.case import CaseScore, Lacking, ScoreSettings
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
 from llmseg_cli.workflows.score.known_cases import check_known
 from llmseg_cli.workflows.score.pairing import (
@@ -185,7 +185,9 @@ def _score(
     failed |= {case: found for case, found in outcomes.items() if isinstance(found, str)}
     results = {case: found for case, found in outcomes.items() if not isinstance(found, str)}
     if not results:
-        raise DataError(
+        is_memory = bool(failed) and all(isinstance(why, Lacking) for why in failed.values())
+        kind = TooLargeError if is_memory else DataError
+        raise kind(
             f"None of {len(references.labels)} cases could be scored. {list_failures(failed)}"
         )
     changed = [

@@ -452,6 +452,36 @@ def test_an_image_too_large_for_memory_fails_alone(tmp_path: Path, images, fake_
         run(fake_run(Scarce()), images=[images], out=tmp_path / "out")
 
 
+def test_an_image_that_its_header_says_is_too_large_is_not_opened(
+    tmp_path: Path, images, fake_run, monkeypatch
+):
+    write_nifti(images / "b.nii.gz", np.zeros((300, 300, 300), np.uint8))
+    monkeypatch.setattr(predict_cost, "available_bytes", lambda: 1 << 27)
+    loaded = []
+    prepare = predict_cases.prepare
+    monkeypatch.setattr(
+        predict_cases, "prepare", lambda case, *rest: loaded.append(case.id) or prepare(case, *rest)
+    )
+    wanted = r"b: .*b\.nii\.gz: 300 x 300 x 300 voxels need about 216 MB .* 134 MB are available"
+    with pytest.raises(PartialError, match=wanted):
+        run(fake_run(), images=[images], out=tmp_path / "out")
+    assert loaded == ["a", "c"]
+    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz"]
+    with pytest.raises(ResourceError, match="216 MB") as caught:
+        run(fake_run(), images=[images / "b.nii.gz"], out=tmp_path / "alone")
+    assert load_manifest(tmp_path / "alone")["exit_code"] == caught.value.exit_code == 6
+
+
+def test_a_case_that_nothing_makes_fit_is_told_by_what_predicting_it_takes(
+    tmp_path: Path, images, fake_run, monkeypatch
+):
+    write_nifti(images / "b.nii.gz", integers((200, 200, 100)))
+    monkeypatch.setattr(predict_cost, "available_bytes", lambda: 40 << 20)
+    with pytest.raises(PartialError, match="b: case b: 200 x 200 x 100 voxels need about"):
+        run(fake_run(), images=[images], out=tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz"]
+
+
 def test_other_channels_than_the_run_has(tmp_path: Path, images, fake_run):
     with pytest.raises(PartialError, match=r"a\.nii\.gz: 1 channel.*trained with 2"):
         run(fake_run(in_channels=2), images=[images / "a.nii.gz"], out=tmp_path / "out")

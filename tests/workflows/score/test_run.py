@@ -16,8 +16,16 @@ from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
+from llmseg_cli.data.formats import opening
 from llmseg_cli.data.volumes import load_image, save_label_map
-from llmseg_cli.errors import ArtifactError, DataError, PolicyError, ResourceError, UsageError
+from llmseg_cli.errors import (
+    ArtifactError,
+    DataError,
+    PolicyError,
+    ResourceError,
+    TooLargeError,
+    UsageError,
+)
 from llmseg_cli.workflows.score import pool as score_pool
 from llmseg_cli.workflows.score.run import ScoreOptions, choose_classes, run
 
@@ -489,3 +497,15 @@ def exit_at_once(task, settings):
     import os
 
     os._exit(9)
+
+
+def test_a_pair_that_memory_cannot_hold_fails_alone(data, predictions, monkeypatch):
+    write(predictions / "c2.nii.gz", np.zeros((300, 300, 300), np.uint8))
+    monkeypatch.setattr(opening, "available_bytes", lambda: 1 << 26)
+    found = scored(predictions, data)
+    assert list(found.scores.failed) == ["c2"]
+    assert "300 x 300 x 300 voxels" in found.scores.failed["c2"]
+    assert len(found.scores.cases) == 3
+    with pytest.raises(TooLargeError, match=r"67\.1 MB are available") as one:
+        scored(predictions / "c2.nii.gz", data / "labels" / "c2.nii.gz")
+    assert one.value.exit_code == 6
