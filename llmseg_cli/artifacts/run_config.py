@@ -69,6 +69,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         in_channels: Image channels, C.
         classes: Names of the K classes; the first is the background.
         label_map: Label values that were changed, from and to, as `FROM:TO`.
+        ignore_label: Label value in the files of voxels of which nothing is known, or null.
         preprocessing: Settings of `Preprocessing`.
         networks: Names of the networks in `model.safetensors`.
         answer: The network that predicts by default, or `mean` of all.
@@ -101,6 +102,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     labels: str = ""
     image_encoder: Annotated[dict[str, Any], _Encoder] | None = None
     llm_block: Annotated[dict[str, Any], _Block] | None = None
+    ignore_label: int | None = None
 
     def __post_init__(self) -> None:
         numbers = {"in_channels": self.in_channels, "unlabeled_batch": self.unlabeled_batch}

@@ -36,6 +36,8 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
         failed: Case to the reason why it has no score.
         comparison: Paired differences with other predictions, or null.
         warnings: What a reader should know.
+        ignore: Null, or the ignore `label` of the references, how many `voxels` have it in the
+            cases scored, and their `treatment`.
     """
 
     status: str
@@ -54,3 +56,4 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     failed: dict[str, str]
     comparison: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    ignore: dict[str, Any] | None = None

@@ -12,6 +12,7 @@ from llmseg_cli.commands._options import (
     DryRun,
     Force,
     GroupBy,
+    IgnoreLabel,
     Init,
     Labeled,
     LabelMap,
@@ -34,6 +35,7 @@ class TrainOptions:
     split: SplitFile = None
     labeled: Labeled = None
     label_map: LabelMap = None
+    ignore_label: IgnoreLabel = None
     group_by: GroupBy = None
     init: Init = None
     seed: Seed = 0
@@ -68,6 +70,7 @@ class TrainOptions:
             labeled=self.labeled,
             group_by=self.group_by,
             label_map=parse_label_map(self.label_map or []),
+            ignore_label=self.ignore_label,
             seed=self.seed,
         )
         for line in planned.official_test.sentences():
@@ -86,6 +89,7 @@ class TrainOptions:
             output=output,
             settings=settings,
             label_map=tuple(self.label_map or ()),
+            ignore_label=self.ignore_label,
             seed=self.seed,
             cache=settings.cache or default_cache(),
             init=self.init,

@@ -14,6 +14,7 @@ from llmseg_cli.commands._options import (
     DryRun,
     Force,
     GroupBy,
+    IgnoreLabel,
     Labeled,
     LabelMap,
     OutputFile,
@@ -59,6 +60,7 @@ def split(
             autocompletion=lambda: TEST_IMAGES,
         ),
     ] = "locked",
+    ignore_label: IgnoreLabel = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
     force: Force = False,
@@ -79,6 +81,7 @@ def split(
             preset=preset,
             label_map=parse_label_map(label_map or ()),
             test_images=test_images,
+            ignore_label=ignore_label,
             seed=seed,
             progress=progress,
         )

@@ -40,6 +40,7 @@ class Dataset:
         layout: How it is arranged, in words.
         cases: The cases.
         classes: Label value to name, with background; empty if the layout names none.
+        ignore: Label value of voxels of which nothing is known; it is no class.
         notes: What was found beside the cases and is not read.
     """
 
@@ -47,6 +48,7 @@ class Dataset:
     layout: str
     cases: tuple[Case, ...]
     classes: dict[int, str]
+    ignore: int | None = None
     notes: tuple[str, ...] = ()
 
     def case(self, name: str) -> Case:

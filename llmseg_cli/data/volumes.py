@@ -13,6 +13,8 @@ from llmseg_cli.data.checking.label_values import map_values
 from llmseg_cli.data.formats import nifti, picture
 from llmseg_cli.data.formats.doubts import tell
 from llmseg_cli.data.grids import Grid
+from llmseg_cli.data.ignore_label import mark_unknown
+from llmseg_cli.data.label_numbers import compact, whole_numbers
 from llmseg_cli.data.naming import NIFTI, PICTURES, suffix
 from llmseg_cli.data.reading import SAME_AFFINE, read_channels, read_header, read_raw
 from llmseg_cli.errors import DataError, ResourceError
@@ -32,7 +34,6 @@ __all__ = [
     "whole_numbers",
 ]
 
-SHOWN_VALUES = 6
 PREDICTION_SUFFIX = {"nrrd": ".nrrd", "mha": ".mha", "picture": ".png"}
 
 
@@ -99,12 +100,15 @@ def tell_doubts(images: Sequence[Path]) -> None:
         tell(images[0], read_header(images[0]).doubts)
 
 
-def load_label_map(path: Path, *, label_map: Mapping[int, int] | None = None) -> LabelMap:
-    """Load a label map; whole numbers stored as floats become integers.
+def load_label_map(
+    path: Path, *, label_map: Mapping[int, int] | None = None, ignore: int | None = None
+) -> LabelMap:
+    """Load a label map; whole numbers stored as floats or booleans become integers.
 
     Args:
         path: The file; for HDF5, its data set `label`.
         label_map: Values to change; others stay.
+        ignore: Value in the file that becomes `UNKNOWN`; None for none.
 
     Raises:
         DataError: If it cannot be read, has several channels, or values that are not whole numbers.
@@ -115,40 +119,11 @@ def load_label_map(path: Path, *, label_map: Mapping[int, int] | None = None) ->
         raise DataError(
             f"{path}: a label map with {len(raw.array)} channels, expected one value per voxel."
         )
-    values = whole_numbers(raw.array[0], path)
-    compact = _compact(map_values(values, label_map or {}), path)
-    array = raw.grid.to_ras(compact)
+    stored = whole_numbers(raw.array[0], path, scaling=raw.scaling)
+    values = mark_unknown(map_values(stored, label_map or {}), stored, ignore, path)
+    array = raw.grid.to_ras(compact(values, path))
     own = array if array.flags.writeable else array.copy()  # not a file mapped into memory
     return LabelMap(own, raw.grid.spacing_mm, raw.grid)
-
-
-def whole_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Label values as integers.
-
-    Raises:
-        DataError: If some are fractions, NaN or infinite; the message shows them.
-    """
-    if array.dtype.kind in "ui":
-        return array
-    if array.dtype.kind != "f":
-        raise DataError(f"{path}: label values of type {array.dtype}, expected whole numbers.")
-    odd = array[~(np.isfinite(array) & (array == np.round(array)))]
-    if odd.size:
-        shown = ", ".join(f"{value:g}" for value in np.unique(odd)[:SHOWN_VALUES])
-        raise DataError(
-            f"{path}: {odd.size} label values are no whole numbers ({shown}). The map was "
-            "interpolated or holds probabilities; resample it by nearest neighbor, or threshold it."
-        )
-    return array.astype(np.int64)
-
-
-def _compact(values: NDArray[Any], path: Path) -> NDArray[Any]:
-    low, high = int(values.min()), int(values.max())
-    if low >= 0 and high <= np.iinfo(np.uint8).max:
-        return values.astype(np.uint8, copy=False)
-    if np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max:
-        return values.astype(np.int16, copy=False)
-    raise DataError(f"{path}: label values from {low} to {high}. Renumber them with --label-map.")
 
 
 def save_label_map(path: Path, labels: NDArray[Any], grid: Grid) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from llmseg_cli.artifacts.presets import Preset, load_preset
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.checking.label_values import count_values, find_value_fault, map_classes
+from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.data.splitting.amounts import Amount, parse_amount
 from llmseg_cli.data.splitting.official_test import OfficialTest, set_apart
@@ -51,6 +53,7 @@ def run(
     preset: str | None = None,
     label_map: Mapping[int, int] | None = None,
     test_images: str = "locked",
+    ignore_label: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Split:
@@ -64,6 +67,7 @@ def run(
         preset=preset,
         label_map=label_map,
         test_images=test_images,
+        ignore_label=ignore_label,
         seed=seed,
         progress=progress,
     ).split
@@ -79,6 +83,7 @@ def plan(
     preset: str | None = None,
     label_map: Mapping[int, int] | None = None,
     test_images: str = "locked",
+    ignore_label: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Plan:
@@ -94,6 +99,8 @@ def plan(
         label_map: Label values to change.
         test_images: What becomes of the data set's own test set: `locked` as test, beside what
             *test* draws from the others, or `mix`, drawn from as the others are.
+        ignore_label: Value of unknown voxels; None takes the one that the data set names, if any. A
+            case of which nothing is known counts as one without a label map.
         seed: Seed of the draws.
         progress: Told of every case read.
 
@@ -112,7 +119,8 @@ def plan(
     }
     dataset = find_cases(data, group_by=group_by)
     classes = map_classes(dataset.classes, label_map or {})
-    facts, images = _read(dataset, label_map or {}, progress)
+    ignore = ignored_value(dataset.ignore, ignore_label, label_map or {})
+    facts, images = _read(dataset, label_map or {}, ignore, progress)
     _refuse_values(dataset, classes, facts)
     _refuse_no_label_maps(dataset)
     rest, official = set_apart(
@@ -159,11 +167,11 @@ def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
 
 
 def _read(
-    dataset: Dataset, label_map: Mapping[int, int], progress: Progress
+    dataset: Dataset, label_map: Mapping[int, int], ignore: int | None, progress: Progress
 ) -> tuple[list[CaseFacts], dict[str, str]]:
     def read(case: Case) -> tuple[CaseFacts, str] | DataError:
         try:
-            return _read_case(case, label_map)
+            return _read_case(case, label_map, ignore)
         except TooLargeError:
             raise  # tried again alone
         except DataError as error:
@@ -194,13 +202,19 @@ def _all_of(faults: list[DataError], dataset: Dataset) -> DataError:
     )
 
 
-def _read_case(case: Case, label_map: Mapping[int, int]) -> tuple[CaseFacts, str]:
+def _read_case(
+    case: Case, label_map: Mapping[int, int], ignore: int | None
+) -> tuple[CaseFacts, str]:
     digest = image_digest(case)
     if case.label is None:
         return CaseFacts(case.id, case.group, None, case.is_test), digest
-    labels = load_label_map(case.label, label_map=label_map)
+    labels = load_label_map(case.label, label_map=label_map, ignore=ignore)
     voxel_mm3 = float(np.prod(labels.spacing_mm))
     counts = count_values(labels.array)
+    if ignore is not None:
+        counts.pop(UNKNOWN, None)
+    if not counts:
+        return CaseFacts(case.id, case.group, None, case.is_test), digest
     foreground = {value: count * voxel_mm3 for value, count in counts.items() if value != 0}
     return CaseFacts(case.id, case.group, foreground, case.is_test), digest
 

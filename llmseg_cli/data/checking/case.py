@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.checking.geometry import REMEDY, compare
@@ -32,6 +32,7 @@ class CaseCheck:
         high: 99th percentile of the intensities.
         content: SHA-256 of the voxels, whatever the file; empty if unknown or constant.
         values: Label value to voxels, after `--label-map`; None if unknown.
+        ignored: Voxels of the ignore label, which are not among them.
         faults: Faults and warnings.
     """
 
@@ -44,17 +45,20 @@ class CaseCheck:
     high: float = 0.0
     content: str = ""
     values: Mapping[int, int] | None = None
+    ignored: int = 0
     faults: tuple[Fault, ...] = ()
 
 
-def check_case(case: Case, *, root: Path, label_map: Mapping[int, int]) -> CaseCheck:
+def check_case(
+    case: Case, *, root: Path, label_map: Mapping[int, int], ignore: int | None = None
+) -> CaseCheck:
     """Read a case whole and report all its faults; a damaged file is one.
 
     Raises:
         TooLargeError: If memory does not suffice at the moment; see `refuse_case`.
     """
     found = _check_image(_unseen(case, root))
-    return _check_label(found, label_map) if case.label is not None else found
+    return _check_label(found, label_map, ignore) if case.label is not None else found
 
 
 def refuse_case(case: Case, error: TooLargeError, *, root: Path) -> CaseCheck:
@@ -115,7 +119,7 @@ def _doubt(found: CaseCheck, file: str, doubt: Doubt) -> Fault:
     )
 
 
-def _check_label(found: CaseCheck, label_map: Mapping[int, int]) -> CaseCheck:
+def _check_label(found: CaseCheck, label_map: Mapping[int, int], ignore: int | None) -> CaseCheck:
     path = found.case.label
     assert path is not None  # the caller asked for labeled cases only
     try:
@@ -130,15 +134,16 @@ def _check_label(found: CaseCheck, label_map: Mapping[int, int]) -> CaseCheck:
     if len(raw.array) != 1:
         return _with(found, _channels(found, len(raw.array)))
     try:
-        whole = whole_numbers(raw.array[0], path)
+        whole = whole_numbers(raw.array[0], path, scaling=raw.scaling)
     except DataError as error:
         return _with(found, replace(_unreadable(found, path, error), kind="label values"))
     if raw.array.dtype.kind == "f":
-        found = _with(found, _float_labels(found, raw.array.dtype))
-    values = count_values(map_values(whole, label_map))
-    if not set(values) - {0}:
-        found = _with(found, _no_foreground(found))
-    return replace(found, values=values)
+        found = _with(found, _float_labels(found, raw.array[0], whole))
+    known = whole if ignore is None else whole[whole != ignore]
+    values = count_values(map_values(known, label_map))
+    one_sided = _one_sided(found, values, is_partial=known.size < whole.size)
+    found = _with(found, *([one_sided] if one_sided else []))
+    return replace(found, values=values, ignored=whole.size - known.size)
 
 
 def _with(found: CaseCheck, *faults: Fault) -> CaseCheck:
@@ -208,25 +213,47 @@ def _channels(found: CaseCheck, channels: int) -> Fault:
     )
 
 
-def _float_labels(found: CaseCheck, dtype: np.dtype[Any]) -> Fault:
+def _float_labels(found: CaseCheck, array: NDArray[Any], whole: NDArray[Any]) -> Fault:
+    rounded = array[array != whole]
+    example = f"; such as {rounded.flat[0]}, up to rounding" if rounded.size else ""
     return Fault(
         "label type",
         found.case.id,
         found.label_file,
-        f"whole numbers stored as {dtype}",
+        f"whole numbers stored as {array.dtype}{example}",
         "an integer type",
         "They are read as integers; nothing to do.",
         is_warning=True,
     )
 
 
-def _no_foreground(found: CaseCheck) -> Fault:
-    return Fault(
-        "no foreground",
-        found.case.id,
-        found.label_file,
-        "the label map is background only",
-        "",
-        "Right if the target is absent; otherwise remove the label map.",
-        is_warning=True,
-    )
+def _one_sided(found: CaseCheck, values: Mapping[int, int], *, is_partial: bool) -> Fault | None:
+    """A warning about a label map that is all background, all foreground, or all unknown."""
+    whole = "what is known of the label map" if is_partial else "the label map"
+    if not values:
+        return _warning(
+            found,
+            "nothing known",
+            "every voxel has the ignore label",
+            "Remove the label map: the case is an unlabeled one.",
+        )
+    if not set(values) - {0}:
+        return _warning(
+            found,
+            "no foreground",
+            f"{whole} is background only",
+            "Right if the target is absent; otherwise remove the label map.",
+        )
+    if 0 not in values:
+        return _warning(
+            found,
+            "no background",
+            f"{whole} is foreground only",
+            "Right if the target fills the image; otherwise the values may be inverted, and "
+            "--label-map changes them.",
+        )
+    return None
+
+
+def _warning(found: CaseCheck, kind: str, what: str, remedy: str) -> Fault:
+    return Fault(kind, found.case.id, found.label_file, what, "", remedy, is_warning=True)

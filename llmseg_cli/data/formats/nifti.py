@@ -63,7 +63,7 @@ def read(path: Path, *, as_label: bool = False) -> RawImage:
 
 
 def _is_scaled(image: Any) -> bool:
-    return (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    return _scaling(image.dataobj) is not None
 
 
 def _stored(image: Any) -> NDArray[Any]:
@@ -101,7 +101,13 @@ def _raw(path: Path, voxels: Callable[[Any], NDArray[Any]]) -> RawImage:
         channels = _channels_first(voxels(image), path)
     affine = np.diag([millimeters(stored)] * 3 + [1.0]) @ affine
     i, j, k = channels.shape[1:]
-    return RawImage(channels, Grid((i, j, k), affine, "mm", "nifti", image.header), doubts)
+    grid = Grid((i, j, k), affine, "mm", "nifti", image.header)
+    return RawImage(channels, grid, doubts, _scaling(image.dataobj))
+
+
+def _scaling(stored: Any) -> tuple[float, float] | None:
+    slope, intercept = float(stored.slope), float(stored.inter)
+    return None if (slope, intercept) == (1, 0) else (slope, intercept)
 
 
 def _refuse_nonsense(image: Any, stored: Any, path: Path) -> None:

@@ -17,8 +17,10 @@ class RawImage:
         array: `(C, I, J, K)`; I, J, K are the file's axes.
         grid: Where its voxels lie.
         doubts: What the file says that cannot be believed as it stands.
+        scaling: Slope and intercept of the header, applied in *array*; None for 1 and 0.
     """
 
     array: NDArray[Any]
     grid: Grid
     doubts: tuple[Doubt, ...] = ()
+    scaling: tuple[float, float] | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
 from llmseg_cli.data.formats import hdf5
 from llmseg_cli.data.layouts.csv_text import load_csv
+from llmseg_cli.data.layouts.declared_classes import declared_classes
 from llmseg_cli.data.layouts.json_text import load_json, refused, show
 from llmseg_cli.data.layouts.listing import KIND, some
 from llmseg_cli.data.naming import HDF5, dicom_folder, stem, suffix
@@ -40,7 +41,9 @@ def survey(path: Path) -> Survey:
     Raises:
         LayoutError: If the file cannot be read as such a list.
     """
-    classes, rows = _read_json(path) if path.suffix.lower() == ".json" else ({}, load_csv(path))
+    is_json = path.suffix.lower() == ".json"
+    labels, rows = _read_json(path) if is_json else ({}, load_csv(path))
+    classes, ignore = declared_classes(labels, path, key="classes")
     if not rows:
         raise refused(path, "lists no cases", "a case a line, with its image", "Fill it in.")
     faults = _check_columns(path, rows)
@@ -50,31 +53,20 @@ def survey(path: Path) -> Survey:
         faults += missing
         if case is not None:
             cases.append(case)
-    return Survey(Dataset(path, "case list", tuple(cases), classes), tuple(faults))
+    return Survey(Dataset(path, "case list", tuple(cases), classes, ignore), tuple(faults))
 
 
-def _read_json(path: Path) -> tuple[dict[int, str], list[Mapping[str, Any]]]:
+def _read_json(path: Path) -> tuple[Any, list[Mapping[str, Any]]]:
     content = load_json(path)
-    classes: dict[int, str] = {}
+    labels: Any = {}
     if isinstance(content, dict):
-        classes, content = _classes(path, content.get("classes")), content.get("cases")
+        labels, content = content.get("classes"), content.get("cases")
     if not isinstance(content, list):
         raise refused(path, f"holds {show(content)} for the cases", EXPECTED)
     for number, row in enumerate(content, start=1):
         if not isinstance(row, dict):
             raise refused(path, f"entry {number} is {show(row)}", "an object with 'image'")
-    return classes, content
-
-
-def _classes(path: Path, classes: Any) -> dict[int, str]:
-    if not isinstance(classes or {}, dict):
-        raise refused(path, f"'classes' is {show(classes)}", 'an object such as {"1": "liver"}')
-    try:
-        found = {int(value): str(name) for value, name in (classes or {}).items()}
-    except ValueError as error:
-        expected = "label values as names of its keys"
-        raise refused(path, f"'classes' is {show(classes)}", expected) from error
-    return dict(sorted(found.items()))
+    return labels, content
 
 
 def _check_columns(path: Path, rows: list[Mapping[str, Any]]) -> list[Fault]:

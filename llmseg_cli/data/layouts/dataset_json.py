@@ -7,9 +7,9 @@ from typing import Any
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
 from llmseg_cli.data.layouts import datalist, folders
 from llmseg_cli.data.layouts.beside import FOLDERS, unusable_names
+from llmseg_cli.data.layouts.declared_classes import declared_classes
 from llmseg_cli.data.layouts.json_text import load_json, refused, show
 from llmseg_cli.data.layouts.listing import KIND, images_below, some
-from llmseg_cli.errors import DataError
 
 NAME = datalist.NAME
 
@@ -25,7 +25,12 @@ def survey(root: Path) -> Survey:
         DataError: If the file is no such JSON.
     """
     content = _load(root / NAME)
-    classes = _declared(content.get("labels"), root / NAME)
+    classes, ignore = declared_classes(content.get("labels"), root / NAME)
+    found = _survey(root, content, classes)
+    return replace(found, dataset=replace(found.dataset, ignore=ignore))
+
+
+def _survey(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:
     if datalist.lists_cases(content):
         return _listed(root, content, classes)
     channels = _channel_count(content, root / NAME)
@@ -58,34 +63,6 @@ def _channel_count(content: dict[str, Any], path: Path) -> int | None:
     if not isinstance(names, dict | list) or not names:
         raise refused(path, f"'channel_names' is {show(names)}", 'an object such as {"0": "CT"}')
     return len(names)
-
-
-def _declared(labels: Any, path: Path) -> dict[int, str]:
-    try:
-        return _classes({} if labels is None else labels, path)
-    except DataError as error:
-        raise refused(path, str(error).removeprefix(f"{path}: ").rstrip("."), "") from error
-
-
-def _classes(labels: Any, path: Path) -> dict[int, str]:
-    """Value to name, from the Decathlon's `{"1": "name"}` or nnU-Net's `{"name": 1}`."""
-    if not isinstance(labels, dict):
-        raise DataError(f"{path}: 'labels' is {labels!r}; expected an object of value and name.")
-    found: dict[int, str] = {}
-    for key, value in labels.items():
-        try:
-            if isinstance(value, int):
-                found[value] = str(key)
-            else:
-                found[int(key)] = str(value)
-        except ValueError:
-            if key == "ignore":
-                continue
-            raise DataError(
-                f"{path}: label '{key}': {value!r} is no single value; regions of several "
-                "values are not supported. Give each class one value."
-            ) from None
-    return dict(sorted(found.items()))
 
 
 def _listed(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:

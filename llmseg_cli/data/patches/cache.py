@@ -17,7 +17,9 @@ from llmseg_cli.artifacts.cache_folder import note_use
 from llmseg_cli.artifacts.files import atomic_path, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.checking.geometry import require_same_grid
+from llmseg_cli.data.checking.label_values import count_values
 from llmseg_cli.data.digests import label_digest
+from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.data.patches.mapped import open_array
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_image, load_label_map, read_grid, tell_doubts
@@ -27,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = 2
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's faults, not the file's
-FOREGROUND_VOXELS = 4096  # per class; enough to center patches on
 MOST_CLASSES = 256
 
 
@@ -39,7 +40,7 @@ class PreparedCase:
         id: Case identifier.
         image: `.npy` of `(C, X, Y, Z)` float32.
         labels: `.npy` of `(X, Y, Z)` uint8, or None for an unlabeled case.
-        foreground: `.npy` of `(M, 4)` int32: class, x, y, z of sampled voxels, or None.
+        foreground: `.npy` of a table of `foreground.py`, or None.
         spacing_mm: mm per voxel of these arrays along X, Y, Z.
     """
 
@@ -90,6 +91,7 @@ def prepare_labels(
     preprocessing: Preprocessing,
     label_map: Mapping[int, int],
     *,
+    ignore: int | None = None,
     folder: Path | None = None,
 ) -> PreparedCase:
     """Preprocess a labeled case's label map.
@@ -99,6 +101,7 @@ def prepare_labels(
         prepared: Its image.
         preprocessing: Settings.
         label_map: Label values to change.
+        ignore: Value of voxels of which nothing is known; they become `UNKNOWN`.
         folder: Where to; in the cache beside the image if None.
 
     Raises:
@@ -106,20 +109,26 @@ def prepare_labels(
     """
     if case.label is None:
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
-    pairs = sorted(label_map.items())
-    key = sha256_json({"version": VERSION, "labels": label_digest(case.label), "map": pairs})[:32]
+    made_of = {
+        "version": VERSION,
+        "labels": label_digest(case.label),
+        "map": sorted(label_map.items()),
+        **({} if ignore is None else {"ignore": ignore}),
+    }
+    key = sha256_json(made_of)[:32]
     place = folder or prepared.image.parent
-    labels, foreground = place / f"labels-{key}.npy", place / f"foreground-{key}.npy"
+    labels, foreground = place / f"labels-{key}.npy", place / f"voxels-{key}.npy"
     image = open_array(prepared.image)
     whole = _is_whole(labels, LABELS, case, shape=image.shape[1:])
     if not (whole and _is_whole(foreground, FOREGROUND, case)):
-        found = load_label_map(case.label, label_map=label_map)
+        found = load_label_map(case.label, label_map=label_map, ignore=ignore)
         grid = read_grid(case.images)
         require_same_grid(grid, found.grid, case=case.id)
         _refuse_values(case, found.array)
         array = preprocessing.labels(found.array, grid.spacing_mm)
+        values = {value for value in count_values(found.array) if value}
         _save(labels, array)
-        _save(foreground, _foreground_voxels(array))
+        _save(foreground, foreground_table(array, values, has_unknown=ignore is not None))
     return replace(prepared, labels=labels, foreground=foreground)
 
 
@@ -176,17 +185,6 @@ def _refuse_values(case: Case, array: NDArray[np.generic]) -> None:
             f"case {case.id}: label values from {low} to {high}, expected 0 to "
             f"{MOST_CLASSES - 1}. Change them with --label-map FROM:TO."
         )
-
-
-def _foreground_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int32]:
-    random = np.random.default_rng(0)
-    rows = []
-    for value in np.unique(labels[labels > 0]):
-        voxels = np.argwhere(labels == value)
-        if len(voxels) > FOREGROUND_VOXELS:
-            voxels = voxels[np.sort(random.choice(len(voxels), FOREGROUND_VOXELS, replace=False))]
-        rows.append(np.insert(voxels, 0, value, axis=1))
-    return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, 4), np.int32)
 
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llmseg_cli.data.patches.augmentation import Augmentation, augment
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.foreground import Table, draw_foreground, draw_known
 from llmseg_cli.data.patches.mapped import MappedArrays
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class PatchSampler:
             cases with label maps have such voxels.
         unlabeled: Value of the label maps of cases without any, where others of the stream have
             some; None leaves them out.
+        prefer_known: Center the other patches of a case that is known in part on a known voxel.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class PatchSampler:
         augmentation: Augmentation,
         foreground: float = 0.0,
         unlabeled: int | None = None,
+        prefer_known: bool = False,
     ) -> None:
         self.cases = list(cases)
         self.unlabeled = unlabeled
+        self.prefer_known = prefer_known
         self.patch = patch if len(patch) == 3 else (*patch, 1)
         self.dimensions = len(patch)
         self.count = batch
@@ -107,13 +111,7 @@ class PatchSampler:
     def _corner(
         self, case: PreparedCase, shape: tuple[int, ...], random: Random
     ) -> tuple[int, ...]:
-        center = None
-        if case.foreground is not None and random.random() < self.foreground:
-            voxels = self._arrays.get(case.foreground)
-            if len(voxels):
-                value = random.choice(np.unique(voxels[:, 0]))
-                chosen = np.flatnonzero(voxels[:, 0] == value)
-                center = voxels[random.choice(chosen), 1:]
+        center = self._center(case, random)
         corner = []
         for axis, (size, side) in enumerate(zip(shape, self.patch, strict=True)):
             room = max(size - side, 0)
@@ -123,6 +121,17 @@ class PatchSampler:
                 jitter = int(random.integers(-(side // 4), side // 4 + 1))
                 corner.append(int(np.clip(int(center[axis]) - side // 2 + jitter, 0, room)))
         return tuple(corner)
+
+    def _center(self, case: PreparedCase, random: Random) -> NDArray[np.int32] | None:
+        """The voxel that a patch is centered on; None for any place."""
+        if case.foreground is None:
+            return None
+        center, table = None, cast("Table", self._arrays.get(case.foreground))
+        if random.random() < self.foreground:
+            center = draw_foreground(table, random)
+        if center is None and self.prefer_known:
+            center = draw_known(table, random)
+        return center
 
 
 def _cut(

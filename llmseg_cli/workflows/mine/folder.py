@@ -15,6 +15,7 @@ from llmseg_cli.data.cases import Case
 from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.naming import stem, suffix
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_labels
+from llmseg_cli.data.patches.foreground import lost_in, values_in
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError
 
@@ -91,7 +92,9 @@ def with_masks(
             labeled = replace(images[case.id], label=masks[case.id])
             place = folder / case.id if folder else None
             try:
-                case = prepare_labels(labeled, case, preprocessing, {}, folder=place)
+                case = prepare_labels(
+                    labeled, case, preprocessing, {}, ignore=UNKNOWN, folder=place
+                )
             except DataError as error:
                 raise DataError(f"--pseudo {masks[case.id].name}: {error}") from error
             _refuse_classes(case, masks[case.id], classes)
@@ -162,7 +165,8 @@ def _refuse_classes(case: PreparedCase, mask: Path, classes: Sequence[str]) -> N
 
 def _foreground_values(case: PreparedCase) -> set[int]:
     assert case.foreground is not None
-    return set(np.unique(np.load(case.foreground, allow_pickle=False)[:, 0]).tolist())
+    table = np.load(case.foreground, allow_pickle=False)
+    return values_in(table) | lost_in(table)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -203,7 +203,8 @@ def label_maps(data: Path, roles: Split, opened: OpenRun) -> Iterator[NDArray[np
         path = found.case(name).label
         if path is None:
             raise DataError(f"case {name} has no label map, and --threshold labeled needs it.")
-        yield load_label_map(path, label_map=changed).array.astype(np.uint8)
+        ignore = opened.config.ignore_label
+        yield load_label_map(path, label_map=changed, ignore=ignore).array.astype(np.uint8)
 
 
 def qc_table(cases: Sequence[MinedCase]) -> str:

@@ -188,6 +188,7 @@ def run(
             "device": opened.device.type,
             "dtype": str(opened.dtype).removeprefix("torch."),
             "cases": [asdict(case) for case in predicted.cases],
+            **_ignore(opened),
         }
         _finish(predicted, manifest, lacking=work.lacking)
     return predicted
@@ -229,6 +230,12 @@ def _warnings(known: dict[str, Any]) -> tuple[str, ...]:
             f"({some(names)}); 'score' takes them with --subset labeled or unlabeled alone.",
         )
     return ()
+
+
+def _ignore(opened: OpenRun) -> dict[str, int]:
+    """For `score`: the value that stands for the unknown in the label maps of the run's data."""
+    value = opened.config.ignore_label
+    return {} if value is None else {"ignore_label": value}
 
 
 def _made_by(

@@ -12,6 +12,10 @@ from llmseg_cli.workflows.score.case import CaseScore
 from llmseg_cli.workflows.score.pairing import Predictions, References
 from llmseg_cli.workflows.score.report import ByCase, Report
 
+TREATMENT = (
+    "they are in neither mask and no part of the image; where they cut a mask, the cut is a surface"
+)
+
 
 @dataclass(frozen=True)
 class Side:
@@ -69,7 +73,15 @@ def build_document(
         **_side(report, first, scores[0]),
         comparison=_comparison(report, sides, scores) if len(sides) > 1 else None,
         warnings=tuple(dict.fromkeys((*warnings, *_absent(report, scores[0])))),
+        ignore=_ignore(report, first),
     )
+
+
+def _ignore(report: Report, side: Side) -> dict[str, Any] | None:
+    if report.ignore is None:
+        return None
+    voxels = sum(result.ignored for result in side.results.values())
+    return {"label": report.ignore, "voxels": voxels, "treatment": TREATMENT}
 
 
 def _side(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
@@ -114,6 +126,7 @@ def _cases(report: Report, side: Side, scores: ByCase) -> tuple[dict[str, Any], 
             "case": case,
             "group": report.groups.get(case),
             "diagonal": side.results[case].diagonal,
+            **({} if report.ignore is None else {"ignored": side.results[case].ignored}),
             "digests": {
                 name: f"sha256:{digest}" for name, digest in side.results[case].digests.items()
             },

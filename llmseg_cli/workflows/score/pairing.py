@@ -32,6 +32,7 @@ class References:
         subset: The role in the split, or None.
         unscored: Cases of the data set's own test set, none of which has a label map there.
         roles: The split, or None.
+        ignore: Value of voxels of which nothing is known, or None.
     """
 
     labels: Mapping[str, Path | None]
@@ -41,6 +42,7 @@ class References:
     subset: str | None = None
     unscored: tuple[str, ...] = ()
     roles: Split | None = None
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Predictions:
         files: Case to label map.
         details: What made them, as far as `run.json` says.
         recorded: File name to digest, as `run.json` says.
+        ignore_label: That of the run that made them, or None.
         warnings: What a reader should know about them.
         known: What the run that made them has learned from.
     """
@@ -62,6 +65,7 @@ class Predictions:
     recorded: dict[str, str]
     warnings: tuple[str, ...] = ()
     known: Known = NOTHING_KNOWN
+    ignore_label: int | None = None
 
 
 def find_references(root: Path, *, split: Path | None, subset: str | None) -> References:
@@ -86,7 +90,7 @@ def find_references(root: Path, *, split: Path | None, subset: str | None) -> Re
         labels = {case.id: case.label for case in dataset.cases}
         groups = {case.id: case.group for case in dataset.cases if case.group is not None}
         classes = {value: name for value, name in dataset.classes.items() if value}
-        found = References(labels, classes, groups)
+        found = References(labels, classes, groups, ignore=dataset.ignore)
     if split is None:
         with_label = {case: path for case, path in found.labels.items() if path is not None}
         if not with_label:
@@ -120,6 +124,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         subset=subset,
         unscored=unscored,
         roles=chosen,
+        ignore=found.ignore,
     )
 
 
@@ -159,7 +164,9 @@ def find_predictions(root: Path) -> Predictions:
     if manifest["status"] != "ok":
         warnings = (f"The predictions in {root.name} are not complete ({manifest['status']}).",)
     known = Known.of(manifest, name=str(root / MANIFEST))
-    return Predictions(root, files, details, dict(manifest["outputs"]), warnings, known)
+    ignore = manifest["details"].get("ignore_label")
+    outputs = dict(manifest["outputs"])
+    return Predictions(root, files, details, outputs, warnings, known, ignore)
 
 
 def label_files(root: Path) -> dict[str, Path]:

@@ -36,6 +36,7 @@ class Report:
         groups: Case to group; empty if every case stands for itself.
         draws: Bootstrap draws.
         seed: Their seed.
+        ignore: The ignore label of the references, recorded in signatures; None for none.
     """
 
     classes: Mapping[int, str]
@@ -45,6 +46,7 @@ class Report:
     groups: Mapping[str, str]
     draws: int
     seed: int
+    ignore: int | None = None
 
     def metrics(self, scores: ByCase, *, unscored: int = 0) -> dict[str, Any]:
         """Every metric over the cases, the mean over classes first, then per class.
@@ -67,7 +69,7 @@ class Report:
                 **_plain(summed(mean)),
                 "unit": metric.unit(self.unit),
                 "better": metric.better,
-                "definition": metric.definition,
+                "definition": metric.definition + self._without_ignored,
                 "signature": self._signature(name, tuple(self.classes), scores),
                 "classes": {
                     str(number): {
@@ -191,7 +193,8 @@ class Report:
             **reason,
             "unit": "-",
             "better": "higher",
-            "definition": "2 sum |P n R| / sum (|P| + |R|) over all cases, mean over classes",
+            "definition": "2 sum |P n R| / sum (|P| + |R|) over all cases, mean over classes"
+            + self._without_ignored,
             "signature": self._signature("pooled_dice", tuple(self.classes), scores),
             "classes": by_class,
         }
@@ -218,7 +221,15 @@ class Report:
             draws=self.draws,
             seed=self.seed,
             version=llmseg_version(),
+            ignore=self.ignore,
         )
+
+    @property
+    def _without_ignored(self) -> str:
+        """What a definition says besides where there is an ignore label."""
+        if self.ignore is None:
+            return ""
+        return f"; voxels with the ignore label {self.ignore} are in neither P nor R nor the image"
 
 
 def _number(value: float | None) -> float | None:

@@ -112,6 +112,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         request.split,
         preprocessing=preprocessing,
         label_map=parse_label_map(request.label_map),
+        ignore_label=request.ignore_label,
         cache=request.prepared or request.cache,
         with_unlabeled=method_type.uses_unlabeled,
         output=request.output,
@@ -138,6 +139,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         init=sha256_file(request.init / WEIGHTS) if request.init else None,
         split=request.split.digest,
         labels=data.labels,
+        ignore_label=data.ignore_label,
         **parts.record,
     )
     if request.text and len(request.text[0].token_ids) not in (1, len(data.classes) - 1):

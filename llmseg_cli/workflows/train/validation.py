@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.mapped import MappedArrays
@@ -27,7 +28,8 @@ def dice_scorer(
 
     Returns:
         None if there are no validation cases. A class that neither the prediction nor the reference
-        of a case has is left out of the mean; where all are, the score is 1, for all agree.
+        of a case has is left out of the mean; where all are, the score is 1, for all agree. Voxels
+        of which nothing is known do not count.
     """
     if not cases:
         return None
@@ -44,8 +46,11 @@ def dice_scorer(
         for stored, reference in files:
             image = torch.from_numpy(np.array(arrays.get(stored))).to(device)
             labels = _predict(image, list(asked.values()), config.patch)
-            known: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
-            values.append(dice_per_class(labels, known, classes=classes))
+            wanted: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
+            if config.ignore_label is not None:
+                counts = wanted != UNKNOWN
+                labels, wanted = labels[counts], wanted[counts]
+            values.append(dice_per_class(labels, wanted, classes=classes))
         found = np.concatenate(values)
         found = found[~np.isnan(found)]
         return float(found.mean()) if found.size else 1.0

@@ -12,7 +12,8 @@ from toy_cohort import SPACING_MM, toy_case
 
 from llmseg_cli.data.cases import Case, find_cases, image_digest
 from llmseg_cli.data.patches import cache as module
-from llmseg_cli.data.patches.cache import FOREGROUND_VOXELS, prepare_image, prepare_labels
+from llmseg_cli.data.patches.cache import prepare_image, prepare_labels
+from llmseg_cli.data.patches.foreground import FOREGROUND_VOXELS, foreground_table
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError
 
@@ -86,13 +87,13 @@ def test_labels_may_lie_elsewhere_than_the_image(case, tmp_path):
 
 def test_many_foreground_voxels_are_sampled_once_and_for_all():
     labels = np.ones((20, 20, 20), np.uint8)
-    rows = module._foreground_voxels(labels)
+    rows = foreground_table(labels)
     assert len(rows) == FOREGROUND_VOXELS == len(np.unique(rows, axis=0))
-    np.testing.assert_array_equal(rows, module._foreground_voxels(labels))
+    np.testing.assert_array_equal(rows, foreground_table(labels))
 
 
 def test_no_foreground_is_an_empty_table():
-    assert module._foreground_voxels(np.zeros((3, 3, 3), np.uint8)).shape == (0, 4)
+    assert foreground_table(np.zeros((3, 3, 3), np.uint8)).shape == (0, 4)
 
 
 @pytest.mark.parametrize("label", ["missing.nii.gz", "garbage.nii.gz"])
