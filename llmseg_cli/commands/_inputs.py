@@ -14,12 +14,9 @@ from llmseg_cli.errors import UsageError
 
 OUTPUTS = ("out", "output", "csv")
 SHARED = ("cache",)  # read and written by all commands, beside everything else
-SETTINGS = (
-    "config",
-    "recipe",
-)  # may lie in the folder that is written
+SETTINGS = ("config", "recipe")  # may lie in a folder that is written
 MAY_BE_PATHS = (
-    *("descriptions", "from0", "encoder", "recipe"),
+    *("descriptions", "from0", "encoder"),
     *("llm", "llm_model", "image_encoder", "sam"),
 )
 ARGUMENTS = {"more": "the image", "descriptions": "the file of descriptions"}
@@ -39,16 +36,23 @@ def refuse_outputs_over_inputs(
         UsageError: Naming both.
     """
     inputs = list(_inputs(values))
-    for name in OUTPUTS:
-        out = values.get(name)
-        if not isinstance(out, Path) or str(out) == "-":
-            continue
+    for out in _outputs(values):
         if writes_folder:
             refuse_folder_over_inputs(out, inputs, own=(SPLIT,))
         else:
             _refuse_image_name(out)
             read = [Input("the file of settings", path) for path in settings]
             refuse_file_over_inputs(out, [*inputs, *read])
+
+
+def _outputs(values: Mapping[str, Any]) -> Iterator[Path]:
+    for name in OUTPUTS:
+        out = values.get(name)
+        if not isinstance(out, Path) or str(out) == "-":
+            continue
+        yield out
+        if name == "out" and "csv" in values and values["csv"] is None:
+            yield out.with_suffix(".csv")  # the table that lies beside
 
 
 def _inputs(values: Mapping[str, Any]) -> Iterator[Input]:

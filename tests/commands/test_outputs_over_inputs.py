@@ -29,7 +29,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("split.json", "d.yaml", "e.safetensors", "prompt.txt", "my.gguf"):
         (tmp_path / name).write_text("content")
     os.link(tmp_path / "split.json", tmp_path / "hard.json")
-    (tmp_path / "scans" / "notes.json").write_text("mine")
+    for name in ("notes.json", "notes.csv"):
+        (tmp_path / "scans" / name).write_text("mine")
     return tmp_path
 
 
@@ -74,6 +75,7 @@ SEMI = "train-semi --data scans --split split.json"
         "score --pred pred --ref scans --split split.json -o hard.json",
         "score --pred pred --ref scans --split split.json -o s.json --csv hard.json",
         "score --pred pred --ref scans -o pred/run.json",
+        "score --pred pred --ref scans/notes.csv -o scans/notes.js",
         "score --pred pred --ref scans --compare pseudo -o pseudo/cases.jsonl",
         "describe --target x --modality y --llm file:d.yaml -o d.yaml",
         "describe --target x --modality y --llm my.gguf -o my.gguf",

@@ -58,6 +58,8 @@ def _header_lines(header: Path) -> Iterator[str]:
                 yield os.fsdecode(line).strip()
     except OSError as error:
         raise DataError(f"Cannot read {header}: {error.strerror}.") from error
+    if left <= 0:
+        raise DataError(f"{header}: its header does not end. Copy or convert it again.")
 
 
 def _names(header: Path, value: str, rest: Iterator[str]) -> Sequence[str]:

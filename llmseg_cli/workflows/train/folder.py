@@ -80,7 +80,9 @@ def claim(
 
 def _remove_rounds(folder: Path) -> None:
     """Delete pseudo-labels that a run has made for itself, as far as its journals say so."""
-    for step in (path for path in folder.glob("step-*") if ROUND.fullmatch(path.name)):
+    for step in folder.glob("step-*"):
+        if step.is_symlink() or not ROUND.fullmatch(step.name):
+            continue
         for entry in Journal.read(step):
             for name in entry.files:
                 (step / name).unlink(missing_ok=True)
@@ -100,7 +102,9 @@ def remove_prepared(run: Path, *, but: str = "") -> None:
     """
     folder = run / PREPARED
     for path in folder.glob("*/*/*.npy"):
-        if path.parts[-3] != but and path.parts[-3].isdigit() and ARRAY.fullmatch(path.name):
+        place = path.parts[-3]
+        is_here = path.resolve().is_relative_to(folder.resolve())  # and not behind a link
+        if is_here and place != but and place.isdigit() and ARRAY.fullmatch(path.name):
             path.unlink()
     for place in (*folder.glob("*/*"), *folder.glob("*"), folder):
         if place.is_dir() and place.name != but:

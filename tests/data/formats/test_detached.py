@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from llmseg_cli.data.formats.detached import data_files
+from llmseg_cli.data.formats.detached import LONGEST_HEADER, data_files
 from llmseg_cli.data.volumes import load_image
 from llmseg_cli.errors import DataError
 
@@ -83,6 +83,12 @@ def test_other_spellings_of_the_last_key(tmp_path: Path, line: str):
     header.write_text(header.read_text().replace("ElementDataFile = x", line))
     with pytest.raises(DataError, match="takes its voxels from"):
         data_files(header)
+
+
+def test_a_list_that_does_not_end_is_not_followed(tmp_path: Path):
+    names = "\n".join(["LIST", *["a.raw"] * (LONGEST_HEADER // 6), "../secret.raw"])
+    with pytest.raises(DataError, match="does not end"):
+        data_files(write_meta(tmp_path / "a.mhd", names))
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])

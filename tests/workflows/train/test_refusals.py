@@ -267,6 +267,7 @@ def test_channels_that_differ(own_data, run):
         (("--text", "none.safetensors"), ("none.safetensors",)),
         (("--init", "nowhere"), ("nowhere",)),
         (("--recipe", "la-9"), ("Unknown recipe 'la-9'",)),
+        (("--resume", "--force"), ("Pass one of them",)),
     ],
 )
 def test_a_wrong_option(toy_data, toy_split, run, words, parts):

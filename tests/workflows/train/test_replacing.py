@@ -89,6 +89,17 @@ def test_links_that_lead_elsewhere_are_refused(tmp_path: Path, name: str, resume
     assert len(files(tmp_path / "elsewhere")) == 1
 
 
+def test_links_within_are_not_followed(run: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    write(other / "toy03" / f"labels-{KEY}.npy")
+    write_round(other, "step-000008")
+    before = files(other)
+    (run / "prepared" / "8").symlink_to(other)
+    (run / "pseudo" / "step-000008").symlink_to(other / "pseudo" / "step-000008")
+    claim(run, run_config(), SPLIT, resume=False)
+    assert files(other) == before
+
+
 def test_one_round_may_stay(run: Path):
     write(run / "prepared" / "8" / "toy03" / f"foreground-{KEY}.npy")
     remove_prepared(run, but="8")
