@@ -279,7 +279,7 @@ def test_tests_stand_in_rooms_of_the_same_names():
     tests = ROOT / "tests"
     rooms = {str(folder.relative_to(ROOT / PACKAGE)) for folder in ROOMS}
     places = {str(path.parent.relative_to(tests)) for path in tests.rglob("test_*.py")}
-    assert places <= rooms
+    assert places <= rooms | {"fuzz"}  # damaged inputs go through all rooms
 
 
 LOADING = ("from_pretrained", "from_config")  # of transformers: what can run code of others
