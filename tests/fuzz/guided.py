@@ -1,10 +1,10 @@
 """Fuzzing that coverage guides, where `atheris` is installed (`pip install atheris`; Linux).
 
-Run as `python -m fuzz.guided READER FOLDER [libFuzzer's options, such as -max_total_time=60]` in the
-folder `tests`: it mutates bytes of the sound files in FOLDER, and of what it found itself and keeps
-there, and stops at the first that raises something else than an error of llmseg, which is saved as
-`crash-*`. Unlike `make fuzz` it stays in one process and calls readers directly, hundreds of times a
-second, so it finds rare bytes; limits and files of others are not watched.
+Run as `python -m fuzz.guided READER FOLDER [options of libFuzzer, such as -max_total_time=60]` in
+the folder `tests`: it mutates bytes of the sound files in FOLDER, and of what it found itself and
+keeps there, and stops at the first that raises something else than an error of llmseg, which is
+saved as `crash-*`. Unlike `make fuzz` it stays in one process and calls readers directly, hundreds
+of times a second, so it finds rare bytes; limits and files of others are not watched.
 """
 
 import sys
@@ -65,7 +65,8 @@ def main() -> None:
             try:
                 read(path)
             except LlmsegError as error:
-                assert str(error).strip(), "an error that says nothing"
+                if not str(error).strip():
+                    raise RuntimeError("an error that says nothing") from error
 
         atheris.Setup(sys.argv, attempt)
         atheris.Fuzz()
