@@ -1,7 +1,6 @@
 """What every reader asks before it opens a file, and what it makes of a damaged one."""
 
 import math
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llmseg_cli.data.regular_files import refuse_irregular
 from llmseg_cli.errors import DataError, LlmsegError, TooLargeError
 from llmseg_cli.numerics.free_memory import available_bytes
 
@@ -26,13 +26,8 @@ def require_file(path: Path) -> None:
     Raises:
         DataError: If it is a pipe, a device or a socket, or cannot be looked at.
     """
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be opened ({reason}). Check the path.") from error
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise DataError(f"{path}: a pipe or device, expected a regular file. Remove it.")
+    if not path.is_dir():
+        refuse_irregular(path)
 
 
 def require_memory(path: Path, needed: int, what: str) -> None:

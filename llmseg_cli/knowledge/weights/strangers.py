@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmseg_cli.errors import LlmsegError, WeightsError
-
-SCARCE = "allocate memory"  # within torch's RuntimeError when a CPU has too little
+from llmseg_cli.errors import LlmsegError, WeightsError, is_out_of_memory
 
 
 @contextmanager
@@ -25,10 +23,10 @@ def refused(sentence: str, *, remedy: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (LlmsegError, MemoryError):
+    except LlmsegError:
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError" or SCARCE in str(error):
+        if is_out_of_memory(error):
             raise
         advice = f" {remedy}" if remedy else ""
         raise WeightsError(f"{sentence}: {first_line(error)}.{advice}") from error

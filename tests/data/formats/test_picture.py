@@ -110,7 +110,7 @@ def test_only_pictures_are_opened(tmp_path, monkeypatch):
 def test_a_pipe_is_refused_before_it_is_opened(tmp_path, name):
     os.mkfifo(tmp_path / name)
     for reads in (read_raw, read_header):
-        with pytest.raises(DataError, match="a pipe or device, expected a regular file"):
+        with pytest.raises(DataError, match="a named pipe, expected a file"):
             reads(tmp_path / name)
 
 
