@@ -10,8 +10,9 @@ VENV := .venv
 JOBS ?= 2
 INSTALLED := $(VENV)/.installed
 LIBRARY := methods models losses training inference knowledge data metrics pictures numerics
-# Two processes of one thread each: a file's tests stay together, with the runs that they share.
-PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses=$(JOBS) --dist=loadfile
+# Two processes of one thread each: a file's tests stay together, with the runs that they share, and
+# files with slow tests come first (tests/conftest.py).
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 COMMA := ,
 EMPTY :=
 LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))

@@ -12,6 +12,12 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 EMBEDDED = ("smollm2", "minilm", "lite-medsam")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that two processes end at the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real scans; the test is skipped where there is none."""

@@ -23,6 +23,7 @@ from llmseg_cli.workflows.runs.run_folder import OpenRun
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
 SMALLEST_SUMS_MB = 20
 FLOAT_COPIES = 8  # bytes per voxel of an image and of what it is turned or resampled to, at least
+HOLES = 2  # threads that allocate side by side leave holes, of half a window's features or less
 FLIPS = {2: 4, 3: 8}
 
 
@@ -180,7 +181,8 @@ def _memory_mb(
     copies = (2 if in_parts else 3) + (len(run.networks) > 1) + 2 * manner.mirror
     workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))
     waiting = workers if workers > 1 else 0
-    asking = workers * (features + copies * answers) + waiting * answers
+    holes = features // HOLES if workers > 1 else 0
+    asking = workers * (features + copies * answers) + waiting * answers + holes
     sums, store = sums_bytes(windows, classes), store_of(windows, run)
     fetched = answers if store.type != run.device.type else 0
     host, device = 4 * channels * prepared + labels + fetched, 0

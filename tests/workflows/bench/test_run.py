@@ -120,9 +120,11 @@ def test_completion_knows_all_names():
 @pytest.mark.slow
 def test_compiling_is_compared():
     """In a process of its own, for what torch.compile changes of torch stays changed."""
-    words = (*SMALL, "--method", "supervised", "--precision", "fp32", "--json")
+    words = ("--method", "supervised", "--precision", "fp32", "--rounds", "1", "--json")
     command = [sys.executable, "-m", "llmseg_cli", "bench", "torch-compile", *words]
-    command += ["--model-option", "dropout=0", "--model-option", "normalization=group"]
+    small = ("depth=1", "filters=8", "heads=2", "decoder=linear", "dropout=0")
+    command += ["--model", "vit", "--patch", "16,16,16"]
+    command += [word for option in small for word in ("--model-option", option)]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     (outcome,) = json.loads(found.stdout)["benchmarks"]
     if outcome["status"] == "skipped":

@@ -3,14 +3,15 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from forked_llmseg import Forks, forks
 from tiny_data import write_nifti
 from tiny_runs import run_config, write_run
 
@@ -28,14 +29,14 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path / "scans"
 
 
-def start(scans: Path, out: Path) -> "subprocess.Popen[str]":
-    words = ["predict", "--run", scans.parent / "run", "--images", scans, "-o", out, "--resume"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "llmseg_cli", *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def llmseg(tmp_path: Path) -> Iterator[Forks]:
+    with forks(tmp_path / "stderr.txt") as found:
+        yield found
+
+
+def words(scans: Path, out: Path) -> tuple[str | Path, ...]:
+    return "predict", "--run", scans.parent / "run", "--images", scans, "-o", out, "--resume"
 
 
 def masks(out: Path) -> dict[str, bytes]:
@@ -51,35 +52,35 @@ def lines(out: Path) -> int:
     return len(journal.read_text().splitlines()) if journal.is_file() else 0
 
 
-def kill_once(scans: Path, out: Path, number: int, after_s: float) -> tuple[int, str]:
-    """Start, wait for the first new case, then a little, and send the signal."""
-    process, before = start(scans, out), lines(out)
-    while process.poll() is None and lines(out) == before:
+def kill_once(llmseg: Forks, scans: Path, out: Path, number: int, after_s: float) -> int:
+    """Start, wait for the first new case, then a little, and send the signal; the exit code."""
+    before, process = lines(out), llmseg.start(words(scans, out))
+    for _ in range(12000):
+        if lines(out) > before or (out / "run.json").is_file():
+            break
         time.sleep(0.01)
     time.sleep(after_s)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    return process.returncode, said
+    with suppress(ProcessLookupError):  # it is done
+        os.kill(process, number)
+    return llmseg.wait()
 
 
-def test_killed_at_random_moments_the_end_is_the_same(scans: Path, tmp_path: Path):
-    straight = start(scans, tmp_path / "straight")
-    assert straight.communicate(timeout=120)[1]
+def test_killed_at_random_moments_the_end_is_the_same(llmseg: Forks, scans: Path, tmp_path: Path):
+    assert llmseg.run(words(scans, tmp_path / "straight")) == 0
     expected = masks(tmp_path / "straight")
-    assert (straight.returncode, len(expected)) == (0, CASES)
+    assert len(expected) == CASES
     moments, out, kills = random.Random(0), tmp_path / "out", 0
     while kills < KILLS:
         if lines(out) >= CASES - 1:
             out = tmp_path / f"out{kills}"
         number = moments.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
-        code, said = kill_once(scans, out, number, moments.uniform(0, 0.2))
+        code = kill_once(llmseg, scans, out, number, moments.uniform(0, 0.2))
         done = (out / "run.json").is_file()  # a signal as Python ends is nobody's but the system's
-        assert code in (-signal.SIGKILL, 75, 0, *([-signal.SIGTERM] if done else [])), said
+        expected_codes = (-signal.SIGKILL, 75, 0, *([-signal.SIGTERM] if done else []))
+        assert code in expected_codes, llmseg.errors.read_text()
         for name, content in masks(out).items():  # every file that is there is whole
             assert content == expected[name]
         kills += 1
-    last = start(scans, out)
-    last.communicate(timeout=120)
-    assert last.returncode == 0
+    assert llmseg.run(words(scans, out)) == 0
     assert masks(out) == expected
     assert sorted(p.name for p in out.iterdir()) == [*sorted(expected), "cases.jsonl", "run.json"]
