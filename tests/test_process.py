@@ -90,7 +90,8 @@ def test_ctrl_c_while_modules_are_loaded(module, tmp_path):
         f"import pathlib, time; pathlib.Path({str(tmp_path / 'there')!r}).touch(); time.sleep(60)"
     )
     code = (
-        "import sys, importlib.abc, importlib.util\n"
+        "import sys, signal, importlib.abc, importlib.util\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background\n"
         "class Slow(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
         f"        if name == {module!r}:\n"

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from llmseg_cli.cli import app
@@ -50,10 +51,10 @@ READERS = {
     "descriptions": ("embed", "PIPE", "-o", "e.safetensors"),
     "texts": ("describe", "--target", "x", "--llm", "file:PIPE", "-o", "d.yaml"),
     "a template": (
-        "describe", "--target", "x", "--llm", "smollm2", "--prompt-template", "PIPE", "-o", "d.yaml"
+        "describe", "--target", "x", "--llm", "smollm2", "--template", "PIPE", "-o", "d.yaml"
     ),
-    "a list of images": ("predict", "--run", ".", "--from0", "PIPE", "-o", "p"),
-    "a run": ("predict", "--run", "run", "--images", ".", "-o", "p"),
+    "a list of images": ("predict", "--run", "scans", "--from0", "PIPE", "-o", "p"),
+    "a run": ("predict", "--run", "run", "--images", "scans", "-o", "p"),
 }  # fmt: skip
 
 
@@ -65,6 +66,8 @@ def test_what_never_ends_is_not_read(tmp_path, monkeypatch, words, kind):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe) if kind == "pipe" else pipe.symlink_to("/dev/zero")
     (tmp_path / "run").mkdir()
+    (tmp_path / "scans").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "scans" / "a.png")
     (tmp_path / "run" / "config.yaml").symlink_to(pipe)
     typed = [word.replace("PIPE", str(pipe)) for word in words]
     result = CliRunner().invoke(app, typed, env={"COLUMNS": "400"})

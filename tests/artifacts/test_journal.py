@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
-from llmseg_cli.errors import ArtifactError, DataError, ResourceError, UsageError
+from llmseg_cli.errors import ArtifactError, ResourceError, UsageError
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_an_entry_leads_nowhere_else_and_deletes_nothing(tmp_path: Path, changes
     (folder / "a.png").write_text("mask")
     text = line(case="first", file="first.png") + line(**changes).replace("{root}", str(tmp_path))
     (folder / JOURNAL).write_text(text)
-    with pytest.raises(DataError, match=r"cases\.jsonl:2 is damaged .*Remove that line"):
+    with pytest.raises(ArtifactError, match=r"cases\.jsonl:2 is damaged: .*Remove that folder"):
         Journal(folder, resume=resume)
     assert victim.read_text() == "precious"
     assert sorted(path.name for path in folder.iterdir()) == ["a.png", JOURNAL]

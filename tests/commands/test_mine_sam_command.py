@@ -112,7 +112,7 @@ def test_every_word_arrives(call):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("box-margin: []", "expected numbers of 0 or more"),
+        ("box-margin: []", "expected numbers separated by commas"),
         ("box-margin: [-0.1]", "expected numbers of 0 or more"),
         ("box-margin: wide", "expected numbers separated by commas"),
     ],

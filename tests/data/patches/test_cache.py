@@ -235,7 +235,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["image", "spacing", "labels", "foreground"])
+@pytest.mark.parametrize("name", ["image", "spacing", "labels", "voxels"])
 def test_what_is_damaged_is_prepared_again(case, tmp_path, caplog, name, damage):
     found = prepared_labels(case, tmp_path)
     whole = {path: path.read_bytes() for path in files(tmp_path)}

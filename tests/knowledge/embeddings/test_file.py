@@ -133,7 +133,7 @@ def _written(path: Path, **changes: object) -> Path:
         {"tokens": np.zeros((3, 5, 7), np.float16)},
         {"tokens": np.zeros((3, 4, 7), np.float32)},
         {"pooled": np.full((3, 7), np.nan, np.float32)},
-        {"pooled": np.float32(1)},
+        {"pooled": np.array(1, np.float32)},
         {"token_ids": np.full((3, 5), -1)},
     ],
 )

@@ -8,11 +8,13 @@ from tiny_runs import run_config
 from training_cli import invoke
 
 from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.workflows.train.folder import claim, remove_prepared
 
 SPLIT = Split(labeled=("a",), unlabeled=(), validation=(), test=(), seed=0, images={}, groups={})
+SEEN = Learned(split=SPLIT.digest, trained=())
 KEY = "0123456789abcdef" * 2
 
 
@@ -36,7 +38,7 @@ def write(path: Path) -> None:
 def run(tmp_path: Path) -> Path:
     """A run that has mined, and was stopped."""
     folder = tmp_path / "run"
-    claim(folder, run_config(), SPLIT, resume=False)
+    claim(folder, run_config(), SPLIT, SEEN, resume=False)
     write_round(folder)
     for name in ("model.safetensors", "state.ckpt", f"prepared/4/toy03/labels-{KEY}.npy"):
         write(folder / name)
@@ -44,8 +46,8 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_what_the_run_made_goes(run: Path):
-    claim(run, run_config(), SPLIT, resume=False)
-    assert files(run) == {"config.yaml", "split.json"}
+    claim(run, run_config(), SPLIT, SEEN, resume=False)
+    assert files(run) == {"config.yaml", "learned.json", "split.json"}
     assert not (run / "pseudo").exists()
     assert not (run / "prepared").exists()
 
@@ -65,16 +67,16 @@ def test_what_the_run_made_goes(run: Path):
 )
 def test_what_lies_beside_stays(run: Path, mine: str):
     write(run / mine)
-    claim(run, run_config(), SPLIT, resume=False)
-    assert files(run) == {"config.yaml", "split.json", mine}
+    claim(run, run_config(), SPLIT, SEEN, resume=False)
+    assert files(run) == {"config.yaml", "learned.json", "split.json", mine}
 
 
 def test_a_folder_without_a_run_keeps_everything(tmp_path: Path):
     for name in ("pseudo/step-000004/a.nii.gz", f"prepared/4/a/labels-{KEY}.npy", ".tmp-1-mine"):
         write(tmp_path / name)
     before = files(tmp_path)
-    claim(tmp_path, run_config(), SPLIT, resume=False)
-    assert files(tmp_path) == before | {"config.yaml", "split.json"}
+    claim(tmp_path, run_config(), SPLIT, SEEN, resume=False)
+    assert files(tmp_path) == before | {"config.yaml", "learned.json", "split.json"}
 
 
 @pytest.mark.parametrize("name", ["pseudo", "prepared", "tensorboard"])
@@ -82,10 +84,10 @@ def test_a_folder_without_a_run_keeps_everything(tmp_path: Path):
 def test_links_that_lead_elsewhere_are_refused(tmp_path: Path, name: str, resume: bool):
     (tmp_path / "elsewhere" / "4" / "a").mkdir(parents=True)
     write(tmp_path / "elsewhere" / "4" / "a" / f"labels-{KEY}.npy")
-    claim(tmp_path / "run", run_config(), SPLIT, resume=False)
+    claim(tmp_path / "run", run_config(), SPLIT, SEEN, resume=False)
     (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ArtifactError, match="is a link to"):
-        claim(tmp_path / "run", run_config(), SPLIT, resume=resume)
+        claim(tmp_path / "run", run_config(), SPLIT, SEEN, resume=resume)
     assert len(files(tmp_path / "elsewhere")) == 1
 
 
@@ -96,15 +98,15 @@ def test_links_within_are_not_followed(run: Path, tmp_path: Path):
     before = files(other)
     (run / "prepared" / "8").symlink_to(other)
     (run / "pseudo" / "step-000008").symlink_to(other / "pseudo" / "step-000008")
-    claim(run, run_config(), SPLIT, resume=False)
+    claim(run, run_config(), SPLIT, SEEN, resume=False)
     assert files(other) == before
 
 
 def test_one_round_may_stay(run: Path):
-    write(run / "prepared" / "8" / "toy03" / f"foreground-{KEY}.npy")
+    write(run / "prepared" / "8" / "toy03" / f"voxels-{KEY}.npy")
     remove_prepared(run, but="8")
     assert {name for name in files(run) if name.startswith("prepared")} == {
-        f"prepared/8/toy03/foreground-{KEY}.npy"
+        f"prepared/8/toy03/voxels-{KEY}.npy"
     }
 
 
