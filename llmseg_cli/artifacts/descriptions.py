@@ -1,7 +1,7 @@
 """`descriptions.yaml`: what a language model, the library or a person wrote about each class."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import yaml
 
@@ -49,6 +49,12 @@ class Description:
         object.__setattr__(self, "text", " ".join(self.text.split()))
 
 
+class _Sampling(TypedDict, total=False):
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Writer:
     """Who wrote the texts, so that they can be written again.
@@ -78,7 +84,7 @@ class Writer:
     template: str | None = None
     chat_template: bool | None = None
     seed: int | None = None
-    sampling: dict[str, float] | None = None
+    sampling: _Sampling | None = None
     unsent: tuple[str, ...] | None = None
 
 

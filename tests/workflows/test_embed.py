@@ -74,7 +74,7 @@ def test_unreviewed_texts_are_warned_of(folder):
 
 
 def test_what_is_no_description(folder):
-    with pytest.raises(ArtifactError, match="stdin has schema None"):
+    with pytest.raises(ArtifactError, match="stdin has no schema"):
         run("just: text", name="stdin", encoder=str(folder))
 
 

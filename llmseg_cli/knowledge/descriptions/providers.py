@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from llmseg_cli.artifacts.descriptions import Description, Writer
 from llmseg_cli.artifacts.files import sha256_file
@@ -159,11 +160,12 @@ def from_model(
             progress("describe", place * count + number, len(names) * count)
         classes[name] = tuple(texts)
     unsent = model.about.unsent
+    sent: Any = {k: v for k, v in sorted(vars(sampling).items()) if k not in (unsent or ())}
     about = replace(
         model.about,
         template=template.text,
         seed=seed,
-        sampling={k: v for k, v in sorted(vars(sampling).items()) if k not in (unsent or ())},
+        sampling=sent,
     )
     warnings = (*small_model_warning(about), *unsent_warning(about))
     return Provided(modality, classes, about, reviewed=False, warnings=warnings)

@@ -149,7 +149,10 @@ def built_of(path: Path) -> Iterator[None]:
     except UsageError as error:
         raise ArtifactError(f"{path}: {error}") from error
     except UNBUILT as error:
-        if is_out_of_memory(error):
+        # sizes beyond any machine are nonsense, not want of memory
+        if is_out_of_memory(error) and "overflowed" not in str(
+            error
+        ):  # of sizes beyond any machine
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArtifactError(
@@ -206,7 +209,10 @@ def network_builder(
         WeightsError: If the language model cannot be had, or is not what the run was trained with.
     """
     model = MODELS.load(config.model)
-    chosen = MODELS.fit_options(config.model, config.model_options, place="model_options")
+    options = dict(config.model_options)
+    if isinstance(options.get("residual"), bool):  # of a run that was made when there were two
+        options["residual"] = "inner" if options["residual"] else "none"
+    chosen = MODELS.fit_options(config.model, options, place="model_options")
     make_booster: Callable[[], Any] | None = None
     if config.llm_block:
         from llmseg_cli.workflows.runs.llm_booster import booster_maker  # loads transformers

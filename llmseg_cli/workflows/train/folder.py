@@ -106,9 +106,9 @@ def remove_prepared(run: Path, *, but: str = "") -> None:
         is_here = path.resolve().is_relative_to(folder.resolve())  # and not behind a link
         if is_here and place != but and place.isdigit() and ARRAY.fullmatch(path.name):
             path.unlink()
-    for place in (*folder.glob("*/*"), *folder.glob("*"), folder):
-        if place.is_dir() and place.name != but:
-            _remove_if_empty(place)
+    for found in (*folder.glob("*/*"), *folder.glob("*"), folder):
+        if found.is_dir() and found.name != but:
+            _remove_if_empty(found)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -327,7 +327,8 @@ def test_answers_of_many_classes_come_fewer_at_a_time(monkeypatch, patch, classe
 
 def test_much_memory_spares_the_parts(monkeypatch):
     monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
-    grid = SimpleNamespace(ras_shape=(60, 500, 400), spacing_mm=(1, 1, 1))
+    shape = (60, 500, 400)
+    grid = SimpleNamespace(shape=shape, ras_shape=shape, spacing_mm=(1, 1, 1))
     monkeypatch.setattr(predict_cost, "read_grid", lambda images: grid)
     network = MODELS.load("vnet")(1, 2, filters=2)
     opened = OpenRun(run_config(), {"first": network}, torch.device("cpu"), torch.float32)
@@ -466,7 +467,7 @@ def test_an_image_that_its_header_says_is_too_large_is_not_opened(
     with pytest.raises(PartialError, match=wanted):
         run(fake_run(), images=[images], out=tmp_path / "out")
     assert loaded == ["a", "c"]
-    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz"]
+    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz", "cases.jsonl", "run.json"]
     with pytest.raises(ResourceError, match="216 MB") as caught:
         run(fake_run(), images=[images / "b.nii.gz"], out=tmp_path / "alone")
     assert load_manifest(tmp_path / "alone")["exit_code"] == caught.value.exit_code == 6
@@ -479,7 +480,7 @@ def test_a_case_that_nothing_makes_fit_is_told_by_what_predicting_it_takes(
     monkeypatch.setattr(predict_cost, "available_bytes", lambda: 40 << 20)
     with pytest.raises(PartialError, match="b: case b: 200 x 200 x 100 voxels need about"):
         run(fake_run(), images=[images], out=tmp_path / "out")
-    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz"]
+    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz", "cases.jsonl", "run.json"]
 
 
 def test_other_channels_than_the_run_has(tmp_path: Path, images, fake_run):

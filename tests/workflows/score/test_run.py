@@ -405,7 +405,7 @@ def test_what_made_the_predictions(data, predictions):
 
 def test_a_foreign_manifest_is_refused(data, predictions):
     (predictions / "run.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="not written by this version"):
+    with pytest.raises(ArtifactError, match="is no finished output of llmseg"):
         scored(predictions, data)
 
 

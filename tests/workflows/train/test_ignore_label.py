@@ -181,7 +181,7 @@ def test_validation_counts_known_voxels_alone(tmp_path):
             seed=0,
             in_channels=1,
             classes=("background", "a", "b"),
-            preprocessing={},
+            preprocessing={"spacing": (0.0,), "normalize": "zscore"},
             networks=("network",),
             answer="network",
             ignore_label=ignore_label,

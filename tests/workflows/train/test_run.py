@@ -73,6 +73,7 @@ def test_the_manifest(finished, toy_split):
         "model.safetensors",
         "best.safetensors",
         "config.yaml",
+        "learned.json",
         "split.json",
     }
     assert manifest["counts"] == {"labeled": 3, "unlabeled": 2, "validation": 1, "locked_test": 2}
