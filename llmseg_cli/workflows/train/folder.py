@@ -60,7 +60,11 @@ def claim(
         if not (folder / STATE).exists():
             logger.warning("%s has no saved state yet: it starts anew, from step 0.", folder)
     else:
-        if resume and folder.is_dir() and {found.name for found in folder.iterdir()} - {SPLIT}:
+        if (
+            resume
+            and folder.is_dir()
+            and {found.name for found in folder.iterdir()} - {SPLIT, LEARNED}
+        ):
             raise ArtifactError(
                 f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
                 "-o, or pass --force instead of --resume to replace it."
