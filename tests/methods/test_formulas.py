@@ -16,7 +16,6 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.methods import usl
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.registry import METHODS
-from llmseg_cli.workflows.train.named_options import defaults_of
 
 CLASSES, SIDES = 3, (8, 6, 4)
 LABELED, UNLABELED = 2, 3
@@ -352,7 +351,7 @@ RANGES = {  # lowest and highest
 
 @pytest.mark.parametrize("name", METHODS)
 def test_options_and_their_ranges(name):
-    assert defaults_of(METHODS, name) == DEFAULTS[name]
+    assert METHODS.defaults(name) == DEFAULTS[name]
     for option in DEFAULTS[name].keys() & RANGES:
         low, high = RANGES[option]
         step = 1 if isinstance(low, int) else 1e-4

@@ -60,11 +60,7 @@ def claim(
         if not (folder / STATE).exists():
             logger.warning("%s has no saved state yet: it starts anew, from step 0.", folder)
     else:
-        if (
-            resume
-            and folder.is_dir()
-            and {found.name for found in folder.iterdir()} - {SPLIT, LEARNED}
-        ):
+        if resume and folder.is_dir() and _others(folder):
             raise ArtifactError(
                 f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
                 "-o, or pass --force instead of --resume to replace it."
@@ -73,6 +69,7 @@ def claim(
         if is_ours(folder):  # of an earlier run, and nothing that lies beside it
             _remove_rounds(folder / ROUNDS)
             remove_prepared(folder)
+        if resume or is_ours(folder):
             remove_leftovers(folder)
         for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
             (folder / name).unlink(missing_ok=True)
@@ -80,6 +77,12 @@ def claim(
         learned.save(folder / LEARNED)
         config.save(path)  # last, for it makes the folder a run
     return None
+
+
+def _others(folder: Path) -> set[str]:
+    """What lies there besides the files of a run that was killed before its configuration."""
+    names = {found.name for found in folder.iterdir()} - {SPLIT, LEARNED}
+    return {name for name in names if not name.startswith(".tmp-")}
 
 
 def _remove_rounds(folder: Path) -> None:

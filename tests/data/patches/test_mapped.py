@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
-from llmseg_cli.data.patches.cache import PreparedCase, _foreground_voxels
+from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.data.patches.mapped import FEWEST, MappedArrays, open_array, share_of_files
 from llmseg_cli.data.patches.sampling import PatchSampler
 from llmseg_cli.errors import ResourceError
@@ -40,7 +41,7 @@ def cases(tmp_path: Path) -> list[PreparedCase]:
         labels = (random.random((6, 6, 1)) < 0.3).astype(np.uint8)
         np.save(folder / "image.npy", random.random((1, 6, 6, 1), np.float32))
         np.save(folder / "labels.npy", labels)
-        np.save(folder / "foreground.npy", _foreground_voxels(labels))
+        np.save(folder / "foreground.npy", foreground_table(labels))
         paths = (folder / f"{name}.npy" for name in ("image", "labels", "foreground"))
         found.append(PreparedCase(f"{number}", *paths))
     return found
