@@ -20,7 +20,7 @@ from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
 SMALLEST_SUMS_MB = 20
-HOLES = 2  # threads that allocate side by side leave holes, of half a window's features or less
+HOLES = 4  # what malloc keeps has holes: up to a sixth of the features beyond them was seen
 FLIPS = {2: 4, 3: 8}
 
 
@@ -142,8 +142,8 @@ def _memory_mb(
     copies = (2 if in_parts else 3) + (len(run.networks) > 1) + 2 * manner.mirror
     workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))
     waiting = workers if workers > 1 else 0
-    holes = features // HOLES if workers > 1 else 0
-    asking = workers * (features + copies * answers) + waiting * answers + holes
+    holes = features // HOLES if run.device.type == "cpu" else 0
+    asking = workers * (features + holes + copies * answers) + waiting * answers
     sums, store = sums_bytes(windows, classes), store_of(windows, run)
     fetched = answers if store.type != run.device.type else 0
     host, device = 4 * channels * prepared + labels + fetched, 0
