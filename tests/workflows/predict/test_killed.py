@@ -59,6 +59,8 @@ def kill_once(llmseg: Forks, scans: Path, out: Path, number: int, after_s: float
         if lines(out) > before or (out / "run.json").is_file():
             break
         time.sleep(0.01)
+    else:
+        pytest.fail(f"no case is finished: {llmseg.errors.read_text()}")
     time.sleep(after_s)
     with suppress(ProcessLookupError):  # it is done
         os.kill(process, number)
