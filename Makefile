@@ -46,6 +46,11 @@ test: install weights lint  ## All checks: ruff, mypy, pytest with its slow test
 test-fast: install  ## pytest without slow tests and without the embedded models
 	$(PYTEST) -m 'not slow and not weights'
 
+# Two processes try at a time; FUZZ="--kind HDF5 --seed 3" tries one kind alone (python -m fuzz --help).
+FUZZ ?=
+fuzz: install  ## Thousands of damaged inputs of every kind, ten minutes; what fails is kept in fuzz-failures/
+	PYTHONPATH=tests python -m fuzz --jobs 2 $(FUZZ)
+
 lint: install  ## ruff check, ruff format --check, mypy
 	ruff check .
 	ruff format --check .
@@ -58,6 +63,9 @@ completions: install  ## Write completions/ anew
 RIVALS := examples/benchmarks/.venv
 bench: $(RIVALS)/.installed  ## llmseg beside PyMIC, MONAI, TorchIO, medpy and surface-distance, in an environment of their own; DATA=scans of the Left Atrium
 	$(RIVALS)/bin/python examples/benchmarks/rivals.py --data $(DATA) -o examples/benchmarks/rivals.json
+
+kills: install weights  ## Kill trainings 40 times at random steps, resume them, and compare their weights to the bit
+	python examples/benchmarks/kills.py --kills 40
 
 $(RIVALS)/.installed: examples/benchmarks/requirements.txt constraints.txt
 	test -x $(RIVALS)/bin/python || $(PYTHON) -m venv $(RIVALS)
@@ -110,11 +118,11 @@ $(DEMO)/scores.json: $(DEMO)/supervised-masks/run.json $(DEMO)/usl-masks/run.jso
 
 ## Other
 clean:  ## Remove what the demo, the tests and the tools left; keeps .venv and the weights
-	rm -rf demo build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo build dist fuzz-failures .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find llmseg_cli tests -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## This list
 	@sed -n -e 's/^## \(.*\)/\n\1/p' -e 's/^\([a-z][a-z-]*\):[^#]*  ## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) \
 	| awk -F'|' 'NF == 2 { printf "  make %-14s %s\n", substr($$1, 3), $$2; next } { print }'
 
-.PHONY: bench demo install weights test test-fast lint completions clean help
+.PHONY: bench kills demo install weights test test-fast fuzz lint completions clean help

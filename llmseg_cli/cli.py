@@ -3,16 +3,20 @@
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from llmseg_cli import console
+from llmseg_cli import console, process
+from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.commands._command import file_of
-from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError
+from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError, is_out_of_memory
 
 COMMANDS: dict[str, str] = {
     "check": "llmseg_cli.commands.check:check",
@@ -42,49 +46,85 @@ UNUSABLE = (
 class _Program(TyperGroup):
     """The one place where errors become messages and exit codes."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _boundary():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _boundary():
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            if path := file_of(error):
-                error.message = f"{error.message.rstrip('.')}. It is set in {path}."
-            raise
-        except LlmsegError as error:
-            console.error(str(error))
-            raise typer.Exit(int(error.exit_code)) from error
-        except BrokenPipeError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(int(ExitCode.BROKEN_PIPE)) from error
-        except (MemoryError, OSError, RuntimeError) as error:
-            code, message = ExitCode.RESOURCE, _resource_message(error)
-            if message is None:
-                code, message = ExitCode.USAGE, _path_message(error)
-            if message is None:
-                raise
+
+
+@contextmanager
+def _boundary() -> Iterator[None]:
+    try:
+        yield
+    except typer.BadParameter as error:
+        if path := file_of(error):
+            error.message = f"{error.message.rstrip('.')}. It is set in {path}."
+        raise
+    except LlmsegError as error:
+        console.error(str(error))
+        raise typer.Exit(int(error.exit_code)) from error
+    except (BrokenPipeError, SystemExit) as error:
+        is_ours = isinstance(error, BrokenPipeError)
+        if not is_ours and not isinstance(error.__context__, BrokenPipeError):
+            raise  # rich takes a broken pipe on itself, as 1
+        process.silence(sys.stdout)
+        raise typer.Exit(int(ExitCode.BROKEN_PIPE)) from error
+    except EOFError as error:  # typer takes it for Ctrl-D at a question, and llmseg asks none
+        raise RuntimeError("A file ended before its time.") from error
+    except (MemoryError, OSError, RuntimeError) as error:
+        if message := _resource_message(error):
             console.error(message)
-            raise typer.Exit(int(code)) from error
+            raise typer.Exit(int(ExitCode.RESOURCE)) from error
+        if message := _path_message(error):
+            console.error(message)
+            raise typer.Exit(int(ExitCode.USAGE)) from error
+        raise
 
 
 def _path_message(error: Exception) -> str | None:
     """What to say of a path that cannot be used, for other reasons than a full disk."""
-    if not isinstance(error, OSError) or error.errno not in UNUSABLE:
+    if not isinstance(error, OSError):
         return None
-    path = error.filename2 or error.filename or "a file"
-    return f"Cannot use {path}: {error.strerror}. Choose another path, or change its permissions."
+    path = error.filename2 or error.filename
+    if path and _is_of_cache(Path(os.fsdecode(path))):
+        return (
+            f"The cache cannot be used ({path}: {error.strerror}). Name another folder with "
+            "--cache or LLMSEG_CACHE."
+        )
+    if error.errno not in UNUSABLE:
+        return None
+    return (
+        f"Cannot use {path or 'a file'}: {error.strerror}. Choose another path, or change its "
+        "permissions."
+    )
+
+
+def _is_of_cache(path: Path) -> bool:
+    """Whether a path is in the cache folder, or a folder above it that cannot be made."""
+    cache = default_cache()
+    return path.is_relative_to(cache) or (cache.is_relative_to(path) and not path.exists())
 
 
 def _resource_message(error: Exception) -> str | None:
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return (
-                f"No space left while writing {error.filename or 'a file'}. "
-                "Free some disk and run the same command again."
-            )
-        return None
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return (
             "Out of memory. Use a smaller batch (--batch, or --windows of predict), a smaller "
             "--patch, or --device cpu."
+        )
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"No space left while writing {error.filename or 'standard output or a file'}. "
+            "Free some disk and run the same command again."
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return (
+            f"{error.strerror} at a time. Raise the limit with 'ulimit -n 4096', and run the same "
+            "command again."
         )
     return None
 
@@ -136,4 +176,11 @@ _register()
 
 def main() -> None:
     """Run the program."""
-    app()
+    process.begin()
+    try:
+        app()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise SystemExit(process.end(code)) from None
+    except KeyboardInterrupt:  # before typer listens
+        raise SystemExit(int(ExitCode.INTERRUPTED)) from None

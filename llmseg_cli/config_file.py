@@ -5,105 +5,186 @@ An option's value comes from, first to last: the command line, the environment, 
 typer consults for whatever the command line leaves open, so an option and its YAML key are one.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.reading import TAG, compose, read_text
 
 PROJECT_FILE = "llmseg.yaml"
 
 
 ASSIGNMENTS = {"method_option": "method", "model_option": "model"}  # whose options they are
+PAIRS = {"label_map", "pred_label_map"}  # FROM: TO lines are pairs
+
+
+@dataclass(frozen=True)
+class Key:
+    """An option of a command, as a file may set it.
+
+    Args:
+        argument: Name of its argument (snake case).
+        takes: `one` value, `several`, or a `row` of them, which the command line has as `1,2,3`.
+    """
+
+    argument: str
+    takes: str = "one"
 
 
 def load_layers(
-    path: Path, *, commands: Mapping[str, Mapping[str, str]], command: str
+    path: Path, *, commands: Mapping[str, Mapping[str, Key]], command: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a YAML file of options for one command.
 
     Top-level keys are options of any command; a key that is a command's name holds options of that
-    command alone. All unknown keys are reported at once, each with its line and the nearest name.
+    command alone. All faults are reported at once, each with its line, unknown keys with the
+    nearest name.
 
     Args:
         path: The file.
-        commands: Command name to its options, each with the name of its argument (snake case).
+        commands: Command name to its options.
         command: The command that is running.
 
     Returns:
-        Argument name to value, ready for typer: mappings have become `KEY=VALUE` lists. First
-        those for all commands, then those of the command's own section, which come before them.
+        Argument name to value, ready for typer: texts as they stand in the file, and lists of them;
+        mappings have become `KEY=VALUE` lists. First those for all commands, then those of the
+        command's own section, which come before them.
 
     Raises:
-        UsageError: If the file is missing, is no mapping, or has unknown keys, or if options of a
-            method or network are no mapping.
+        UsageError: If the file cannot be read, is no mapping, or has unknown keys, or if a value is
+            of another shape than its option.
     """
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
+        node = compose(read_text(path))
+    except ValueError as error:
         raise UsageError(f"{path} is not YAML: {error}.") from error
-    if node is None:
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == f"{TAG}null"):
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{path}: expected 'option: value' lines.")
-    faults: list[str] = []
-    everywhere = {name for names in commands.values() for name in names}
-    found: dict[str, Any] = {}
-    section: dict[str, Any] = {}
-    for key, value in node.value:
-        if key.value in commands and isinstance(value, yaml.MappingNode):
-            known = set(commands[key.value])
-            entries = dict(_entries(value, known, path, f"option of {key.value}", faults))
-            if key.value == command:
-                section = entries
-        else:
-            pairs = yaml.MappingNode(node.tag, [(key, value)])
-            found |= _entries(pairs, everywhere, path, "option", faults)
-    if faults:
-        raise UsageError("\n".join(faults))
-    arguments = commands[command]
-
-    def named(values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            arguments[key]: _assignments(value, key, path) if key in ASSIGNMENTS else value
-            for key, value in values.items()
-            if key in arguments
-        }
-
-    return named(found), named(section)
+    reader = _Reader(path, commands, command)
+    everywhere, section = reader.read(node)
+    if reader.faults:
+        raise UsageError("\n".join(reader.faults))
+    return everywhere, section
 
 
-def _assignments(value: Any, key: str, path: Path) -> list[str]:
+@dataclass
+class _Reader:
+    path: Path
+    commands: Mapping[str, Mapping[str, Key]]
+    command: str
+    faults: list[str] = field(default_factory=list)
+
+    def read(self, node: yaml.MappingNode) -> tuple[dict[str, Any], dict[str, Any]]:
+        own = self.commands[self.command]
+        known = {name: key for keys in self.commands.values() for name, key in keys.items()}
+        known.update(own)
+        found: dict[str, Any] = {}
+        section: dict[str, Any] = {}
+        seen: set[str] = set()
+        for name, key, value in self._pairs(node):
+            if name in self.commands and isinstance(value, yaml.MappingNode):
+                kind = f"option of {name}"
+                entries = dict(self._entries(value, self.commands[name], kind, set()))
+                if name == self.command:
+                    section = entries
+            else:
+                pair = yaml.MappingNode(node.tag, [(key, value)])
+                found |= self._entries(pair, known, "option", seen)
+        return self._named(found), self._named(section)
+
+    def _named(self, values: dict[str, Any]) -> dict[str, Any]:
+        own = self.commands[self.command]
+        return {own[name].argument: value for name, value in values.items() if name in own}
+
+    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                yield str(key.value), key, value
+            else:
+                self._fault(key, "expected 'option: value' lines.")
+
+    def _entries(
+        self, node: yaml.MappingNode, known: Mapping[str, Key], kind: str, seen: set[str]
+    ) -> Iterator[tuple[str, Any]]:
+        for word, key, value in self._pairs(node):
+            name = word.replace("-", "_")
+            if name not in known:
+                dashed = sorted(option.replace("_", "-") for option in known)
+                self._fault(key, str(unknown(kind, word, dashed)))
+            elif name in seen:
+                self._fault(key, f"{word} stands there twice. Keep one.")
+            else:
+                seen.add(name)
+                try:
+                    yield name, _value(name, known[name], value)
+                except ValueError as error:
+                    self._fault(key, f"{word}: {error}.")
+
+    def _fault(self, node: yaml.Node, text: str) -> None:
+        self.faults.append(f"{self.path}:{node.start_mark.line + 1}: {text}")
+
+
+def _value(name: str, key: Key, node: yaml.Node) -> Any:
+    """What stands under an option, as typer takes it; `ValueError` says what was expected."""
+    if name in ASSIGNMENTS:
+        return _assignments(node)
+    if isinstance(node, yaml.MappingNode) and name in PAIRS:
+        return [f"{_text(source)}:{_text(target)}" for source, target in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        texts = [_listed(name, item) for item in node.value]
+        if key.takes == "one":
+            raise ValueError("expected one value, not a list")
+        return texts if key.takes == "several" else ",".join(texts)
+    if _is_null(node):
+        return None
+    return [_text(node)] if key.takes == "several" else _text(node)
+
+
+def _listed(name: str, node: yaml.Node) -> str:
+    """An item of a list; `[255: 1]` is a list of a mapping to YAML."""
+    if name in PAIRS and isinstance(node, yaml.MappingNode) and len(node.value) == 1:
+        ((source, target),) = node.value
+        return f"{_text(source)}:{_text(target)}"
+    return _text(node)
+
+
+def _text(node: yaml.Node) -> str:
+    """A value as it stands in the file, whatever YAML takes it for: `255:1`, `no`, `010`."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise ValueError("expected a value, not a list or mapping within it")
+    if "\0" in node.value:
+        raise ValueError("expected text without NUL characters")
+    return str(node.value)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{TAG}null"
+
+
+def _assignments(node: yaml.Node) -> list[str]:
     """`KEY=VALUE` entries of what stands under a key such as `method-option`."""
-    entries = [] if value is None else [value] if isinstance(value, str) else value
-    if not isinstance(entries, list) or not all(
-        isinstance(entry, str) and "=" in entry for entry in entries
-    ):
-        raise UsageError(f"{path}: {key.replace('_', '-')}: expected 'KEY: VALUE' lines under it.")
-    return entries
+    if _is_null(node):
+        return []
+    if isinstance(node, yaml.MappingNode):
+        return [f"{_text(key)}={_as_yaml(value)}" for key, value in node.value]
+    entries = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    texts = [str(entry.value) for entry in entries if isinstance(entry, yaml.ScalarNode)]
+    if len(texts) < len(entries) or not all("=" in text for text in texts):
+        raise ValueError("expected 'KEY: VALUE' lines under it")
+    return texts
 
 
-def _entries(
-    node: yaml.MappingNode, known: set[str], path: Path, kind: str, faults: list[str]
-) -> dict[str, Any]:
-    found = {}
-    for key, value in node.value:
-        name = str(key.value).replace("-", "_")
-        if name not in known:
-            dashed = sorted(option_name.replace("_", "-") for option_name in known)
-            faults.append(
-                f"{path}:{key.start_mark.line + 1}: {unknown(kind, str(key.value), dashed)}"
-            )
-            continue
-        found[name] = _flat(yaml.SafeLoader("").construct_object(value, deep=True))
-    return found
-
-
-def _flat(value: Any) -> Any:
-    if isinstance(value, dict):
-        return [f"{key}={item}" for key, item in value.items()]
-    return value
+def _as_yaml(node: yaml.Node) -> str:
+    """A value as YAML in one line: what was in quotes stays text."""
+    if isinstance(node, yaml.SequenceNode):
+        return f"[{', '.join(map(_as_yaml, node.value))}]"
+    text = _text(node)
+    is_quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
+    return json.dumps(text) if is_quoted else text

@@ -1,6 +1,8 @@
 """The only module that prints: data to stdout, all else to stderr."""
 
+import errno
 import json
+import logging
 import os
 import sys
 import time
@@ -9,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmseg_cli.artifacts.files import to_json
+from llmseg_cli.artifacts.text import visible
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import Progress, silent
 
@@ -38,6 +42,17 @@ def configure(*, quiet: bool, verbose: bool, color: bool, progress: str) -> None
     _terminal.quiet, _terminal.verbose = quiet, verbose
     _terminal.color, _terminal.progress = color, progress
     _terminal.console = None
+    library = logging.getLogger(__package__)
+    if not any(isinstance(handler, _Said) for handler in library.handlers):
+        library.addHandler(_Said())
+
+
+class _Said(logging.Handler):
+    """Says what the library logs, which Python's own handler would pass on as it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            _say(record.getMessage())
 
 
 def _stderr() -> "Console":
@@ -46,44 +61,70 @@ def _stderr() -> "Console":
 
         plain = not _terminal.color or bool(os.environ.get("NO_COLOR"))
         _terminal.console = Console(
-            stderr=True, no_color=plain or None, highlight=False, soft_wrap=True
+            stderr=True, no_color=plain or None, highlight=False, soft_wrap=True, emoji=False
         )
     found: Console = _terminal.console
     return found
 
 
+def _say(message: str, style: str | None = None) -> None:
+    """The one way to the terminal of what was not written here, such as the names of files."""
+    _stderr().print(visible(message), markup=False, style=style)
+
+
 def info(message: str) -> None:
     """A line for a person, on stderr; nothing with `--quiet`."""
     if not _terminal.quiet:
-        _stderr().print(message, markup=False)
+        _say(message)
 
 
 def detail(message: str) -> None:
     """A line that only `--verbose` shows."""
     if _terminal.verbose and not _terminal.quiet:
-        _stderr().print(message, markup=False, style="dim")
+        _say(message, "dim")
 
 
 def warn(message: str) -> None:
     """A warning, on stderr; nothing with `--quiet`."""
     if not _terminal.quiet:
-        _stderr().print(f"Warning: {message}", markup=False, style="yellow")
+        _say(f"Warning: {message}", "yellow")
 
 
 def error(message: str) -> None:
     """An error, on stderr, always."""
-    _stderr().print(f"Error: {message}", markup=False, style="bold red")
+    _say(f"Error: {message}", "bold red")
 
 
 def data(text: str) -> None:
-    """Write *text* to stdout as it is: what the user asked for, and nothing else."""
-    sys.stdout.write(text)
+    """Write *text* to stdout as it is: what the user asked for, and nothing else.
+
+    Names of files that are not UTF-8 leave as the bytes that they are.
+
+    Raises:
+        BrokenPipeError: If nobody can read it.
+    """
+    if sys.stdout is None:  # closed before the start, as by >&-
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    try:
+        _write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "the standard output") from error
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
     sys.stdout.flush()
 
 
 def json_document(content: Any) -> None:
     """Write one strict JSON document and a newline to stdout."""
-    data(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    data(to_json(content))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -91,12 +132,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     if _terminal.quiet:
         return
     from rich.table import Table
+    from rich.text import Text  # a string would be read as markup, and a class may be called [/red]
 
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=Text(visible(title), "table.title"), title_justify="left")
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="left" if index == 0 else "right")
+        shown.add_column(Text(visible(column)), justify="left" if index == 0 else "right")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(Text(visible(cell)) for cell in row))
     _stderr().print(shown, soft_wrap=False)
 
 
@@ -126,11 +168,11 @@ def progress(unit: str = "step") -> Iterator[Progress]:
         from rich.progress import Progress as Bars
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
         )
         with Bars(*columns, console=_stderr(), transient=True) as bars:
             tasks: dict[str, Any] = {}
@@ -162,7 +204,8 @@ class _PlainProgress:
 
 
 def _shown(values: dict[str, float | str]) -> str:
-    return " ".join(
+    shown = " ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()
     )
+    return visible(shown)

@@ -1,5 +1,6 @@
 """What a user can cause, each with its exit code."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
@@ -65,6 +66,12 @@ class DataError(LlmsegError):
     exit_code = ExitCode.DATA
 
 
+class TooLargeError(DataError):
+    """An image or label map that the machine's memory cannot hold; a fault of its case alone."""
+
+    exit_code = ExitCode.RESOURCE
+
+
 class PolicyError(LlmsegError):
     """Something that would make the numbers dishonest."""
 
@@ -99,6 +106,25 @@ class StoppedError(LlmsegError):
     """A signal stopped the run after its state was saved."""
 
     exit_code = ExitCode.STOPPED
+
+
+SCARCE = (  # what libraries say that do not raise MemoryError
+    "can't allocate memory",  # torch's allocator on a CPU
+    "DefaultCPUAllocator",
+    "Storage size calculation overflowed",  # torch, of more bytes than there are numbers
+    "can't start new thread",
+    "Cannot allocate memory",
+    "std::bad_alloc",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory, whoever raised it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SCARCE)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

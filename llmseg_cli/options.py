@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import field
 from typing import Any
 
-import yaml
-
 from llmseg_cli.errors import UsageError
+from llmseg_cli.reading import parse_yaml
 
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
@@ -87,18 +86,39 @@ def parse_assignments(entries: Iterable[str], *, flag: str) -> dict[str, Any]:
     Raises:
         UsageError: If an entry has no `=` or its value is no YAML.
     """
-    found: dict[str, Any] = {}
+    return {
+        key: parse_value(text, place=f"{flag} '{key}={text}'")
+        for key, text in split_assignments(entries, flag=flag).items()
+    }
+
+
+def split_assignments(entries: Iterable[str], *, flag: str) -> dict[str, str]:
+    """Turn `KEY=VALUE` entries into a mapping of texts.
+
+    Raises:
+        UsageError: If an entry has no `=`.
+    """
+    found: dict[str, str] = {}
     for entry in entries:
         key, separator, value = entry.partition("=")
         if not separator:
             raise UsageError(f"{flag} '{entry}': expected KEY=VALUE.")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"{flag} '{entry}': expected KEY=VALUE.") from error
-        is_number = isinstance(parsed, str) and NUMBER.fullmatch(parsed)
-        found[key.strip().replace("-", "_")] = float(parsed) if is_number else parsed
+        found[key.strip().replace("-", "_")] = value
     return found
+
+
+def parse_value(text: str, *, place: str) -> Any:
+    """The value that a text is in YAML; `1e-4` is a number, too.
+
+    Raises:
+        UsageError: If it is no YAML; *place* names it.
+    """
+    try:
+        parsed = parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"{place}: expected KEY=VALUE ({error}).") from error
+    is_number = isinstance(parsed, str) and NUMBER.fullmatch(parsed)
+    return float(parsed) if is_number else parsed
 
 
 def parse_label_map(entries: Iterable[str]) -> dict[int, int]:

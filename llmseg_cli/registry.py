@@ -68,19 +68,60 @@ class Registry(Mapping[str, str]):
         module, _, attribute = self[name].partition(":")
         return getattr(import_module(module), attribute)
 
+    def defaults(self, name: str) -> dict[str, Any]:
+        """The keyword-only arguments of the constructor of *name*, with their defaults."""
+        parameters = signature(self.load(name)).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Compare *options* with the keyword-only arguments of the constructor of *name*.
 
         Raises:
             UsageError: If an option is unknown; the message names the nearest known one.
         """
-        parameters = signature(self.load(name)).parameters.values()
-        known = [p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
+        known = list(self.defaults(name))
         for option in options:
             if option not in known:
                 if not known:
                     raise UsageError(f"The {self.kind} '{name}' has no options; got '{option}'.")
                 raise unknown(f"option of {self.kind} '{name}'", option, known)
+
+    def fit_options(self, name: str, options: Mapping[str, Any], *, place: str) -> dict[str, Any]:
+        """*options*, each of the type of its default.
+
+        Args:
+            name: The entry.
+            options: Keyword-only arguments of its constructor.
+            place: Where they stand, such as `--model-option`, for messages.
+
+        Raises:
+            UsageError: If an option is unknown or its value is of another type or too large.
+        """
+        self.check_options(name, options)
+        defaults = self.defaults(name)
+        return {
+            key: _of_type(value, type(defaults[key]), f"{place} {key}")
+            for key, value in options.items()
+        }
+
+
+def _of_type(value: Any, wanted: type, option: str) -> Any:
+    if wanted is bool and isinstance(value, str) and value in BOOLEANS:
+        return BOOLEANS[value]
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        expected = NAMES.get(wanted, wanted.__name__)
+        raise UsageError(f"{option}={str(value)[:SHOWN]}: expected {expected}.")
+    if isinstance(value, int | float) and not abs(value) < LARGEST:
+        raise UsageError(f"{option}={value}: expected a number below {LARGEST}.")
+    return value
+
+
+NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # as YAML 1.1 has them
+LARGEST = 1 << 16  # of any option of a method or network; NaN and infinity are not below it
+SHOWN = 40  # characters of a wrong value
 
 
 METHODS = Registry(

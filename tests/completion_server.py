@@ -80,3 +80,46 @@ def completion_server(
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield server
         listening.shutdown()
+
+
+def said(content: Any, *, reason: str = "stop", **message: Any) -> tuple[int, Any]:
+    """A completion with this content, as `raw_server` gives it."""
+    whole = {"role": "assistant", "content": content, **message}
+    return 200, {"choices": [{"index": 0, "message": whole, "finish_reason": reason}]}
+
+
+def faulted(status: int, message: str, **more: Any) -> tuple[int, Any]:
+    """An error of OpenAI's form."""
+    return status, {"error": {"message": message, "type": "error", **more}}
+
+
+@contextmanager
+def raw_server(answer: Callable[[dict[str, Any]], tuple[int, Any]]) -> Iterator[Server]:
+    """A server that may say anything: a status with JSON, or with text as a web page.
+
+    Args:
+        answer: Request, with the `Authorization` it came with, to status and content.
+    """
+    server = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.requests.append(request)
+            status, content = answer({**request, "key": self.headers.get("Authorization")})
+            is_page = isinstance(content, str)
+            body = content.encode() if is_page else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if is_page else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        server.url = f"http://127.0.0.1:{listening.server_port}/v1"
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield server
+        listening.shutdown()

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from llmseg_cli.cli import app
@@ -40,3 +41,35 @@ def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch, code):
     monkeypatch.setattr(Path, "replace", refuse)
     refused(tmp_path / "texts.yaml", f"texts.yaml: {os.strerror(code)}")
     assert list(tmp_path.iterdir()) == []
+
+
+READERS = {
+    "a configuration": ("check", "--config", "PIPE"),
+    "data": ("check", "--data", "PIPE"),
+    "data to split": ("split", "--data", "PIPE", "--labeled", "2", "-o", "s.json"),
+    "a split": ("train-sup", "--data", ".", "--split", "PIPE", "-o", "r"),
+    "descriptions": ("embed", "PIPE", "-o", "e.safetensors"),
+    "texts": ("describe", "--target", "x", "--llm", "file:PIPE", "-o", "d.yaml"),
+    "a template": (
+        "describe", "--target", "x", "--llm", "smollm2", "--template", "PIPE", "-o", "d.yaml"
+    ),
+    "a list of images": ("predict", "--run", "scans", "--from0", "PIPE", "-o", "p"),
+    "a run": ("predict", "--run", "run", "--images", "scans", "-o", "p"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("words", READERS.values(), ids=READERS)
+def test_what_never_ends_is_not_read(tmp_path, monkeypatch, words, kind):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMSEG_CACHE", str(tmp_path / "cache"))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe) if kind == "pipe" else pipe.symlink_to("/dev/zero")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "scans").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "scans" / "a.png")
+    (tmp_path / "run" / "config.yaml").symlink_to(pipe)
+    typed = [word.replace("PIPE", str(pipe)) for word in words]
+    result = CliRunner().invoke(app, typed, env={"COLUMNS": "400"})
+    assert result.exit_code in (2, 3), result.output
+    assert "pipe, socket or device" in result.stderr

@@ -1,6 +1,7 @@
 """Small data sets, written to disk for tests."""
 
 import locale
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,12 @@ def write_cases(
 
 
 def write_dicom(
-    folder: Path, array: NDArray[np.int16], *, gap_after: int | None = None, tilt: float = 0.0
+    folder: Path,
+    array: NDArray[np.int16],
+    *,
+    gap_after: int | None = None,
+    tilt: float = 0.0,
+    series: int = 1,
 ) -> Path:
     """Write `(X, Y, Z)` as a DICOM series, 0.5 x 0.75 x 2 mm, in LPS order.
 
@@ -60,8 +66,9 @@ def write_dicom(
         array: Voxels.
         gap_after: Leave out the slice after this one.
         tilt: Shift of each slice along Y, mm.
+        series: Number of the series; several may lie in one folder.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     before = locale.setlocale(locale.LC_ALL)  # writing DICOM sets the C locale and leaves it
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -72,9 +79,9 @@ def write_dicom(
         picture.SetSpacing((0.5, 0.75))
         tags = {
             "0008|0060": "MR",
-            "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|000e": f"1.2.826.0.1.3680043.2.1125.1.{series}",
             "0020|000d": "1.2.826.0.1.3680043.2.1125.2",
-            "0008|0018": f"1.2.826.0.1.3680043.2.1125.3.{index + 1}",
+            "0008|0018": f"1.2.826.0.1.3680043.2.1125.3.{series}.{index + 1}",
             "0020|0013": str(index),
             "0020|0032": f"10\\{20 + tilt * index}\\{30 + 2 * index}",
             "0020|0037": "1\\0\\0\\0\\1\\0",
@@ -82,10 +89,28 @@ def write_dicom(
         }
         for key, value in tags.items():
             picture.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{index:03d}.dcm"))
+        writer.SetFileName(str(folder / f"{series - 1 or ''}{index:03d}.dcm"))
         writer.Execute(picture)
     locale.setlocale(locale.LC_ALL, before)
     return folder
+
+
+def write_dicom_report(path: Path) -> Path:
+    """Write a DICOM file without voxels, a structured report, of a series of its own."""
+
+    def element(group: int, number: int, kind: bytes, text: bytes) -> bytes:
+        padded = text + b"\0" * (len(text) % 2)
+        return struct.pack("<HH2sH", group, number, kind, len(padded)) + padded
+
+    report = b"1.2.840.10008.5.1.4.1.1.88.11"
+    rest = element(2, 2, b"UI", report) + element(2, 3, b"UI", b"1.2.3.4")
+    rest += element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1")
+    body = element(8, 0x16, b"UI", report) + element(8, 0x18, b"UI", b"1.2.3.4")
+    body += element(8, 0x60, b"CS", b"SR") + element(0x20, 0xD, b"UI", b"1.2.3")
+    body += element(0x20, 0xE, b"UI", b"1.2.3.9") + element(0x20, 0x13, b"IS", b"1 ")
+    start = element(2, 0, b"UL", struct.pack("<I", len(rest)))
+    path.write_bytes(b"\0" * 128 + b"DICM" + start + rest + body)
+    return path
 
 
 def toy_text(seed: int, *, length: int = 6) -> Embeddings:

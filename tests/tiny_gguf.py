@@ -5,17 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 
 WORDS = 512  # of the vocabulary that stay, the first
 TOKENS, KINDS, MERGES = (f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "merges"))
 
 
 def write_short_gguf(
-    source: Path, target: Path, *, layers: Sequence[int] = (0,), dropped: Sequence[str] = ()
+    source: Path,
+    target: Path,
+    *,
+    layers: Sequence[int] = (0,),
+    dropped: Sequence[str] = (),
+    factors: np.ndarray | None = None,
+    scaling: str | None = None,
 ) -> Path:
     """Copy the first words and some layers, which are numbered from 0, less the *dropped* tensors.
 
     Reading and converting all words takes half a minute; the arithmetic is that of each tensor.
+    With *factors* of the wavelengths of positions, or another *scaling* of them.
     """
     reader, writer = gguf.GGUFReader(source), gguf.GGUFWriter(target, "llama")
     for field in reader.fields.values():
@@ -33,6 +41,10 @@ def write_short_gguf(
                 else tensor.data
             )
             writer.add_tensor(name, data, raw_dtype=tensor.tensor_type)
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
+    if scaling is not None:
+        writer.add_string("llama.rope.scaling.type", scaling)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -53,6 +53,36 @@ def write_encoder(folder: Path, *, length: int = 32, seed: int = 0) -> Path:
     return folder
 
 
+def write_two_towers(folder: Path, kind: str = "clip") -> Path:
+    """A CLIP or SigLIP, with its tower for text and that for pictures, as they are published."""
+    hf = load_transformers()
+    small = {
+        "hidden_size": 12,
+        "intermediate_size": 20,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+    }
+    words = {**small, "vocab_size": len(WORDS) + len(SPECIAL), "max_position_embeddings": 32}
+    words |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config_class, model_class = {
+        "clip": (hf.CLIPConfig, hf.CLIPModel),
+        "siglip": (hf.SiglipConfig, hf.SiglipModel),
+    }[kind]
+    config = config_class(
+        text_config=words, vision_config={**small, "image_size": 32, "patch_size": 16}
+    )
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(folder)
+    _tokenizer(
+        markers=True,
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_input_names=["input_ids", "attention_mask"] if kind == "clip" else ["input_ids"],
+    ).save_pretrained(folder)
+    return folder
+
+
 def write_language_model(folder: Path, *, chat: bool = True, seed: int = 0) -> Path:
     """A Llama of width 24 with two layers; what it writes is noise of the words above."""
     hf = load_transformers()
@@ -110,20 +140,21 @@ def write_image_encoder(folder: Path, kind: str = "resnet") -> Path:
     return folder
 
 
-def write_llama(folder: Path, kind: str = "llama", *, layers: int = 3) -> Path:
-    """A language model whose norms and weights are drawn, with grouped heads."""
+def write_llama(folder: Path, kind: str = "llama", *, layers: int = 3, **settings: Any) -> Path:
+    """A language model whose norms and weights are drawn, with grouped heads; *settings* win."""
     library = load_transformers()
     configs = {"llama": library.LlamaConfig, "mistral": library.MistralConfig}
-    config = configs[kind](
-        vocab_size=11,
-        hidden_size=24,
-        intermediate_size=40,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=6,
-        rms_norm_eps=1e-6,
-    )
+    sizes: dict[str, Any] = {
+        "vocab_size": 11,
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        "rms_norm_eps": 1e-6,
+    }
+    config = configs[kind](**sizes | settings)
     torch.manual_seed(0)
     model = library.AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():

@@ -2,7 +2,8 @@
 
     python table.py out/supervised.scores.json out/usl.scores.json ... > RESULTS.md
 
-All numbers are the files' own. The last column is the paired difference of Dice to the run that
+All numbers are the files' own. A file in which cases have no score, or which scores other cases
+than the first, is refused. The last column is the paired difference of Dice to the run that
 `score --compare` named, with its interval over cases and the p of Wilcoxon's test.
 """
 
@@ -23,6 +24,8 @@ def main(paths: list[Path]) -> None:
     """Print the table of the score files."""
     results = {p.name.removesuffix(".scores.json"): json.loads(p.read_text()) for p in paths}
     first = next(iter(results.values()))
+    for path, result in zip(paths, results.values(), strict=True):
+        _refuse_incomplete(path, result, first)
     cases, signature = first["counts"]["ok"], first["metrics"]["dice"]["signature"]
     print(f"{cases} locked test scans, mean [95 % interval], `{signature}`\n")
     columns = ["run", "network", *(name for _, name in METRICS.values()), "Dice over supervised"]
@@ -32,6 +35,18 @@ def main(paths: list[Path]) -> None:
         cells = [_cell(result["metrics"][metric], scale) for metric, (scale, _) in METRICS.items()]
         made_by = f"{result['predictions']['network']}, {result['predictions']['checkpoint']}"
         print(f"| {name} | {made_by} | " + " | ".join(cells) + f" | {_difference(result)} |")
+
+
+def _refuse_incomplete(path: Path, result: dict[str, Any], first: dict[str, Any]) -> None:
+    """End the program if a mean is not over the cases that the table is about."""
+    if result["status"] != "ok":
+        counts = result["counts"]
+        sys.exit(
+            f"{path}: {result['status']}, {counts['failed']} of {counts['cases_in']} cases have no "
+            "score in it or in what it is compared with. Predict them, and score again."
+        )
+    if [case["case"] for case in result["cases"]] != [case["case"] for case in first["cases"]]:
+        sys.exit(f"{path}: scores other cases than the first file. Score the same ones.")
 
 
 def _cell(metric: dict[str, Any], scale: int) -> str:

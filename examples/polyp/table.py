@@ -6,11 +6,12 @@
 Means over seeds of the files' means, each of them a mean over the classes; of several seeds, each
 one's first metric stands in a column of its own. An interval is a bootstrap over the test cases of
 each case's mean over seeds. The last column is the same for the difference to the baseline of the
-same seed, case by case.
+same seed, case by case. A file in which cases have no score is refused.
 """
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
@@ -37,7 +38,7 @@ def main() -> None:
     for path in sorted(chosen.files, key=lambda path: path.parent.name):
         percent, seed = path.parent.name.split("-s")
         run = path.name.removesuffix(".scores.json")
-        found[int(percent[1:]), run][seed] = json.loads(path.read_text())
+        found[int(percent[1:]), run][seed] = _complete(path)
     first, *_ = chosen.metrics
     means = [f"{NAMES[metric]} % [95 %]" for metric in chosen.metrics]
     head = ["labeled", "run", "seeds", means[0], f"{NAMES[first]} of each seed", *means[1:]]
@@ -51,6 +52,18 @@ def main() -> None:
         cells = [f"{percent} %", run, str(len(seeds)), mean, each, *others]
         gain = "" if run == chosen.baseline else _gain(seeds, baseline, first)
         print(f"| {' | '.join([*cells, gain])} |")
+
+
+def _complete(path: Path) -> dict[str, Any]:
+    """The scores of a file; ends the program if cases have none."""
+    scores: dict[str, Any] = json.loads(path.read_text())
+    if scores["status"] != "ok":
+        counts = scores["counts"]
+        sys.exit(
+            f"{path}: {scores['status']}, {counts['failed']} of {counts['cases_in']} cases have no "
+            "score in it or in what it is compared with. Predict them, and score again."
+        )
+    return scores
 
 
 def _place(key: tuple[int, str]) -> tuple[int, int]:

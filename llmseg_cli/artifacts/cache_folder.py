@@ -4,13 +4,24 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from llmseg_cli.errors import UsageError
+
 
 def default_cache() -> Path:
-    """`$LLMSEG_CACHE`, else `llmseg` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
+    """`$LLMSEG_CACHE`, else `llmseg` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`).
+
+    Raises:
+        UsageError: If the user has no home.
+    """
     if own := os.environ.get("LLMSEG_CACHE"):
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "llmseg"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "llmseg"
+    except RuntimeError as error:
+        raise UsageError(
+            "There is no home folder for the cache. Name one with --cache or LLMSEG_CACHE."
+        ) from error
 
 
 def note_use(path: Path) -> None:

@@ -1,12 +1,12 @@
 """`descriptions.yaml`: what a language model, the library or a person wrote about each class."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import yaml
 
 from llmseg_cli.artifacts.document import Document
-from llmseg_cli.errors import ArtifactError, UsageError, unknown
+from llmseg_cli.errors import ArtifactError, UsageError
 
 
 class _Dumper(yaml.SafeDumper):
@@ -41,19 +41,18 @@ class Description:
     query: str | None = None
 
     @classmethod
-    def parse(cls, content: Any, *, place: str) -> "Description":
-        """Read one text of the file: a mapping, or just the text.
+    def from_text(cls, text: str) -> "Description":
+        """A text alone, as a person may write it."""
+        return cls(text=text)
 
-        Raises:
-            ArtifactError: If it is neither, or empty; *place* names it.
-        """
-        values = {"text": content} if isinstance(content, str) else content
-        if not isinstance(values, dict) or not str(values.get("text") or "").strip():
-            raise ArtifactError(f"{place} has no text.")
-        for key in values:
-            if key not in cls.__dataclass_fields__:
-                raise ArtifactError(f"{place}: {unknown('key', key, cls.__dataclass_fields__)}")
-        return cls(**{**values, "text": " ".join(str(values["text"]).split())})
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", " ".join(self.text.split()))
+
+
+class _Sampling(TypedDict, total=False):
+    temperature: float
+    top_p: float
+    max_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,8 @@ class Writer:
         template: The prompt template, or None.
         chat_template: Whether the model's own chat template was applied; None if unknown.
         seed: Seed of the first text; text number i of all has seed + i.
-        sampling: `temperature`, `top_p` and `max_tokens`, or None.
+        sampling: `temperature`, `top_p` and `max_tokens`, as far as they were sent, or None.
+        unsent: Options that the server's model does not take, or None.
     """
 
     provider: str
@@ -84,7 +84,8 @@ class Writer:
     template: str | None = None
     chat_template: bool | None = None
     seed: int | None = None
-    sampling: dict[str, float] | None = None
+    sampling: _Sampling | None = None
+    unsent: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,20 +112,14 @@ class Descriptions(Document, schema="llmseg/descriptions/1", writer="describe"):
     warnings: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if not isinstance(self.classes, dict) or not self.classes:
+        if not self.classes:
             raise ArtifactError("Descriptions need at least one class under 'classes'.")
-        classes = {
-            str(name): tuple(
-                _parsed(text, f"class '{name}', text {number}") for number, text in found
-            )
-            for name, texts in self.classes.items()
-            for found in [list(enumerate(texts or (), start=1))]
-        }
-        for name, texts in classes.items():
+        for name, texts in self.classes.items():
             if not texts:
                 raise ArtifactError(f"Class '{name}' has no text.")
-        object.__setattr__(self, "classes", classes)
-        object.__setattr__(self, "written_by", _writer(self.written_by))
+            for number, found in enumerate(texts, start=1):
+                if not found.text:
+                    raise ArtifactError(f"class '{name}', text {number} has no text.")
 
     def to_dict(self) -> dict[str, Any]:
         """As of every document, without what does not apply, so that it reads well."""
@@ -150,23 +145,6 @@ class Descriptions(Document, schema="llmseg/descriptions/1", writer="describe"):
 
 def _telling(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None and value is not False}
-
-
-def _parsed(content: Any, place: str) -> Description:
-    if isinstance(content, Description):
-        return content
-    return Description.parse(content, place=place)
-
-
-def _writer(content: Any) -> Writer:
-    if isinstance(content, Writer):
-        return content
-    try:
-        return Writer(**content)
-    except TypeError as error:
-        raise ArtifactError(
-            f"'written_by' of the descriptions is not as written: {error}."
-        ) from error
 
 
 def check_class_names(names: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
 """Documents with a schema: load, check, save."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Self
 import yaml
 
 from llmseg_cli.artifacts.files import to_json, write_text
-from llmseg_cli.errors import ArtifactError, unknown
+from llmseg_cli.errors import ArtifactError
+from llmseg_cli.reading import read_text
+from llmseg_cli.typed import fitted, parsed, shown
 
 
 def llmseg_version() -> str:
@@ -52,12 +54,7 @@ class Document:
         Raises:
             ArtifactError: If it is missing, not readable, of another schema, or incomplete.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(
-                f"Cannot read {path}: {error}. 'llmseg {cls.writer}' writes it."
-            ) from error
+        text = read_text(path, error=ArtifactError, hint=f"'llmseg {cls.writer}' writes it.")
         return cls.from_text(text, name=str(path))
 
     @classmethod
@@ -65,38 +62,33 @@ class Document:
         """Parse and check a document; *name* stands for it in messages.
 
         Raises:
-            ArtifactError: If it is not readable, of another schema, or incomplete.
+            ArtifactError: If it is not readable, of another schema, or does not fit it.
         """
-        try:
-            content = yaml.safe_load(text)  # JSON is YAML
-        except yaml.YAMLError as error:
-            raise ArtifactError(f"{name} is neither JSON nor YAML: {error}.") from error
+        content = parsed(text, name=name, error=ArtifactError)
         if not isinstance(content, dict) or content.get("schema") != cls.schema:
             found = content.get("schema") if isinstance(content, dict) else None
+            has = "no schema" if found is None else f"schema {shown(found)}"
             raise ArtifactError(
-                f"{name} has schema {found!r}, expected '{cls.schema}'. "
-                f"Write it with 'llmseg {cls.writer}'."
+                f"{name} has {has}, expected '{cls.schema}'. Write it with 'llmseg {cls.writer}'."
             )
-        return cls.from_dict(content, name=name)
+        return cls.from_dict(content, name=name, text=text)
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any], *, name: str) -> Self:
-        """Build the document from plain values, without `schema` and `llmseg` if present."""
+    def from_dict(cls, content: dict[str, Any], *, name: str, text: str = "") -> Self:
+        """Build the document from plain values, without `schema` and `llmseg` if present.
+
+        Args:
+            content: The values.
+            name: What stands for it in messages.
+            text: What it was parsed from, for numbers of lines.
+
+        Raises:
+            ArtifactError: If the values do not fit.
+        """
         values = {key: value for key, value in content.items() if key not in ("schema", "llmseg")}
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ArtifactError(f"{name}: {unknown('key', key, known)}")
-        try:
-            return cls(**{key: _frozen(value) for key, value in values.items()})
-        except TypeError as error:
-            raise ArtifactError(
-                f"{name} is incomplete ({error}). Write it again with 'llmseg {cls.writer}'."
-            ) from error
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+        hint = f"Write it again with 'llmseg {cls.writer}'."
+        found: Self = fitted(values, cls, name=name, text=text, error=ArtifactError, hint=hint)
+        return found
 
 
 def _plain(value: Any) -> Any:

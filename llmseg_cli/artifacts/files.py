@@ -1,18 +1,24 @@
 """Files that are whole or absent, and their digests."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.text import escaped_json
 from llmseg_cli.errors import DataError, LlmsegError, UsageError
+from llmseg_cli.reading import file_fault
 
 TEMPORARY = ".tmp-"
+OLD_S = 24 * 3600  # no write takes that long
 FULL_BYTES = 1 << 20  # a write that fails with less than this free failed for lack of space
 
 
@@ -29,7 +35,14 @@ def full_disk_named(target: Path) -> Iterator[None]:
     except Exception as error:
         if shutil.disk_usage(target.parent).free < FULL_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(target)) from error
         raise
+
+
+def temporary_of(target: Path) -> Path:
+    """A new name beside *target*, random because containers that share a folder share pids, too."""
+    return target.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{target.name}"
 
 
 @contextmanager
@@ -42,7 +55,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         OSError: With `ENOSPC` if a writer fails because the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{target.name}"
+    temporary = temporary_of(target)
     try:
         with full_disk_named(target):
             yield temporary
@@ -59,6 +72,14 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_old_leftovers(target: Path) -> None:
+    """Delete what killed processes left of *target* beside it, a day ago or longer."""
+    for path in target.parent.glob(f"{TEMPORARY}*-{glob.escape(target.name)}"):
+        with suppress(OSError):  # another process may do the same
+            if time.time() - path.stat().st_mtime > OLD_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def write_text(target: Path, text: str) -> None:
     """Write *text* so that *target* is either the whole of it or as it was."""
     with atomic_path(target) as temporary:
@@ -72,7 +93,7 @@ def write_json(target: Path, content: Any) -> None:
 
 def to_json(content: Any) -> str:
     """Strict, indented JSON with a final newline; raises `ValueError` on NaN."""
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return escaped_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def sha256_file(path: Path) -> str:
@@ -81,6 +102,8 @@ def sha256_file(path: Path) -> str:
     Raises:
         DataError: If the file cannot be read.
     """
+    if fault := file_fault(path):
+        raise DataError(f"Cannot read {path}: {fault}.")
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

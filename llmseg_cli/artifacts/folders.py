@@ -1,12 +1,11 @@
 """Folders that are whole or absent."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmseg_cli.artifacts.files import TEMPORARY, full_disk_named
+from llmseg_cli.artifacts.files import full_disk_named, remove_old_leftovers, temporary_of
 
 
 @contextmanager
@@ -19,8 +18,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         OSError: With `ENOSPC` if a writer fails because the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{target.name}"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had this number
+    remove_old_leftovers(target)
+    temporary = temporary_of(target)
     temporary.mkdir()
     try:
         with full_disk_named(target):

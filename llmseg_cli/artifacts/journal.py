@@ -4,12 +4,25 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from llmseg_cli.artifacts.files import sha256_file, write_text
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.artifacts.files import full_disk_named, remove_leftovers, sha256_file, write_text
+from llmseg_cli.artifacts.inside import is_plain_name
+from llmseg_cli.errors import ArtifactError, ResourceError, UsageError
+from llmseg_cli.reading import parse_json, read_text
+from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
+ANEW = "Remove that folder, or choose another -o."
+
+
+class Details(TypedDict, total=False):
+    """What commands note of a case beside its file."""
+
+    status: str
+    findings: list[dict[str, Any]]
+    reason: str | None
+    maps: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +31,15 @@ class Entry:
 
     Args:
         case: Its identifier.
-        file: The file that was written, relative to the folder; None if the case needs none.
+        file: Name of the file that was written in the folder; None if the case needs none.
         image: Digest of the image it was made from.
         made_by: Digest of all else that the file depends on.
         output: Digest of the file.
         size: Bytes of the file.
-        details: What else is to be known of the case.
+        details: What else is to be known of the case; `maps` are names of more files.
+
+    Raises:
+        ValueError: If a name is no plain one, which could lead outside of the folder.
     """
 
     case: str
@@ -32,7 +48,19 @@ class Entry:
     made_by: str
     output: str
     size: int
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Annotated[dict[str, Any], Details] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not is_plain_name(self.case):
+            raise ValueError(f"'{self.case}' is no name of a case")
+        for name in self.files:
+            if not is_plain_name(name) or not name.startswith(f"{self.case}."):
+                raise ValueError(f"'{name}' is no name of a file of {self.case} in this folder")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files of the case."""
+        return (*(() if self.file is None else (self.file,)), *self.details.get("maps", ()))
 
 
 class Journal:
@@ -55,9 +83,8 @@ class Journal:
                 f"{folder} has files but no {JOURNAL}, so there is nothing to resume. "
                 "Choose another -o, or pass --force."
             )
-        for left in folder.glob(".tmp-*"):  # of a process that was killed while writing
-            left.unlink()
         self.entries = {entry.case: entry for entry in self.read(folder)}
+        remove_leftovers(folder)
         if not resume:
             for entry in self.entries.values():
                 self._remove(entry)
@@ -78,8 +105,8 @@ class Journal:
             self._remove(entry)
 
     def _remove(self, entry: Entry) -> None:
-        if entry.file is not None:
-            (self.folder / entry.file).unlink(missing_ok=True)
+        for name in entry.files:
+            (self.folder / name).unlink(missing_ok=True)
 
     def add(
         self,
@@ -90,7 +117,13 @@ class Journal:
         made_by: str,
         details: dict[str, Any] | None = None,
     ) -> Entry:
-        """Note that a case is finished, and *file* of the folder, if it has one, complete."""
+        """Note that a case is finished, and *file* of the folder, if it has one, complete.
+
+        Raises:
+            ResourceError: If the file is empty.
+            OSError: If the line cannot be written; the case's files are gone then, and it counts as
+                not finished.
+        """
         path = None if file is None else self.folder / file
         entry = Entry(
             case=case,
@@ -101,44 +134,58 @@ class Journal:
             size=path.stat().st_size if path else 0,
             details=details or {},
         )
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(_line(entry))
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            if path and not entry.size:
+                raise ResourceError(f"{path} is empty after writing. Is the disk full?")
+            self._append(_line(entry))
+        except (OSError, ResourceError):
+            self._remove(entry)
+            raise
         self.entries[case] = entry
         return entry
+
+    def _append(self, line: str) -> None:
+        """Add a line, whole or not at all."""
+        with full_disk_named(self.path), self.path.open("ab") as stream:
+            before = stream.tell()
+            try:
+                stream.write(line.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            except OSError:
+                os.truncate(self.path, before)
+                raise
 
     @staticmethod
     def read(folder: Path) -> list[Entry]:
         """The last entry of each case in a folder's journal, in the order of the first ones.
 
         Raises:
-            DataError: If a line is damaged.
+            ArtifactError: If a line is damaged.
         """
         path = folder / JOURNAL
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        text = read_text(path, error=ArtifactError, hint=ANEW)
+        lines = text.splitlines(keepends=True)
         found: dict[str, Entry] = {}
         for number, line in enumerate(lines, start=1):
             try:
-                entry = Entry(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                entry: Entry = fit(parse_json(line), Entry)
+            except ValueError as error:
                 if number == len(lines) and not line.endswith("\n"):
                     break  # killed while writing it: the case counts as not finished
-                raise DataError(
-                    f"{path}:{number} is damaged ({error}). Pass --force to start anew."
-                ) from error
+                raise ArtifactError(f"{path}:{number} is damaged: {error}. {ANEW}") from error
             found[entry.case] = entry
         return list(found.values())
 
 
 def is_whole(folder: Path, entry: Entry) -> bool:
-    """Whether the file of an entry, if it has one, is there as it was written."""
+    """Whether the file of an entry, if it has one, is there as it was written, and not empty."""
     if entry.file is None:
         return True
     path = folder / entry.file
-    if not path.is_file() or path.stat().st_size != entry.size:
+    if not entry.size or not path.is_file() or path.stat().st_size != entry.size:
         return False
     return sha256_file(path) == entry.output
 

@@ -1,6 +1,5 @@
 """`run.json`: what a command did, written last into its output folder."""
 
-import json
 import platform
 import re
 import resource
@@ -11,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.artifacts.files import sha256_file, write_json
 from llmseg_cli.errors import ArtifactError, ExitCode
+from llmseg_cli.reading import read_text
+from llmseg_cli.typed import fitted, parsed
 
 SCHEMA = 1
 MANIFEST = "run.json"
@@ -98,16 +99,26 @@ def load_manifest(folder: Path) -> dict[str, Any]:
         ArtifactError: If there is none or it is not of this schema.
     """
     path = folder / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{folder} is no finished output of llmseg: {path.name} is missing or "
-            f"not readable ({error})."
-        ) from error
-    if content.get("schema") != SCHEMA or content.get("tool") != "llmseg":
+    hint = f"{folder} is no finished output of llmseg; run the command that writes it again."
+    text = read_text(path, error=ArtifactError, hint=hint)
+    content = parsed(text, name=str(path), error=ArtifactError)
+    found: dict[str, Any] = fitted(
+        content, _Finished, name=str(path), text=text, error=ArtifactError, hint=hint
+    )
+    if found["schema"] != SCHEMA or found["tool"] != "llmseg":
         raise ArtifactError(f"{path} was not written by this version of llmseg.")
-    return dict(content)
+    return found
+
+
+class _Finished(TypedDict):
+    """What others read of `run.json`."""
+
+    schema: int
+    tool: str
+    command: str
+    status: str
+    outputs: dict[str, str]
+    details: dict[str, Any]
 
 
 def environment() -> dict[str, str]:

@@ -1,3 +1,3 @@
-"""What files of pseudo-labels hold besides classes."""
+"""What label maps hold besides classes, once they are read."""
 
-UNKNOWN = 255  # a pixel of which nothing is known; it teaches nothing
+UNKNOWN = 255  # a voxel of which nothing is known; it teaches nothing and is not scored

@@ -1,9 +1,53 @@
 """`config.yaml` of a run folder: every value that a run used."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from llmseg_cli.artifacts.document import Document
+from llmseg_cli.errors import ArtifactError
+
+LARGEST_PATCH = 1 << 32  # voxels; their probabilities alone would take 32 GB
+
+
+class _Settings(TypedDict):
+    patch: list[int]
+
+
+class _Preprocessing(TypedDict):
+    spacing: list[float]
+    normalize: str
+
+
+class _Text(TypedDict):
+    fusion: str
+    embeddings: str
+    token_shape: list[int]
+    pooled_shape: list[int]
+
+
+class _Encoder(TypedDict):
+    name: str
+    digest: str
+    config: dict[str, Any]
+
+
+class _Block(TypedDict):
+    kind: str
+    source: str
+    name: str
+    digest: str
+    layers: list[int]
+    sizes: dict[str, Any]
+    embedded: bool
+    lora: NotRequired[int]
+    rotary: NotRequired[bool]
+    final_norm: NotRequired[str]
+
+
+class _Pseudo(TypedDict):
+    schedule: str
+    masks: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +69,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         in_channels: Image channels, C.
         classes: Names of the K classes; the first is the background.
         label_map: Label values that were changed, from and to, as `FROM:TO`.
+        ignore_label: Label value in the files of voxels of which nothing is known, or null.
         preprocessing: Settings of `Preprocessing`.
         networks: Names of the networks in `model.safetensors`.
         answer: The network that predicts by default, or `mean` of all.
@@ -41,22 +86,46 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     method_options: dict[str, Any] = field(default_factory=dict)
     model: str
     model_options: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any]
+    settings: Annotated[dict[str, Any], _Settings]
     unlabeled_batch: int
     seed: int
     in_channels: int
     classes: tuple[str, ...]
     label_map: tuple[str, ...] = ()
-    preprocessing: dict[str, Any]
+    preprocessing: Annotated[dict[str, Any], _Preprocessing]
     networks: tuple[str, ...]
     answer: str
-    text: dict[str, Any] | None = None
-    pseudo: dict[str, Any] | None = None
+    text: Annotated[dict[str, Any], _Text] | None = None
+    pseudo: Annotated[dict[str, Any], _Pseudo] | None = None
     init: str | None = None
     split: str = ""
     labels: str = ""
-    image_encoder: dict[str, Any] | None = None
-    llm_block: dict[str, Any] | None = None
+    image_encoder: Annotated[dict[str, Any], _Encoder] | None = None
+    llm_block: Annotated[dict[str, Any], _Block] | None = None
+    ignore_label: int | None = None
+
+    def __post_init__(self) -> None:
+        numbers = {"in_channels": self.in_channels, "unlabeled_batch": self.unlabeled_batch}
+        for name, value in numbers.items():
+            if not 0 < value < LARGEST_PATCH:
+                raise ArtifactError(f"config.yaml: '{name}' is {value}, expected 1 or more.")
+        sides = self.settings["patch"]
+        if len(sides) not in (2, 3) or min(sides) < 1 or math.prod(sides) > LARGEST_PATCH:
+            raise ArtifactError(
+                f"config.yaml: 'settings.patch' is {list(sides)}, expected two or three sides of "
+                "at least one voxel."
+            )
+        if len(self.classes) < 2:
+            raise ArtifactError(
+                f"config.yaml: 'classes' has {len(self.classes)} names, expected the background "
+                "and one class or more."
+            )
+        spacing = self.preprocessing["spacing"]
+        if len(spacing) not in (1, 3) or min(spacing) < 0:
+            raise ArtifactError(
+                f"config.yaml: 'preprocessing.spacing' is {list(spacing)}, expected one or three "
+                "numbers of 0 or more."
+            )
 
     @property
     def patch(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     `hd95_mm`, `volume_difference_ml`.
 
     Args:
-        status: `ok`, or `partial` if cases failed.
+        status: `ok`, or `partial` if cases have no score; then there are no means either.
         unit: Of distances: `mm`, `px` or `voxel`.
         empty_policy: What an empty mask counts as.
         worst_distance: Diagonal of the largest image, in *unit*; what the policy `diagonal` counts.
@@ -25,7 +25,8 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
         classes: Label value to name.
         split: SHA-256 of the split file, or null.
         subset: The role of the split that was scored, or null.
-        predictions: Folder name, and what made them (checkpoint, network, run), if known.
+        predictions: Folder name, what made them (checkpoint, network, run), if known, and the cases
+            that the run behind them has learned from, if any.
         counts: Cases asked for, scored, failed; and per class scored, missed, false alarms, both
             empty.
         metrics: Name to mean, interval, std, median, n, signature, definition; and the same per
@@ -35,6 +36,8 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
         failed: Case to the reason why it has no score.
         comparison: Paired differences with other predictions, or null.
         warnings: What a reader should know.
+        ignore: Null, or the ignore `label` of the references, how many `voxels` have it in the
+            cases scored, and their `treatment`.
     """
 
     status: str
@@ -53,3 +56,4 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     failed: dict[str, str]
     comparison: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    ignore: dict[str, Any] | None = None

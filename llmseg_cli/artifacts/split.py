@@ -10,6 +10,7 @@ from llmseg_cli.errors import ArtifactError, PolicyError, UsageError
 
 SPLIT = "split.json"  # its name in a run folder
 ROLES = ("labeled", "unlabeled", "validation", "test")
+TEST_IMAGES = ("locked", "mix")  # what becomes of a data set's own test set
 
 
 @dataclass(frozen=True, kw_only=True)

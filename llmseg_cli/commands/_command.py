@@ -10,12 +10,14 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
+from llmseg_cli.commands._options import OutputDir
+from llmseg_cli.commands._unused import LAYERS, refuse_unused
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, load_layers
+from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, Key, load_layers
 from llmseg_cli.errors import LlmsegError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-LAYERS = "llmseg.layers"
 
 
 def recipe_names() -> list[str]:
@@ -23,19 +25,21 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def _commands(context: typer.Context) -> dict[str, dict[str, str]]:
+def _commands(context: typer.Context) -> dict[str, dict[str, Key]]:
     group: Any = context.find_root().command
     return {name: _option_names(found) for name, found in group.commands.items()}
 
 
-def _option_names(found: Any) -> dict[str, str]:
-    names: dict[str, str] = {}
+def _option_names(found: Any) -> dict[str, Key]:
+    names: dict[str, Key] = {}
     for inner in getattr(found, "commands", {}).values():  # of a group such as `weights`
         names |= _option_names(inner)
     for parameter in found.params:
         flags = [flag for flag in parameter.opts if flag.startswith("--")]
         if flags and parameter.name not in ("help", "config"):
-            names[flags[0][2:].replace("-", "_")] = parameter.name
+            is_row = "," in (parameter.metavar or "")  # such as N,N,N
+            takes = "several" if parameter.multiple else "row" if is_row else "one"
+            names[flags[0][2:].replace("-", "_")] = Key(parameter.name, takes)
     return names
 
 
@@ -96,7 +100,7 @@ def _use_config(context: typer.Context, value: Path | None) -> Path | None:
         return value
     user = Path(typer.get_app_dir("llmseg")) / "config.yaml"
     for rank, path in ((1, user), (2, Path(PROJECT_FILE))):
-        if path.is_file():
+        if path.exists():
             _add_layer(context, rank, path)
     return value
 
@@ -198,8 +202,14 @@ def command(
         parameters += [_parameter(name, kind, default) for name, (kind, default) in GENERAL.items()]
         parameters.append(_parameter("context", typer.Context, inspect.Parameter.empty))
 
+        writes_folder = any(p.annotation is OutputDir for p in parameters)
+
         @functools.wraps(function)
         def run(context: typer.Context, **values: Any) -> None:
+            layers = context.meta.get(LAYERS, {}).values()
+            refuse_outputs_over_inputs(
+                values, settings=[path for path, _ in layers], writes_folder=writes_folder
+            )
             for name in ("config", "recipe"):
                 values.pop(name, None)
             as_json = values.pop("json_output")
@@ -211,6 +221,7 @@ def command(
             )
             for name in ASSIGNMENTS.keys() & values.keys():
                 values[name] = _assignments(context, name, values)
+            refuse_unused(context, values)
             for name, cls in names.items():
                 asked = [field for field in fields(cls) if field.name not in without]
                 values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in asked})

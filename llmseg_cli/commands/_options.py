@@ -26,6 +26,14 @@ LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label-map", help="Label values to change, FROM:TO, such as 255:1."),
 ]
+IgnoreLabel = Annotated[
+    int | None,
+    typer.Option(
+        "--ignore-label",
+        help="Value in the label maps of voxels of which nothing is known, such as 255: they are "
+        "neither learned from nor scored. Default: the 'ignore' label of dataset.json, if any.",
+    ),
+]
 GroupBy = Annotated[
     str | None,
     typer.Option(

@@ -12,6 +12,7 @@ from llmseg_cli.commands._options import (
     DryRun,
     Force,
     GroupBy,
+    IgnoreLabel,
     Init,
     Labeled,
     LabelMap,
@@ -34,6 +35,7 @@ class TrainOptions:
     split: SplitFile = None
     labeled: Labeled = None
     label_map: LabelMap = None
+    ignore_label: IgnoreLabel = None
     group_by: GroupBy = None
     init: Init = None
     seed: Seed = 0
@@ -61,15 +63,19 @@ class TrainOptions:
                 "Which cases are labeled? Pass --labeled 0.2 (or a count), or --split FILE."
             )
         from llmseg_cli.options import parse_label_map
-        from llmseg_cli.workflows.split import run
+        from llmseg_cli.workflows.split import plan
 
-        return run(
+        planned = plan(
             data,
             labeled=self.labeled,
             group_by=self.group_by,
             label_map=parse_label_map(self.label_map or []),
+            ignore_label=self.ignore_label,
             seed=self.seed,
         )
+        for line in planned.official_test.sentences():
+            console.info(line)
+        return planned.split
 
     def request(
         self, data: Path, split: Split, output: Path, settings: TrainSettings, **wishes: Any
@@ -83,6 +89,7 @@ class TrainOptions:
             output=output,
             settings=settings,
             label_map=tuple(self.label_map or ()),
+            ignore_label=self.ignore_label,
             seed=self.seed,
             cache=settings.cache or default_cache(),
             init=self.init,
@@ -111,6 +118,8 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     """Run, or say what would be run; returns the `--json` document."""
     from llmseg_cli.workflows.train.run import plan, run
 
+    if options.resume and options.force:
+        raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")
     if options.dry_run:
         from llmseg_cli.workflows.train.cost import cost_of
 

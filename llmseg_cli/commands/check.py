@@ -9,7 +9,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing, write_json
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import DataDir, Force, GroupBy, LabelMap
+from llmseg_cli.commands._options import DataDir, Force, GroupBy, IgnoreLabel, LabelMap
 from llmseg_cli.errors import GateError
 from llmseg_cli.options import parse_label_map
 
@@ -26,6 +26,7 @@ SHOWN_CASES = 3
 def check(
     data: DataDir,
     label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
     group_by: GroupBy = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the report to this JSON file.")
@@ -39,7 +40,13 @@ def check(
         refuse_existing(out, force=force)
     mapping = parse_label_map(label_map or ())
     with console.progress("case") as progress:
-        report = run(data, label_map=mapping, group_by=group_by, progress=progress)
+        report = run(
+            data,
+            label_map=mapping,
+            ignore_label=ignore_label,
+            group_by=group_by,
+            progress=progress,
+        )
     content = report.to_dict()
     if out is not None:
         write_json(out, content)
@@ -85,6 +92,9 @@ def _rows(report: "CheckReport") -> list[tuple[str, str]]:
     for value, number in report.class_cases.items():
         name = report.classes.get(value, "background" if value == 0 else "")
         rows.append((f"label {value} {name}".rstrip(), f"in {number} cases"))
+    ignored = sum(bool(check.ignored) for check in report.cases)
+    if report.ignore_label is not None:
+        rows.append((f"label {report.ignore_label} is unknown", f"in {ignored} cases"))
     return rows
 
 

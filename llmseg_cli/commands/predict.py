@@ -23,6 +23,7 @@ from llmseg_cli.commands._options import (
 from llmseg_cli.config import BLENDS
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
+from llmseg_cli.reading import file_fault
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.predict.cases import CaseResult
@@ -149,6 +150,8 @@ def predict(
             on_estimate=_announce,
             on_case=_tell,
         )
+    for warning in predicted.warnings:
+        console.warn(warning)
     if not dry_run:
         _conclude(predicted)
     return predicted.to_dict()
@@ -157,6 +160,8 @@ def predict(
 def _from0(source: str | None) -> list[Path]:
     if source is None:
         return []
+    if source != "-" and (fault := file_fault(Path(source))):
+        raise UsageError(f"Cannot read --from0 {source}: {fault}.")
     try:
         content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:

@@ -9,7 +9,7 @@ from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.scores import EMPTY_POLICIES
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import Force, LabelMap, Seed, SplitFile
+from llmseg_cli.commands._options import Force, IgnoreLabel, LabelMap, Seed, SplitFile
 from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
 from llmseg_cli.options import parse_label_map
 
@@ -39,6 +39,7 @@ def score(
         ),
     ] = None,
     label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
     pred_label_map: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,6 +86,7 @@ def score(
         classes=tuple(classes or ()),
         label_map=parse_label_map(label_map or ()),
         prediction_label_map=parse_label_map(pred_label_map or ()),
+        ignore_label=ignore_label,
         voxel_units=voxel_units,
         empty_policy=empty_policy,
         tolerance=tolerance_mm,
@@ -132,9 +134,9 @@ def _verdict(scores: "Scores", min_dice: float | None) -> LlmsegError | None:
     if lines:
         more = [f"... and {len(lines) - SHOWN_FAILURES} more"] * (len(lines) > SHOWN_FAILURES)
         return PartialError(
-            f"{len(lines)} of {scores.counts['cases_in'] * len(sides)} cases have no score; the "
-            "means leave them out. Predict them, or choose the cases with --split and --subset.\n"
-            + "\n".join((*lines[:SHOWN_FAILURES], *more))
+            f"{len(lines)} of {scores.counts['cases_in'] * len(sides)} cases have no score, so "
+            "there is no mean of them all. Predict them, or choose the cases with --split and "
+            "--subset.\n" + "\n".join((*lines[:SHOWN_FAILURES], *more))
         )
     mean = scores.metrics["dice"]["mean"]
     if min_dice is not None and (mean is None or mean < min_dice):
@@ -159,6 +161,11 @@ def _show(scores: "Scores") -> None:
         f"missed {counts['n_missed']}, false alarms {counts['n_false_alarm']}, "
         f"empty in both {counts['n_both_empty']}."
     )
+    if scores.ignore is not None:
+        console.info(
+            f"{scores.ignore['voxels']:,} voxels of the references have the ignore label "
+            f"{scores.ignore['label']}: {scores.ignore['treatment']}."
+        )
     for key in _keys(scores.metrics):
         console.detail(scores.metrics[key]["signature"])
 

@@ -7,13 +7,14 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing, sha256_text
 from llmseg_cli.artifacts.presets import PRESETS
-from llmseg_cli.artifacts.split import ROLES
+from llmseg_cli.artifacts.split import ROLES, TEST_IMAGES
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._options import (
     DataDir,
     DryRun,
     Force,
     GroupBy,
+    IgnoreLabel,
     Labeled,
     LabelMap,
     OutputFile,
@@ -51,6 +52,15 @@ def split(
         ),
     ] = None,
     label_map: LabelMap = None,
+    test_images: Annotated[
+        str,
+        typer.Option(
+            help="The data set's own test set (imagesTs, or listed in dataset.json): locked, as "
+            "test and never trained on, or mix, drawn from like the others.",
+            autocompletion=lambda: TEST_IMAGES,
+        ),
+    ] = "locked",
+    ignore_label: IgnoreLabel = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
     force: Force = False,
@@ -70,6 +80,8 @@ def split(
             group_by=group_by,
             preset=preset,
             label_map=parse_label_map(label_map or ()),
+            test_images=test_images,
+            ignore_label=ignore_label,
             seed=seed,
             progress=progress,
         )
@@ -110,7 +122,7 @@ def _show(planned: "Plan") -> None:
 
 
 def _notes(planned: "Plan") -> list[str]:
-    notes = []
+    notes = planned.official_test.sentences()
     if not planned.split.test:
         notes.append("No test cases: --test 0.2 would lock a fifth of the labeled maps away.")
     if not planned.split.unlabeled:
@@ -130,4 +142,8 @@ def _summary(planned: "Plan") -> dict[str, Any]:
             for value, name in planned.classes.items()
         },
         "cases": {role: list(planned.split.cases(role)) for role in ROLES},
+        "own_test": {
+            "with_label_map": list(planned.official_test.scored),
+            "without_label_map": list(planned.official_test.bare),
+        },
     }

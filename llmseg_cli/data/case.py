@@ -1,7 +1,7 @@
 """A case, a data set of them, and what may be wrong with one."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,12 +18,17 @@ class Case:
         label: Reference label map, or none. For HDF5 it is the image file itself: the `label` data
             set inside, which nobody opens for an unlabeled case.
         group: What must stay together, such as the patient.
+        listed: Where a list gives the identifier, such as `cases.csv, entry 3`; empty if the files'
+            names do.
+        is_test: Whether it is of the data set's own test set (imagesTs, or listed as such).
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path | None
     group: str | None = None
+    listed: str = field(default="", compare=False)
+    is_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,16 @@ class Dataset:
         layout: How it is arranged, in words.
         cases: The cases.
         classes: Label value to name, with background; empty if the layout names none.
+        ignore: Label value of voxels of which nothing is known; it is no class.
+        notes: What was found beside the cases and is not read.
     """
 
     root: Path
     layout: str
     cases: tuple[Case, ...]
     classes: dict[int, str]
+    ignore: int | None = None
+    notes: tuple[str, ...] = ()
 
     def case(self, name: str) -> Case:
         """The case with this identifier.
@@ -89,6 +98,18 @@ class Survey:
 
     dataset: Dataset
     faults: tuple[Fault, ...] = ()
+
+
+class LayoutError(DataError):
+    """A file that names the cases, such as `dataset.json`, cannot be used.
+
+    Args:
+        fault: Why; `check` lists it, all else ends with it.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -1,14 +1,17 @@
 """Find the cases of a data set, however it is arranged."""
 
-import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from llmseg_cli.data.case import Case, Dataset, Fault, Survey
+from llmseg_cli.data.case import Case, Dataset, Fault, LayoutError, Survey
+from llmseg_cli.data.case_names import name_faults
+from llmseg_cli.data.digests import image_digest
 from llmseg_cli.data.formats import hdf5
 from llmseg_cli.data.layouts import case_list, dataset_json, folders, hdf5_tree
+from llmseg_cli.data.layouts.listing import unread_beside_slices
 from llmseg_cli.data.naming import HDF5, is_dicom_folder, stem, suffix
+from llmseg_cli.data.regular_files import refuse_irregular
 from llmseg_cli.errors import DataError, UsageError
 
 __all__ = ["Case", "Dataset", "find_cases", "image_digest", "survey"]
@@ -29,13 +32,14 @@ def find_cases(root: Path, *, group_by: str | None = None) -> Dataset:
         UsageError: If *group_by* is no regular expression.
     """
     found = survey(root, group_by=group_by)
-    if found.faults:
-        lines = [str(fault) for fault in found.faults[:SHOWN_FAULTS]]
-        more = len(found.faults) - len(lines)
+    faults = [fault for fault in found.faults if not fault.is_warning]
+    if faults:
+        lines = [str(fault) for fault in faults[:SHOWN_FAULTS]]
+        more = len(faults) - len(lines)
         if more:
             lines.append(f"... and {more} more; 'llmseg check --data {root}' lists all.")
         raise DataError("\n".join(lines))
-    return found.dataset
+    return replace(found.dataset, notes=tuple(map(str, found.faults)))
 
 
 def survey(root: Path, *, group_by: str | None = None) -> Survey:
@@ -47,31 +51,43 @@ def survey(root: Path, *, group_by: str | None = None) -> Survey:
     """
     if not root.exists():
         raise DataError(f"Data {root} does not exist. Check --data.")
+    if not (root.is_dir() or root.is_file()):
+        raise DataError(f"Data {root} is a pipe, socket or device, expected a folder or a file.")
     try:
         found = _survey(root)
+    except LayoutError as error:
+        found = Survey(Dataset(root, "not readable", (), {}), (error.fault,))
     except OSError as error:
-        raise DataError(f"Cannot read {error.filename or root}: {error.strerror}.") from error
-    if not found.dataset.cases and not found.faults:
+        what, remedy = f"cannot be read: {error.strerror}", "Change its permissions, or remove it."
+        fault = Fault("unreadable", "", str(error.filename or root), what, "", remedy)
+        found = Survey(Dataset(root, "not readable", (), {}), (fault,))
+    if not found.dataset.cases and all(fault.is_warning for fault in found.faults):
         raise DataError(
             f"No cases in {root}. Expected images/ and labels/, a dataset.json, HDF5 files, a "
-            f"cases.csv, or images (.nii.gz, .nrrd, .mha, .png, .jpg, .tif, DICOM folders)."
+            "cases.csv, or images (.nii.gz, .nrrd, .mha, .png, .jpg, .tif, DICOM folders)."
+            + "".join(f"\n{fault}" for fault in found.faults[:SHOWN_FAULTS])
         )
     cases, repeated = _unique(found.dataset.cases)
     dataset = replace(found.dataset, cases=_grouped(cases, group_by))
-    return Survey(dataset, (*found.faults, *repeated))
+    return Survey(dataset, (*found.faults, *repeated, *name_faults(cases)))
 
 
 def _survey(root: Path) -> Survey:
-    if root.is_file():
+    if not root.is_dir():
+        refuse_irregular(root)
         return _survey_file(root)
     for name in LIST_NAMES:
         if (root / name).is_file():
             return case_list.survey(root / name)
     if (root / "dataset.json").is_file():
         return dataset_json.survey(root)
+    if found := folders.survey(root):
+        return found
     if is_dicom_folder(root):
-        return _one_image(root, root.name)
-    return folders.survey(root) or hdf5_tree.survey(root) or folders.survey_plain(root)
+        has_name = root.name not in ("", "..")  # unlike the folder one stands in, '.'
+        series = _one_image(root, root.name if has_name else root.resolve().name)
+        return replace(series, faults=tuple(unread_beside_slices([(root.name, root)], root)))
+    return hdf5_tree.survey(root) or folders.survey_plain(root)
 
 
 def _survey_file(path: Path) -> Survey:
@@ -126,27 +142,3 @@ def _grouped(cases: tuple[Case, ...], group_by: str | None) -> tuple[Case, ...]:
         )
     groups = {name: match[pattern.groups and 1] for name, match in matches.items() if match}
     return tuple(replace(case, group=groups[case.id]) for case in cases)
-
-
-def image_digest(case: Case) -> str:
-    """Hexadecimal SHA-256 over the image files' contents, in the order of the channels.
-
-    For HDF5 it covers the `image` data set only, so deleting `label` does not change it.
-
-    Raises:
-        DataError: If a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in case.images:
-        if suffix(path) in HDF5:
-            digest.update(hdf5.image_bytes(path))
-            continue
-        files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
-        for file in files:
-            try:
-                with file.open("rb") as stream:
-                    while block := stream.read(1 << 20):
-                        digest.update(block)
-            except OSError as error:
-                raise DataError(f"Cannot read {file}: {error.strerror}.") from error
-    return digest.hexdigest()

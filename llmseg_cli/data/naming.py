@@ -12,6 +12,13 @@ HDF5 = (".h5", ".hdf5")
 SUFFIXES = (*NIFTI, *ITK, *PICTURES, *HDF5)
 LABEL_ENDINGS = ("_seg", "_segmentation", "_label", "_labels", "_mask", "_gt")
 DICOM_MAGIC_AT = 128
+DEEPEST = 4  # folders between a patient's and the slices
+LITTER = ("thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "lost+found", "$recycle.bin")
+OTHER_IMAGES = (
+    ".gif", ".webp", ".jp2", ".ppm", ".pgm", ".svs", ".ndpi", ".czi",
+    ".hdr", ".img", ".img.gz", ".mnc", ".mgz", ".mgh", ".npy", ".npz", ".mat", ".ima", ".vtk",
+    ".zarr",
+)  # fmt: skip  # formats of images that are not read
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -27,21 +34,41 @@ def stem(path: Path) -> str:
     return path.name[: -len(end)] if end else path.name
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Image files and folders of a DICOM series in *folder*, sorted by name."""
+def visible(folder: Path) -> list[Path]:
+    """What lies in *folder*, sorted by name, without hidden files and what systems leave there."""
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith(".") and (suffix(path) or is_dicom_folder(path))
+        if not path.name.startswith(".") and path.name.lower() not in LITTER
     )
 
 
 def is_dicom_folder(path: Path) -> bool:
-    """Whether *path* is a folder that holds DICOM files."""
-    if not path.is_dir():
+    """Whether *path* is a folder in which some file is a slice in DICOM, whatever lies beside."""
+    return path.is_dir() and any(map(_is_dicom_file, visible(path)))
+
+
+def _is_dicom_file(file: Path) -> bool:
+    end = suffix(file)
+    if (end and end != ".dcm") or file.name.upper() == "DICOMDIR" or not file.is_file():
         return False
-    files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
-    return bool(files) and (suffix(files[0]) == ".dcm" or _has_dicom_magic(files[0]))
+    return end == ".dcm" or _has_dicom_magic(file)
+
+
+def dicom_folder(path: Path) -> Path | None:
+    """The folder of slices that *path* is, or that it leads to by single folders.
+
+    Archives keep a patient's series as `patient/study/series/`; where each holds one folder and no
+    slices, the innermost is meant.
+    """
+    for _ in range(DEEPEST):
+        if is_dicom_folder(path):
+            return path
+        inner = [entry for entry in visible(path) if entry.is_dir()] if path.is_dir() else []
+        if len(inner) != 1:
+            return None
+        path = inner[0]
+    return None
 
 
 def _has_dicom_magic(file: Path) -> bool:

@@ -23,12 +23,19 @@ class SemiBatch:
         unlabeled: Unlabeled images, `(U, C, X, Y[, Z])`; None in supervised training.
         pseudo: Pseudo-labels of the unlabeled images, `(U, X, Y[, Z])` int64, `UNKNOWN` where
             nothing is known; None if there are none.
+        has_unknown: Whether *target* has voxels that are `UNKNOWN`, too.
     """
 
     image: Tensor
     target: Tensor
     unlabeled: Tensor | None = None
     pseudo: Tensor | None = None
+    has_unknown: bool = False
+
+    @property
+    def known(self) -> Tensor | None:
+        """The voxels of *target* that count, of its shape, bool; None for all."""
+        return self.target != UNKNOWN if self.has_unknown else None
 
     def all_images(self) -> Tensor:
         """Labeled images, then unlabeled ones, in one batch."""
@@ -71,10 +78,13 @@ class Method(nn.Module, ABC):
         return next(iter(self.networks()))
 
     def supervise(
-        self, network: nn.Module, images: Tensor, target: Tensor
+        self, network: nn.Module, images: Tensor, batch: SemiBatch
     ) -> tuple[Tensor, Tensor]:
-        """Logits of all images, and the loss of the first of them; see `supervision.supervise`."""
-        return supervise(network, images, target, self.segmentation_loss)
+        """Logits of all images, and the loss of the first of them, where the batch knows them.
+
+        See `supervision.supervise`.
+        """
+        return supervise(network, images, batch.target, self.segmentation_loss, known=batch.known)
 
     def pseudo_loss(self, logits: Tensor, pseudo: Tensor) -> Tensor:
         """The segmentation loss where the pseudo-label is known.

@@ -33,8 +33,8 @@ class CrossPseudoSupervision(Method):
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
         images, labeled = batch.all_images(), len(batch.image)
-        first, supervised_first = self.supervise(self.first, images, batch.target)
-        second, supervised_second = self.supervise(self.second, images, batch.target)
+        first, supervised_first = self.supervise(self.first, images, batch)
+        second, supervised_second = self.supervise(self.second, images, batch)
         first_unlabeled, second_unlabeled = first[labeled:], second[labeled:]
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         return {

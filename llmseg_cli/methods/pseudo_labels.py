@@ -39,7 +39,7 @@ class SamMining(Method):
         self.weight, self.ramp = weight, ramp
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
-        logits, supervised = self.supervise(self.network, batch.all_images(), batch.target)
+        logits, supervised = self.supervise(self.network, batch.all_images(), batch)
         if batch.pseudo is None:
             return {"supervised": supervised}
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)

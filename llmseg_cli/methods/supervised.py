@@ -26,7 +26,7 @@ class Supervised(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         return {
-            f"supervised_{name}": self.supervise(network, batch.image, batch.target)[1]
+            f"supervised_{name}": self.supervise(network, batch.image, batch)[1]
             for name, network in self.networks().items()
         }
 

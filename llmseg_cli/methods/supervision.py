@@ -25,6 +25,8 @@ def supervise(
     images: Tensor,
     target: Tensor,
     loss: SegmentationLoss = dice_cross_entropy,
+    *,
+    known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits of all images, and the supervised loss of the first of them.
 
@@ -35,6 +37,7 @@ def supervise(
         images: `(B + U, C, X, Y[, Z])`, the labeled ones first.
         target: Label maps of the first B images, `(B, X, Y[, Z])` int64.
         loss: How far an answer is from them.
+        known: Their voxels that count, `(B, X, Y[, Z])` bool; None for all.
 
     Returns:
         Logits `(B + U, K, X, Y[, Z])`, and the loss, a scalar: the mean over the heads.
@@ -44,7 +47,7 @@ def supervise(
         mean in place of their sum is ours, so that other terms keep their share.
     """
     heads = _heads_of(network, images)
-    losses = [loss(logits[: len(target)], target) for logits in heads]
+    losses = [loss(logits[: len(target)], target, known=known) for logits in heads]
     return mean_of_heads(heads), torch.stack(losses).mean()
 
 

@@ -54,7 +54,7 @@ class Teaching(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        logits, supervised = self.supervise(self.student, batch.all_images(), batch.target)
+        logits, supervised = self.supervise(self.student, batch.all_images(), batch)
         grown = sigmoid_ramp(progress, length=self.ramp)
         student = logits[len(batch.image) :]
         consistency = self.consistency(student, batch.unlabeled, grown=grown)

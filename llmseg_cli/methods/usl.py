@@ -102,12 +102,12 @@ class Usl(Method):
         mixed = paste(images, images[partners], boxes)[labeled:]
         with torch.no_grad():
             first_peer, second_peer = self._peers(images, batch.unlabeled)
-        first, supervised_first = self.supervise(self.first, self._noisy(images), batch.target)
+        first, supervised_first = self.supervise(self.first, self._noisy(images), batch)
         if first_peer is None:
             first_peer = first.detach()
         mixed_peer = paste(first_peer, first_peer[partners], boxes)[labeled:]
         second_images = self._noisy(torch.cat([batch.image, mixed]))
-        second, supervised_second = self.supervise(self.second, second_images, batch.target)
+        second, supervised_second = self.supervise(self.second, second_images, batch)
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         terms = {
             "supervised_first": supervised_first,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 from llmseg_cli.metrics.bootstrap import bootstrap_interval
+from llmseg_cli.metrics.summary import unscored_reason
 
 SAME = 1e-12  # differences below it are rounding
 
@@ -93,6 +94,14 @@ def compare(
         n_equal=len(pairs) - higher - lower,
         reason="all differences are zero" if zero else "",
     )
+
+
+def without_difference(found: Comparison, unscored: int) -> Comparison:
+    """The same without numbers where cases have no score: a missing case must improve nothing."""
+    if not unscored:
+        return found
+    reason = unscored_reason(unscored)
+    return Comparison(None, None, None, None, found.n, found.n_unpaired, None, None, 0, reason)
 
 
 def _is_number(value: float | None) -> TypeGuard[float]:

@@ -94,6 +94,7 @@ def mask_pairs(
     spacing_mm: Sequence[float],
     unit: str = "mm",
     tolerance: float = 1.0,
+    known: Mask | None = None,
 ) -> Iterator[MaskPair]:
     """One `MaskPair` per class, in the order of *classes*.
 
@@ -106,6 +107,8 @@ def mask_pairs(
         spacing_mm: Size of a voxel in mm, `(3,)`; used only if *unit* is `mm`.
         unit: `mm`, or `px` or `voxel` to measure in steps of the grid.
         tolerance: Of the normalized surface Dice, in *unit*.
+        known: Voxels that count, of the same shape; None for all. The others are in neither mask
+            and no part of the image, so that where they cut a mask, there is a surface.
 
     Raises:
         ValueError: If the shapes differ or a class is below 1.
@@ -114,10 +117,15 @@ def mask_pairs(
         raise ValueError(
             f"shapes differ: {prediction.shape}, {reference.shape}, spacing of {len(spacing_mm)}"
         )
+    if known is not None and known.shape != reference.shape:
+        raise ValueError(f"shapes differ: {known.shape} and {reference.shape}")
     if min(classes, default=1) < 1:
         raise ValueError(f"classes are above 0, got {list(classes)}")
     spacing = tuple(float(s) if unit == "mm" else 1.0 for s in spacing_mm)
     image_voxels = prediction.size
+    if known is not None:
+        image_voxels = int(np.count_nonzero(known))
+        prediction, reference = np.where(known, prediction, 0), np.where(known, reference, 0)
     if 1 in prediction.shape:
         flat = prediction.ndim - 1 - prediction.shape[::-1].index(1)
         prediction, reference = prediction.squeeze(flat), reference.squeeze(flat)

@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.metrics.pair import mask_pairs
+from llmseg_cli.metrics.pair import Mask, mask_pairs
 from llmseg_cli.metrics.signature import METRICS
 
 
@@ -46,6 +46,7 @@ def score_pair(
     spacing_mm: Sequence[float],
     unit: str = "mm",
     tolerance: float = 1.0,
+    known: Mask | None = None,
 ) -> dict[int, ClassScore]:
     """Score every class of one case.
 
@@ -59,6 +60,7 @@ def score_pair(
         spacing_mm: Size of a voxel in mm, `(3,)`; used only if *unit* is `mm`.
         unit: `mm`, or `px` or `voxel` to measure in steps of the grid.
         tolerance: Of the normalized surface Dice, in *unit*.
+        known: Voxels that count; None for all. See `mask_pairs`.
 
     Raises:
         ValueError: If the shapes differ or a class is below 1.
@@ -70,6 +72,7 @@ def score_pair(
         spacing_mm=spacing_mm,
         unit=unit,
         tolerance=tolerance,
+        known=known,
     )
     found = {}
     for number, pair in zip(classes, pairs, strict=True):

@@ -103,6 +103,7 @@ def signature(
     draws: int,
     seed: int,
     version: str,
+    ignore: int | None = None,
 ) -> str:
     """All that decides a mean, in one line; two means with equal signatures are comparable.
 
@@ -117,6 +118,7 @@ def signature(
         draws: Bootstrap draws; 0 for none.
         seed: Their seed.
         version: Of llmseg.
+        ignore: Value of the voxels of the references that belong to neither mask, or None.
     """
     own = METRICS[name].unit(unit) if name in METRICS else "-"
     parts = [
@@ -124,6 +126,7 @@ def signature(
         f"k:{','.join(map(str, classes))}",
         f"empty:{empty_policy}",
         f"unit:{own}",
+        *([f"ignore:{ignore}"] if ignore is not None else []),
         *([f"tol:{tolerance:g}{unit}"] if name == "nsd" else []),
         f"cases:{cases}",
         *([f"groups:{groups}"] if groups is not None else []),

@@ -60,6 +60,18 @@ def summarize(
     )
 
 
+def withheld(found: Summary, unscored: int) -> Summary:
+    """The same without numbers where cases have no score: a missing case must improve nothing."""
+    return (
+        Summary(None, None, None, None, found.n, unscored_reason(unscored)) if unscored else found
+    )
+
+
+def unscored_reason(unscored: int) -> str:
+    """Why there is no mean."""
+    return f"no mean while {unscored} of the cases asked for have no score"
+
+
 def _reason(interval: tuple[float, float] | None, draws: int) -> str:
     if interval is not None:
         return ""

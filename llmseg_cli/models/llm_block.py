@@ -1,16 +1,33 @@
 """Layers of a Llama as a frozen block of another network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmseg_cli.errors import unknown
+from llmseg_cli.errors import UsageError, unknown
 
 FINAL_NORMS = ("plain", "loaded", "none")
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+_tanh_gelu = partial(F.gelu, approximate="tanh")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # by the names of transformers
+    "silu": F.silu,
+    "swish": F.silu,
+    "gelu": F.gelu,
+    "gelu_new": _tanh_gelu,
+    "gelu_pytorch_tanh": _tanh_gelu,
+    "quick_gelu": _quick_gelu,
+    "relu": F.relu,
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,14 @@ class LlamaShape:
         hidden: Hidden values of the MLP.
         epsilon: Of the RMS norms.
         rotary_base: Base of the rotary positions' wavelengths.
+        activation: Of the MLP, by its name in transformers.
+        rotary_rates: Radians per position of each pair of a head's D/2 pairs; None is what the
+            base gives.
+        rotary_factor: By which sine and cosine are multiplied.
+        rotary_limit: The most positions for which the rates hold; None for any number.
+
+    Raises:
+        UsageError: If the activation is unknown.
     """
 
     width: int
@@ -34,6 +59,21 @@ class LlamaShape:
     hidden: int
     epsilon: float = 1e-5
     rotary_base: float = 10000.0
+    activation: str = "silu"
+    rotary_rates: Sequence[float] | None = None
+    rotary_factor: float = 1.0
+    rotary_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise unknown("activation of a language model", self.activation, ACTIVATIONS)
+
+    def rates(self, device: torch.device) -> Tensor:
+        """`(D / 2,)`, radians per position."""
+        if self.rotary_rates is not None:
+            return torch.tensor(self.rotary_rates, device=device)
+        half = self.head_width // 2
+        return self.rotary_base ** (-torch.arange(half, device=device) / half)
 
 
 class RootMeanSquare(nn.RMSNorm):
@@ -73,9 +113,9 @@ class LlamaLayer(nn.Module):
     r"""One layer of a Llama, over all tokens at once.
 
     $h = u + W_o \mathrm{softmax}(Q K^\top / \sqrt{D}) V$ with Q, K and V from
-    $\mathrm{RMSNorm}(u)$; then $h + W_2 (\mathrm{SiLU}(W_1 n) \odot W_3 n)$ with
-    $n = \mathrm{RMSNorm}(h)$. Names are those of transformers, so that its weights load as they
-    are.
+    $\mathrm{RMSNorm}(u)$; then $h + W_2 (\sigma(W_1 n) \odot W_3 n)$ with
+    $n = \mathrm{RMSNorm}(h)$ and the model's activation $\sigma$, as a rule SiLU. Names are those
+    of transformers, so that its weights load as they are.
 
     Args:
         shape: Sizes.
@@ -121,7 +161,8 @@ class LlamaLayer(nn.Module):
         """
         tokens = tokens + self._attention(self.input_layernorm(tokens), causal, rotary)
         normed, mlp = self.post_attention_layernorm(tokens), self.mlp
-        gated = F.silu(mlp["gate_proj"](normed)) * mlp["up_proj"](normed)
+        opened = ACTIVATIONS[self.shape.activation](mlp["gate_proj"](normed))
+        gated = opened * mlp["up_proj"](normed)
         return tokens + mlp["down_proj"](gated)
 
     def _attention(self, tokens: Tensor, causal: bool, rotary: bool) -> Tensor:
@@ -129,7 +170,7 @@ class LlamaLayer(nn.Module):
         query = by_head(parts["q_proj"](tokens), shape.heads)
         key, value = (by_head(parts[p](tokens), shape.key_heads) for p in ("k_proj", "v_proj"))
         if rotary:
-            query, key = (turned(part, shape.rotary_base) for part in (query, key))
+            query, key = (turned(part, shape) for part in (query, key))
         served = shape.heads // shape.key_heads
         key, value = (part.repeat_interleave(served, dim=1) for part in (key, value))
         found = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
@@ -210,15 +251,29 @@ def by_head(projected: Tensor, heads: int) -> Tensor:
     return projected.reshape(*projected.shape[:2], heads, -1).transpose(1, 2)
 
 
-def turned(part: Tensor, base: float) -> Tensor:
+def turned(part: Tensor, shape: LlamaShape) -> Tensor:
     """Values i and i + D/2 of a head, turned together by an angle that grows with the position.
+
+    Args:
+        part: `(B, H, T, D)`.
+        shape: How fast.
+
+    Raises:
+        UsageError: If there are more tokens than the model's way of turning holds for.
 
     References:
         Su et al., RoFormer, 2021. arXiv:2104.09864. In the order of transformers' weights.
     """
-    half = part.shape[-1] // 2
-    rates = base ** (-torch.arange(half, device=part.device) / half)
-    angles = torch.outer(torch.arange(part.shape[-2], device=part.device), rates)
-    cosine, sine = angles.cos().to(part.dtype), angles.sin().to(part.dtype)
+    count, half = part.shape[-2], part.shape[-1] // 2
+    if shape.rotary_limit is not None and count > shape.rotary_limit:
+        raise UsageError(
+            f"--llm-rotary: this language model turns {shape.rotary_limit} positions by its rates, "
+            f"and there are {count} tokens. Use a larger --model-option token, a smaller "
+            "--patch, or leave --llm-rotary out."
+        )
+    angles = torch.outer(torch.arange(count, device=part.device), shape.rates(part.device))
+    cosine, sine = (
+        (f(angles) * shape.rotary_factor).to(part.dtype) for f in (torch.cos, torch.sin)
+    )
     low, high = part[..., :half], part[..., half:]
     return torch.cat([low * cosine - high * sine, high * cosine + low * sine], dim=-1)

@@ -117,8 +117,6 @@ class MedVisionLlama(ViT):
             raise unknown("position of the block", llm_position, POSITIONS)
         if mapper not in MAPPERS:
             raise unknown("mapper", mapper, MAPPERS)
-        if isinstance(residual, bool):  # of a run that was made when there were two kinds
-            residual = "inner" if residual else "none"
         if residual not in RESIDUALS:
             raise unknown("residual", residual, RESIDUALS)
         if rank < 1:

@@ -61,7 +61,7 @@ def watched(network: MedVisionLlama) -> Iterator[Callable[[], dict[str, Tensor]]
             query = by_head(seen["q_proj"], block.shape.heads)
             key = by_head(seen["k_proj"], block.shape.key_heads)
             if block.rotary:
-                query, key = (turned(part, block.shape.rotary_base) for part in (query, key))
+                query, key = (turned(part, block.shape) for part in (query, key))
             served = block.shape.heads // block.shape.key_heads
             found["attention-llm"] = received(query, key.repeat_interleave(served, dim=1))
         after = seen["outward"]

@@ -28,6 +28,9 @@ class FeatureMaps(Protocol):
         """`(B, widths[i], X / 2 ** (halvings + i), Y / ...)` of an image `(B, C, X, Y)`."""
 
 
+DEEPEST = 10  # halvings; a patch of 1,024 voxels is one voxel then
+
+
 class UNetPlusPlus(Pooling):
     r"""A U-Net whose skips are small decoders of their own.
 
@@ -72,8 +75,8 @@ class UNetPlusPlus(Pooling):
         deep_supervision: bool = False,
         encoder: FeatureMaps | None = None,
     ) -> None:
-        if depth < 1:
-            raise UsageError(f"depth is {depth}; this network needs at least 1.")
+        if not 1 <= depth <= DEEPEST:
+            raise UsageError(f"depth is {depth}; this network has 1 to {DEEPEST}.")
         widths = [filters << level for level in range(depth + 1)]
         own = len(widths)
         if encoder is not None:

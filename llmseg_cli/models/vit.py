@@ -17,6 +17,9 @@ SCALES = (1, 3, 5)  # kernels of the fusion
 SPREAD = 0.02  # standard deviation of fresh positions
 
 
+DEEPEST = 1024  # blocks
+
+
 class ViT(Segmenter):
     r"""Tokens of the image, transformer blocks, and a head that turns tokens back into voxels.
 
@@ -258,3 +261,5 @@ def _check(
     for name, value in (("depth", depth), ("expansion", expansion), ("positions", positions)):
         if value < 1:
             raise UsageError(f"{name} is {value}; this network needs at least 1.")
+    if depth > DEEPEST:
+        raise UsageError(f"depth is {depth}; this network has at most {DEEPEST}.")

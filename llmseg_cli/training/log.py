@@ -2,10 +2,14 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypedDict
 
 from llmseg_cli.artifacts.files import write_text
+from llmseg_cli.errors import ArtifactError
+from llmseg_cli.reading import parse_json, read_text
+from llmseg_cli.typed import fit
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -28,15 +32,18 @@ class ScalarLog:
         self._writer: SummaryWriter | None = None
 
     def start(self, step: int) -> None:
-        """Open the log; lines after *step*, which a resumed run repeats, are dropped."""
+        """Open the log; lines after *step*, which a resumed run repeats, are dropped.
+
+        Raises:
+            ArtifactError: If a line of before is damaged.
+        """
         from torch.utils.tensorboard import (
             SummaryWriter,
         )  # a quarter of a second, for training alone
 
         kept: list[str] = []
         if self.path.is_file() and step:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line + "\n" for line in lines if _step_of(line) <= step]
+            kept = [line for line, own in _lines(self.path) if own <= step]
         write_text(self.path, "".join(kept))  # whole, or as it was, if we are killed here
         self._stream = self.path.open("a", encoding="utf-8")
         self._writer = SummaryWriter(self._events, purge_step=step + 1)
@@ -64,8 +71,24 @@ class ScalarLog:
             self._writer.close()
 
 
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError):  # a line that a kill cut short
-        return float("inf")
+class _Line(TypedDict):
+    step: int
+
+
+def _lines(path: Path) -> Iterator[tuple[str, int]]:
+    """Whole lines and their steps; the last may have been cut short by a kill.
+
+    Raises:
+        ArtifactError: If another one is damaged.
+    """
+    hint = "Remove it, and run the same command with --resume."
+    lines = read_text(path, error=ArtifactError, hint=hint).splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line, fit(parse_json(line), _Line)["step"]
+        except ValueError as error:
+            if number < len(lines) or line.endswith("\n"):
+                raise ArtifactError(
+                    f"{path}:{number} is damaged: {error}. Remove that line, and run the same "
+                    "command with --resume."
+                ) from error

@@ -14,11 +14,17 @@ from torch import Tensor, nn
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import DataError, StoppedError
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.training.checkpoints import load_into, load_state, save_state, save_weights
+from llmseg_cli.training.checkpoints import (
+    load_into,
+    load_state,
+    refused_state,
+    save_state,
+    save_weights,
+)
 from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.log import ScalarLog
-from llmseg_cli.training.optimizers import build_optimizer
+from llmseg_cli.training.optimizers import build_optimizer, load_optimizer
 from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
@@ -114,20 +120,24 @@ class Loop:
     def resume(self) -> None:
         """Continue from the saved state, if there is one."""
         path = self.folder / STATE
-        if not path.is_file():
+        if not path.exists():
             return
         state = load_state(path, self.device)
-        load_into(self.learner, state["learner"], source=str(path))  # type: ignore[arg-type]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        for name, average in self.averages.items():
-            load_into(average, state["averages"][name], source=str(path))
-        if self.plateau:
-            self.plateau.load_state_dict(state["plateau"])
-        self.step = int(state["step"])
+        with refused_state(path):
+            load_into(self.learner, state["learner"], source=str(path))  # type: ignore[arg-type]
+            load_optimizer(self.optimizer, state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            for name, average in self.averages.items():
+                load_into(average, state["averages"][name], source=str(path))
+            if self.plateau:
+                self.plateau.load_state_dict(state.get("plateau") or {})
+            if not 0 <= state["step"] <= self.settings.steps:
+                raise ValueError(f"step {state['step']} of {self.settings.steps}")
+            value, at = state["best"] or (0.0, 0)
+        self.best = (value, int(at)) if state["best"] else None
+        self.step = state["step"]
         self.losses = state.get("losses", {})
         self.final_score = state.get("score")
-        self.best = tuple(state["best"]) if state["best"] else None
 
     def run(self, batches: Iterator[Any], stop: StopRequest) -> Trained:
         """Train to the last step, and write the final weights.

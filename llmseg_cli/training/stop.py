@@ -13,7 +13,9 @@ from llmseg_cli.progress import Progress
 logger = logging.getLogger(__name__)
 
 SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
+    if hasattr(signal, name)
 )
 
 
@@ -53,17 +55,23 @@ def stoppable(progress: Progress, stop: StopRequest, kept: str) -> Progress:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Collect SIGINT, SIGTERM and SIGUSR1 instead of dying of them; handlers are put back after.
+    """Collect signals instead of dying of them; handlers are put back after.
 
-    Outside the main thread, where no handler can be set, the request is never made.
+    They are SIGINT, SIGTERM, SIGUSR1 and, unless it is ignored as under `nohup`, SIGHUP. Outside
+    the main thread, where no handler can be set, the request is never made.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.ask) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if not _is_ignored_hangup(number)]
+    before = {number: signal.signal(number, request.ask) for number in heeded}
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_ignored_hangup(number: int) -> bool:
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN

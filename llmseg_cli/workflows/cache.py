@@ -169,4 +169,4 @@ def _remove(path: Path) -> None:
         path.rename(gone)
     except FileNotFoundError:
         return
-    shutil.rmtree(gone)
+    shutil.rmtree(gone, ignore_errors=True)  # another job may clean, too

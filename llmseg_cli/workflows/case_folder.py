@@ -1,12 +1,15 @@
 """What `predict` and `mine-sam` share: a folder that is filled case by case from a run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmseg_cli.artifacts.files import refuse_existing
+from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
 from llmseg_cli.artifacts.manifest import MANIFEST
-from llmseg_cli.errors import PartialError, UsageError
+from llmseg_cli.artifacts.own_folder import refuse_replacing
+from llmseg_cli.data.case import Case
+from llmseg_cli.data.layouts.folders import PAIRS
+from llmseg_cli.errors import PartialError, ResourceError, UsageError
 
 SHOWN_FAILURES = 5
 
@@ -19,15 +22,44 @@ def refuse_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> 
     """
     if resume and force:
         raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
-    if out.resolve() == run_folder.resolve():
-        raise UsageError(f"-o {out} is the run folder itself. Choose another folder for the masks.")
+    refuse_folder_over_inputs(out, [Input("the run folder", run_folder)])
     if not resume:
-        refuse_existing(out, force=force)
+        refuse_replacing(out, force=force)
+
+
+def refuse_over_cases(out: Path, cases: Iterable[Case], data: Path | None = None) -> None:
+    """Refuse an output folder that is, holds or stands for a folder of images or label maps.
+
+    Args:
+        out: The folder to write.
+        cases: Cases that are read, wherever their files are.
+        data: The data set that they were found in, if it is a folder: no output lies in its folders
+            of images, nor has a name by which it would be read as one of them.
+
+    Raises:
+        UsageError: Naming the folder.
+    """
+    files = {path for case in cases for path in (*case.images, case.label) if path is not None}
+    places = {path if path.is_dir() else path.parent for path in files}
+    root = data.resolve() if data is not None and data.is_dir() else None
+    read = "the folder of images or label maps"
+    inputs = []
+    for place in sorted(places):
+        is_part = root is not None and place.resolve().is_relative_to(root)
+        inputs.append(Input(read, place, has_room=not (is_part or place in files)))
+    refuse_folder_over_inputs(out, inputs)
+    if root is not None and out.resolve() in {root / name for pair in PAIRS for name in pair}:
+        raise UsageError(f"-o {out} would be read as a part of {data}. Choose another -o.")
 
 
 def some_failed(
-    failed: Sequence[tuple[str, str | None]], total: int, folder: Path, report: dict[str, Any]
-) -> PartialError:
+    failed: Sequence[tuple[str, str | None]],
+    total: int,
+    folder: Path,
+    report: dict[str, Any],
+    *,
+    is_memory: bool = False,
+) -> PartialError | ResourceError:
     """What ends a command when cases failed.
 
     Args:
@@ -35,11 +67,13 @@ def some_failed(
         total: Cases in all.
         folder: The output folder.
         report: The `--json` document.
+        is_memory: Whether all cases failed, and for want of memory.
     """
     shown = [f"{case}: {reason}" for case, reason in failed[:SHOWN_FAILURES]]
     if len(failed) > len(shown):
         shown.append(f"... and {len(failed) - len(shown)} more in {MANIFEST}")
-    error = PartialError(
+    kind = ResourceError if is_memory else PartialError
+    error = kind(
         f"{len(failed)} of {total} cases failed; the others are complete in {folder}. Repair them "
         "and run the same command with --resume.\n" + "\n".join(shown)
     )

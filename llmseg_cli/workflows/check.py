@@ -9,10 +9,12 @@ from typing import Any
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.cases import survey
-from llmseg_cli.data.checking.case import CaseCheck, check_case
+from llmseg_cli.data.checking.case import CaseCheck, check_case, refuse_case
 from llmseg_cli.data.checking.cohort import compare_cases
 from llmseg_cli.data.checking.label_values import map_classes
+from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
+from llmseg_cli.errors import TooLargeError
 from llmseg_cli.progress import Progress, silent
 
 
@@ -24,6 +26,7 @@ class CheckReport:
         data: The data set, as it was named.
         layout: How it is arranged.
         classes: Declared label values and their names.
+        ignore_label: Value of voxels of which nothing is known, or None.
         cases: The cases, by identifier.
         faults: What must be repaired.
         warnings: What may be left.
@@ -35,6 +38,7 @@ class CheckReport:
     cases: tuple[CaseCheck, ...]
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
+    ignore_label: int | None = None
 
     @property
     def class_cases(self) -> dict[int, int]:
@@ -51,6 +55,7 @@ class CheckReport:
             "layout": self.layout,
             "ok": not self.faults,
             "classes": {str(value): name for value, name in self.classes.items()},
+            "ignore_label": self.ignore_label,
             "counts": {
                 "cases": len(self.cases),
                 "with_label_map": sum(check.case.label is not None for check in self.cases),
@@ -78,6 +83,7 @@ class CheckReport:
             "channels": check.channels,
             "percentiles_1_99": [check.low, check.high] if grid else None,
             "label_values": {str(v): n for v, n in check.values.items()} if check.values else None,
+            "ignored_voxels": check.ignored,
             "problems": [str(fault) for fault in problems],
         }
 
@@ -86,6 +92,7 @@ def run(
     data: Path,
     *,
     label_map: Mapping[int, int] | None = None,
+    ignore_label: int | None = None,
     group_by: str | None = None,
     progress: Progress = silent,
 ) -> CheckReport:
@@ -94,20 +101,27 @@ def run(
     Args:
         data: The data set.
         label_map: Label values to change before they are judged.
+        ignore_label: Value of unknown voxels; None takes the one that the data set names, if any.
         group_by: Regular expression whose first group in the identifier is the patient.
         progress: Told of every case read.
 
     Raises:
         DataError: If there is no data set to look at.
-        UsageError: If *group_by* is no regular expression.
+        UsageError: If *group_by* is no regular expression, or the data set names another ignore
+            label.
     """
     found = survey(data, group_by=group_by)
     classes = map_classes(found.dataset.classes, label_map or {})
+    ignore = ignored_value(found.dataset.ignore, ignore_label, label_map or {})
 
     def check(case: Case) -> CaseCheck:
-        return check_case(case, root=data, label_map=label_map or {})
+        return check_case(case, root=data, label_map=label_map or {}, ignore=ignore)
 
-    checks = tuple(map_cases(check, found.dataset.cases, phase="check", progress=progress))
+    def refuse(case: Case, error: TooLargeError) -> CaseCheck:
+        return refuse_case(case, error, root=data)
+
+    cases = found.dataset.cases
+    checks = tuple(map_cases(check, cases, refused=refuse, phase="check", progress=progress))
     faults = [
         *found.faults,
         *(fault for check in checks for fault in check.faults),
@@ -120,4 +134,5 @@ def run(
         cases=tuple(replace(check, faults=()) for check in checks),
         faults=tuple(fault for fault in faults if not fault.is_warning),
         warnings=tuple(fault for fault in faults if fault.is_warning),
+        ignore_label=ignore,
     )

@@ -6,8 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmseg_cli.artifacts.files import refuse_existing, write_json, write_text
-from llmseg_cli.artifacts.manifest import Manifest, load_manifest
+from llmseg_cli.artifacts.files import (
+    refuse_existing,
+    remove_old_leftovers,
+    temporary_of,
+    write_json,
+    write_text,
+)
+from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
 from llmseg_cli.data.demo_cohort import CLASSES, load_template, make_case, save_case
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.knowledge.weights.embedded import path_of
@@ -76,7 +82,7 @@ def run(
     _refuse(output, force=force)
     manifest = Manifest(COMMAND, seed=seed)
     template = load_template(path_of("mni152", cache=cache), spacing_mm=spacing_mm)
-    cases = tuple(f"sub-{number:03d}" for number in range(1, subjects + 1))
+    cases = _names(subjects)
     with _new_folder(output) as folder:
         for number, case in enumerate(cases, start=1):
             image, label = (folder / kind / f"{case}.nii.gz" for kind in ("images", "labels"))
@@ -104,13 +110,33 @@ def _refuse(output: Path, *, force: bool) -> None:
             f"{output} was not written by 'llmseg {COMMAND}', so --force does not replace it. "
             "Choose another -o."
         )
+    if others := sorted(_files_of(output) - _made(output)):
+        raise UsageError(
+            f"{output / others[0]} was not written by 'llmseg {COMMAND}', and --force would delete "
+            "it. Move it, or choose another -o."
+        )
+
+
+def _files_of(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_symlink() or p.is_file()}
+
+
+def _made(folder: Path) -> set[str]:
+    """Names of what an earlier call wrote."""
+    count = load_manifest(folder)["counts"].get("cases", 0)
+    files = {f"{kind}/{case}.nii.gz" for kind in ("images", "labels") for case in _names(count)}
+    return {MANIFEST, "dataset.json", "README.txt", *files}
+
+
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"sub-{number:03d}" for number in range(1, count + 1))
 
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".tmp-{target.name}"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    remove_old_leftovers(target)
+    temporary = temporary_of(target)
     try:
         temporary.mkdir()
         yield temporary

@@ -14,6 +14,7 @@ from llmseg_cli.knowledge.embeddings.text_encoder import (
     encode_texts,
     load_encoder,
 )
+from llmseg_cli.reading import read_text
 from llmseg_cli.training.precision import choose_device
 
 
@@ -80,10 +81,7 @@ def read_descriptions(source: str, stdin: str | None) -> str:
         if not (stdin or "").strip():
             raise UsageError("Nothing came in on stdin; pipe 'llmseg describe ... -o -' into it.")
         return stdin or ""
-    try:
-        return Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read {source}: {error}. 'llmseg describe' writes it.") from error
+    return read_text(Path(source), hint="'llmseg describe' writes it.")
 
 
 def _metadata(

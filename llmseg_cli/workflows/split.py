@@ -7,17 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from llmseg_cli.artifacts.presets import Preset, load_preset
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.checking.label_values import count_values, find_value_fault, map_classes
+from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.data.splitting.amounts import Amount, parse_amount
+from llmseg_cli.data.splitting.official_test import OfficialTest, set_apart
 from llmseg_cli.data.splitting.published_lists import split_by_preset
 from llmseg_cli.data.splitting.roles import CaseFacts
 from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import DataError, TooLargeError, UsageError
 from llmseg_cli.progress import Progress, silent
+
+SHOWN_NOTES = 5
+SHOWN_FAULTS = 10
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,13 @@ class Plan:
         split: The roles.
         facts: Case identifier to what the draw knew of it.
         classes: Foreground value to name; the value itself where the data set names none.
+        official_test: The data set's own test set, if it is locked.
     """
 
     split: Split
     facts: dict[str, CaseFacts]
     classes: dict[int, str]
+    official_test: OfficialTest
 
 
 def run(
@@ -44,6 +52,8 @@ def run(
     group_by: str | None = None,
     preset: str | None = None,
     label_map: Mapping[int, int] | None = None,
+    test_images: str = "locked",
+    ignore_label: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Split:
@@ -56,6 +66,8 @@ def run(
         group_by=group_by,
         preset=preset,
         label_map=label_map,
+        test_images=test_images,
+        ignore_label=ignore_label,
         seed=seed,
         progress=progress,
     ).split
@@ -70,6 +82,8 @@ def plan(
     group_by: str | None = None,
     preset: str | None = None,
     label_map: Mapping[int, int] | None = None,
+    test_images: str = "locked",
+    ignore_label: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Plan:
@@ -83,12 +97,17 @@ def plan(
         group_by: Regular expression whose first group in the identifier is the patient.
         preset: A published list, instead of a draw.
         label_map: Label values to change.
+        test_images: What becomes of the data set's own test set: `locked` as test, beside what
+            *test* draws from the others, or `mix`, drawn from as the others are.
+        ignore_label: Value of unknown voxels; None takes the one that the data set names, if any. A
+            case of which nothing is known counts as one without a label map.
         seed: Seed of the draws.
         progress: Told of every case read.
 
     Raises:
         UsageError: If an option is wrong, or *labeled* contradicts the preset.
         DataError: If the data cannot be read or lack cases or classes.
+        PolicyError: If a group is in the data set's own test set and outside of it.
     """
     listed = load_preset(preset) if preset is not None else None
     wanted = _wanted(labeled, listed)
@@ -100,12 +119,18 @@ def plan(
     }
     dataset = find_cases(data, group_by=group_by)
     classes = map_classes(dataset.classes, label_map or {})
-    facts, images = _read(dataset, label_map or {}, progress)
+    ignore = ignored_value(dataset.ignore, ignore_label, label_map or {})
+    facts, images = _read(dataset, label_map or {}, ignore, progress)
     _refuse_values(dataset, classes, facts)
+    _refuse_no_label_maps(dataset)
+    rest, official = set_apart(
+        facts, test_images=test_images, listed=listed.cases if listed is not None else ()
+    )
     if listed is not None:
-        roles = split_by_preset(facts, listed, seed=seed, classes=classes, **amounts)
+        roles = split_by_preset(rest, listed, seed=seed, classes=classes, **amounts)
     else:
-        roles = make_split(facts, labeled=wanted, seed=seed, classes=classes, **amounts)
+        roles = make_split(rest, labeled=wanted, seed=seed, classes=classes, **amounts)
+    roles = official.added_to(roles)
     split = Split(
         labeled=roles.labeled,
         unlabeled=roles.unlabeled,
@@ -119,7 +144,7 @@ def plan(
     )
     values = sorted({value for case in facts for value in case.foreground or ()})
     names = {value: classes.get(value, str(value)) for value in values}
-    return Plan(split, {case.id: case for case in facts}, names)
+    return Plan(split, {case.id: case for case in facts}, names, official)
 
 
 def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
@@ -142,24 +167,66 @@ def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
 
 
 def _read(
-    dataset: Dataset, label_map: Mapping[int, int], progress: Progress
+    dataset: Dataset, label_map: Mapping[int, int], ignore: int | None, progress: Progress
 ) -> tuple[list[CaseFacts], dict[str, str]]:
-    def read(case: Case) -> tuple[CaseFacts, str]:
-        return _read_case(case, label_map)
+    def read(case: Case) -> tuple[CaseFacts, str] | DataError:
+        try:
+            return _read_case(case, label_map, ignore)
+        except TooLargeError:
+            raise  # tried again alone
+        except DataError as error:
+            return error
 
-    found = list(map_cases(read, dataset.cases, phase="read", progress=progress))
-    return [facts for facts, _ in found], {facts.id: digest for facts, digest in found}
+    def refuse(case: Case, error: TooLargeError) -> DataError:
+        return error
+
+    found = list(map_cases(read, dataset.cases, refused=refuse, phase="read", progress=progress))
+    faults = [one for one in found if isinstance(one, DataError)]
+    if faults:
+        raise _all_of(faults, dataset)
+    known = [one for one in found if not isinstance(one, DataError)]
+    return [facts for facts, _ in known], {facts.id: digest for facts, digest in known}
 
 
-def _read_case(case: Case, label_map: Mapping[int, int]) -> tuple[CaseFacts, str]:
+def _all_of(faults: list[DataError], dataset: Dataset) -> DataError:
+    """One error of all cases that cannot be read; of memory, if it lacks for each of them."""
+    kind = TooLargeError if all(isinstance(f, TooLargeError) for f in faults) else DataError
+    lines = [str(fault) for fault in faults[:SHOWN_FAULTS]]
+    if len(faults) == 1:
+        return kind(lines[0])
+    if len(faults) > len(lines):
+        lines.append(f"... and {len(faults) - len(lines)} more")
+    return kind(
+        f"{len(faults)} of {len(dataset.cases)} cases cannot be read; 'llmseg check --data "
+        f"{dataset.root}' looks at all of each.\n" + "\n".join(lines)
+    )
+
+
+def _read_case(
+    case: Case, label_map: Mapping[int, int], ignore: int | None
+) -> tuple[CaseFacts, str]:
     digest = image_digest(case)
     if case.label is None:
-        return CaseFacts(case.id, case.group, None), digest
-    labels = load_label_map(case.label, label_map=label_map)
+        return CaseFacts(case.id, case.group, None, case.is_test), digest
+    labels = load_label_map(case.label, label_map=label_map, ignore=ignore)
     voxel_mm3 = float(np.prod(labels.spacing_mm))
     counts = count_values(labels.array)
+    if ignore is not None:
+        counts.pop(UNKNOWN, None)
+    if not counts:
+        return CaseFacts(case.id, case.group, None, case.is_test), digest
     foreground = {value: count * voxel_mm3 for value, count in counts.items() if value != 0}
-    return CaseFacts(case.id, case.group, foreground), digest
+    return CaseFacts(case.id, case.group, foreground, case.is_test), digest
+
+
+def _refuse_no_label_maps(dataset: Dataset) -> None:
+    if any(case.label is not None for case in dataset.cases):
+        return
+    notes = "".join(f"\n{note}" for note in dataset.notes[:SHOWN_NOTES])
+    raise DataError(
+        f"No case of {dataset.root} ({dataset.layout}) has a label map; at least one must. Add "
+        f"label maps: labels/ beside images/, or a cases.csv (id,image,label).{notes}"
+    )
 
 
 def _refuse_values(dataset: Dataset, classes: Mapping[int, str], facts: list[CaseFacts]) -> None:

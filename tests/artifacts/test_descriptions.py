@@ -68,10 +68,10 @@ def test_a_person_may_write_just_the_texts():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("- text: A ring.\n", "- texts: A ring.\n"), "class 'myocardium', text 1 has no text"),
+        (("- text: A ring.\n", "- texts: A ring.\n"), r"mine:20: 'classes.myocardium\[0\].texts'"),
         (("text: A ring.\n", "text: '  '\n"), "class 'myocardium', text 1 has no text"),
         (("    source: m\n    seed: 0", "    sauce: m\n    seed: 0"), "Did you mean 'source'"),
-        (("provider:", "supplier:"), "'written_by' of the descriptions"),
+        (("provider:", "supplier:"), "mine:23: 'written_by.supplier' is not known here"),
         (("llmseg/descriptions/1", "llmseg/descriptions/9"), "llmseg describe"),
         (("reviewed:", "revued:"), "Did you mean 'reviewed'"),
     ],

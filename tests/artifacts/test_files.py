@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from llmseg_cli.artifacts.files import (
     atomic_path,
     refuse_existing,
     remove_leftovers,
+    remove_old_leftovers,
     sha256_file,
     sha256_json,
     sha256_text,
@@ -113,3 +115,44 @@ def test_what_exists_is_refused(tmp_path):
         with pytest.raises(UsageError, match="--force"):
             refuse_existing(path, force=False)
         refuse_existing(path, force=True)
+
+
+def test_two_containers_with_one_pid_write_one_file(tmp_path, monkeypatch):
+    """The second finishes while the first writes; neither sees the other's half."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    target = tmp_path / "image.npy"
+    with atomic_path(target) as first:
+        first.write_text("first, half")
+        with atomic_path(target) as second:
+            assert second != first
+            second.write_text("second")
+        assert target.read_text() == "second"
+        first.write_text("first")
+    assert target.read_text() == "first"
+    assert names(tmp_path) == ["image.npy"]
+
+
+def test_old_leftovers_of_a_target_go_and_others_stay(tmp_path):
+    target = tmp_path / "a[1]"
+    old, new, other = (tmp_path / f".tmp-{name}" for name in ("1-a[1]", "2-a[1]", "3-a1"))
+    old.mkdir()
+    (old / "half").touch()
+    new.touch()
+    other.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    remove_old_leftovers(target)
+    assert names(tmp_path) == [new.name, other.name]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_only_regular_files_have_a_digest(tmp_path, kind):
+    path = tmp_path / "x"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"Cannot read .*expected a file"):
+        sha256_file(path)

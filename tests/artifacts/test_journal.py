@@ -1,11 +1,15 @@
 """Finished means: the file is whole, and made from the same by the same."""
 
+import errno
+import hashlib
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import ArtifactError, ResourceError, UsageError
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def test_a_line_that_was_cut_while_writing_counts_as_not_finished(folder: Path):
 def test_a_damaged_line_is_told(folder: Path):
     text = (folder / JOURNAL).read_text()
     (folder / JOURNAL).write_text("{" + text)
-    with pytest.raises(DataError, match=r"cases\.jsonl:1 is damaged"):
+    with pytest.raises(ArtifactError, match=r"cases\.jsonl:1 is damaged"):
         Journal(folder, resume=True)
 
 
@@ -131,3 +135,78 @@ def test_a_folder_of_other_files_is_not_resumed(tmp_path: Path):
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(UsageError, match="nothing to resume"):
         Journal(tmp_path, resume=True)
+
+
+def line(**changes) -> str:
+    known = {"case": "a", "file": "a.png", "image": "", "made_by": "", "output": "", "size": 1}
+    return json.dumps(known | changes) + "\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": "../victim.txt"},
+        {"file": "{root}/victim.txt"},
+        {"file": "a.png/../../victim.txt"},
+        {"file": ".."},
+        {"file": "cases.jsonl"},
+        {"file": "b.png"},
+        {"file": ["a.png"]},
+        {"case": "../victim", "file": "../victim.txt"},
+        {"case": "../victim", "file": None},
+        {"case": ["a"]},
+        {"details": {"maps": ["a.png", "../victim.txt"]}},
+        {"details": 5},
+        {"size": "1"},
+    ],
+)
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_entry_leads_nowhere_else_and_deletes_nothing(tmp_path: Path, changes, resume: bool):
+    victim, folder = tmp_path / "victim.txt", tmp_path / "out"
+    victim.write_text("precious")
+    folder.mkdir()
+    (folder / "a.png").write_text("mask")
+    text = line(case="first", file="first.png") + line(**changes).replace("{root}", str(tmp_path))
+    (folder / JOURNAL).write_text(text)
+    with pytest.raises(ArtifactError, match=r"cases\.jsonl:2 is damaged: .*Remove that folder"):
+        Journal(folder, resume=resume)
+    assert victim.read_text() == "precious"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", JOURNAL]
+
+
+def test_all_files_of_a_case_go_with_it(folder: Path):
+    journal = Journal(folder, resume=True)
+    for name in ("c.png", "c.attention.nii.gz"):
+        (folder / name).write_text("map")
+    details = {"maps": ["c.attention.nii.gz"]}
+    journal.add("c", "c.png", image="c", made_by="run", details=details)
+    Journal(folder, resume=False)
+    assert [path.name for path in folder.iterdir()] == [JOURNAL]
+
+
+def test_an_empty_file_is_not_finished_and_does_not_stay(folder: Path):
+    journal = Journal(folder, resume=True)
+    (folder / "c.mha").touch()
+    with pytest.raises(ResourceError, match=r"c\.mha is empty"):
+        journal.add("c", "c.mha", image="c", made_by="run")
+    assert not (folder / "c.mha").exists()
+    (folder / "a.png").write_bytes(b"")
+    empty = hashlib.sha256(b"").hexdigest()
+    with (folder / JOURNAL).open("a") as stream:  # as an earlier version noted it
+        stream.write(line(image="image a", made_by="run", output=empty, size=0))
+    assert Journal(folder, resume=True).finished("a", image="image a", made_by="run") is None
+
+
+def test_a_mask_without_its_line_does_not_stay(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    journal, before = Journal(folder, resume=True), (folder / JOURNAL).read_bytes()
+    (folder / "c.png").write_text("mask of c")
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        journal.add("c", "c.png", image="c", made_by="run")
+    assert caught.value.filename == str(folder / JOURNAL)
+    assert not (folder / "c.png").exists()
+    assert (folder / JOURNAL).read_bytes() == before

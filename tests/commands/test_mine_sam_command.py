@@ -112,7 +112,7 @@ def test_every_word_arrives(call):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("box-margin: []", "expected numbers of 0 or more"),
+        ("box-margin: []", "expected numbers separated by commas"),
         ("box-margin: [-0.1]", "expected numbers of 0 or more"),
         ("box-margin: wide", "expected numbers separated by commas"),
     ],
@@ -126,10 +126,13 @@ def test_wrong_margins_of_the_configuration(call, line, message):
 
 
 def test_a_list_in_the_configuration(call):
-    Path("llmseg.yaml").write_text("mine-sam:\n  prompts: [points]\n  box-margin: [0, 0.25]\n")
+    Path("llmseg.yaml").write_text("mine-sam:\n  prompts: [box, points]\n  box-margin: [0, 0.25]\n")
     result, heard = call()
     assert result.exit_code == 0, result.stderr
-    assert (heard["settings"].prompts, heard["settings"].box_margin) == (("points",), (0, 0.25))
+    assert (heard["settings"].prompts, heard["settings"].box_margin) == (
+        ("box", "points"),
+        (0, 0.25),
+    )
 
 
 def test_what_was_mined_is_told(call):

@@ -82,19 +82,20 @@ def test_defaults(call):
 
 def test_every_word_arrives(call):
     result, heard = call(
-        *("--data", "scans", "--split", "s.json", "--subset", "validation", "--overlap", "0.7"),
-        *("--stride", "18,18,4", "--mirror", "--network", "mean", "--checkpoint", "best"),
+        *("--data", "scans", "--split", "s.json", "--subset", "validation", "--stride", "18,18,4"),
+        *("--mirror", "--network", "mean", "--checkpoint", "best"),
         *("--device", "cpu", "--precision", "fp32", "--windows", "3", "--resume", "--force", "-n"),
         *("--cache", "kept", "--skip-below", "-500", "--max-ram", "4GB", "--blend", "constant"),
     )
     assert result.exit_code == 0
     assert (heard["skip_below"], heard["max_ram"]) == (-500.0, 4 * 10**9)
     assert (heard["data"], heard["split"]) == (Path("scans"), Path("s.json"))
-    assert (heard["subset"], heard["overlap"], heard["stride"]) == ("validation", 0.7, (18, 18, 4))
+    assert (heard["subset"], heard["stride"]) == ("validation", (18, 18, 4))
     assert (heard["mirror"], heard["network"], heard["checkpoint"]) == (True, "mean", "best")
     assert (heard["device"], heard["precision"], heard["batch"]) == ("cpu", "fp32", 3)
     assert [heard[name] for name in ("resume", "force", "dry_run")] == [True] * 3
     assert (heard["cache"], heard["blend"]) == (Path("kept"), "constant")
+    assert call("--images", "a", "--overlap", "0.7")[1]["overlap"] == 0.7
 
 
 def test_several_images_as_a_shell_expands_them(call):

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nibabel as nib
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_data import SHAPE, label_with, random_image, write_dicom, write_nifti
 
+from llmseg_cli.data.formats import itk, nifti, picture
 from llmseg_cli.data.volumes import (
     load_image,
     load_label_map,
     prediction_suffix,
     save_label_map,
+    save_map,
 )
 from llmseg_cli.errors import DataError, ResourceError
 
@@ -430,6 +433,59 @@ def test_a_disk_that_refuses_to_write(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sitk, "WriteImage", refuse)
     with pytest.raises(ResourceError, match=r"Cannot write .*Is the disk full"):
         save_label_map(tmp_path / "b.nrrd", label_with([1])[::-1, ::-1], grid)
+
+
+def damaged(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "empty":
+        path.write_bytes(b"")
+    elif how == "cut":
+        path.write_bytes(content[: len(content) - 20])
+    else:
+        last = len(content) - 20  # of the voxels or what guards them, in every format
+        path.write_bytes(content[:last] + bytes([content[last] ^ 255]) + content[last + 1 :])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "changed"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd", ".png"])
+def test_what_a_writer_leaves_half_done_gets_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, how: str
+) -> None:
+    flat = suffix == ".png"
+    labels = label_with([1, 2], (30, 20) if flat else (30, 20, 10))
+    source = write_nifti(tmp_path / "a.nii.gz", labels)
+    module: Any = {".mha": itk, ".nrrd": itk, ".png": picture}.get(suffix, nifti)
+    if module is itk:
+        source = to_itk(tmp_path / f"a{suffix}", source)
+    elif flat:
+        source = tmp_path / "a.png"
+        Image.fromarray(labels.T).save(source)
+    image = load_label_map(source)
+    write = module.write
+
+    def half(path: Path, *more: Any) -> None:
+        write(path, *more)  # as on a full disk, about which some writers say nothing
+        damaged(path, how)
+
+    monkeypatch.setattr(module, "write", half)
+    target = tmp_path / "out" / f"m{suffix}"
+    with pytest.raises(ResourceError, match=rf"m{suffix} was (not )?written"):
+        save_label_map(target, image.array, image.grid)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_map_of_numbers_is_read_back_and_may_hold_nan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = load_image([write_nifti(tmp_path / "a.nii.gz", random_image(0))]).grid
+    values = random_image(1)
+    values[0, 0, 0] = np.nan
+    save_map(tmp_path / "map.nii.gz", values, grid)
+    write = nifti.write
+    monkeypatch.setattr(nifti, "write", lambda path, array, grid: write(path, array + 1, grid))
+    with pytest.raises(ResourceError, match="other voxels"):
+        save_map(tmp_path / "other.nii.gz", values, grid)
+    assert not (tmp_path / "other.nii.gz").exists()
 
 
 def test_real_scans_survive(shared_data: Path, tmp_path: Path) -> None:

@@ -4,12 +4,18 @@ import pytest
 import torch
 
 from llmseg_cli.losses.dice import soft_dice_loss
+from llmseg_cli.losses.dice_binary_cross_entropy import (
+    dice_binary_cross_entropy,
+    hard_dice_binary_cross_entropy,
+)
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 
 SHAPES = [(2, 3, 4, 5, 6), (3, 2, 5, 4)]  # B, K, X, Y[, Z]
 LOSSES = [soft_dice_loss, dice_cross_entropy]
+BINARY = [dice_binary_cross_entropy, hard_dice_binary_cross_entropy]
 
 each_loss = pytest.mark.parametrize("loss", LOSSES)
+any_loss = pytest.mark.parametrize("loss", LOSSES + BINARY)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
@@ -27,7 +33,7 @@ def value_and_gradient(loss, logits, target, known):
     return value.detach(), torch.autograd.grad(value, logits)[0]
 
 
-@each_loss
+@any_loss
 @each_shape
 def test_all_known_is_the_loss_without(loss, shape):
     logits, target, _ = make_case(shape, unknown=1)
@@ -59,7 +65,7 @@ def test_equals_sums_over_the_known_voxels(shape):
     assert found == pytest.approx((dice + entropy) / 2, abs=1e-6)
 
 
-@each_loss
+@any_loss
 @each_shape
 def test_an_unknown_voxel_has_no_say_and_takes_no_gradient(loss, shape):
     logits, target, known = make_case(shape)
@@ -73,7 +79,7 @@ def test_an_unknown_voxel_has_no_say_and_takes_no_gradient(loss, shape):
         assert torch.equal(same_gradient, gradient)
 
 
-@each_loss
+@any_loss
 def test_nothing_known_is_no_loss(loss):
     logits, target, known = make_case()
     value, gradient = value_and_gradient(loss, logits, target, torch.zeros_like(known))

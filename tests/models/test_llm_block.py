@@ -1,5 +1,8 @@
 """Frozen layers of a language model, against transformers' own, and their laws."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_models import write_llama
@@ -26,7 +29,7 @@ def block():
 
 
 def opened(name, numbers, **options):
-    found = read_layers(str(name), numbers)
+    found = read_layers(str(name), numbers, rotary=True)
     block = LLMBlock(LlamaShape(**found.sizes), len(numbers), **options)
     block.load([{k: v.float() for k, v in one.items()} for one in found.layers], found.norm.float())
     block.freeze()
@@ -57,13 +60,86 @@ def test_with_mask_and_rotary_positions_a_layer_is_transformers_own(tmp_path, ki
         torch.testing.assert_close(block.norm(tokens), model.model.norm(tokens))
 
 
+TURNINGS = {  # Llama 3.1's own numbers, with lengths that fit 40 tokens
+    "llama3": {
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+    "linear": {"factor": 4.0},
+    "dynamic": {"factor": 2.0},
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 16},
+    "longrope": {
+        "short_factor": [1.0, 1.5, 2.0],
+        "long_factor": [2.0, 3.0, 4.0],
+        "factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+}
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_pytorch_tanh", "relu"])
+@pytest.mark.parametrize("kind", TURNINGS)
+def test_positions_and_activation_are_those_of_transformers(tmp_path, kind, activation):
+    folder = write_llama(
+        tmp_path / "model",
+        layers=1,
+        hidden_act=activation,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": kind, "rope_theta": 500.0, **TURNINGS[kind]},
+    )
+    model = load_transformers().AutoModelForCausalLM.from_pretrained(folder).eval()
+    block = opened(folder, (0,))
+    tokens = drawn(2, 40, 24)
+    expected = as_language_model(model, 0, tokens)
+    found = block.layers[0](tokens, causal=True, rotary=True)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    plain = replace(block.shape, rotary_rates=None, rotary_factor=1.0)
+    if kind != "dynamic":  # which is the plain one up to its limit
+        block.layers[0].shape = plain
+        assert not torch.allclose(block.layers[0](tokens, causal=True, rotary=True), expected)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_rates_that_hold_up_to_a_length_are_not_used_beyond_it(tmp_path, kind):
+    folder = write_llama(
+        tmp_path / "model",
+        layers=1,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": kind, "rope_theta": 500.0, **TURNINGS[kind]},
+    )
+    block = opened(folder, (0,), rotary=True)
+    block(drawn(1, 64, 24))
+    with pytest.raises(UsageError, match=r"turns 64 positions by its rates, and there are 65"):
+        block(drawn(1, 65, 24))
+
+
+def test_a_way_of_turning_that_is_unknown_is_refused_only_if_it_is_asked_for(tmp_path):
+    folder = write_llama(tmp_path / "model", layers=1)
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"] |= {"partial_rotary_factor": 0.5}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="turns positions by a part of each head"):
+        read_layers(str(folder), rotary=True)
+    assert read_layers(str(folder)).sizes["rotary_base"] == 10000.0
+
+
+def test_an_activation_that_is_unknown_is_refused(tmp_path):
+    folder = write_llama(tmp_path / "model", layers=1, hidden_act="mish")
+    with pytest.raises(UsageError, match="have the activation 'mish'; llmseg knows silu"):
+        read_layers(str(folder))
+
+
 @pytest.mark.weights
 def test_smollm2s_last_layer_is_transformers_own(weights_cache):
     from llmseg_cli.knowledge.weights.gguf_file import converted_folder
-    from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+    from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
 
     found = find_model("smollm2", cache=weights_cache)
-    folder = converted_folder(found.gguf, digest=weights_digest(found), cache=weights_cache)
+    folder = converted_folder(
+        found.gguf, digest=model_digest(found, [found.gguf]), cache=weights_cache
+    )
     library = load_transformers()
     model = library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     layers = read_layers("smollm2", cache=weights_cache)

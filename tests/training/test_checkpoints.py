@@ -1,12 +1,16 @@
 """Round trips, and files that cannot be read."""
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
 
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.training.checkpoints import (
@@ -16,6 +20,7 @@ from llmseg_cli.training.checkpoints import (
     save_state,
     save_weights,
 )
+from llmseg_cli.training.loop import Loop
 
 CPU = torch.device("cpu")
 
@@ -92,7 +97,8 @@ def test_what_fits_is_loaded():
 def test_state_round_trip_with_random_state(tmp_path):
     path = tmp_path / "state.ckpt"
     torch.manual_seed(5)
-    save_state(path, {"step": 3, "network": network().state_dict(), "best": [0.5, 2]})
+    parts = {"learner": network().state_dict(), "optimizer": {}, "scaler": {}, "averages": {}}
+    save_state(path, {"step": 3, "best": [0.5, 2], **parts})
     expected = torch.randn(4)
     torch.manual_seed(6)
     found = load_state(path, CPU)
@@ -154,3 +160,104 @@ def test_a_failed_write_leaves_the_old_state(tmp_path, monkeypatch):
         save_state(path, {"step": 2})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def changed_states() -> Iterator[tuple[str, Any]]:
+    for key in ("learner", "optimizer", "scaler", "averages", "step", "best", "random"):
+        yield f"no {key}", lambda state, key=key: state.pop(key)
+        for value in (None, "text", 1.5, [1], {"a": "b"}, torch.zeros(2)):
+            harmless = (key, value) in (("best", None), ("scaler", {"a": "b"}))  # none on a CPU
+            if not harmless:
+                yield f"{key} {value}", lambda state, key=key, v=value: state.update({key: v})
+    for value in ("text", torch.zeros(3), torch.zeros(2, 2)):
+        yield f"generator {value}", lambda state, v=value: state["random"].update(torch=v)
+
+
+@pytest.fixture
+def saved(tmp_path) -> tuple[Path, Callable[[], Loop]]:
+    """The state of a loop after a step, and what makes such a loop."""
+    settings = TrainSettings(steps=5, optimizer="adam", ema=0.5, patch=(8, 8))
+
+    def make() -> Loop:
+        return Loop(Learner(), settings, folder=tmp_path, device=CPU)
+
+    loop = make()
+    loop.take_step(torch.ones(2))
+    loop.save()
+    return tmp_path / "state.ckpt", make
+
+
+class Learner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(2, 1)
+
+    def losses(self, batch: torch.Tensor, *, progress: float) -> dict[str, torch.Tensor]:
+        return {"loss": self.net(batch).sum()}
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"net": self.net}
+
+
+CHANGED = dict(changed_states())
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_state_of_other_content_is_one_sentence(saved, change):
+    path, make = saved
+    state = torch.load(path, weights_only=True)
+    CHANGED[change](state)
+    torch.save(state, path)
+    with pytest.raises(ArtifactError, match=r"state\.ckpt .*--force") as caught:
+        make().resume()
+    assert "\n" not in str(caught.value)
+
+
+def optimizers() -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:
+    yield "rate", lambda o: o["param_groups"][0].update(lr="fast")
+    yield "betas", lambda o: o["param_groups"][0].update(betas=0.9)
+    yield "missing", lambda o: o["param_groups"][0].pop("weight_decay")
+    yield "moment", lambda o: o["state"][0].update(exp_avg=torch.zeros(7))
+    yield "word", lambda o: o["state"][0].update(exp_avg="none")
+    yield "groups", lambda o: o["param_groups"].append(o["param_groups"][0])
+
+
+@pytest.mark.parametrize(("name", "change"), list(optimizers()))
+def test_an_optimizer_that_would_fail_at_the_next_step(saved, name, change):
+    path, make = saved
+    state = torch.load(path, weights_only=True)
+    change(state["optimizer"])
+    torch.save(state, path)
+    with pytest.raises(ArtifactError, match=r"state\.ckpt is damaged"):
+        make().resume()
+
+
+def test_a_sound_state_goes_on(saved):
+    _, make = saved
+    loop = make()
+    loop.resume()
+    assert loop.step == 1
+
+
+def test_weights_of_whole_numbers_are_refused():
+    own = nn.Linear(2, 1)
+    state = {key: value.long() for key, value in own.state_dict().items()}
+    with pytest.raises(
+        ArtifactError, match=r"'weight' holds torch\.int64, expected torch\.float32"
+    ):
+        load_into(own, state, source="it")
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder", "pipe"])
+@pytest.mark.parametrize("load", [load_weights, lambda path: load_state(path, CPU)])
+def test_only_regular_files_are_read(tmp_path, kind, load):
+    path = tmp_path / "x"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(ArtifactError, match="Cannot read"):
+        load(path)

@@ -76,3 +76,15 @@ def test_progress_that_can_be_stopped_leaves_at_the_next_report():
     with pytest.raises(StoppedError, match="SIGTERM: 2 of 5 kept"):
         report("calibrate", 2, 5)
     assert heard == [("calibrate", 1, 5), ("calibrate", 2, 5)]
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+    """Under nohup, a run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            send(signal.SIGHUP)
+            assert not stop
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -12,6 +12,7 @@ from tiny_data import SHAPE, label_with, random_image, write_cases, write_nifti
 
 from llmseg_cli.artifacts.files import to_json
 from llmseg_cli.data.case import Fault
+from llmseg_cli.data.formats import opening
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.check import CheckReport, run
 
@@ -231,3 +232,34 @@ def test_real_hippocampus_has_float_labels_and_wild_scales(shared_data: Path) ->
     assert report.faults == ()
     assert {warning.kind for warning in report.warnings} == {"label type", "intensity scale"}
     assert report.class_cases == {0: 200, 1: 200, 2: 200}
+
+
+def test_a_case_that_memory_cannot_hold_is_one_fault_among_others(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nifti(data / "images" / "case01.nii.gz", np.zeros((200, 200, 200), np.uint8))
+    write_nifti(data / "labels" / "case02.nii.gz", np.zeros((300, 300, 300), np.uint8))
+    (data / "images" / "case03.nii.gz").write_bytes(b"nothing")
+    monkeypatch.setattr(opening, "available_bytes", lambda: 1 << 25)
+    report = run(data)
+    found = {fault.case: fault for fault in report.faults}
+    assert {case: fault.kind for case, fault in found.items()} == {
+        "case01": "too large",
+        "case02": "too large",
+        "case03": "unreadable",
+    }
+    assert found["case01"].file == "images/case01.nii.gz"
+    assert "200 x 200 x 200 voxels of uint8 take 40 MB" in found["case01"].found
+    assert found["case02"].file == "labels/case02.nii.gz"
+
+
+def test_a_header_that_contradicts_itself_is_a_fault_of_its_file(data: Path) -> None:
+    path = data / "images" / "case03.nii.gz"
+    image = nib.load(path)
+    image.header["pixdim"][1:4] = (1.5, 1.5, 10)
+    image.header.set_sform(np.eye(4), code=1)
+    nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), path)
+    fault = only(run(data))
+    assert (fault.case, fault.file) == ("case03", "images/case03.nii.gz")
+    assert "the sform says a spacing of 1 x 1 x 1, pixdim says 1.5 x 1.5 x 10" in fault.found
+    assert "which is right" in fault.remedy

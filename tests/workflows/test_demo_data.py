@@ -114,3 +114,14 @@ def test_the_command_passes_its_words_on(tmp_path):
     }
     config = json.loads((tmp_path / "d" / "run.json").read_text())["config"]
     assert config == {"subjects": 2, "spacing_mm": 8.0, "seed": 0}
+
+
+def test_force_deletes_no_file_of_others(tmp_path):
+    cohort = demo_data.run(tmp_path / "data", subjects=1, spacing_mm=6)
+    mine = cohort.folder / "images" / "mine.nii.gz"
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match=r"images/mine\.nii\.gz was not written by"):
+        demo_data.run(tmp_path / "data", subjects=1, spacing_mm=6, force=True)
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    demo_data.run(tmp_path / "data", subjects=1, spacing_mm=6, force=True)

@@ -1,10 +1,11 @@
 """Who describes what, how many times, and what is written down about it."""
 
 import pytest
-from completion_server import MODEL, completion_server
+from completion_server import MODEL, completion_server, faulted, raw_server, said
 from tiny_models import write_language_model
 
-from llmseg_cli.errors import UsageError
+from llmseg_cli.artifacts.descriptions import Descriptions
+from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.descriptions.library import find_entry
 from llmseg_cli.knowledge.descriptions.providers import small_model_warning
 from llmseg_cli.workflows.describe import DescribeSettings, queries, run
@@ -93,6 +94,29 @@ def test_an_empty_answer_is_refused():
         pytest.raises(UsageError, match="wrote nothing for seed 0"),
     ):
         run("x", modality="MRI", llm=f"openai:{MODEL}", settings=served(server))
+
+
+def test_a_refusal_is_no_description():
+    refusal = "Okay.</think> I'm sorry, but I can't help with that."
+    with (
+        completion_server(lambda _: (refusal, "stop")) as server,
+        pytest.raises(WeightsError, match=r"declines to describe this: 'I'm sorry.*--llm, such"),
+    ):
+        run("liver", modality="CT", llm=f"openai:{MODEL}", settings=served(server))
+
+
+def test_options_that_were_not_sent_are_recorded_and_warned_of():
+    def answer(request):
+        if "temperature" in request:
+            return faulted(400, "Unsupported value: 'temperature' does not support 0.7")
+        return said("The liver is large.")
+
+    with raw_server(answer) as server:
+        found = run("liver", modality="CT", llm="openai:o9", texts=2, settings=served(server))
+    assert found.written_by.unsent == ("temperature",)
+    assert sorted(found.written_by.sampling) == ["max_tokens", "top_p"]
+    assert "o9 does not take temperature" in found.warnings[0]
+    assert Descriptions.from_text(found.to_text(), name="d.yaml").to_text() == found.to_text()
 
 
 def test_the_same_text_four_times_is_refused(tmp_path):

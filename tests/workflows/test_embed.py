@@ -6,9 +6,10 @@ import pytest
 from tiny_models import write_encoder
 
 from llmseg_cli.artifacts.descriptions import Description, Descriptions, Writer
-from llmseg_cli.artifacts.files import sha256_file, sha256_text
+from llmseg_cli.artifacts.files import sha256_text
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.knowledge.embeddings.file import load_embeddings, save_embeddings
+from llmseg_cli.knowledge.embeddings.text_encoder import load_encoder
 from llmseg_cli.workflows.embed import read_descriptions, run
 
 
@@ -46,7 +47,7 @@ def test_texts_classes_and_origins_travel_along(folder, tmp_path):
     assert read.encoder == str(folder)
     meta = read.metadata
     assert meta["descriptions_digest"] == f"sha256:{sha256_text(text)}"
-    assert meta["encoder_digest"] == f"sha256:{sha256_file(folder / 'model.safetensors')}"
+    assert meta["encoder_digest"] == load_encoder(str(folder)).digest
     assert (meta["max_length"], meta["truncated"], meta["reviewed"]) == ("16", "[]", "yes")
     assert (meta["pooling"], meta["written_by"]) == ("mean, normalized", "somebody")
     assert int(meta["vocabulary_size"]) > read.token_ids.max()
@@ -73,7 +74,7 @@ def test_unreviewed_texts_are_warned_of(folder):
 
 
 def test_what_is_no_description(folder):
-    with pytest.raises(ArtifactError, match="stdin has schema None"):
+    with pytest.raises(ArtifactError, match="stdin has no schema"):
         run("just: text", name="stdin", encoder=str(folder))
 
 

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_data import label_with, write_cases, write_nifti
 
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.data.formats import opening
+from llmseg_cli.errors import DataError, ExitCode, TooLargeError, UsageError
 from llmseg_cli.workflows.split import plan, run
 
 
@@ -122,3 +124,23 @@ def test_real_kvasir_needs_a_label_map(shared_data: Path) -> None:
         run(shared_data / "kvasir", labeled="0.2")
     found = run(shared_data / "kvasir", labeled="0.2", label_map={255: 1})
     assert (len(found.labeled), len(found.unlabeled)) == (60, 240)
+
+
+def test_all_label_maps_that_cannot_be_read_are_named_at_once(data: Path) -> None:
+    paths = [data / "labels" / f"patient{number}_0.nii.gz" for number in (0, 2)]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match="2 of 10 cases cannot be read") as caught:
+        run(data, labeled="2")
+    assert all(str(path) in str(caught.value) for path in paths)
+    assert caught.value.exit_code == ExitCode.DATA
+
+
+def test_a_label_map_that_memory_cannot_hold_is_no_damage(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nifti(data / "labels" / "patient0_0.nii.gz", np.zeros((300, 300, 300), np.uint8))
+    monkeypatch.setattr(opening, "available_bytes", lambda: 1 << 26)
+    with pytest.raises(TooLargeError, match=r"300 x 300 x 300 .* 67\.1 MB are available") as caught:
+        run(data, labeled="2")
+    assert caught.value.exit_code == ExitCode.RESOURCE

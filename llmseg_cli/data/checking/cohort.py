@@ -7,6 +7,7 @@ from itertools import chain
 from llmseg_cli.data.case import Fault
 from llmseg_cli.data.checking.case import CaseCheck
 from llmseg_cli.data.checking.label_values import find_value_fault
+from llmseg_cli.data.checking.slices import find_slices
 
 SCALE_RATIO = 100.0
 SHOWN_VALUES = 8
@@ -26,6 +27,8 @@ def compare_cases(checks: Sequence[CaseCheck], classes: Mapping[int, str]) -> li
         *_channels(checks),
         *_dimensions(checks),
         *_scales(checks),
+        *find_slices(checks),
+        *_nothing_to_learn(checks),
     ]
 
 
@@ -58,6 +61,8 @@ def _values(values: Sequence[int]) -> str:
 def _unused_classes(checks: Sequence[CaseCheck], classes: Mapping[int, str]) -> list[Fault]:
     if not any(check.values for check in checks):
         return []
+    # As 'split' refuses them; but where other values are at fault, one may be meant by the other.
+    is_warning = find_value_fault(_observed(checks), classes) is not None
     return [
         Fault(
             "unused class",
@@ -66,9 +71,26 @@ def _unused_classes(checks: Sequence[CaseCheck], classes: Mapping[int, str]) -> 
             f"class {value} '{classes[value]}' is declared but in no label map",
             "",
             "Remove it from the declared classes, or rename values with --label-map.",
-            is_warning=True,
+            is_warning,
         )
         for value in sorted(set(classes) - _observed(checks) - {0})
+    ]
+
+
+def _nothing_to_learn(checks: Sequence[CaseCheck]) -> list[Fault]:
+    """A fault if all label maps are empty, for `split` refuses them, too."""
+    known = [check for check in checks if check.values is not None]
+    if not known or _observed(known) - {0}:
+        return []
+    return [
+        Fault(
+            "no foreground",
+            "",
+            "",
+            f"none of the {len(known)} label maps has any foreground",
+            "voxels of a class in at least one",
+            "Label some, or rename values with --label-map.",
+        )
     ]
 
 

@@ -8,6 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_CLASSES = 32  # more values than this without a list of classes come from lossy compression
+OFTEN_IGNORED = (255, -1)  # PASCAL VOC and its descendants; scikit-learn and many others
+MANY = (
+    "That many values come from lossy compression or interpolation: save the label maps as PNG or "
+    "NIfTI with nearest neighbor{other}."
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,7 @@ def find_value_fault(
         return None  # every value of a byte is no list of classes
     expected = "0, 1, 2, ... without a gap"
     if len(values) > MOST_CLASSES:
-        remedy = (
-            "That many values come from lossy compression or interpolation: save the label maps "
-            "as PNG or NIfTI with nearest neighbor, or declare the classes in a dataset.json."
-        )
+        remedy = MANY.format(other=", or declare the classes in a dataset.json")
         return ValueFault(tuple(values), expected, remedy)
     negative = [value for value in values if value < 0]
     order = [value for value in values if value >= 0]
@@ -91,7 +93,19 @@ def find_value_fault(
         value: index for index, value in enumerate(order) if value != index
     }
     remedy = f"Pass --label-map {_joined(proposal)}, or declare the classes in a dataset.json."
-    return ValueFault(tuple(sorted(proposal)), expected, remedy)
+    return ValueFault(tuple(sorted(proposal)), expected, remedy + ignore_hint(values))
+
+
+def ignore_hint(values: Collection[int]) -> str:
+    """A further remedy where a value beside several others may stand for the unknown; or nothing.
+
+    Args:
+        values: All that the label maps hold.
+    """
+    odd = [value for value in OFTEN_IGNORED if value in values]
+    if not odd or not set(values) - {0, odd[0]}:
+        return ""
+    return f" If {odd[0]} means that nothing is known there, pass --ignore-label {odd[0]}."
 
 
 def _outside(values: list[int], declared: list[int]) -> ValueFault | None:
@@ -109,11 +123,13 @@ def _outside(values: list[int], declared: list[int]) -> ValueFault | None:
     expected = f"the declared {', '.join(map(str, declared))}"
     if not outside:
         expected = "classes numbered 0, 1, 2, ... without a gap"
+    if len(outside) > MOST_CLASSES:
+        return ValueFault(faulty, expected, MANY.format(other=""))
     pass_it = f"--label-map {_joined(proposal)}"
     remedy = (
         f"Pass {pass_it}." if fits else f"Declare them, or make them background with {pass_it}."
     )
-    return ValueFault(faulty, expected, remedy)
+    return ValueFault(faulty, expected, remedy + ignore_hint(outside and values))
 
 
 def _joined(label_map: Mapping[int, int]) -> str:

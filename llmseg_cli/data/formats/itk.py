@@ -1,8 +1,9 @@
-"""NRRD, MetaImage and DICOM series, through SimpleITK.
+"""NRRD, MetaImage and DICOM, through SimpleITK.
 
 ITK's world is LPS+; ours is RAS+, so the first two world axes change sign.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,25 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  the name its own manual uses
 from numpy.typing import NDArray
 
+from llmseg_cli.data.formats import dicom
+from llmseg_cli.data.formats.dicom_series import slices_of
+from llmseg_cli.data.formats.doubts import Doubt
+from llmseg_cli.data.formats.opening import (
+    peak_bytes,
+    reading,
+    require_file,
+    require_memory,
+    voxels_in_words,
+)
 from llmseg_cli.data.formats.raw import RawImage
 from llmseg_cli.data.grids import Format, Grid
 from llmseg_cli.errors import DataError, ResourceError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-STEP_TOLERANCE = 0.02  # of a slice's distance
 FORMATS: dict[str, Format] = {
     ".nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "mha", ".mhd": "mha", ".dcm": "dicom",
 }  # fmt: skip
+REMEDY = "Copy or convert it again."
 
 
 @dataclass(frozen=True)
@@ -31,29 +42,104 @@ class Placement:
     direction: tuple[float, ...]
 
 
-def read(path: Path) -> RawImage:
+def read(path: Path, *, as_label: bool = False) -> RawImage:
     """Read an image file, or a folder that holds one DICOM series.
+
+    Args:
+        path: The file or folder.
+        as_label: Whether it is a label map, of which more is held in memory at a time if its
+            values are floats.
 
     Raises:
         DataError: If it cannot be read, or a series is not one evenly spaced stack.
+        TooLargeError: If its header foretells more than memory holds.
     """
+    files = _files(path)
+    with reading(path, "image", remedy=REMEDY):
+        first = _header(files[0])
+        shape, dtype = _foretold(first, len(files)), _dtype(first, path)
+        needed = peak_bytes(shape, dtype, as_label=as_label)
+        require_memory(path, needed, voxels_in_words(shape, dtype))
+        if _kind(path) == "dicom":
+            found = dicom.read(path, files)
+            return _raw(found.image, path, found.doubts, is_placed=found.is_placed)
+        return _raw(sitk.ReadImage(str(path)), path)
+
+
+def read_header(path: Path) -> RawImage:
+    """Read all but the voxels, which are 0 here; a DICOM series is read whole.
+
+    Raises:
+        DataError: As `read`.
+    """
+    if _kind(path) == "dicom":
+        return read(path)
+    files = _files(path)
+    with reading(path, "image", remedy=REMEDY):
+        header = _header(files[0])
+        size = tuple(int(side) for side in header.GetSize())
+        if len(size) == 4 and size[3] == 1:
+            size = size[:3]
+        _refuse_axes(len(size), path)
+        numbers = (header.GetOrigin(), header.GetSpacing(), header.GetDirection())
+        placement = _three_axes(*numbers, axes=len(size))
+    i, j, k = (*size, 1)[:3]
+    channels = header.GetNumberOfComponents()
+    empty = np.broadcast_to(np.uint8(0), (channels, i, j, k))
+    return RawImage(empty, Grid((i, j, k), _affine(placement), "mm", _kind(path), placement))
+
+
+def _kind(path: Path) -> Format:
+    return "dicom" if path.is_dir() else FORMATS[path.suffix.lower()]
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """The file, or those of the one series in a folder."""
+    require_file(path)
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
-    try:
-        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise DataError(
-            f"{path}: not a whole image ({reason}). Copy or convert it again."
-        ) from error
+    if not path.is_dir():
+        return (path,)
+    with reading(path, "DICOM series", remedy=REMEDY):
+        return slices_of(path)
+
+
+def _header(file: Path) -> Any:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    reader.ReadImageInformation()
+    return reader
+
+
+def _foretold(header: Any, files: int) -> tuple[int, ...]:
+    """Axes of a file, times the files of a series, and components."""
+    sides = tuple(int(side) for side in header.GetSize())
+    more = (header.GetNumberOfComponents(),) if header.GetNumberOfComponents() > 1 else ()
+    if files > 1 and math.prod(sides[2:]) == 1:
+        sides = sides[:2]
+    return (*sides, *((files,) if files > 1 else ()), *more)
+
+
+def _dtype(header: Any, path: Path) -> np.dtype[Any]:
+    """Numpy's type of ITK's pixels; the widest for those that have no such."""
+    names = sitk.GetPixelIDValueAsString(header.GetPixelID())
+    bits = next((bits for bits in (8, 16, 32, 64) if f"{bits}-bit" in names), 64)
+    if "complex" in names:
+        raise DataError(f"{path}: complex numbers, expected real ones. Save the magnitude.")
+    return np.dtype(f"{'f' if 'float' in names else 'i'}{bits // 8}")
+
+
+def _refuse_axes(axes: int, path: Path) -> None:
+    if axes not in (2, 3):
+        raise DataError(f"{path}: {axes} axes, expected 2 or 3 (channels as components).")
+
+
+def _raw(
+    image: Any, path: Path, doubts: tuple[Doubt, ...] = (), *, is_placed: bool = True
+) -> RawImage:
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
-    return _raw(image, path)
-
-
-def _raw(image: Any, path: Path) -> RawImage:
     dimensions = image.GetDimension()
-    if dimensions not in (2, 3):
-        raise DataError(f"{path}: {dimensions} axes, expected 2 or 3 (channels as components).")
+    _refuse_axes(dimensions, path)
     array = sitk.GetArrayFromImage(image)  # ([K,] J, I [, C])
     if image.GetNumberOfComponentsPerPixel() == 1:
         array = array[..., np.newaxis]
@@ -62,8 +148,23 @@ def _raw(image: Any, path: Path) -> RawImage:
     channels = np.transpose(array, (3, 2, 1, 0))
     placement = Placement(image.GetOrigin(), image.GetSpacing(), image.GetDirection())
     i, j, k = channels.shape[1:]
-    kind = "dicom" if path.is_dir() else FORMATS[path.suffix.lower()]
-    return RawImage(channels, Grid((i, j, k), _affine(placement), "mm", kind, placement))
+    unit: Any = "mm" if is_placed else "voxel"
+    return RawImage(
+        channels, Grid((i, j, k), _affine(placement), unit, _kind(path), placement), doubts
+    )
+
+
+def _three_axes(
+    origin: tuple[float, ...],
+    spacing: tuple[float, ...],
+    direction: tuple[float, ...],
+    *,
+    axes: int,
+) -> Placement:
+    """Numbers of the first *axes* axes of those that a header has."""
+    size = len(spacing)
+    rows = np.array(direction).reshape(size, size)[:axes, :axes]
+    return Placement(origin[:axes], spacing[:axes], tuple(rows.ravel().tolist()))
 
 
 def _affine(placement: Placement) -> NDArray[np.float64]:
@@ -97,39 +198,3 @@ def write(path: Path, labels: NDArray[Any], grid: Grid) -> None:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ResourceError(f"Cannot write {path}: {reason}. Is the disk full?") from error
-
-
-def _read_series(folder: Path) -> Any:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise DataError(
-            f"{folder}: {len(series)} DICOM series, expected one. Give each its folder."
-        )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    reader.MetaDataDictionaryArrayUpdateOn()
-    image = reader.Execute()
-    _refuse_uneven(reader, image, folder)
-    return image
-
-
-def _refuse_uneven(reader: Any, image: Any, folder: Path) -> None:
-    """Refuse missing slices and a tilted gantry, which ITK's grid cannot express."""
-    tag = "0020|0032"  # Image Position (Patient)
-    slices = range(image.GetSize()[2])
-    if len(slices) < 2 or not all(reader.HasMetaDataKey(index, tag) for index in slices):
-        return
-    texts = [reader.GetMetaData(index, tag) for index in slices]
-    positions = np.array([[float(part) for part in text.split("\\")] for text in texts])
-    normal = np.array(image.GetDirection()).reshape(3, 3)[:, 2]
-    steps = np.diff(positions, axis=0)
-    expected = normal * image.GetSpacing()[2]
-    errors = np.linalg.norm(steps - expected, axis=1)
-    worst = int(errors.argmax())
-    if errors[worst] > STEP_TOLERANCE * image.GetSpacing()[2]:
-        step = ", ".join(f"{value:.3f}" for value in steps[worst])
-        raise DataError(
-            f"{folder}: slice {worst + 2} lies ({step}) mm from the one before, expected "
-            f"({', '.join(f'{value:.3f}' for value in expected)}): a slice is missing, or the "
-            "gantry was tilted. Resample the series to an even grid."
-        )

@@ -5,6 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from llmseg_cli.data.formats.doubts import Doubt
 from llmseg_cli.data.grids import Grid
 
 
@@ -15,7 +16,11 @@ class RawImage:
     Args:
         array: `(C, I, J, K)`; I, J, K are the file's axes.
         grid: Where its voxels lie.
+        doubts: What the file says that cannot be believed as it stands.
+        scaling: Slope and intercept of the header, applied in *array*; None for 1 and 0.
     """
 
     array: NDArray[Any]
     grid: Grid
+    doubts: tuple[Doubt, ...] = ()
+    scaling: tuple[float, float] | None = None

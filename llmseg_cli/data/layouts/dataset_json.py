@@ -1,37 +1,45 @@
-"""Folders with a `dataset.json`: Medical Segmentation Decathlon, nnU-Net 1 and 2."""
+"""Folders with a `dataset.json`: Medical Segmentation Decathlon, nnU-Net 1 and 2, MONAI."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
-from llmseg_cli.data.layouts import folders
-from llmseg_cli.data.naming import stem, suffix
-from llmseg_cli.errors import DataError
+from llmseg_cli.data.layouts import datalist, folders
+from llmseg_cli.data.layouts.beside import FOLDERS, unusable_names
+from llmseg_cli.data.layouts.declared_classes import declared_classes
+from llmseg_cli.data.layouts.json_text import load_json, refused, show
+from llmseg_cli.data.layouts.listing import KIND, images_below, some
 
-NAME = "dataset.json"
+NAME = datalist.NAME
 
 
 def survey(root: Path) -> Survey:
     """Read the classes and the cases that `dataset.json` names.
 
     A Decathlon file lists its cases under `training` and `test`. An nnU-Net file does not: its
-    cases are the files in imagesTr and imagesTs, one per channel with the ending `_0000`.
+    cases are the files in imagesTr and imagesTs, one per channel with the ending `_0000`. Either
+    may say which are the test cases.
 
     Raises:
         DataError: If the file is no such JSON.
     """
     content = _load(root / NAME)
-    classes = _classes(content.get("labels", {}), root / NAME)
-    if isinstance(content.get("training"), list) and content["training"]:
-        return _decathlon(root, content, classes)
-    names = content.get("channel_names") or content.get("modality")
-    channels = len(names) if "channel_names" in content and names else None
+    classes, ignore = declared_classes(content.get("labels"), root / NAME)
+    found = _survey(root, content, classes)
+    return replace(found, dataset=replace(found.dataset, ignore=ignore))
+
+
+def _survey(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:
+    if datalist.lists_cases(content):
+        return _listed(root, content, classes)
+    channels = _channel_count(content, root / NAME)
     found = folders.survey_pairs(root, layout="nnU-Net", classes=classes, channels=channels)
     if found is None:
-        raise DataError(
-            f"{root / NAME} lists no 'training' cases, and {root} has no imagesTr or images folder."
+        raise refused(
+            root / NAME,
+            "lists no 'training' cases, and there is no folder imagesTr or images beside it",
+            "one of the two",
         )
     return (
         found
@@ -41,69 +49,60 @@ def survey(root: Path) -> Survey:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}.") from error
+    content = load_json(path)
     if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object with 'labels'.")
+        raise refused(path, f"holds {show(content)}", "a JSON object with 'labels'")
     return content
 
 
-def _classes(labels: Any, path: Path) -> dict[int, str]:
-    """Value to name, from the Decathlon's `{"1": "name"}` or nnU-Net's `{"name": 1}`."""
-    if not isinstance(labels, dict):
-        raise DataError(f"{path}: 'labels' is {labels!r}; expected an object of value and name.")
-    found: dict[int, str] = {}
-    for key, value in labels.items():
-        try:
-            if isinstance(value, int):
-                found[value] = str(key)
-            else:
-                found[int(key)] = str(value)
-        except ValueError:
-            if key == "ignore":
-                continue
-            raise DataError(
-                f"{path}: label '{key}': {value!r} is no single value; regions of several "
-                "values are not supported. Give each class one value."
-            ) from None
-    return dict(sorted(found.items()))
+def _channel_count(content: dict[str, Any], path: Path) -> int | None:
+    """How many files a case has: nnU-Net 2 says so by `channel_names`."""
+    names = content.get("channel_names")
+    if names is None:
+        return None
+    if not isinstance(names, dict | list) or not names:
+        raise refused(path, f"'channel_names' is {show(names)}", 'an object such as {"0": "CT"}')
+    return len(names)
 
 
-def _decathlon(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:
+def _listed(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:
     cases: list[Case] = []
     faults: list[Fault] = []
-    for entry in [*content["training"], *content.get("test", [])]:
-        pair = entry if isinstance(entry, dict) else {"image": entry}
-        if "image" not in pair:
-            raise DataError(f"{root / NAME}: the entry {entry!r} has no 'image'.")
-        listed = root / pair["image"]
-        images = _files(listed)
-        label = root / pair["label"] if pair.get("label") else None
-        missing = [] if images else [listed]
-        missing += [label] if label is not None and not label.exists() else []
-        faults += [_missing(path.relative_to(root), stem(listed)) for path in missing]
-        if images:
-            cases.append(Case(stem(listed), images, label if label not in missing else None))
+    for entry in datalist.entries(content, root / NAME):
+        if isinstance(entry, Fault):
+            faults.append(entry)
+            continue
+        case, missing = datalist.find(root, entry)
+        faults += missing
+        cases += [case] if case is not None else []
+    faults += [*unusable_names(root), *_unlisted(root, cases)]
     return Survey(
         Dataset(root, "Medical Segmentation Decathlon", tuple(cases), classes), tuple(faults)
     )
 
 
-def _files(listed: Path) -> tuple[Path, ...]:
-    """The listed file, or the files of its channels, which nnU-Net 1 does not list."""
-    if listed.exists():
-        return (listed,)
-    return tuple(sorted(listed.parent.glob(f"{stem(listed)}_[0-9][0-9][0-9][0-9]{suffix(listed)}")))
-
-
-def _missing(path: Path, case: str) -> Fault:
-    return Fault(
-        "pairing",
-        case,
-        str(path),
-        f"missing, though {NAME} lists it",
-        "",
-        f"Restore the file, or remove the entry from {NAME}.",
-    )
+def _unlisted(root: Path, cases: list[Case]) -> list[Fault]:
+    """Images and label maps in the usual folders that the file does not list."""
+    listed = {path for case in cases for path in (*case.images, case.label) if path is not None}
+    found = []
+    for name in FOLDERS:
+        folder = root / name
+        more = [
+            path
+            for path in (images_below(folder) if folder.is_dir() else [])
+            if path not in listed and path.parent not in listed
+        ]
+        if more:
+            names = some([path.name for path in more])
+            found.append(
+                Fault(
+                    KIND,
+                    "",
+                    f"{name}/",
+                    f"{len(more)} files are not listed in {NAME} and not read ({names})",
+                    "",
+                    f"List them in {NAME} if they belong to the data.",
+                    is_warning=True,
+                )
+            )
+    return found

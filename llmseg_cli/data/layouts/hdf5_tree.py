@@ -1,9 +1,11 @@
 """HDF5 files with `image` and `label`, as UA-MT and SSL4MIS publish them, with `*.list` files."""
 
+import errno
 from pathlib import Path
 
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey, nearest
 from llmseg_cli.data.formats import hdf5
+from llmseg_cli.data.layouts.beside import unread_beside_hdf5, unusable_names
 from llmseg_cli.data.naming import HDF5, suffix
 
 LAYOUT = "HDF5 (UA-MT, SSL4MIS)"
@@ -25,13 +27,10 @@ def survey(root: Path) -> Survey | None:
         Case(name, (path,), path if hdf5.has_label(path) else None) for name, path in files
     )
     known = {name for name, _ in files}
-    faults = [
-        _missing(entry, path.name, known)
-        for path in sorted(root.glob("*.list"))
-        if not path.stem.endswith(SLICE_LISTS)
-        for entry in _entries(path)
-        if entry not in known
-    ]
+    faults = [*unusable_names(root), *unread_beside_hdf5(root)]
+    for path in sorted(root.glob("*.list")):
+        if not path.stem.endswith(SLICE_LISTS):
+            faults += _compare(path, known)
     return Survey(Dataset(root, LAYOUT, cases, {}), tuple(faults))
 
 
@@ -53,12 +52,30 @@ def _name(path: Path) -> str:
     return path.stem.removesuffix("_norm")  # Pancreas-CT: image0001_norm.h5 is image0001
 
 
+def _compare(path: Path, known: set[str]) -> list[Fault]:
+    """Faults of a list: that it cannot be read, or names a case that has no file."""
+    try:
+        entries = _entries(path)
+    except OSError as error:
+        return [_unreadable(path.name, f"cannot be read: {error.strerror}")]
+    except UnicodeDecodeError as error:
+        return [_unreadable(path.name, f"is no text in UTF-8 (byte {error.start})")]
+    return [_missing(entry, path.name, known) for entry in entries if entry not in known]
+
+
 def _entries(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    if path.exists() and not path.is_file():
+        raise IsADirectoryError(errno.EISDIR, "no regular file", str(path))
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
     names = [line.strip().split("/")[0] for line in lines if line.strip()]
     return [
         _name(Path(name)) if name.endswith(HDF5) else name.removesuffix("_norm") for name in names
     ]
+
+
+def _unreadable(name: str, found: str) -> Fault:
+    remedy = "Save it again, a case a line, or remove it."
+    return Fault("list of cases", "", name, found, "", remedy)
 
 
 def _missing(entry: str, list_name: str, known: set[str]) -> Fault:

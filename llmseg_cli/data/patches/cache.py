@@ -4,6 +4,7 @@ Images and label maps are cached apart: preparing an image never opens a label m
 """
 
 import errno
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,15 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.cache_folder import note_use
-from llmseg_cli.artifacts.files import atomic_path, sha256_file, sha256_json
+from llmseg_cli.artifacts.files import atomic_path, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.checking.geometry import require_same_grid
+from llmseg_cli.data.checking.label_values import count_values
+from llmseg_cli.data.digests import label_digest
+from llmseg_cli.data.patches.foreground import foreground_table
+from llmseg_cli.data.patches.mapped import open_array
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
+from llmseg_cli.data.volumes import load_image, load_label_map, read_grid, tell_doubts
 from llmseg_cli.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 VERSION = 2
-FOREGROUND_VOXELS = 4096  # per class; enough to center patches on
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's faults, not the file's
 MOST_CLASSES = 256
 
 
@@ -33,7 +40,7 @@ class PreparedCase:
         id: Case identifier.
         image: `.npy` of `(C, X, Y, Z)` float32.
         labels: `.npy` of `(X, Y, Z)` uint8, or None for an unlabeled case.
-        foreground: `.npy` of `(M, 4)` int32: class, x, y, z of sampled voxels, or None.
+        foreground: `.npy` of a table of `foreground.py`, or None.
         spacing_mm: mm per voxel of these arrays along X, Y, Z.
     """
 
@@ -61,7 +68,8 @@ def prepare_image(
     key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
     path = cache / "cases" / key[:32] / "image.npy"
     spacing = path.with_name("spacing.npy")
-    if not path.is_file():
+    whole = _is_whole(path, IMAGE, case) and _is_whole(spacing, SPACING, case, absent="damage")
+    if not whole:
         volume = load_image(case.images)
         try:
             array = preprocessing.image(volume.array, volume.spacing_mm)
@@ -72,7 +80,8 @@ def prepare_image(
         _save(path, array)  # last, for it says that the case is there
     else:
         note_use(path)
-    spacing_mm = tuple(map(float, np.load(spacing, allow_pickle=False)))
+        tell_doubts(case.images)
+    spacing_mm = tuple(map(float, open_array(spacing)))
     return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm)
 
 
@@ -82,6 +91,7 @@ def prepare_labels(
     preprocessing: Preprocessing,
     label_map: Mapping[int, int],
     *,
+    ignore: int | None = None,
     folder: Path | None = None,
 ) -> PreparedCase:
     """Preprocess a labeled case's label map.
@@ -91,6 +101,7 @@ def prepare_labels(
         prepared: Its image.
         preprocessing: Settings.
         label_map: Label values to change.
+        ignore: Value of voxels of which nothing is known; they become `UNKNOWN`.
         folder: Where to; in the cache beside the image if None.
 
     Raises:
@@ -98,19 +109,73 @@ def prepare_labels(
     """
     if case.label is None:
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
-    pairs = sorted(label_map.items())
-    key = sha256_json({"version": VERSION, "labels": sha256_file(case.label), "map": pairs})[:32]
+    made_of = {
+        "version": VERSION,
+        "labels": label_digest(case.label),
+        "map": sorted(label_map.items()),
+        **({} if ignore is None else {"ignore": ignore}),
+    }
+    key = sha256_json(made_of)[:32]
     place = folder or prepared.image.parent
-    labels, foreground = place / f"labels-{key}.npy", place / f"foreground-{key}.npy"
-    if not (labels.is_file() and foreground.is_file()):
-        found = load_label_map(case.label, label_map=label_map)
+    labels, foreground = place / f"labels-{key}.npy", place / f"voxels-{key}.npy"
+    image = open_array(prepared.image)
+    whole = _is_whole(labels, LABELS, case, shape=image.shape[1:])
+    if not (whole and _is_whole(foreground, FOREGROUND, case)):
+        found = load_label_map(case.label, label_map=label_map, ignore=ignore)
         grid = read_grid(case.images)
         require_same_grid(grid, found.grid, case=case.id)
         _refuse_values(case, found.array)
         array = preprocessing.labels(found.array, grid.spacing_mm)
+        values = {value for value in count_values(found.array) if value}
         _save(labels, array)
-        _save(foreground, _foreground_voxels(array))
+        _save(foreground, foreground_table(array, values, has_unknown=ignore is not None))
     return replace(prepared, labels=labels, foreground=foreground)
+
+
+def _is_whole(
+    path: Path, form: "_Form", case: Case, *, shape: tuple[int, ...] = (), absent: str = "new"
+) -> bool:
+    """Whether a file of the cache is there as it was made; one that is damaged is made again.
+
+    Args:
+        path: The file.
+        form: What it holds.
+        case: Whose it is.
+        shape: What its shape begins with.
+        absent: Whether a file that is not there is `new`, or `damage` to what others stand for.
+    """
+    if not path.exists() and absent == "new":
+        return False
+    try:
+        array = open_array(path)
+    except (OSError, EOFError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise
+        found = str(error)
+    else:
+        found = f"{array.dtype} of shape {array.shape}"
+        if form.fits(array) and array.shape[: len(shape)] == shape:
+            return True
+    logger.warning("case %s: prepared again, for %s was damaged (%s).", case.id, path, found)
+    return False
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a file of the cache holds: its number format and shape, None where any size will do."""
+
+    dtype: type
+    shape: tuple[int | None, ...]
+
+    def fits(self, array: NDArray[np.generic]) -> bool:
+        alike = len(array.shape) == len(self.shape) and all(
+            want in (None, have) for want, have in zip(self.shape, array.shape, strict=True)
+        )
+        return alike and array.dtype == self.dtype
+
+
+IMAGE, LABELS = _Form(np.float32, (None,) * 4), _Form(np.uint8, (None,) * 3)
+FOREGROUND, SPACING = _Form(np.int32, (None, 4)), _Form(np.float64, (3,))
 
 
 def _refuse_values(case: Case, array: NDArray[np.generic]) -> None:
@@ -120,17 +185,6 @@ def _refuse_values(case: Case, array: NDArray[np.generic]) -> None:
             f"case {case.id}: label values from {low} to {high}, expected 0 to "
             f"{MOST_CLASSES - 1}. Change them with --label-map FROM:TO."
         )
-
-
-def _foreground_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int32]:
-    random = np.random.default_rng(0)
-    rows = []
-    for value in np.unique(labels[labels > 0]):
-        voxels = np.argwhere(labels == value)
-        if len(voxels) > FOREGROUND_VOXELS:
-            voxels = voxels[np.sort(random.choice(len(voxels), FOREGROUND_VOXELS, replace=False))]
-        rows.append(np.insert(voxels, 0, value, axis=1))
-    return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, 4), np.int32)
 
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:

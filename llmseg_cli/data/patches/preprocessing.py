@@ -13,6 +13,8 @@ from llmseg_cli.numerics.resampling import resample
 
 NORMALIZATIONS = ("zscore", "zscore-nonzero", "minmax", "none", "window:LOW:HIGH")
 
+VOXELS_AT_ONCE = 1 << 20
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -57,9 +59,9 @@ class Preprocessing:
         Raises:
             DataError: If a voxel is not finite.
         """
-        if not np.isfinite(array).all():
+        if odd := _not_finite(array):
             raise DataError(
-                f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite; expected finite "
+                f"{odd} voxels are NaN or infinite; expected finite "
                 "intensities. 'llmseg check' lists such cases."
             )
         resampled = resample(array, self.shape(array.shape[1:], spacing_mm))
@@ -89,6 +91,13 @@ class Preprocessing:
             best[wins] = share[wins]
             labels[wins] = value
         return labels
+
+
+def _not_finite(array: NDArray[np.float32]) -> int:
+    """Voxels that are NaN or infinite, counted without a mask as large as the image."""
+    flat = array.reshape(-1)
+    parts = (flat[at : at + VOXELS_AT_ONCE] for at in range(0, flat.size, VOXELS_AT_ONCE))
+    return sum(part.size - int(np.count_nonzero(np.isfinite(part))) for part in parts)
 
 
 def _window(normalize: str) -> tuple[float, float] | None:

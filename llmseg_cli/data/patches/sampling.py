@@ -3,8 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,6 +13,8 @@ from torch import Tensor
 
 from llmseg_cli.data.patches.augmentation import Augmentation, augment
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.foreground import Table, draw_foreground, draw_known
+from llmseg_cli.data.patches.mapped import MappedArrays
 
 T = TypeVar("T")
 QUEUED = 2  # batches that wait, beyond those in the making
@@ -36,6 +37,7 @@ class PatchSampler:
             cases with label maps have such voxels.
         unlabeled: Value of the label maps of cases without any, where others of the stream have
             some; None leaves them out.
+        prefer_known: Center the other patches of a case that is known in part on a known voxel.
     """
 
     def __init__(
@@ -49,20 +51,20 @@ class PatchSampler:
         augmentation: Augmentation,
         foreground: float = 0.0,
         unlabeled: int | None = None,
+        prefer_known: bool = False,
     ) -> None:
         self.cases = list(cases)
         self.unlabeled = unlabeled
+        self.prefer_known = prefer_known
         self.patch = patch if len(patch) == 3 else (*patch, 1)
         self.dimensions = len(patch)
         self.count = batch
         self.seed, self.stream = seed, stream
         self.augmentation = augmentation
         self.foreground = foreground
-        self._open: dict[Path, NDArray[np.generic]] = {}
-        for case in self.cases:  # at once, so that cleaning the cache does not end the run
-            for path in (case.image, case.labels, case.foreground):
-                if path is not None:
-                    self._array(path)
+        self._arrays = MappedArrays()
+        files = ((case.image, case.labels, case.foreground) for case in self.cases)
+        self._arrays.open_first([path for of_case in files for path in of_case if path])
 
     def batch(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The patches of one step.
@@ -87,12 +89,14 @@ class PatchSampler:
         """The patch at a place of the endless sequence: `(C, X, Y, Z)` and `(X, Y, Z)`."""
         case = self.cases[self._case_index(position)]
         random = self._random(1, position)
-        image: NDArray[np.generic] = self._array(case.image)
+        image: NDArray[np.generic] = self._arrays.get(case.image)
         corner = self._corner(case, image.shape[1:], random)
         patch = _cut(image, corner, self.patch).astype(np.float32)
         labels = None
         if case.labels is not None:
-            labels = _cut(self._array(case.labels)[None], corner, self.patch)[0].astype(np.uint8)
+            labels = _cut(self._arrays.get(case.labels)[None], corner, self.patch)[0].astype(
+                np.uint8
+            )
         elif self.unlabeled is not None:
             labels = np.full(self.patch, self.unlabeled, np.uint8)
         return augment(patch, labels, self.augmentation, random, spacing_mm=case.spacing_mm)
@@ -104,21 +108,10 @@ class PatchSampler:
     def _random(self, purpose: int, number: int) -> Random:
         return np.random.default_rng((self.seed, self.stream, purpose, number))
 
-    def _array(self, path: Path) -> NDArray[np.generic]:
-        if path not in self._open:
-            self._open[path] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return self._open[path]
-
     def _corner(
         self, case: PreparedCase, shape: tuple[int, ...], random: Random
     ) -> tuple[int, ...]:
-        center = None
-        if case.foreground is not None and random.random() < self.foreground:
-            voxels = self._array(case.foreground)
-            if len(voxels):
-                value = random.choice(np.unique(voxels[:, 0]))
-                chosen = np.flatnonzero(voxels[:, 0] == value)
-                center = voxels[random.choice(chosen), 1:]
+        center = self._center(case, random)
         corner = []
         for axis, (size, side) in enumerate(zip(shape, self.patch, strict=True)):
             room = max(size - side, 0)
@@ -128,6 +121,17 @@ class PatchSampler:
                 jitter = int(random.integers(-(side // 4), side // 4 + 1))
                 corner.append(int(np.clip(int(center[axis]) - side // 2 + jitter, 0, room)))
         return tuple(corner)
+
+    def _center(self, case: PreparedCase, random: Random) -> NDArray[np.int32] | None:
+        """The voxel that a patch is centered on; None for any place."""
+        if case.foreground is None:
+            return None
+        center, table = None, cast("Table", self._arrays.get(case.foreground))
+        if random.random() < self.foreground:
+            center = draw_foreground(table, random)
+        if center is None and self.prefer_known:
+            center = draw_known(table, random)
+        return center
 
 
 def _cut(

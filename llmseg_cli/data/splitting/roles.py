@@ -16,11 +16,13 @@ class CaseFacts:
         id: Identifier.
         group: What must stay together, or None.
         foreground: Class to its volume in the label map; None if there is no label map.
+        is_test: Whether it is of the data set's own test set.
     """
 
     id: str
     group: str | None
     foreground: Mapping[int, float] | None
+    is_test: bool = False
 
 
 @dataclass(frozen=True)

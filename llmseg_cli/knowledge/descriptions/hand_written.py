@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from llmseg_cli.errors import UsageError
+from llmseg_cli.reading import read_text
+from llmseg_cli.typed import parsed
 
 PREFIX = "file:"
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -29,10 +29,7 @@ def load_texts(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]
     Raises:
         UsageError: If the file is not readable, empty, or lacks a class.
     """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the texts in {path}: {error}.") from error
+    content = read_text(path)
     if path.suffix in YAML_SUFFIXES:
         return _by_class(path, _mapping(path, content), classes)
     if len(classes) > 1:
@@ -44,18 +41,15 @@ def load_texts(path: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]
     return {classes[0]: _cleaned(path, classes[0], pieces)}
 
 
-def _mapping(path: Path, content: str) -> dict[Any, Any]:
-    try:
-        found = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}.") from error
+def _mapping(path: Path, content: str) -> dict[str, Any]:
+    found = parsed(content, name=str(path), error=UsageError)
     if not isinstance(found, dict):
         raise UsageError(f"{path}: expected 'class: [text, ...]' lines.")
-    return found
+    return {str(name): texts for name, texts in found.items()}
 
 
 def _by_class(
-    path: Path, content: dict[Any, Any], classes: Sequence[str]
+    path: Path, content: dict[str, Any], classes: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     missing = [name for name in classes if name not in content]
     if missing:

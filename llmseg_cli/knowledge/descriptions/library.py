@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from llmseg_cli.artifacts.files import sha256_file
-from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.errors import ArtifactError, UsageError, unknown
+from llmseg_cli.reading import read_text
+from llmseg_cli.typed import fitted, parsed
 
 FOLDER = Path(__file__).parents[2] / "library"
 
@@ -107,20 +106,38 @@ def _plain(name: str) -> str:
     return " ".join(name.lower().replace("-", " ").replace("_", " ").split())
 
 
+@dataclass(frozen=True)
+class _Texts:
+    aliases: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of the library, as it is written."""
+
+    target: str
+    aliases: tuple[str, ...]
+    modality: str
+    license: str
+    author: str
+    references: tuple[str, ...]
+    classes: dict[str, _Texts]
+    default_classes: tuple[str, ...] = ()
+
+
 def _read(path: Path) -> LibraryEntry:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    classes = tuple(
-        LibraryClass(name, tuple(found["aliases"]), tuple(found["texts"]))
-        for name, found in content["classes"].items()
-    )
+    text = read_text(path, error=ArtifactError)
+    content = parsed(text, name=str(path), error=ArtifactError)
+    found: _File = fitted(content, _File, name=str(path), text=text, error=ArtifactError)
     return LibraryEntry(
         name=path.stem,
-        target=content["target"],
-        aliases=tuple(content["aliases"]),
-        modality=content["modality"],
-        licence=content["license"],
-        references=tuple(content["references"]),
-        classes=classes,
-        default_classes=tuple(content.get("default_classes", content["classes"])),
+        target=found.target,
+        aliases=found.aliases,
+        modality=found.modality,
+        licence=found.license,
+        references=found.references,
+        classes=tuple(LibraryClass(n, one.aliases, one.texts) for n, one in found.classes.items()),
+        default_classes=found.default_classes or tuple(found.classes),
         digest=sha256_file(path),
     )

@@ -9,7 +9,10 @@ import torch
 from llmseg_cli.artifacts.descriptions import Writer
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.weights.gguf_file import converted_folder
-from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.loading import load_network, open_config
+from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
+from llmseg_cli.knowledge.weights.strangers import refused
+from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 SMALL = 1_000_000_000  # parameters below which a model is no source of anatomy
@@ -65,7 +68,7 @@ class LocalModel:
 
     Raises:
         UsageError: If the path is wrong.
-        WeightsError: If it is absent, altered, or no language model.
+        WeightsError: If it is absent, altered, not whole, or no language model.
     """
 
     def __init__(
@@ -77,17 +80,17 @@ class LocalModel:
         device: str = "cpu",
     ) -> None:
         found = find_model(name, cache=cache, offline=offline)
-        digest = weights_digest(found)
-        folder = found.folder
+        folder, digest = found.folder, ""
         if found.gguf is not None:
+            digest = model_digest(found, [found.gguf])
             folder = converted_folder(found.gguf, digest=digest, cache=cache)
-        self.tokenizer, self.model = _load(found.name, folder)
-        self.model.to(device).eval()
+        self.tokenizer, self.model, files = _load(folder)
+        self.model.to(device)
         self.about = Writer(
             provider="transformers",
             model=found.name,
             revision=found.revision,
-            digest=digest,
+            digest=digest or model_digest(found, files),
             licence=found.licence,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             chat_template=bool(self.tokenizer.chat_template),
@@ -97,12 +100,16 @@ class LocalModel:
         """Answer *query*, through the model's chat template if it has one."""
         text = self._rendered(query)
         inputs = self.tokenizer(
-            text, return_tensors="pt", add_special_tokens=not self.about.chat_template
+            text,
+            return_tensors="pt",
+            return_attention_mask=True,
+            add_special_tokens=not self.about.chat_template,
         ).to(self.model.device)
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
             output = self.model.generate(
-                **inputs,
+                input_ids=inputs["input_ids"],  # some tokenizers return more than a model takes
+                attention_mask=inputs["attention_mask"],
                 max_new_tokens=sampling.max_tokens,
                 pad_token_id=self._padding(),
                 **_drawing(sampling),
@@ -117,9 +124,10 @@ class LocalModel:
     def _rendered(self, query: str) -> str:
         if not self.about.chat_template:
             return f"{query}\n\n"
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": query}], add_generation_prompt=True, tokenize=False
-        )
+        with refused(f"The chat template of {self.about.model} does not take a question"):
+            return self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": query}], add_generation_prompt=True, tokenize=False
+            )
 
     def _padding(self) -> int | None:
         found = self.tokenizer.pad_token_id
@@ -137,12 +145,24 @@ def _drawing(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _load(name: str, folder: Path) -> tuple[Any, Any]:
+def _load(folder: Path) -> tuple[Any, Any, tuple[Path, ...]]:
+    """Tokenizer, network and the files that they were read from."""
     hf = load_transformers()
-    try:
-        tokenizer = hf.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = hf.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="auto")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{name} does not load as a language model: {error}") from error
+    config = open_config(folder)
+    if type(config) not in hf.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise WeightsError(
+            f"{folder} holds a model '{config.model_type}', which is no language model that writes "
+            "text. Give one such as a Llama, a Qwen or a Gemma."
+        )
+    kind = hf.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    words = load_tokenizer(folder, config=config)
+    loaded = load_network(folder, kind, config=config, what="the language model")
+    model, habits = loaded.network, folder / "generation_config.json"
+    if habits.is_file():
+        with refused(f"{habits} is not readable", remedy="Fetch the model again."):
+            model.generation_config = hf.GenerationConfig.from_pretrained(
+                folder, local_files_only=True
+            )
     small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
-    return tokenizer, model.float() if small else model  # a small one is faster in float32
+    files = (*loaded.files, *words.files, habits)
+    return words.tokenizer, model.float() if small else model, files  # faster in float32

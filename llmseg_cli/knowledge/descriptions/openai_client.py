@@ -1,13 +1,23 @@
 """Language models behind an OpenAI-compatible endpoint."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from llmseg_cli.artifacts.descriptions import Writer
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.descriptions.llm import Sampling, Written
+from llmseg_cli.knowledge.descriptions.openai_answers import (
+    Secrets,
+    no_protocol,
+    read_answer,
+    refused_option,
+    remedy,
+)
 
 PREFIX = "openai:"
+LIMITS = ("max_tokens", "max_completion_tokens")  # OpenAI renamed it; other servers know the first
+DISPENSABLE = ("temperature", "top_p", "seed")  # some models draw in their own way alone
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NO_KEY = "none"  # what a local server is given that asks for no key
 
@@ -23,20 +33,23 @@ class EndpointModel:
         offline: Refuse any server but one on this machine.
 
     Raises:
-        UsageError: If the package `openai` is not installed.
+        UsageError: If the package `openai` is not installed, or *base_url* is no address.
         WeightsError: If there is no key, or *offline* forbids the server.
     """
 
     def __init__(self, model: str, *, base_url: str | None = None, offline: bool = False) -> None:
         if not model:
             raise UsageError("--llm openai: needs the name of a model, such as openai:gpt-4o.")
-        self.own_server = base_url is not None
+        _check_address(base_url)
         self.client = _client(base_url)
         address = urlsplit(str(self.client.base_url))
         if offline and address.hostname not in _LOOPBACK:
             raise WeightsError(
                 f"--offline forbids to ask {address.hostname}; a server on this machine is allowed."
             )
+        key = None if self.client.api_key == _NO_KEY else str(self.client.api_key)
+        self._secrets = Secrets.of(key, str(self.client.base_url))
+        self._limit = LIMITS[0 if base_url is not None else 1]
         host = address.netloc.rpartition("@")[2]
         self.about = Writer(
             provider="openai",
@@ -45,43 +58,82 @@ class EndpointModel:
         )
 
     def write(self, query: str, *, seed: int, sampling: Sampling) -> Written:
-        """Ask the server once.
+        """Ask the server; without options that its model does not take, which `about` then names.
 
         Raises:
-            WeightsError: If it does not answer, or refuses.
+            WeightsError: If it does not answer, refuses, or speaks another protocol.
+        """
+        limit = self._limit
+        wanted = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": seed}
+        while True:
+            unsent = self.about.unsent or ()
+            given = {name: value for name, value in wanted.items() if name not in unsent}
+            answer = self._ask(query, {**given, self._limit: sampling.max_tokens}, limit)
+            if answer is not None:
+                break
+        found = read_answer(answer, endpoint=self.about.endpoint)
+        return Written(text=self._secrets.hidden(found.text), query=query, finished=found.finished)
+
+    def _ask(self, query: str, given: dict[str, Any], limit: str) -> Any:
+        """The answer; None if it is worth to ask again, since an option was left out or renamed.
+
+        Args:
+            query: What is asked.
+            given: Options.
+            limit: How the limit of tokens was called at first.
         """
         import openai
 
-        # OpenAI renamed the limit for its newer models; other servers know the older name.
-        limit = "max_tokens" if self.own_server else "max_completion_tokens"
         try:
-            answer = self.client.chat.completions.create(
-                model=self.about.model,
-                messages=[{"role": "user", "content": query}],
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                seed=seed,
-                **{limit: sampling.max_tokens},
+            return self.client.chat.completions.create(
+                model=self.about.model, messages=[{"role": "user", "content": query}], **given
             )
         except openai.APIConnectionError as error:
             raise WeightsError(
-                f"No answer from {self.about.endpoint}: {error.__cause__ or error}. Start the "
-                "server, or correct --base-url."
+                f"No answer from {self.about.endpoint}: "
+                f"{self._secrets.message(error.__cause__ or error)}. Start the server, or correct "
+                "--base-url."
             ) from error
-        except openai.AuthenticationError as error:
-            raise WeightsError(
-                f"{self.about.endpoint} refuses the key: {_message(error)}. Set OPENAI_API_KEY."
-            ) from error
-        except openai.APIError as error:
-            raise WeightsError(
-                f"{self.about.endpoint} refuses the request to '{self.about.model}': "
-                f"{_message(error)}. Check the model's name, --temperature and --top-p."
-            ) from error
-        choice = answer.choices[0] if answer.choices else None
-        return Written(
-            text=(choice.message.content or "") if choice else "",
-            query=query,
-            finished=choice is None or choice.finish_reason != "length",
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if self._adapted(refused_option(error, given), limit):
+                return None
+            raise self._refused(error) from error
+        except openai.APIStatusError as error:
+            raise self._refused(error) from error
+        except (openai.OpenAIError, ValueError) as error:  # a body that is not JSON
+            raise no_protocol(self.about.endpoint) from error
+
+    def _adapted(self, option: str | None, limit: str) -> bool:
+        """Whether the next request leaves the option out, or calls it by its other name."""
+        if option in DISPENSABLE:
+            self.about = replace(self.about, unsent=(*(self.about.unsent or ()), option))
+            return True
+        if option == limit and self._limit == limit:
+            self._limit = LIMITS[1 - LIMITS.index(limit)]
+            return True
+        return False
+
+    def _refused(self, error: Any) -> WeightsError:
+        status = error.status_code
+        what = "the key" if status == 401 else f"the request to '{self.about.model}'"
+        return WeightsError(
+            f"{self.about.endpoint} refuses {what}: {self._secrets.message(error)}. "
+            f"{remedy(status)}"
+        )
+
+
+def _check_address(base_url: str | None) -> None:
+    if base_url is None:
+        return
+    try:
+        address = urlsplit(base_url)
+        named = address.scheme in ("http", "https") and bool(address.hostname)
+        named = named and address.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise UsageError(
+            f"--base-url {base_url}: expected an address such as http://127.0.0.1:8000/v1."
         )
 
 
@@ -93,14 +145,15 @@ def _client(base_url: str | None) -> Any:
             "--llm openai:... needs the package openai: python -m pip install 'llmseg[openai]'."
         ) from error
     try:
-        return openai.OpenAI(base_url=base_url)
+        client = openai.OpenAI(base_url=base_url)
     except openai.OpenAIError as error:
         if base_url is None:
             raise WeightsError(
                 "--llm openai:... needs a key in OPENAI_API_KEY, or --base-url of your own server."
             ) from error
         return openai.OpenAI(base_url=base_url, api_key=_NO_KEY)
-
-
-def _message(error: Exception) -> str:
-    return str(getattr(error, "message", error)).strip().rstrip(".")
+    if not (client.api_key.isascii() and client.api_key.isprintable()):
+        raise WeightsError(
+            "OPENAI_API_KEY holds characters that are in no key, such as a line break. Set it anew."
+        )
+    return client

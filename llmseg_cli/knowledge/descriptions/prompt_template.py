@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.reading import read_text
 
 DEFAULT = (
     "Describe the {subject} as seen in {modality}, for somebody who outlines it in a medical "
@@ -78,10 +79,7 @@ def load_template(path: Path | None) -> PromptTemplate:
     """
     if path is None:
         return PromptTemplate(DEFAULT)
-    try:
-        return PromptTemplate(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the prompt template {path}: {error}.") from error
+    return PromptTemplate(read_text(path))
 
 
 def subject(target: str, class_name: str) -> str:

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from llmseg_cli.artifacts.descriptions import Description, Writer
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.descriptions import hand_written, openai_client
-from llmseg_cli.knowledge.descriptions.cleaning import clean
+from llmseg_cli.knowledge.descriptions.cleaning import clean, is_refusal
 from llmseg_cli.knowledge.descriptions.library import LibraryEntry, find_entry
 from llmseg_cli.knowledge.descriptions.llm import SMALL, LanguageModel, LocalModel, Sampling
+from llmseg_cli.knowledge.descriptions.openai_answers import declined
 from llmseg_cli.knowledge.descriptions.openai_client import EndpointModel
 from llmseg_cli.knowledge.descriptions.prompt_template import PromptTemplate
 from llmseg_cli.progress import Progress, silent
@@ -132,7 +134,7 @@ def from_model(
 
     Raises:
         UsageError: If the texts would all be the same, or one comes out empty.
-        WeightsError: If an endpoint fails.
+        WeightsError: If an endpoint fails, or the model declines to write.
     """
     modality, count = _needed(request), request.texts or DEFAULT_TEXTS
     if temperature == 0 and count > 1 and not template.tells_texts_apart():
@@ -157,13 +159,16 @@ def from_model(
             texts.append(_ask(model, query, seed=one_seed, sampling=sampling, max_words=max_words))
             progress("describe", place * count + number, len(names) * count)
         classes[name] = tuple(texts)
+    unsent = model.about.unsent
+    sent: Any = {k: v for k, v in sorted(vars(sampling).items()) if k not in (unsent or ())}
     about = replace(
         model.about,
         template=template.text,
         seed=seed,
-        sampling=dict(sorted(vars(sampling).items())),
+        sampling=sent,
     )
-    return Provided(modality, classes, about, reviewed=False, warnings=small_model_warning(about))
+    warnings = (*small_model_warning(about), *unsent_warning(about))
+    return Provided(modality, classes, about, reviewed=False, warnings=warnings)
 
 
 def small_model_warning(about: Writer) -> tuple[str, ...]:
@@ -177,11 +182,23 @@ def small_model_warning(about: Writer) -> tuple[str, ...]:
     )
 
 
+def unsent_warning(about: Writer) -> tuple[str, ...]:
+    """What to say of options that the server's model does not take."""
+    if not about.unsent:
+        return ()
+    return (
+        f"{about.model} does not take {' and '.join(about.unsent)}; its texts are drawn as it does "
+        "without, and another run may give others.",
+    )
+
+
 def _ask(
     model: LanguageModel, query: str, *, seed: int, sampling: Sampling, max_words: int
 ) -> Description:
     written = model.write(query, seed=seed, sampling=sampling)
     cleaned = clean(written.text, max_words=max_words, finished=written.finished)
+    if is_refusal(cleaned.text):
+        raise declined(cleaned.text)
     if not cleaned.text:
         raise UsageError(
             f"{model.about.model} wrote nothing for seed {seed}. Try another --seed, a higher "

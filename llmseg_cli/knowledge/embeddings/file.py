@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from safetensors.numpy import save
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.artifacts.tensors import write_tensors
 from llmseg_cli.errors import ArtifactError
+from llmseg_cli.reading import file_fault, parse_json
+from llmseg_cli.typed import fit
 
 SCHEMA = "llmseg/embeddings/1"
 _TENSORS = {"token_ids": np.int64, "mask": np.bool_, "tokens": np.float32, "pooled": np.float32}
@@ -65,6 +68,11 @@ class Embeddings:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} is {getattr(self, name).shape}, expected {shape}")
+        for name in ("tokens", "pooled"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} has values that are not finite")
+        if self.token_ids.size and self.token_ids.min() < 0:
+            raise ValueError(f"token_ids has {self.token_ids.min()}, expected 0 or more")
         taken = sorted(set(self.metadata) & set(_OWN_KEYS))
         if taken:
             raise ValueError(f"metadata may not have {', '.join(taken)}")
@@ -100,25 +108,38 @@ def load_embeddings(path: Path) -> Embeddings:
     Raises:
         ArtifactError: If it is missing, truncated, of another schema, or incomplete.
     """
-    if not path.is_file():
-        raise ArtifactError(f"{path} does not exist. 'llmseg embed' writes it.")
+    if fault := file_fault(path):
+        raise ArtifactError(f"Cannot read {path}: {fault}. 'llmseg embed' writes it.")
     try:
         with safe_open(path, framework="numpy") as stream:
             metadata = dict(stream.metadata() or {})
             _check_schema(path, metadata)
             tensors = {name: stream.get_tensor(name) for name in _TENSORS}
+        found: _Metadata = fit({**metadata, **_lists(metadata)}, _Metadata)
         return Embeddings(
-            target=metadata["target"],
-            class_names=tuple(json.loads(metadata["class_names"])),
-            texts=tuple(json.loads(metadata["texts"])),
-            encoder=metadata["encoder"],
+            target=found["target"],
+            class_names=found["class_names"],
+            texts=found["texts"],
+            encoder=found["encoder"],
             metadata={key: value for key, value in metadata.items() if key not in _OWN_KEYS},
             **tensors,
         )
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{path} is not readable as embeddings ({error}). Write it with 'llmseg embed'."
         ) from error
+
+
+class _Metadata(TypedDict):
+    target: str
+    encoder: str
+    class_names: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+def _lists(metadata: dict[str, str]) -> dict[str, Any]:
+    names = ("class_names", "texts")
+    return {name: parse_json(metadata[name]) for name in names if name in metadata}
 
 
 def _check_schema(path: Path, metadata: dict[str, str]) -> None:

@@ -1,8 +1,8 @@
 """Any Hugging Face text encoder: token ids, token vectors and one vector per text."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.gguf_file import converted_folder
+from llmseg_cli.knowledge.weights.loading import Loaded, load_network, open_config
+from llmseg_cli.knowledge.weights.model_files import (
+    FoundModel,
+    find_model,
+    is_digest,
+    model_digest,
+)
+from llmseg_cli.knowledge.weights.strangers import read_json, read_mapping, refused
+from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 LENGTH_STEP = 8  # texts are padded to a multiple of it
 _UNLIMITED = 100_000  # tokenizers without a limit name a number far above this
+UNUSED = ("pooler.",)  # parts whose answer is not asked for; they may be absent
+STAGES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers
+POOLING, MODULES, LIMITS = "1_Pooling/config.json", "modules.json", "sentence_bert_config.json"
 _POOLINGS = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -35,8 +47,8 @@ class TextEncoder:
         pooling: `mean`, `cls` or `max`, over the tokens of a text.
         normalized: Whether pooled vectors get unit length.
         limit: Most tokens of a text.
-        digest: `sha256:` of its weights.
-        revision: Commit on the hub, or None.
+        digest: `sha256:` of what was read of it: weights, configuration, tokenizer, pooling.
+        source: Where it was found.
     """
 
     name: str
@@ -46,7 +58,16 @@ class TextEncoder:
     normalized: bool
     limit: int
     digest: str
-    revision: str | None
+    source: FoundModel
+
+    @property
+    def revision(self) -> str | None:
+        """Commit on the hub, or None."""
+        return self.source.revision
+
+    def is_of(self, digest: str | None) -> bool:
+        """Whether an artifact that recorded *digest* was made with this encoder."""
+        return is_digest(digest, self.source, found=self.digest)
 
 
 @dataclass(frozen=True)
@@ -83,30 +104,30 @@ def load_encoder(
         device: Where it runs.
 
     Raises:
-        WeightsError: If it is absent, altered, or no text encoder.
+        WeightsError: If it is absent, altered, not whole, or no text encoder.
     """
     found = find_model(name, cache=cache, offline=offline)
-    folder = found.folder
-    hf = load_transformers()
-    try:
-        tokenizer = hf.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = hf.AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{name} does not load as a text encoder: {error}") from error
-    if getattr(model.config, "is_encoder_decoder", False):
-        model = model.get_encoder()
+    folder, digest = found.folder, ""
+    if found.gguf is not None:
+        digest = model_digest(found, [found.gguf])
+        folder = converted_folder(found.gguf, digest=digest, cache=cache)
+    config = open_config(folder)
+    words = load_tokenizer(folder, config=config)
+    loaded = _text_network(folder, config)
+    own = [folder / name for name in (POOLING, MODULES, LIMITS)]
+    tokenizer = words.tokenizer
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     return TextEncoder(
         name=name,
         tokenizer=tokenizer,
-        model=model.to(device).eval(),
+        model=loaded.network.to(device),
         pooling=_pooling(folder),
         normalized=_is_normalized(folder),
-        limit=_limit(folder, tokenizer, model),
-        digest=weights_digest(found),
-        revision=found.revision,
+        limit=_limit(folder, tokenizer, loaded.network),
+        digest=digest or model_digest(found, (*loaded.files, *words.files, *own)),
+        source=found,
     )
 
 
@@ -123,6 +144,7 @@ def encode_texts(
 
     Raises:
         UsageError: If *max_length* is below 3 or more than the encoder takes.
+        WeightsError: If tokenizer and network do not belong together.
     """
     if max_length is not None and not 3 <= max_length <= encoder.limit:
         raise UsageError(
@@ -131,14 +153,17 @@ def encode_texts(
     wanted = [len(ids) for ids in encoder.tokenizer(list(texts), verbose=False)["input_ids"]]
     length = max_length or min(encoder.limit, -(-max(wanted) // LENGTH_STEP) * LENGTH_STEP)
     batch = encoder.tokenizer(
-        list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        list(texts),
+        padding="max_length",
+        truncation=True,
+        max_length=length,
+        return_attention_mask=True,
+        return_tensors="pt",
     )
-    device = next(encoder.model.parameters()).device
-    with torch.inference_mode():
-        hidden = encoder.model(**batch.to(device)).last_hidden_state.float().cpu()
-    mask = batch["attention_mask"].cpu().bool()
+    hidden = _hidden(encoder, dict(batch))
+    mask = batch["attention_mask"].bool()
     return EncodedTexts(
-        token_ids=batch["input_ids"].cpu().numpy(),
+        token_ids=batch["input_ids"].numpy(),
         mask=mask.numpy(),
         tokens=hidden.numpy(),
         pooled=pool(hidden, mask, pooling=encoder.pooling, normalized=encoder.normalized).numpy(),
@@ -171,8 +196,69 @@ def pool(hidden: Tensor, mask: Tensor, *, pooling: str, normalized: bool) -> Ten
     return torch.nn.functional.normalize(pooled, dim=1) if normalized else pooled
 
 
+def _text_network(folder: Path, config: Any) -> Loaded:
+    """The network of a folder that reads text: all of it, its encoder, or its tower for text."""
+    hf = load_transformers()
+    kind, own = _kind(hf, config), config
+    if kind is None and hasattr(config, "text_config"):
+        named = type(config).__name__.removesuffix("Config")
+        kind, own = getattr(hf, f"{named}TextModel", None), config.text_config
+        if kind is None and config.model_type == "vision-text-dual-encoder":
+            kind = _kind(hf, own)
+    if kind is None:
+        raise WeightsError(
+            f"{folder} holds a model '{config.model_type}', which is no text encoder. Give one "
+            "such as a BERT or a CLIP."
+        )
+    loaded = load_network(
+        folder,
+        kind,
+        config=own,
+        what="the text encoder",
+        dtype=torch.float32,
+        is_whole=False,
+        fresh=UNUSED,
+    )
+    network = loaded.network
+    if own.is_encoder_decoder:
+        network = network.get_encoder()
+    if network.main_input_name != "input_ids":
+        raise WeightsError(
+            f"{folder} holds a model '{config.model_type}', which reads {network.main_input_name} "
+            "and no text. Give a text encoder."
+        )
+    return Loaded(network, loaded.files)
+
+
+def _kind(hf: Any, config: Any) -> Any:
+    """The class of a network that reads text alone; None for several towers, or none of text."""
+    if hasattr(config, "vision_config") or hasattr(config, "audio_config"):
+        return None
+    for table in (hf.MODEL_FOR_TEXT_ENCODING_MAPPING, hf.MODEL_MAPPING):
+        if type(config) in table:
+            found = table[type(config)]
+            return found[0] if isinstance(found, tuple) else found
+    return None
+
+
+def _hidden(encoder: TextEncoder, batch: dict[str, Tensor]) -> Tensor:
+    """Last hidden states `(T, L, D)` in float32, of what the network takes of *batch*."""
+    rows = encoder.model.get_input_embeddings().weight.shape[0]
+    highest = int(batch["input_ids"].max())
+    if highest >= rows:
+        raise WeightsError(
+            f"The tokenizer of '{encoder.name}' has token {highest}, and its network knows {rows}: "
+            "they do not belong together. Fetch the model again."
+        )
+    taken = signature(encoder.model.forward).parameters
+    device = encoder.model.device
+    given = {key: value.to(device) for key, value in batch.items() if key in taken}
+    with torch.inference_mode(), refused(f"The text encoder '{encoder.name}' cannot read text"):
+        return encoder.model(**given).last_hidden_state.float().cpu()
+
+
 def _pooling(folder: Path) -> str:
-    settings = _json(folder / "1_Pooling" / "config.json")
+    settings = read_mapping(folder / POOLING)
     named = settings.get("pooling_mode")
     chosen = [mode for key, mode in _POOLINGS.items() if settings.get(key)] or ["mean"]
     pooling = str(named) if isinstance(named, str) else "+".join(chosen)
@@ -185,23 +271,25 @@ def _pooling(folder: Path) -> str:
 
 
 def _is_normalized(folder: Path) -> bool:
-    modules = _json(folder / "modules.json")
-    return not modules or any("Normalize" in str(module.get("type")) for module in modules)
-
-
-def _json(path: Path) -> Any:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is not JSON: {error}.") from error
+    modules = read_json(folder / MODULES)
+    if not modules:
+        return True
+    if not isinstance(modules, list) or not all(isinstance(part, dict) for part in modules):
+        raise WeightsError(f"{folder / MODULES} is no list of modules. Fetch the model again.")
+    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
+    if strange := sorted(set(kinds) - set(STAGES)):
+        raise WeightsError(
+            f"{folder / MODULES} names a stage '{strange[0]}', without which its vectors would be "
+            f"others; llmseg knows {', '.join(STAGES)}. Choose another encoder."
+        )
+    return "Normalize" in kinds
 
 
 def _limit(folder: Path, tokenizer: Any, model: Any) -> int:
     limits = [
-        _json(folder / "sentence_bert_config.json").get("max_seq_length"),
+        read_mapping(folder / LIMITS).get("max_seq_length"),
         tokenizer.model_max_length,
         getattr(model.config, "max_position_embeddings", None),
     ]
-    return min([int(n) for n in limits if n and n < _UNLIMITED], default=512)
+    known = [n for n in limits if isinstance(n, int | float) and 0 < n < _UNLIMITED]
+    return min(map(int, known), default=512)

@@ -17,14 +17,14 @@ HIGHEST = 0.95
 
 
 def class_shares(label_maps: Iterable[NDArray[np.uint8]], classes: int) -> NDArray[np.float64]:
-    """Mean share of each of *classes* classes, over the cases.
+    """Mean share of each of *classes* classes, over the cases of which something is known.
 
     Args:
-        label_maps: One per case, of any shape.
+        label_maps: One per case, of any shape; values of no class, such as `UNKNOWN`, do not count.
         classes: Number of classes, K, with the background.
     """
     counts = (np.bincount(one.ravel(), minlength=classes)[:classes] for one in label_maps)
-    return np.mean([found / found.sum() for found in counts], axis=0)
+    return np.mean([found / found.sum() for found in counts if found.any()], axis=0)
 
 
 def thresholds_for(

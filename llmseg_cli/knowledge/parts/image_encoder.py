@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.loading import load_network, open_config
+from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 from llmseg_cli.numerics.pointwise import take_before
 
@@ -49,8 +50,10 @@ class ImageEncoder(nn.Module):
         transformers = load_transformers()
         try:
             settings = _settings(transformers, config)
-            self.backbone: Any = transformers.AutoBackbone.from_config(settings)
-        except (AttributeError, ValueError) as error:
+            self.backbone: Any = transformers.AutoBackbone.from_config(
+                settings, trust_remote_code=False
+            )
+        except (AttributeError, ImportError, ValueError) as error:
             raise UsageError(
                 f"A model '{config['model_type']}' is no image encoder with feature maps. Expected "
                 "one such as resnet, convnextv2 or swin."
@@ -126,11 +129,10 @@ def open_image_encoder(
         WeightsError: If it cannot be had, or its weights are not whole.
     """
     found = find_model(name, cache=cache, offline=offline)
+    if found.gguf is not None:
+        raise UsageError(f"{name} is a language model, no image encoder.")
     transformers = load_transformers()
-    try:
-        settings = transformers.AutoConfig.from_pretrained(found.folder, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
-        raise WeightsError(f"{found.folder} holds no model of transformers: {error}") from error
+    settings = open_config(found.folder)
     config = {k: v for k, v in settings.to_diff_dict().items() if k not in UNNEEDED}
     config["model_type"] = settings.model_type
     if getattr(settings, "num_channels", 3) != 3:
@@ -142,27 +144,27 @@ def open_image_encoder(
         deepest = whole.halvings + len(whole.widths) - 1
         kind, config = type(whole.backbone), _cut(config, whole, depth)
     settings = _settings(transformers, config)
+    is_cut = bool(depth and depth < deepest)
     try:
-        backbone, report = kind.from_pretrained(
+        loaded = load_network(
             found.folder,
+            kind,
             config=settings,
-            local_files_only=True,
+            what="the image encoder",
             dtype=torch.float32,
-            output_loading_info=True,
+            is_whole=False,
+            is_cut=is_cut,
+            fresh=(FRESH,),
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        cut = f", cut at {depth} halvings; --model-option depth={deepest} takes it whole"
+    except WeightsError as error:
+        if not is_cut:
+            raise
         raise WeightsError(
-            f"{found.folder} does not load as a {settings.model_type}"
-            f"{cut if depth and depth < deepest else ''}: {error}"
+            f"{error} It was cut at {depth} halvings; --model-option depth={deepest} takes it "
+            "whole."
         ) from error
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(FRESH))
-    if missing:
-        raise WeightsError(
-            f"{found.folder} lacks {len(missing)} tensors of the image encoder, such as "
-            f"'{missing[0]}'."
-        )
-    return PretrainedEncoder(found.name, weights_digest(found), config, backbone.state_dict())
+    weights = loaded.network.state_dict()
+    return PretrainedEncoder(found.name, model_digest(found, loaded.files), config, weights)
 
 
 def _settings(transformers: Any, config: Mapping[str, Any]) -> Any:
@@ -201,6 +203,6 @@ def _cut(config: dict[str, Any], whole: ImageEncoder, depth: int | None) -> dict
 def _measured(transformers: Any, settings: Any) -> tuple[list[int], list[int]]:
     """Sides and channels of the feature maps of a picture of `PROBE` pixels a side."""
     with torch.device("meta"), torch.inference_mode():
-        backbone = transformers.AutoBackbone.from_config(settings).eval()
+        backbone = transformers.AutoBackbone.from_config(settings, trust_remote_code=False).eval()
         found = backbone(torch.zeros(1, 3, PROBE, PROBE)).feature_maps
     return [int(part.shape[-1]) for part in found], [int(part.shape[1]) for part in found]

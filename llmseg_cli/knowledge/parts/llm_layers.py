@@ -1,19 +1,27 @@
 """Single layers of a language model, read without the rest of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.parts.rotary import turning_of
+from llmseg_cli.knowledge.weights.checkpoint import find_checkpoint
+from llmseg_cli.knowledge.weights.fit import refuse_misfit, unwrapped, wrapper_of
 from llmseg_cli.knowledge.weights.gguf_file import converted_folder
-from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
-from llmseg_cli.knowledge.weights.transformers import load_transformers
+from llmseg_cli.knowledge.weights.loading import CONFIG, open_config
+from llmseg_cli.knowledge.weights.model_files import (
+    FoundModel,
+    find_model,
+    is_digest,
+    model_digest,
+)
 
 FAMILY = ("llama", "mistral")  # whose layers are RMS norms, grouped attention and gated MLP alone
+ACTIVATIONS = ("silu", "swish", "gelu", "gelu_pytorch_tanh", "gelu_new", "quick_gelu", "relu")
 LAYER, NORM = "model.layers.{}.", "model.norm.weight"
 
 
@@ -23,7 +31,8 @@ class LLMLayers:
 
     Args:
         name: What a user calls the model.
-        digest: Of its weights.
+        digest: Of what was read of it.
+        source: Where it was found.
         numbers: Which layers, counted from 0.
         sizes: Arguments of `LlamaShape`.
         layers: Weights of each, by their names within the layer; as stored.
@@ -32,14 +41,24 @@ class LLMLayers:
 
     name: str
     digest: str
+    source: FoundModel
     numbers: tuple[int, ...]
     sizes: dict[str, Any]
     layers: tuple[dict[str, Tensor], ...] = field(repr=False)
     norm: Tensor = field(repr=False)
 
+    def is_of(self, digest: str | None) -> bool:
+        """Whether a run that recorded *digest* was trained with these layers."""
+        return is_digest(digest, self.source, found=self.digest)
+
 
 def read_layers(
-    name: str, numbers: Sequence[int] = (-1,), *, cache: Path | None = None, offline: bool = False
+    name: str,
+    numbers: Sequence[int] = (-1,),
+    *,
+    rotary: bool = False,
+    cache: Path | None = None,
+    offline: bool = False,
 ) -> LLMLayers:
     """Read some layers of a Llama or Mistral model; no other weights are loaded.
 
@@ -48,6 +67,8 @@ def read_layers(
     Args:
         name: `smollm2` (embedded), a folder, a GGUF file, or an id of the Hugging Face hub.
         numbers: Which layers, counted from 0, or from the last with -1.
+        rotary: Whether tokens will be turned by their position, so that the model's way of turning
+            has to be one that `LlamaShape` knows.
         cache: llmseg's cache folder, if it is not the usual one.
         offline: Never use the network.
 
@@ -56,64 +77,106 @@ def read_layers(
         WeightsError: If the weights cannot be had or are not whole.
     """
     found = find_model(name, cache=cache, offline=offline)
-    digest = weights_digest(found)
-    folder = found.folder
+    folder, digest = found.folder, ""
     if found.gguf is not None:
+        digest = model_digest(found, [found.gguf])
         folder = converted_folder(found.gguf, digest=digest, cache=cache)
-    config = _config(folder)
-    total = int(config.num_hidden_layers)
-    for number in numbers:
-        if not -total <= number < total:
-            raise UsageError(f"'{name}' has no layer {number}; it has {total}, from 0 or from -1.")
-    chosen = tuple(number % total for number in numbers)
-    wanted = [LAYER.format(number) for number in chosen]
-    tensors = _tensors(folder, (*wanted, NORM))
-    layers = tuple(
-        {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}
-        for start in wanted
+    config = open_config(folder)
+    chosen = _chosen(name, folder, config, numbers)
+    sizes = _sizes(folder, config, rotary=rotary)
+    layers, norm, files = _read(folder, chosen, sizes)
+    return LLMLayers(
+        name=found.name,
+        digest=digest or model_digest(found, files),
+        source=found,
+        numbers=chosen,
+        sizes=sizes,
+        layers=layers,
+        norm=norm,
     )
-    biases = [key for layer in layers for key in layer if key.endswith(".bias")]
-    if biases:
-        raise UsageError(f"'{name}' has biases ('{biases[0]}'), which a Llama's layer has not.")
-    sizes = _sizes(config)
-    for number, layer in zip(chosen, layers, strict=True):
-        _refuse_other_shapes(layer, sizes, f"{folder}, layer {number}")
-    return LLMLayers(found.name, digest, chosen, sizes, layers, tensors[NORM])
 
 
-def _config(folder: Path) -> Any:
-    try:
-        config = load_transformers().AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder} holds no model of transformers: {error}") from error
+def _chosen(name: str, folder: Path, config: Any, numbers: Sequence[int]) -> tuple[int, ...]:
     if config.model_type not in FAMILY:
         raise UsageError(
             f"{folder} holds a model '{config.model_type}'; layers are taken of "
             f"{' or '.join(FAMILY)}."
         )
-    return config
+    total = int(config.num_hidden_layers)
+    for number in numbers:
+        if not -total <= number < total:
+            raise UsageError(f"'{name}' has no layer {number}; it has {total}, from 0 or from -1.")
+    return tuple(number % total for number in numbers)
 
 
-def _sizes(config: Any) -> dict[str, Any]:
+def _sizes(folder: Path, config: Any, *, rotary: bool) -> dict[str, Any]:
     heads = int(config.num_attention_heads)
-    rotary = getattr(config, "rope_parameters", None) or {}
-    base = rotary.get("rope_theta") or getattr(config, "rope_theta", None) or 10000.0
-    return {
+    keys = int(getattr(config, "num_key_value_heads", None) or heads)
+    if heads % keys:
+        raise WeightsError(
+            f"{folder}: {heads} heads cannot share {keys} heads of keys evenly. Correct "
+            "config.json."
+        )
+    if config.hidden_act not in ACTIVATIONS:
+        raise UsageError(
+            f"{folder}: its layers have the activation '{config.hidden_act}'; llmseg knows "
+            f"{', '.join(ACTIVATIONS)}."
+        )
+    sizes = {
         "width": int(config.hidden_size),
         "heads": heads,
-        "key_heads": int(getattr(config, "num_key_value_heads", None) or heads),
+        "key_heads": keys,
         "head_width": int(getattr(config, "head_dim", None) or config.hidden_size // heads),
         "hidden": int(config.intermediate_size),
         "epsilon": float(config.rms_norm_eps),
-        "rotary_base": float(base),
+        "rotary_base": float(config.rope_parameters["rope_theta"]),
     }
+    if config.hidden_act not in ("silu", "swish"):
+        sizes["activation"] = config.hidden_act
+    return sizes | (turning_of(config, source=folder) if rotary else {})
 
 
-def _refuse_other_shapes(layer: dict[str, Tensor], sizes: dict[str, Any], source: str) -> None:
-    """Refuse weights that are not of the sizes that the configuration gives."""
+def _read(
+    folder: Path, numbers: tuple[int, ...], sizes: dict[str, Any]
+) -> tuple[tuple[dict[str, Tensor], ...], Tensor, tuple[Path, ...]]:
+    """Layers by their names within, the last norm, and the files that were read."""
+    starts = [LAYER.format(number) for number in numbers]
+    shapes = _shapes(sizes)
+    names = {f"{start}{name}" for start in starts for name in shapes} | {NORM}
+
+    def is_needed(name: str) -> bool:
+        return any(start in f".{name}" for start in (*(f".{s}" for s in starts), f".{NORM}"))
+
+    checkpoint = find_checkpoint(folder).holding(is_needed)
+    tensors = checkpoint.tensors(is_needed)
+    if not any(name in tensors for name in names):
+        tensors = unwrapped(tensors, wrapper_of(tensors, names, source=folder))
+    found = {name: t for name, t in tensors.items() if name.startswith((*starts, NORM))}
+    biases = sorted(name for name in found if name.endswith(".bias"))
+    if biases:
+        raise UsageError(f"{folder} has biases ('{biases[0]}'), which a Llama's layer has not.")
+    expected = {f"{start}{name}": shape for start in starts for name, shape in shapes.items()}
+    expected[NORM] = (sizes["width"],)
+    refuse_misfit(
+        folder,
+        f"the language model's layer {' and '.join(map(str, numbers))}",
+        missing=expected.keys() - found.keys(),
+        unexpected=found.keys() - expected.keys(),
+        mismatched=[
+            (name, found[name].shape, shape)
+            for name, shape in expected.items()
+            if name in found and tuple(found[name].shape) != shape
+        ],
+    )
+    layers = tuple({name: found[f"{start}{name}"] for name in shapes} for start in starts)
+    return layers, found[NORM], (folder / CONFIG, *checkpoint.read)
+
+
+def _shapes(sizes: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a layer's weights, by their names within it."""
     width, hidden = sizes["width"], sizes["hidden"]
     own, keys = (sizes[name] * sizes["head_width"] for name in ("heads", "key_heads"))
-    expected = {
+    return {
         "self_attn.q_proj.weight": (own, width),
         "self_attn.k_proj.weight": (keys, width),
         "self_attn.v_proj.weight": (keys, width),
@@ -124,37 +187,3 @@ def _refuse_other_shapes(layer: dict[str, Tensor], sizes: dict[str, Any], source
         "input_layernorm.weight": (width,),
         "post_attention_layernorm.weight": (width,),
     }
-    for name, shape in expected.items():
-        if name not in layer:
-            raise WeightsError(f"{source} has no tensor '{name}'. Fetch the model again.")
-        if tuple(layer[name].shape) != shape:
-            raise WeightsError(
-                f"{source}: '{name}' has the shape {tuple(layer[name].shape)}, but config.json "
-                f"says {shape} ({sizes['heads']} heads, {sizes['key_heads']} of keys, width "
-                f"{width}, hidden {hidden}). Put the configuration of these weights beside them."
-            )
-    if sizes["heads"] % sizes["key_heads"]:
-        raise WeightsError(
-            f"{source}: {sizes['heads']} heads cannot share {sizes['key_heads']} heads of keys "
-            "evenly. Correct config.json."
-        )
-
-
-def _tensors(folder: Path, starts: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors whose names begin with one of *starts*; files are mapped, not read."""
-    starts = tuple(starts)
-    found: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = [name for name in file.keys() if name.startswith(starts)]  # noqa: SIM118
-                found |= {name: file.get_tensor(name) for name in names}
-        except SafetensorError as error:
-            raise WeightsError(f"{path} is damaged: {error}. Fetch it again.") from error
-    for start in starts:
-        if not any(name.startswith(start) for name in found):
-            raise WeightsError(
-                f"{folder} holds no tensors '{start}...' in .safetensors files. Save the model "
-                "with save_pretrained, or give a GGUF file of it."
-            )
-    return found

@@ -10,7 +10,7 @@ from llmseg_cli.knowledge.sam.huggingface import model_type, transformers_sam
 from llmseg_cli.knowledge.sam.interface import PromptableSegmenter
 from llmseg_cli.knowledge.sam.original import checkpoint_sam, lite_medsam
 from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of, verify
-from llmseg_cli.knowledge.weights.model_files import find_model, weights_digest
+from llmseg_cli.knowledge.weights.model_files import find_model
 
 LITE = "lite-medsam"
 TRANSFORMERS = "transformers"
@@ -54,9 +54,8 @@ def open_segmenter(
         found = find_model(place, cache=cache, offline=offline)
         model_type(found.folder)  # refused before gigabytes are read
         return transformers_sam(
-            found.folder,
+            found,
             name=f"{TRANSFORMERS}:{found.name}",
-            digest=weights_digest(found),
             device=device,
             dtype=dtype,
         )

@@ -64,6 +64,6 @@ def _read(path: Path) -> Embedding:
     """The tensors of a file; none if it is absent or damaged."""
     try:
         parts = load(path.read_bytes())
-    except (FileNotFoundError, SafetensorError):
+        return tuple(parts[name] for name in sorted(parts, key=int))
+    except (FileNotFoundError, SafetensorError, ValueError):
         return ()
-    return tuple(parts[name] for name in sorted(parts, key=int))

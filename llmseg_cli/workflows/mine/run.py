@@ -1,8 +1,6 @@
 """`llmseg mine-sam`: a pseudo-label for every unlabeled case, and the evidence for each."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +13,26 @@ from llmseg_cli.artifacts.files import (
     sha256_json,
     write_text,
 )
-from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
+from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, ExitCode, PartialError
+from llmseg_cli.errors import DataError, ExitCode, LlmsegError, PartialError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals, stoppable
-from llmseg_cli.workflows.case_folder import refuse_output, some_failed
+from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
-from llmseg_cli.workflows.runs.learned import refuse_learned
+from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
@@ -141,6 +141,7 @@ def run(
     opened = open_run(run_folder, device=device, as_trained=True, cache=cache)
     refuse_learned(run_folder, roles, flag="--run")
     cases: Sequence[Case] = choose_cases(data, (), split, subset)
+    refuse_over_cases(out, cases, data)
     cases = _spread(cases, limit) if limit else cases
     miner = open_sam_miner(settings, device=device, cache=cache, offline=offline)
     if dry_run:
@@ -157,10 +158,12 @@ def run(
             **miner.made_by,
             "answers_all": subset != "unlabeled",
         }
+        refuse_links(out, (OVERLAYS,))
+        earlier = Journal.read(out)
         journal = Journal(out, resume=resume)
         for name in (MANIFEST, QC):
             (out / name).unlink(missing_ok=True)
-        _clear_overlays(out / OVERLAYS, resume=resume)
+        _clear_overlays(out / OVERLAYS, () if resume else earlier)
         drawn = frozenset(case.id for case in _spread(cases, overlays))
         work = MiningWork(
             miner,
@@ -176,13 +179,15 @@ def run(
         results = work.all(cases, on_case)
         write_text(out / QC, qc_table(results))
     mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
+    learned = learned_by(run_folder)
     manifest.details = {
         **made_by,
         "split": roles.digest,
         "subset": subset,
+        **learned.known({case.id: roles.images[case.id] for case in cases}, "final"),
         "classes": list(opened.config.classes),
     }
-    _finish(mined, manifest)
+    _finish(mined, manifest, lacking=work.lacking)
     return mined
 
 
@@ -198,7 +203,8 @@ def label_maps(data: Path, roles: Split, opened: OpenRun) -> Iterator[NDArray[np
         path = found.case(name).label
         if path is None:
             raise DataError(f"case {name} has no label map, and --threshold labeled needs it.")
-        yield load_label_map(path, label_map=changed).array.astype(np.uint8)
+        ignore = opened.config.ignore_label
+        yield load_label_map(path, label_map=changed, ignore=ignore).array.astype(np.uint8)
 
 
 def qc_table(cases: Sequence[MinedCase]) -> str:
@@ -206,24 +212,20 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
 
     What was finished before an interruption reads as if there had been none.
     """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, Any]] = []
     for case in cases:
-        status = "ok" if case.status == "kept" else case.status
+        head = {"case": case.case, "status": "ok" if case.status == "kept" else case.status}
         if not case.findings:
-            writer.writerow({"case": case.case, "status": status, "reason": case.reason})
-        for finding in case.findings:
-            writer.writerow({"case": case.case, "status": status, **finding})
-    return stream.getvalue()
+            rows.append({**head, "reason": case.reason or ""})
+        rows += [{**head, **finding} for finding in case.findings]
+    return csv_text(COLUMNS, rows)
 
 
-def _clear_overlays(folder: Path, *, resume: bool) -> None:
-    """Delete what a killed process left half-written; if nothing is kept, all pictures."""
+def _clear_overlays(folder: Path, replaced: Iterable[Entry]) -> None:
+    """Delete what a killed process left half-written, and the pictures of cases to be replaced."""
     remove_leftovers(folder)
-    if not resume:
-        for picture in folder.glob("*.png"):
-            picture.unlink()
+    for entry in replaced:
+        (folder / f"{entry.case}.png").unlink(missing_ok=True)
 
 
 def _spread(cases: Sequence[Case], count: int) -> list[Case]:
@@ -233,13 +235,15 @@ def _spread(cases: Sequence[Case], count: int) -> list[Case]:
     return [cases[index * len(cases) // count] for index in range(count)]
 
 
-def _finish(mined: MinedFolder, manifest: Manifest) -> None:
+def _finish(mined: MinedFolder, manifest: Manifest, *, lacking: Collection[str]) -> None:
     failed = [case for case in mined.cases if case.status == "failed"]
     masks = [case.file for case in mined.cases if case.file]
-    error: PartialError | None = None
+    error: LlmsegError | None = None
     if failed:
         reasons = [(case.case, case.reason) for case in failed]
-        error = some_failed(reasons, len(mined.cases), mined.folder, mined.to_dict())
+        is_memory = all(case.case in lacking for case in mined.cases)
+        report = mined.to_dict()
+        error = some_failed(reasons, len(mined.cases), mined.folder, report, is_memory=is_memory)
     elif not masks:
         error = PartialError(
             f"None of {len(mined.cases)} cases has a pseudo-label: {_why_none(mined)} {QC} in "

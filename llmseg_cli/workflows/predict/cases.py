@@ -4,17 +4,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
-
-import torch
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.data.cases import Case, image_digest
 from llmseg_cli.data.volumes import prediction_suffix, save_label_map
-from llmseg_cli.errors import LlmsegError, ResourceError, StoppedError
+from llmseg_cli.errors import (
+    LlmsegError,
+    ResourceError,
+    StoppedError,
+    TooLargeError,
+    is_out_of_memory,
+)
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.predict.image import (
@@ -25,7 +29,6 @@ from llmseg_cli.workflows.predict.image import (
 )
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
-SCARCE = "can't allocate memory"  # torch's allocator on a CPU raises a RuntimeError
 Loading = Future[tuple[str, Prepared | None]]
 
 
@@ -61,9 +64,11 @@ class Work:
     stop: StopRequest
     progress: Progress
     windows: dict[str, int]
+    too_large: dict[str, str] = field(default_factory=dict)
     done: int = 0
 
     def __post_init__(self) -> None:
+        self.lacking: set[str] = set()  # cases that failed for want of memory
         self.digest = sha256_json(self.made_by)
 
     def all(self, cases: Sequence[Case], on_case: Callable[[CaseResult], None]) -> list[CaseResult]:
@@ -83,6 +88,8 @@ class Work:
         image = image_digest(case)
         if self.journal.finished(case.id, image=image, made_by=self.digest):
             return image, None
+        if why := self.too_large.get(case.id):
+            raise TooLargeError(why)
         return image, prepare(case, self.run, self.manner)
 
     def _one(self, case: Case, loading: Loading) -> CaseResult:
@@ -99,7 +106,9 @@ class Work:
                 skipped = 0 if self.manner.skip_below is None else max(0, left)
                 result = CaseResult(case.id, "ok", file, windows_skipped=skipped)
         except (LlmsegError, OSError, MemoryError, RuntimeError) as error:
-            result = CaseResult(case.id, "failed", reason=_reason(error))
+            result = CaseResult(case.id, "failed", reason=why_failed(error))
+            if is_scarcity(error):
+                self.lacking.add(case.id)
             self.journal.discard(case.id)
         self.done = before + self.windows.get(case.id, 0)
         self._report(case.id)
@@ -129,13 +138,18 @@ class Work:
             )
 
 
-def _reason(error: Exception) -> str:
+def is_scarcity(error: Exception) -> bool:
+    """Whether an error says that memory did not suffice."""
+    return isinstance(error, TooLargeError) or is_out_of_memory(error)
+
+
+def why_failed(error: Exception) -> str:
     """Why a case failed; raises *error* again if the fault is not the case's."""
     if isinstance(error, StoppedError | ResourceError):
         raise error
     if isinstance(error, LlmsegError):
         return str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or SCARCE in str(error):
+    if is_scarcity(error):
         return (
             "out of memory; try --max-ram with what the machine has, --device cpu, or a machine "
             "with more memory"

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.case_names import alike
 from llmseg_cli.data.cases import Case, find_cases, image_digest
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import DataError, PolicyError, UsageError
 
 
 def choose_cases(
@@ -34,7 +35,12 @@ def choose_cases(
     chosen = tuple(found.case(name) for name in roles.cases(subset or "test"))
     if not chosen:
         raise DataError(f"{split} has no case with the role '{subset or 'test'}'.")
-    expected = {case.id: roles.images[case.id] for case in chosen if case.id in roles.images}
+    if strangers := [case.id for case in chosen if case.id not in roles.images]:
+        raise PolicyError(
+            f"{split} has no digest of {', '.join(strangers[:3])}: it was changed by hand. Make a "
+            "new one with 'llmseg split'."
+        )
+    expected = {case.id: roles.images[case.id] for case in chosen}
     replace(roles, images=expected).refuse_other_data({c.id: image_digest(c) for c in chosen})
     return chosen
 
@@ -45,10 +51,10 @@ def _from_images(images: Sequence[Path]) -> tuple[Case, ...]:
         if not path.exists():
             raise DataError(f"There is no image or folder {path}. Check --images.")
         for case in find_cases(path).cases:
-            if case.id in found:
+            first = found.setdefault(alike(case.id), case)
+            if first is not case:
                 raise DataError(
-                    f"Two images are named '{case.id}' ({found[case.id].images[0]} and "
+                    f"Two images are named '{case.id}' ({first.images[0]} and "
                     f"{case.images[0]}), so one mask would replace the other. Rename one."
                 )
-            found[case.id] = case
     return tuple(found.values())

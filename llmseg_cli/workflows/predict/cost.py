@@ -2,24 +2,27 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import nn
 
 from llmseg_cli.artifacts.manifest import peak_rss_mb
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.formats.opening import SMALL, in_words
 from llmseg_cli.data.volumes import Grid, read_grid
 from llmseg_cli.errors import DataError, ResourceError
 from llmseg_cli.inference.to_image_grid import CHUNK
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.numerics.class_softmax import MANY
+from llmseg_cli.numerics.free_memory import available_bytes
 from llmseg_cli.workflows.predict.image import SUMS_MB, Manner, store_of, sums_bytes, workers_of
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
 SMALLEST_SUMS_MB = 20
+FLOAT_COPIES = 8  # bytes per voxel of an image and of what it is turned or resampled to, at least
 HOLES = 4  # what malloc keeps has holes: up to a sixth of the features beyond them was seen
 FLIPS = {2: 4, 3: 8}
 
@@ -34,6 +37,7 @@ class Estimate:
         memory_mb: Peak memory of the process, for the largest case.
         device_mb: Of a GPU; 0 on a CPU.
         largest: The case that needs most.
+        too_large: Cases that memory cannot hold, and why; they are in none of the numbers.
     """
 
     windows: dict[str, int]
@@ -41,6 +45,7 @@ class Estimate:
     memory_mb: int
     device_mb: int
     largest: str
+    too_large: dict[str, str] = field(default_factory=dict)
 
 
 def estimate(
@@ -51,7 +56,8 @@ def estimate(
     Where it is foretold to take more than *most_mb*, less is done at a time: windows side by side,
     windows per batch, the next image meanwhile, and the volume itself. Where that is much, a volume
     of many classes is predicted in fewer parts than by default. The masks are the same, up to
-    rounding.
+    rounding. Without *most_mb* the memory that is free counts, and a case that does not fit is left
+    out, and told.
 
     Returns:
         The manner, or the fastest near it that takes so little, and what it costs.
@@ -60,35 +66,68 @@ def estimate(
         UsageError: If overlap or stride do not fit the patch.
         ResourceError: If nothing takes so little.
     """
-    grids: dict[str, Grid] = {}
-    for case in cases:
-        try:
-            grids[case.id] = read_grid(case.images)
-        except DataError:  # reported with the other failures, when its turn comes
-            continue
+    grids, too_large = _grids(cases)
     if len(cases) == 1:
         manner = replace(manner, ahead=False)
     if math.isfinite(most_mb) and run.device.type == "cpu":  # a GPU's parts are made for its memory
         manner = replace(manner, sums_mb=max(manner.sums_mb, int(most_mb)))
+    free_mb = available_bytes() / 2**20 + peak_rss_mb() + HEADROOM_MB
+    manner, cost = _fitting(grids, run, manner, min(most_mb, free_mb))
+    if cost.memory_mb > most_mb:
+        needed = math.ceil(cost.memory_mb * 2**20 / 1e8) / 10
+        raise ResourceError(
+            f"{cost.largest} needs about {needed:.1f} GB of memory, one window at a time, and "
+            f"--max-ram allows {in_words(most_mb * 2**20)}. Pass --max-ram {needed:.1f}GB, or "
+            "predict it on a machine with more memory."
+        )
+    if cost.memory_mb > free_mb:
+        for name in [name for name in grids if _alone(name, grids, run, manner) > free_mb]:
+            needed = _alone(name, grids, run, manner) * 2**20
+            too_large[name] = _lacking(f"case {name}", grids.pop(name), needed, free_mb * 2**20)
+        cost = _estimate(grids, run, manner)
+    return manner, replace(cost, too_large=too_large)
+
+
+def _grids(cases: Sequence[Case]) -> tuple[dict[str, Grid], dict[str, str]]:
+    """Grids of the images whose header can be read, and what is said of those too large to load."""
+    grids: dict[str, Grid] = {}
+    too_large: dict[str, str] = {}
+    free = available_bytes()
+    for case in cases:
+        try:
+            grid = read_grid(case.images)
+        except DataError:  # reported with the other failures, when its turn comes
+            continue
+        needed = FLOAT_COPIES * math.prod(grid.shape)
+        if needed > max(free, SMALL):
+            too_large[case.id] = _lacking(str(case.images[0]), grid, needed, free)
+        else:
+            grids[case.id] = grid
+    return grids, too_large
+
+
+def _lacking(what: str, grid: Grid, needed: float, free: float) -> str:
+    shape = " x ".join(map(str, grid.ras_shape))
+    return (
+        f"{what}: {shape} voxels need about {in_words(needed)} of memory to predict, and "
+        f"{in_words(free)} are available. Crop or resample it, or use a machine with more memory."
+    )
+
+
+def _fitting(
+    grids: Mapping[str, Grid], run: OpenRun, manner: Manner, most_mb: float
+) -> tuple[Manner, Estimate]:
+    """The manner, or the fastest near it that keeps to *most_mb*, or the one that takes least."""
     cost = _estimate(grids, run, manner)
     for smaller in _smaller(manner, run):
         if cost.memory_mb <= most_mb:
             break
         manner, cost = smaller, _estimate(grids, run, smaller)
-    if cost.memory_mb > most_mb:
-        needed = math.ceil(cost.memory_mb * 2**20 / 1e8) / 10
-        raise ResourceError(
-            f"{cost.largest} needs about {needed:.1f} GB of memory, one window at a time, and "
-            f"--max-ram allows {_in_words(most_mb * 2**20)}. Pass --max-ram {needed:.1f}GB, or "
-            "predict it on a machine with more memory."
-        )
     return manner, cost
 
 
-def _in_words(size: float) -> str:
-    units = ((1e9, "GB"), (1e6, "MB"), (1, "bytes"))
-    worth, unit = next((one for one in units if size >= one[0]), units[-1])
-    return f"{size / worth:.3g} {unit}"
+def _alone(name: str, grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> int:
+    return _estimate({name: grids[name]}, run, manner).memory_mb
 
 
 def _estimate(grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> Estimate:

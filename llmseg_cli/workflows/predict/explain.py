@@ -1,7 +1,7 @@
 """`llmseg explain`: where attention goes around the block of a language model, per voxel."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.data.cases import Case, image_digest
 from llmseg_cli.data.volumes import load_image, save_map
-from llmseg_cli.errors import StoppedError, UsageError
+from llmseg_cli.errors import ExitCode, LlmsegError, StoppedError, UsageError
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.to_image_grid import to_image_grid
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
@@ -28,7 +28,8 @@ from llmseg_cli.pictures.heat import save_heat
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import autocast
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
-from llmseg_cli.workflows.case_folder import refuse_output
+from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.predict.cases import is_scarcity, why_failed
 from llmseg_cli.workflows.predict.image import Manner, prepare_volume
 from llmseg_cli.workflows.predict.opening import open_asked
 from llmseg_cli.workflows.runs.run_folder import OpenRun
@@ -43,12 +44,14 @@ class Explained:
         files: Per case, its picture and its maps.
         network: The network that was watched.
         total: Cases that there were to choose from.
+        failed: Case to why it could not be explained.
     """
 
     folder: Path
     files: dict[str, tuple[str, ...]]
     network: str
     total: int
+    failed: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The `--json` document."""
@@ -56,7 +59,12 @@ class Explained:
             "out": str(self.folder),
             "network": self.network,
             "cases": {case: list(files) for case, files in self.files.items()},
-            "counts": {"cases_in": self.total, "ok": len(self.files)},
+            "failed": self.failed,
+            "counts": {
+                "cases_in": self.total,
+                "ok": len(self.files),
+                "failed": len(self.failed),
+            },
         }
 
 
@@ -101,6 +109,7 @@ def run(
     Raises:
         UsageError: If the run's network has no block of a language model, or several are named.
         DataError, PolicyError, ArtifactError: As `predict`.
+        PartialError: If some cases failed; the others are complete.
         StoppedError: If a signal stopped it.
     """
     manifest = Manifest("explain")
@@ -120,44 +129,66 @@ def run(
             device=device,
             cache=cache,
         )
+        refuse_over_cases(out, cases, data)
         name, watching = next(iter(opened.networks.items()))
         inner = _watchable(watching, opened.config.model)
         made_by = sha256_json({"inputs": manifest.inputs, "network": name})
-        journal = _journal(out, resume=resume)
+        journal = Journal(out, resume=resume)
         (out / MANIFEST).unlink(missing_ok=True)
         files: dict[str, tuple[str, ...]] = {}
+        failed: dict[str, str] = {}
+        lacking: set[str] = set()
         chosen = cases[: limit or None]
         for done, case in enumerate(chosen):
             progress("explain", done, len(chosen), case=case.id)
             if stop:
                 raise _stopped(stop, out)
-            digest = image_digest(case)
-            entry = journal.finished(case.id, image=digest, made_by=made_by)
-            if entry is None or not all((out / file).is_file() for file in _files_of(entry)):
+            try:
+                digest = image_digest(case)
+                entry = _kept(case, digest, journal, made_by)
+                if entry is None:
+                    picture, *maps = _explain(case, opened, watching, inner, out, stop)
+                    details = {"maps": maps}
+                    entry = journal.add(
+                        case.id, picture, image=digest, made_by=made_by, details=details
+                    )
+                files[case.id] = entry.files
+            except (LlmsegError, MemoryError, RuntimeError) as error:
+                failed[case.id] = why_failed(error)
+                if is_scarcity(error):
+                    lacking.add(case.id)
                 journal.discard(case.id)
-                picture, *maps = _explain(case, opened, watching, inner, out, stop)
-                details = {"maps": maps}
-                entry = journal.add(
-                    case.id, picture, image=digest, made_by=made_by, details=details
-                )
-            files[case.id] = _files_of(entry)
-        found = Explained(out, files, name, len(cases))
-        manifest.counts = {"cases_in": found.total, "ok": len(files)}
+        found = Explained(out, files, name, len(cases), failed)
         manifest.details = {"network": name, "checkpoint": checkpoint}
-        manifest.write(out, outputs=tuple(file for names in files.values() for file in names))
+        _finish(found, manifest, is_memory=lacking == {case.id for case in chosen})
     return found
 
 
-def _journal(out: Path, *, resume: bool) -> Journal:
-    if not resume and out.is_dir():
-        for entry in Journal.read(out):  # their pictures, too, go with the journal
-            for file in _files_of(entry):
-                (out / file).unlink(missing_ok=True)
-    return Journal(out, resume=resume)
+def _kept(case: Case, digest: str, journal: Journal, made_by: str) -> Entry | None:
+    """The entry of a case that is finished, all its files there; else none, and none is left."""
+    entry = journal.finished(case.id, image=digest, made_by=made_by)
+    if entry is not None and all((journal.folder / file).is_file() for file in entry.files):
+        return entry
+    journal.discard(case.id)
+    return None
 
 
-def _files_of(entry: Entry) -> tuple[str, ...]:
-    return (str(entry.file), *entry.details["maps"])
+def _finish(found: Explained, manifest: Manifest, *, is_memory: bool) -> None:
+    """Write `run.json`, and end as partial if cases failed."""
+    error: LlmsegError | None = None
+    if found.failed:
+        asked = len(found.files) + len(found.failed)
+        reasons = list(found.failed.items())
+        error = some_failed(reasons, asked, found.folder, found.to_dict(), is_memory=is_memory)
+    manifest.counts = found.to_dict()["counts"]
+    manifest.write(
+        found.folder,
+        outputs=tuple(file for names in found.files.values() for file in names),
+        status="partial" if error else "ok",
+        exit_code=error.exit_code if error else ExitCode.OK,
+    )
+    if error:
+        raise error
 
 
 def _stopped(stop: StopRequest, out: Path) -> StoppedError:

@@ -1,7 +1,7 @@
 """`llmseg predict`: a mask for every image, on the image's own voxels."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,27 +9,46 @@ from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
-from llmseg_cli.errors import ExitCode, PartialError, UsageError
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.cases import Case
+from llmseg_cli.errors import ExitCode, LlmsegError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
-from llmseg_cli.workflows.case_folder import refuse_output, some_failed
+from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.predict.opening import open_asked
+from llmseg_cli.workflows.runs.learned import (
+    learned_by,
+    refuse_answers,
+    says_what_it_learned,
+    some,
+)
 from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, CONFIG, OpenRun
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Where the masks are, what they cost, and what became of each case (none in a dry run)."""
+    """Where the masks are, what they cost, and what became of each case (none in a dry run).
+
+    Args:
+        folder: Where the masks are.
+        estimate: What they were foretold to cost.
+        cases: What became of each.
+        training_cases: Those that the run has learned from.
+        warnings: What a reader should know.
+    """
 
     folder: Path
     estimate: Estimate
     cases: tuple[CaseResult, ...]
+    training_cases: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -45,6 +64,8 @@ class Predicted:
             "estimate": asdict(self.estimate),
             "counts": self.counts,
             "cases": [asdict(case) for case in self.cases],
+            "training_cases": list(self.training_cases),
+            "warnings": list(self.warnings),
         }
 
 
@@ -106,7 +127,7 @@ def run(
 
     Raises:
         UsageError, DataError, PolicyError, ArtifactError: Before anything is written, also if
-            another job is writing there.
+            another job is writing there, or the run has learned from test or validation cases.
         ResourceError: If the images need more memory than *max_ram*.
         PartialError: If some cases failed; the others are complete.
         StoppedError: If a signal stopped it; finished cases are kept.
@@ -132,6 +153,8 @@ def run(
             cache=cache,
             precision=precision,
         )
+        refuse_over_cases(out, cases, data)
+        learned = _learned_by(run_folder, cases, split, checkpoint)
         manner = Manner(overlap, stride, blend, mirror, batch, skip_below)
         most_mb = math.inf if max_ram is None else max_ram / 2**20
         manner, cost = estimate(cases, opened, manner, most_mb=most_mb)
@@ -140,22 +163,79 @@ def run(
             return Predicted(out, cost, ())
         made_by = _made_by(manifest, opened, manner, precision, CHECKPOINTS[checkpoint])
         work = Work(
-            opened, manner, Journal(out, resume=resume), made_by, stop, progress, cost.windows
+            opened,
+            manner,
+            Journal(out, resume=resume),
+            made_by,
+            stop,
+            progress,
+            cost.windows,
+            cost.too_large,
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
-        predicted = Predicted(out, cost, tuple(results))
+        known = _known(learned, work.journal, cases, checkpoint)
+        predicted = Predicted(
+            out, cost, tuple(results), tuple(known["training_cases"]), _warnings(known)
+        )
+        manifest.warnings += predicted.warnings
         manifest.details = {
             **made_by,
+            **known,
             "blend": manner.blend,
             "checkpoint": checkpoint,
             "network": network or opened.config.answer,
             "device": opened.device.type,
             "dtype": str(opened.dtype).removeprefix("torch."),
             "cases": [asdict(case) for case in predicted.cases],
+            **_ignore(opened),
         }
-        _finish(predicted, manifest)
+        _finish(predicted, manifest, lacking=work.lacking)
     return predicted
+
+
+def _learned_by(
+    run_folder: Path, cases: Sequence[Case], split: Path | None, checkpoint: str
+) -> Learned | None:
+    """What the run has learned from; None if it does not say, and no split asks.
+
+    Raises:
+        ArtifactError: If the split locks cases, and the run does not say.
+        PolicyError: If the run knows one of them.
+    """
+    if split is None:
+        return learned_by(run_folder) if says_what_it_learned(run_folder) else None
+    learned = learned_by(run_folder)
+    names = [case.id for case in cases]
+    refuse_answers(run_folder, learned, Split.load(split), names, checkpoint=checkpoint)
+    return learned
+
+
+def _known(
+    learned: Learned | None, journal: Journal, cases: Sequence[Case], checkpoint: str
+) -> dict[str, Any]:
+    """Which of the masks are of cases that the run knows, for `score`."""
+    if learned is None:
+        return {"learned": None, "training_cases": [], "choosing_cases": []}
+    done = (journal.entries.get(case.id) for case in cases)
+    return learned.known({entry.case: entry.image for entry in done if entry}, checkpoint)
+
+
+def _warnings(known: dict[str, Any]) -> tuple[str, ...]:
+    if known["learned"] is None:
+        return ("The run does not say which cases it learned from, so 'score' cannot tell.",)
+    if names := known["training_cases"]:
+        return (
+            f"{len(names)} of the masks are of cases that the run has learned from "
+            f"({some(names)}); 'score' takes them with --subset labeled or unlabeled alone.",
+        )
+    return ()
+
+
+def _ignore(opened: OpenRun) -> dict[str, int]:
+    """For `score`: the value that stands for the unknown in the label maps of the run's data."""
+    value = opened.config.ignore_label
+    return {} if value is None else {"ignore_label": value}
 
 
 def _made_by(
@@ -175,13 +255,19 @@ def _made_by(
     }
 
 
-def _finish(predicted: Predicted, manifest: Manifest) -> None:
+def _finish(predicted: Predicted, manifest: Manifest, *, lacking: Collection[str]) -> None:
     """Write `run.json`; what it says and how the command ends come from the same variable."""
     failed = [case for case in predicted.cases if case.status == "failed"]
-    error: PartialError | None = None
+    error: LlmsegError | None = None
     if failed:
         reasons = [(case.case, case.reason) for case in failed]
-        error = some_failed(reasons, len(predicted.cases), predicted.folder, predicted.to_dict())
+        error = some_failed(
+            reasons,
+            len(predicted.cases),
+            predicted.folder,
+            predicted.to_dict(),
+            is_memory=all(case.case in lacking for case in predicted.cases),
+        )
     manifest.counts = predicted.counts
     manifest.write(
         predicted.folder,

@@ -1,7 +1,10 @@
 """What a finished run has learned from, and what must therefore not be held out from it."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from llmseg_cli.artifacts.learned import LEARNED, Learned
+from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.errors import ArtifactError, PolicyError
@@ -9,12 +12,86 @@ from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.workflows.runs.run_folder import CONFIG
 
+SHOWN = 3
+
+
+def learned_from(split: Split, method: str, *, before: Iterable[Learned] = ()) -> Learned:
+    """What a run of *method* learns from.
+
+    Args:
+        split: Its roles.
+        method: Name of the way of learning.
+        before: What the runs have learned that weights or pseudo-labels are taken from.
+    """
+    cases = split.labeled
+    if METHODS.load(method).uses_unlabeled:
+        cases += split.unlabeled
+    own = [split.images[case] for case in cases if case in split.images]
+    inherited = [image for one in before for image in one.trained]
+    return Learned(
+        split=split.digest,
+        trained=tuple(sorted({*own, *inherited})),
+        chose=tuple(sorted({split.images[c] for c in split.validation if c in split.images})),
+    )
+
+
+def learned_by(run: Path) -> Learned:
+    """What a run has learned from, as it says; of older runs, what their split says.
+
+    Raises:
+        ArtifactError: If the folder does not say.
+    """
+    if (run / LEARNED).is_file():
+        return Learned.load(run / LEARNED)
+    if not says_what_it_learned(run):
+        raise ArtifactError(
+            f"{run} has neither {LEARNED} nor {SPLIT}, so nobody knows which cases it learned "
+            "from. Put its own files back."
+        )
+    return learned_from(Split.load(run / SPLIT), RunConfig.load(run / CONFIG).method)
+
+
+def says_what_it_learned(run: Path) -> bool:
+    """Whether a run folder holds what `learned_by` reads."""
+    return any((run / name).is_file() for name in (LEARNED, SPLIT))
+
+
+def learned_by_maker(masks: Path) -> Learned | None:
+    """What the run behind a folder of masks has learned from; None if the folder does not say."""
+    if not (masks / MANIFEST).is_file():
+        return None
+    found = load_manifest(masks)["details"].get("learned")
+    return None if found is None else Learned.from_dict(found, name=f"{masks / MANIFEST}: learned")
+
+
+def learned_with(split: Split, method: str, *, init: Path | None, masks: Path | None) -> Learned:
+    """What a run that starts will have seen, also through the weights and masks it is given.
+
+    Args:
+        split: Its roles.
+        method: Name of the way of learning.
+        init: The run whose weights it starts from, or None.
+        masks: Folder of pseudo-labels, or None.
+
+    Raises:
+        ArtifactError: If *init* is no finished run.
+        PolicyError: If a run behind them has learned from a test or validation case of *split*.
+    """
+    before = []
+    if init is not None:
+        refuse_learned(init, split)
+        before.append(learned_by(init))
+    if masks is not None and (maker := learned_by_maker(masks)) is not None:
+        _refuse_held_out(f"--pseudo {masks}: the run that made it", maker, split)
+        before.append(maker)
+    return learned_from(split, method, before=before)
+
 
 def refuse_learned(folder: Path, split: Split, *, flag: str = "--init") -> None:
     """Refuse weights that have learned from what is held out now, whatever its name was then.
 
     Args:
-        folder: The run to start from; its own split says what it learned from.
+        folder: The run to start from; its own record says what it learned from.
         split: The roles of the run that starts.
         flag: The option that named the folder, for messages.
 
@@ -27,14 +104,51 @@ def refuse_learned(folder: Path, split: Split, *, flag: str = "--init") -> None:
             f"{flag} {folder}: there is no {WEIGHTS}. Name the folder of a finished run, or finish "
             "that one with --resume."
         )
-    before = Split.load(folder / SPLIT)
-    learned = before.labeled
-    if METHODS.load(RunConfig.load(folder / CONFIG).method).uses_unlabeled:
-        learned += before.unlabeled
-    seen = {before.images[case] for case in learned}
+    _refuse_held_out(f"{flag} {folder}", learned_by(folder), split)
+
+
+def _refuse_held_out(source: str, learned: Learned, split: Split) -> None:
+    seen = set(learned.trained)
     held_out = [case for case in (*split.test, *split.validation) if split.images.get(case) in seen]
     if held_out:
         raise PolicyError(
-            f"{flag} {folder} has learned from {len(held_out)} test or validation cases of this "
-            f"split ({', '.join(held_out[:3])}). Start from a run with the same split."
+            f"{source} has learned from {len(held_out)} test or validation cases of this "
+            f"split ({some(held_out)}). Start from a run with the same split."
         )
+
+
+def refuse_answers(
+    run: Path, learned: Learned, split: Split, cases: Sequence[str], *, checkpoint: str
+) -> None:
+    """Refuse to let a run answer about held-out cases that it knows.
+
+    Args:
+        run: The run, for messages.
+        learned: What it learned from.
+        split: The roles of the cases.
+        cases: The cases that it is asked about.
+        checkpoint: `final` or `best`; the latter was chosen by validation cases of the run.
+
+    Raises:
+        PolicyError: If one of them is a test or validation case that the weights come from, or a
+            test case that they were chosen by.
+    """
+    asked = [case for case in cases if case in {*split.test, *split.validation}]
+    trained = [case for case in asked if split.images.get(case) in set(learned.trained)]
+    if trained:
+        raise PolicyError(
+            f"--run {run} has learned from {len(trained)} test or validation cases of this split "
+            f"({some(trained)}), so its masks of them say nothing. Pass the split of the run, "
+            "or train with this one."
+        )
+    chose = [c for c in asked if c in split.test and split.images.get(c) in set(learned.chose)]
+    if chose and checkpoint == "best":
+        raise PolicyError(
+            f"--checkpoint best of {run} was chosen by {len(chose)} test cases of this split "
+            f"({some(chose)}). Pass --checkpoint final, or the split of the run."
+        )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of them, for a message."""
+    return ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)

@@ -7,11 +7,12 @@ from typing import Any
 from torch import nn
 
 from llmseg_cli.config import LLM_BLOCKS, TrainSettings
-from llmseg_cli.errors import WeightsError
+from llmseg_cli.errors import WeightsError, unknown
 from llmseg_cli.knowledge.parts.llm_layers import LLMLayers, read_layers
 from llmseg_cli.knowledge.parts.lora import with_adapters
 from llmseg_cli.models.llm_block import LlamaShape, LLMBlock
 from llmseg_cli.models.medvisionllama import Booster
+from llmseg_cli.typed import fit
 
 DEFAULT_MODEL = "smollm2"
 SPREAD = 0.02  # standard deviation of random weights, as transformers draws them
@@ -27,7 +28,9 @@ def read_block(
         WeightsError: If it cannot be had.
     """
     source = settings.llm_model or DEFAULT_MODEL
-    layers = read_layers(source, settings.llm_layers, cache=cache, offline=offline)
+    layers = read_layers(
+        source, settings.llm_layers, rotary=settings.llm_rotary, cache=cache, offline=offline
+    )
     place = Path(source).expanduser()
     return {
         "kind": settings.llm_block or LLM_BLOCKS[0],
@@ -59,7 +62,9 @@ def booster_maker(
     Raises:
         WeightsError: If the language model is not what the run was trained with.
     """
-    kind, shape = record["kind"], LlamaShape(**record["sizes"])
+    kind, shape = record["kind"], fit(record["sizes"], LlamaShape)
+    if kind not in LLM_BLOCKS:
+        raise unknown("block", kind, LLM_BLOCKS)
     if kind in ("identity", "mlp"):
         module = nn.Identity if kind == "identity" else nn.GELU
         return lambda: Booster(module(), shape.width, is_part=True)
@@ -87,7 +92,7 @@ def _adapted(block: LLMBlock, rank: int) -> nn.Module:
 
 def _empty(record: dict[str, Any]) -> LLMBlock:
     return LLMBlock(
-        LlamaShape(**record["sizes"]),
+        fit(record["sizes"], LlamaShape),
         len(record["layers"]),
         final_norm=record.get("final_norm", "plain"),  # absent in runs older than the option
         rotary=record.get("rotary", False),
@@ -109,7 +114,7 @@ def _draw(block: LLMBlock) -> None:
 
 def _read_again(record: dict[str, Any], cache: Path | None) -> LLMLayers:
     found = read_layers(record["source"], record["layers"], cache=cache, offline=True)
-    if found.digest != record["digest"]:
+    if not found.is_of(record["digest"]):
         raise WeightsError(
             f"{record['source']} has the digest {found.digest}; the run was trained with "
             f"{record['digest']}. Put that model back, or train with --embed-llm, which keeps the "

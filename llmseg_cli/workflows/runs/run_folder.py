@@ -1,6 +1,7 @@
 """Open a run folder: its settings, and its networks ready to predict."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,14 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.errors import ArtifactError, unknown
+from llmseg_cli.errors import ArtifactError, UsageError, is_out_of_memory, unknown
 from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.medvisionllama import boosters_of
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.registry import MODELS
-from llmseg_cli.training.checkpoints import load_into, load_weights
+from llmseg_cli.training.checkpoints import load_into, load_weights, refuse_unfit
 from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.precision import (
     autocast,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 CONFIG = "config.yaml"
 CHECKPOINTS = {"final": WEIGHTS, "best": BEST}
+UNBUILT = (
+    ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, ImportError,
+    AssertionError,
+)  # fmt: skip
 
 
 @dataclass
@@ -112,11 +117,16 @@ def open_run(
     names = config.networks if answer == "mean" else (answer,)
     place = choose_device(device)
     dtype = choose_dtype(precision, place)
-    build = network_builder(config, cache=cache)
     networks = {}
+    with built_of(folder / CONFIG):
+        build = network_builder(config, cache=cache)
+        with torch.device("meta"):  # takes no memory, whatever sizes config.yaml asks for
+            sketch = build()
+        for name in names:
+            refuse_unfit(sketch, weights.get(name, {}), source=f"{source} ({name})")
     for name in names:
         built = build()
-        load_into(built, weights.get(name, {}), source=f"{source} ({name})")
+        load_into(built, weights[name], source=f"{source} ({name})")
         layout = choose_memory_format("auto", dimensions=len(config.patch))
         built = built.eval().requires_grad_(False).to(place)
         hold_blocks_as(built, dtype)
@@ -125,6 +135,30 @@ def open_run(
             hold_convolutions_as(built, dtype)
         networks[name] = built.to(memory_format=layout)  # type: ignore[call-overload]
     return OpenRun(config, networks, place, dtype)
+
+
+@contextmanager
+def built_of(path: Path) -> Iterator[None]:
+    """Say in one sentence that settings describe no network, whatever part of torch finds out.
+
+    Raises:
+        ArtifactError: Instead of what constructors raise for values that they cannot have.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    except UNBUILT as error:
+        # sizes beyond any machine are nonsense, not want of memory
+        if is_out_of_memory(error) and "overflowed" not in str(
+            error
+        ):  # of sizes beyond any machine
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(
+            f"{path} describes no network that can be built ({first[:200]}). Take it from a sound "
+            "copy, or train anew."
+        ) from error
 
 
 def checkpoint_file(folder: Path, checkpoint: str) -> Path:
@@ -175,6 +209,10 @@ def network_builder(
         WeightsError: If the language model cannot be had, or is not what the run was trained with.
     """
     model = MODELS.load(config.model)
+    options = dict(config.model_options)
+    if isinstance(options.get("residual"), bool):  # of a run that was made when there were two
+        options["residual"] = "inner" if options["residual"] else "none"
+    chosen = MODELS.fit_options(config.model, options, place="model_options")
     make_booster: Callable[[], Any] | None = None
     if config.llm_block:
         from llmseg_cli.workflows.runs.llm_booster import booster_maker  # loads transformers
@@ -182,7 +220,7 @@ def network_builder(
         make_booster = booster_maker(config.llm_block, llm, cache=cache)
 
     def build() -> nn.Module:
-        options: dict[str, Any] = {**config.model_options, "dimensions": len(config.patch)}
+        options: dict[str, Any] = {**chosen, "dimensions": len(config.patch)}
         if config.image_encoder:
             options["encoder"] = empty_encoder(config.image_encoder, config.in_channels)
         if make_booster:

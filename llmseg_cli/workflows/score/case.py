@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.checking.geometry import compare
+from llmseg_cli.data.checking.label_values import ignore_hint
+from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.volumes import LabelMap, load_label_map
-from llmseg_cli.errors import DataError, LlmsegError
+from llmseg_cli.errors import DataError, LlmsegError, TooLargeError
+from llmseg_cli.metrics.pair import Mask
 from llmseg_cli.metrics.scoring import ClassScore, diagonal, score_pair
 
 
@@ -40,6 +43,7 @@ class ScoreSettings:
         prediction_label_map: Changes to values of the predictions.
         voxel_units: Measure in voxels even if the references have a spacing in mm.
         tolerance: Of the normalized surface Dice, in mm or in voxels.
+        ignore: Value of voxels of the references of which nothing is known, or None.
     """
 
     classes: tuple[int, ...] = ()
@@ -48,6 +52,7 @@ class ScoreSettings:
     prediction_label_map: Mapping[int, int] = field(default_factory=dict)
     voxel_units: bool = False
     tolerance: float = 1.0
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class CaseScore:
         predicted: Label values of the prediction.
         referenced: Label values of the reference.
         scores: Class to score.
+        ignored: Voxels of the reference that have the ignore label.
     """
 
     case: str
@@ -71,26 +77,40 @@ class CaseScore:
     predicted: tuple[int, ...]
     referenced: tuple[int, ...]
     scores: dict[int, ClassScore]
+    ignored: int = 0
+
+
+class Lacking(str):
+    """Why a case cannot be scored, where it is for want of memory."""
 
 
 def try_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore | str:
     """`score_case`, or in words why it cannot be done."""
     try:
         return score_case(task, settings)
+    except TooLargeError as error:
+        return Lacking(error)
     except LlmsegError as error:
         return str(error)
+    except MemoryError:
+        return Lacking(f"{task.prediction}: out of memory. Score it on a machine with more memory.")
 
 
 def score_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore:
     """Load both label maps, compare their geometry, and score every class.
 
     Raises:
-        DataError: If a file cannot be read, the grids differ, or a value is not allowed.
+        DataError: If a file cannot be read, the grids differ, a value is not allowed, or nothing of
+            the reference is known.
     """
-    reference = load_label_map(task.reference, label_map=settings.label_map)
+    reference = load_label_map(task.reference, label_map=settings.label_map, ignore=settings.ignore)
     prediction = load_label_map(task.prediction, label_map=settings.prediction_label_map)
     check_geometry(task.case, prediction, reference)
+    known = None if settings.ignore is None else reference.array != UNKNOWN
     predicted, referenced = label_values(prediction.array), label_values(reference.array)
+    if known is not None:
+        referenced = tuple(value for value in referenced if value != UNKNOWN)
+        _refuse_unknown(task, known, predicted, settings)
     _check_values(task.prediction, predicted, settings.declared, flag="--pred-label-map")
     _check_values(task.reference, referenced, settings.declared, flag="--label-map")
     unit = "voxel" if settings.voxel_units else reference.grid.unit
@@ -100,8 +120,8 @@ def score_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore:
         unit=unit,
         diagonal=diagonal(reference.array.shape, spacing, unit=unit),
         digests={
-            "prediction": sha256_file(task.prediction),
-            "reference": sha256_file(task.reference),
+            "prediction": label_digest(task.prediction),
+            "reference": label_digest(task.reference),
         },
         predicted=predicted,
         referenced=referenced,
@@ -112,8 +132,27 @@ def score_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore:
             spacing_mm=spacing,
             unit=unit,
             tolerance=settings.tolerance,
+            known=known,
         ),
+        ignored=0 if known is None else int(known.size - np.count_nonzero(known)),
     )
+
+
+def _refuse_unknown(
+    task: ScoreTask, known: Mask, predicted: tuple[int, ...], settings: ScoreSettings
+) -> None:
+    """Refuse a reference that says nothing, and a prediction that has the ignore label itself."""
+    if not known.any():
+        raise DataError(
+            f"{task.reference}: every voxel has the ignore label {settings.ignore}; there is "
+            "nothing to score against."
+        )
+    classes = {*settings.declared, *settings.label_map.values()}
+    if settings.ignore in predicted and settings.ignore not in classes:
+        raise DataError(
+            f"{task.prediction}: the prediction has the ignore label {settings.ignore}, which is "
+            f"no class. Map it with --pred-label-map, such as {settings.ignore}:0."
+        )
 
 
 def label_values(labels: NDArray[np.integer]) -> tuple[int, ...]:
@@ -133,6 +172,8 @@ def _check_values(
         raise DataError(
             f"{path}: label values {', '.join(map(str, outside))}, expected {expected}. "
             f"Map them with {flag}, such as {flag} {outside[0]}:1."
+            + ignore_hint([*outside, *declared])
+            * (flag == "--label-map")
         )
 
 

@@ -1,17 +1,20 @@
 """`scores.json` and `scores.csv` from the scores of one or two folders of predictions."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llmseg_cli.artifacts.scores import Scores
+from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.metrics.bootstrap import LEVEL
 from llmseg_cli.metrics.empty_policy import count_statuses
 from llmseg_cli.workflows.score.case import CaseScore
 from llmseg_cli.workflows.score.pairing import Predictions, References
 from llmseg_cli.workflows.score.report import ByCase, Report
+
+TREATMENT = (
+    "they are in neither mask and no part of the image; where they cut a mask, the cut is a surface"
+)
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Side:
         results: Case to what it scored, empty masks as measured.
         failed: Case to the reason why it has no score.
         warnings: What a reader should know.
+        trained: Cases that the run behind them has learned from.
     """
 
     predictions: Predictions
     results: dict[str, CaseScore]
     failed: dict[str, str]
     warnings: tuple[str, ...]
+    trained: tuple[str, ...] = ()
 
 
 def build_document(
@@ -68,14 +73,24 @@ def build_document(
         **_side(report, first, scores[0]),
         comparison=_comparison(report, sides, scores) if len(sides) > 1 else None,
         warnings=tuple(dict.fromkeys((*warnings, *_absent(report, scores[0])))),
+        ignore=_ignore(report, first),
     )
 
 
+def _ignore(report: Report, side: Side) -> dict[str, Any] | None:
+    if report.ignore is None:
+        return None
+    voxels = sum(result.ignored for result in side.results.values())
+    return {"label": report.ignore, "voxels": voxels, "treatment": TREATMENT}
+
+
 def _side(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
+    trained = {"training_cases": list(side.trained)} if side.trained else {}
+    made_by = {**side.predictions.details, **trained}
     return {
-        "predictions": {"folder": side.predictions.folder.name, **side.predictions.details},
+        "predictions": {"folder": side.predictions.folder.name, **made_by},
         "counts": _counts(report, side, scores),
-        "metrics": report.metrics(scores),
+        "metrics": report.metrics(scores, unscored=len(side.failed)),
         "cases": _cases(report, side, scores),
         "failed": side.failed,
     }
@@ -86,7 +101,9 @@ def _comparison(report: Report, sides: Sequence[Side], scores: Sequence[ByCase])
     return {
         "difference": "predictions minus these, paired by case",
         "test": f"Wilcoxon signed-rank, two-sided, zero differences dropped{grouped}",
-        "paired": report.comparison(scores[0], scores[1]),
+        "paired": report.comparison(
+            scores[0], scores[1], unscored=len({**sides[0].failed, **sides[1].failed})
+        ),
         **_side(report, sides[1], scores[1]),
     }
 
@@ -109,6 +126,7 @@ def _cases(report: Report, side: Side, scores: ByCase) -> tuple[dict[str, Any], 
             "case": case,
             "group": report.groups.get(case),
             "diagonal": side.results[case].diagonal,
+            **({} if report.ignore is None else {"ignored": side.results[case].ignored}),
             "digests": {
                 name: f"sha256:{digest}" for name, digest in side.results[case].digests.items()
             },
@@ -128,14 +146,12 @@ def _absent(report: Report, scores: ByCase) -> list[str]:
 
 def build_table(report: Report, sides: Sequence[Side], scores: Sequence[ByCase]) -> str:
     """CSV with one line per folder, case and class, and one per case that has no score."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, report.columns(), restval="", lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, Any]] = []
     for side, found in zip(sides, scores, strict=True):
         name = side.predictions.folder.name
-        writer.writerows(report.rows(found, predictions=name))
-        writer.writerows(
+        rows += report.rows(found, predictions=name)
+        rows += [
             {"predictions": name, "case": case, "status": "failed", "reason": reason}
             for case, reason in side.failed.items()
-        )
-    return text.getvalue()
+        ]
+    return csv_text(report.columns(), rows)

@@ -1,6 +1,6 @@
 """Which prediction belongs to which reference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Dataset, nearest
 from llmseg_cli.data.cases import find_cases, image_digest
-from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, is_dicom_folder, stem, suffix
+from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.score.case import ScoreTask
+from llmseg_cli.workflows.score.known_cases import NOTHING_KNOWN, Known, maker_of
 
 LABELS_ONLY = ("images only", "one image")  # layouts of a folder or file without images beside it
 RECORDED = ("checkpoint", "network", "run")
@@ -29,6 +30,9 @@ class References:
         groups: Case to group; empty if there are none.
         split: SHA-256 of the split file, or None.
         subset: The role in the split, or None.
+        unscored: Cases of the data set's own test set, none of which has a label map there.
+        roles: The split, or None.
+        ignore: Value of voxels of which nothing is known, or None.
     """
 
     labels: Mapping[str, Path | None]
@@ -36,6 +40,9 @@ class References:
     groups: dict[str, str]
     split: str | None = None
     subset: str | None = None
+    unscored: tuple[str, ...] = ()
+    roles: Split | None = None
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,9 @@ class Predictions:
         files: Case to label map.
         details: What made them, as far as `run.json` says.
         recorded: File name to digest, as `run.json` says.
+        ignore_label: That of the run that made them, or None.
         warnings: What a reader should know about them.
+        known: What the run that made them has learned from.
     """
 
     folder: Path
@@ -55,6 +64,8 @@ class Predictions:
     details: dict[str, Any]
     recorded: dict[str, str]
     warnings: tuple[str, ...] = ()
+    known: Known = NOTHING_KNOWN
+    ignore_label: int | None = None
 
 
 def find_references(root: Path, *, split: Path | None, subset: str | None) -> References:
@@ -79,7 +90,7 @@ def find_references(root: Path, *, split: Path | None, subset: str | None) -> Re
         labels = {case.id: case.label for case in dataset.cases}
         groups = {case.id: case.group for case in dataset.cases if case.group is not None}
         classes = {value: name for value, name in dataset.classes.items() if value}
-        found = References(labels, classes, groups)
+        found = References(labels, classes, groups, ignore=dataset.ignore)
     if split is None:
         with_label = {case: path for case, path in found.labels.items() if path is not None}
         if not with_label:
@@ -98,13 +109,32 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         at_hand = {c.id: image_digest(c) for c in dataset.cases if c.id in expected}
         replace(chosen, images=expected).refuse_other_data(at_hand)
     groups = chosen.groups or found.groups
+    unscored = _bare_test_set(dataset, cases)
+    cases = tuple(case for case in cases if case not in unscored)
+    if not cases:
+        raise DataError(
+            f"No {subset} case of {split} has a label map in {dataset.root}: its own test set is "
+            "published without. Lock other cases with 'llmseg split --test 0.2'."
+        )
     return References(
         labels={case: _label_of(case, found.labels) for case in cases},
         classes=found.classes,
         groups={case: groups[case] for case in cases if case in groups},
         split=sha256_file(split),
         subset=subset,
+        unscored=unscored,
+        roles=chosen,
+        ignore=found.ignore,
     )
+
+
+def _bare_test_set(dataset: Dataset, cases: Sequence[str]) -> tuple[str, ...]:
+    """The data set's own test cases, if all are published without label maps.
+
+    If only some lack theirs, these count as failed, so that removing one improves no score.
+    """
+    own = [case for case in dataset.cases if case.is_test and case.id in cases]
+    return () if any(case.label for case in own) else tuple(case.id for case in own)
 
 
 def _label_of(case: str, labels: Mapping[str, Path | None]) -> Path | None:
@@ -124,6 +154,8 @@ def find_predictions(root: Path) -> Predictions:
     files = label_files(root)
     if not files:
         raise DataError(f"No label maps in {root}. Write them with 'llmseg predict'.")
+    if root.is_file() and (maker := maker_of(root)):
+        return Predictions(root, files, {}, {}, known=maker)
     if not (root / MANIFEST).is_file():
         return Predictions(root, files, {}, {})
     manifest = load_manifest(root)
@@ -131,7 +163,10 @@ def find_predictions(root: Path) -> Predictions:
     warnings: tuple[str, ...] = ()
     if manifest["status"] != "ok":
         warnings = (f"The predictions in {root.name} are not complete ({manifest['status']}).",)
-    return Predictions(root, files, details, dict(manifest["outputs"]), warnings)
+    known = Known.of(manifest, name=str(root / MANIFEST))
+    ignore = manifest["details"].get("ignore_label")
+    outputs = dict(manifest["outputs"])
+    return Predictions(root, files, details, outputs, warnings, known, ignore)
 
 
 def label_files(root: Path) -> dict[str, Path]:
@@ -144,12 +179,14 @@ def label_files(root: Path) -> dict[str, Path]:
         return {stem(root): root}
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not suffix(path):
+        series = dicom_folder(path)
+        if path.name.startswith(".") or (series is None and not (path.is_file() and suffix(path))):
             continue
-        if stem(path) in found:
-            names = f"{found[stem(path)].name} and {path.name}"
+        name = path.name if series is not None else stem(path)
+        if name in found:
+            names = f"{found[name].name} and {path.name}"
             raise DataError(f"{root}: {names} are the same case. Remove one of them.")
-        found[stem(path)] = path
+        found[name] = series or path
     return found
 
 
@@ -176,8 +213,13 @@ def pair(
         else:
             tasks.append(ScoreTask(case, files[name], reference))
         used.add(name)
-    extra = sorted(set(files) - used)
+    extra = sorted(set(files) - used - set(references.unscored))
     warnings = predictions.warnings
+    if references.unscored:
+        message = (
+            f"{len(references.unscored)} test cases of the data set have no label map: not scored."
+        )
+        warnings = (*warnings, message)
     if extra and references.split is None:
         shown = f"{', '.join(extra[:SHOWN])}{', ...' * (len(extra) > SHOWN)}"
         message = f"{len(extra)} predictions have no reference and are not scored: {shown}."

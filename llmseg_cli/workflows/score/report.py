@@ -8,11 +8,17 @@ from typing import Any
 
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.metrics.bootstrap import bootstrap_interval
-from llmseg_cli.metrics.comparison import Comparison, compare
+from llmseg_cli.metrics.comparison import Comparison, compare, without_difference
 from llmseg_cli.metrics.empty_policy import why_undefined
 from llmseg_cli.metrics.scoring import ClassScore
 from llmseg_cli.metrics.signature import METRICS, key, signature
-from llmseg_cli.metrics.summary import Summary, mean_over_classes, summarize
+from llmseg_cli.metrics.summary import (
+    Summary,
+    mean_over_classes,
+    summarize,
+    unscored_reason,
+    withheld,
+)
 
 ByCase = Mapping[str, Mapping[int, ClassScore]]
 UNDEFINED = "undefined under --empty-policy nan"
@@ -30,6 +36,7 @@ class Report:
         groups: Case to group; empty if every case stands for itself.
         draws: Bootstrap draws.
         seed: Their seed.
+        ignore: The ignore label of the references, recorded in signatures; None for none.
     """
 
     classes: Mapping[int, str]
@@ -39,19 +46,30 @@ class Report:
     groups: Mapping[str, str]
     draws: int
     seed: int
+    ignore: int | None = None
 
-    def metrics(self, scores: ByCase) -> dict[str, Any]:
-        """Every metric over the cases, the mean over classes first, then per class."""
+    def metrics(self, scores: ByCase, *, unscored: int = 0) -> dict[str, Any]:
+        """Every metric over the cases, the mean over classes first, then per class.
+
+        Args:
+            scores: Of the cases that have some.
+            unscored: Cases that have none. No mean is given then, for one over the others may be
+                the better for it.
+        """
         found: dict[str, Any] = {}
         groups = self._groups_of(scores)
-        summed = partial(summarize, groups=groups, draws=self.draws, seed=self.seed)
+
+        def summed(values: list[float | None]) -> Summary:
+            known = summarize(values, groups=groups, draws=self.draws, seed=self.seed)
+            return withheld(known, unscored)
+
         for name, metric in METRICS.items():
             mean, by_class = self._values(scores, name)
             found[key(name, self.unit)] = {
                 **_plain(summed(mean)),
                 "unit": metric.unit(self.unit),
                 "better": metric.better,
-                "definition": metric.definition,
+                "definition": metric.definition + self._without_ignored,
                 "signature": self._signature(name, tuple(self.classes), scores),
                 "classes": {
                     str(number): {
@@ -62,15 +80,17 @@ class Report:
                 },
             }
             if name == "dice":
-                found["pooled_dice"] = self._pooled_dice(scores)
+                found["pooled_dice"] = self._pooled_dice(scores, unscored)
         return found
 
     def comparison(
         self,
         first: ByCase,
         second: ByCase,
+        *,
+        unscored: int = 0,
     ) -> dict[str, Any]:
-        """Paired differences, first minus second, over the cases in both."""
+        """Paired differences, first minus second; none while cases are *unscored* in one."""
         cases = [case for case in first if case in second]
         groups = self._groups_of(cases)
         found: dict[str, Any] = {}
@@ -81,9 +101,11 @@ class Report:
                 compare, better=metric.better, groups=groups, draws=self.draws, seed=self.seed
             )
             found[key(name, self.unit)] = {
-                **_plain(paired(mean, other)),
+                **_plain(without_difference(paired(mean, other), unscored)),
                 "classes": {
-                    str(number): _plain(paired(values, other_by_class[number]))
+                    str(number): _plain(
+                        without_difference(paired(values, other_by_class[number]), unscored)
+                    )
                     for number, values in by_class.items()
                 },
             }
@@ -144,7 +166,7 @@ class Report:
             "reason": reasons,
         }
 
-    def _pooled_dice(self, scores: ByCase) -> dict[str, Any]:
+    def _pooled_dice(self, scores: ByCase, unscored: int) -> dict[str, Any]:
         """Dice of all voxels of all cases together, per class and the mean over classes."""
         groups = self._groups_of(scores)
         by_class: dict[str, Any] = {}
@@ -158,17 +180,21 @@ class Report:
             interval = bootstrap_interval(
                 tops, bottoms, groups=groups, draws=self.draws, seed=self.seed
             )
-            means.append(sum(tops) / sum(bottoms) if sum(bottoms) else None)
+            has_mean = sum(bottoms) and not unscored
+            means.append(sum(tops) / sum(bottoms) if has_mean else None)
             by_class[str(number)] = {
                 "mean": means[-1],
-                "interval": list(interval) if interval else None,
+                "interval": list(interval) if interval and has_mean else None,
                 "signature": self._signature("pooled_dice", (number,), scores),
             }
+        reason = {"reason": unscored_reason(unscored)} if unscored else {}
         return {
             "mean": mean_over_classes(means),
+            **reason,
             "unit": "-",
             "better": "higher",
-            "definition": "2 sum |P n R| / sum (|P| + |R|) over all cases, mean over classes",
+            "definition": "2 sum |P n R| / sum (|P| + |R|) over all cases, mean over classes"
+            + self._without_ignored,
             "signature": self._signature("pooled_dice", tuple(self.classes), scores),
             "classes": by_class,
         }
@@ -195,7 +221,15 @@ class Report:
             draws=self.draws,
             seed=self.seed,
             version=llmseg_version(),
+            ignore=self.ignore,
         )
+
+    @property
+    def _without_ignored(self) -> str:
+        """What a definition says besides where there is an ignore label."""
+        if self.ignore is None:
+            return ""
+        return f"; voxels with the ignore label {self.ignore} are in neither P nor R nor the image"
 
 
 def _number(value: float | None) -> float | None:

@@ -6,13 +6,17 @@ from pathlib import Path
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.scores import Scores
-from llmseg_cli.errors import DataError, UsageError, unknown
+from llmseg_cli.data.checking.label_values import OFTEN_IGNORED, ignore_hint
+from llmseg_cli.data.ignore_label import ignored_value
+from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
 from llmseg_cli.metrics.scoring import NOTHING, ClassScore
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.workflows.score.case import CaseScore, ScoreSettings
+from llmseg_cli.workflows.score.case import CaseScore, Lacking, ScoreSettings
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
+from llmseg_cli.workflows.score.known_cases import check_known
 from llmseg_cli.workflows.score.pairing import (
+    Predictions,
     References,
     find_predictions,
     find_references,
@@ -32,6 +36,8 @@ class ScoreOptions:
         classes: Classes to score, each a value, a name of the data set, or VALUE=NAME; all if none.
         label_map: Changes to values of the references.
         prediction_label_map: Changes to values of the predictions.
+        ignore_label: Value of unknown voxels of the references; None takes that of the data set or,
+            without one, that of the run which made the predictions.
         voxel_units: Distances in voxels and volumes in voxels.
         empty_policy: See `metrics/empty_policy.py`.
         tolerance: Of the normalized surface Dice, in mm (in voxels with *voxel_units*).
@@ -43,6 +49,7 @@ class ScoreOptions:
     classes: tuple[str, ...] = ()
     label_map: Mapping[int, int] | None = None
     prediction_label_map: Mapping[int, int] | None = None
+    ignore_label: int | None = None
     voxel_units: bool = False
     empty_policy: str = "diagonal"
     tolerance: float = 1.0
@@ -95,7 +102,8 @@ def run(
     Raises:
         DataError: If no case can be scored, units differ, or the policy `error` meets an empty
             mask.
-        PolicyError: If the split was made from other images.
+        PolicyError: If the split was made from other images, or the run that made the predictions
+            has learned from held-out cases.
         UsageError: If an option is wrong.
     """
     options = options or ScoreOptions()
@@ -104,6 +112,8 @@ def run(
         raise UsageError(f"--subset {subset} needs the --split FILE that defines it.")
     found = find_references(references, split=split, subset=subset)
     names = choose_classes(options.classes, found.classes)
+    made = [find_predictions(folder) for folder in (predictions, other) if folder is not None]
+    ignore = _ignored(found, made, options)
     settings = ScoreSettings(
         classes=tuple(names),
         declared=tuple(found.classes),
@@ -111,10 +121,12 @@ def run(
         prediction_label_map=options.prediction_label_map or {},
         voxel_units=options.voxel_units,
         tolerance=options.tolerance,
+        ignore=ignore,
     )
-    sides = [_score(predictions, found, settings, options.workers, "score", progress)]
-    if other is not None:
-        sides.append(_score(other, found, settings, options.workers, "compare", progress))
+    sides = [
+        _score(one, found, settings, options.workers, phase, progress)
+        for one, phase in zip(made, ("score", "compare"), strict=False)
+    ]
     unit = _one_unit(sides)
     if not found.classes:
         _refuse_strangers(sides)
@@ -134,6 +146,7 @@ def run(
         groups=found.groups,
         draws=options.draws,
         seed=options.seed,
+        ignore=ignore,
     )
     document = build_document(report, sides, scores, found, worst_distance=worst)
     return Scored(document, build_table(report, sides, scores))
@@ -166,33 +179,65 @@ def choose_classes(chosen: Sequence[str], declared: Mapping[int, str]) -> dict[i
     return found or dict(declared)
 
 
+def _ignored(
+    references: References, made: Sequence[Predictions], options: ScoreOptions
+) -> int | None:
+    """The ignore label of the references: as asked, as declared, or as the runs learned it."""
+    declared, asked = references.ignore, options.ignore_label
+    label_map = options.label_map or {}
+    if declared is None and asked is None:
+        recorded = {one.ignore_label for one in made} - {None}
+        if len(recorded) > 1:
+            raise UsageError(
+                f"The predictions come from runs with different ignore labels, "
+                f"{' and '.join(map(str, recorded))}. Say with --ignore-label which one the "
+                "references have."
+            )
+        declared = next(iter(recorded), None)
+    return ignored_value(declared, asked, label_map)
+
+
 def _score(
-    folder: Path,
+    predictions: Predictions,
     references: References,
     settings: ScoreSettings,
     workers: int,
     phase: str,
     progress: Progress,
 ) -> Side:
-    predictions = find_predictions(folder)
     tasks, failed, warnings = pair(predictions, references)
+    masks = {task.case: task.prediction for task in tasks}
+    trained, more = check_known(predictions.folder, masks, predictions.known, references.roles)
+    warnings += more
     outcomes = score_cases(tasks, settings, workers=workers, phase=phase, progress=progress)
     failed |= {case: found for case, found in outcomes.items() if isinstance(found, str)}
     results = {case: found for case, found in outcomes.items() if not isinstance(found, str)}
     if not results:
-        raise DataError(
+        is_memory = bool(failed) and all(isinstance(why, Lacking) for why in failed.values())
+        kind = TooLargeError if is_memory else DataError
+        raise kind(
             f"None of {len(references.labels)} cases could be scored. {list_failures(failed)}"
         )
-    file_of = {task.case: task.prediction.name for task in tasks}
     changed = [
         case
         for case, result in results.items()
-        if (recorded := predictions.recorded.get(file_of[case])) is not None
+        if (recorded := predictions.recorded.get(masks[case].name)) is not None
         and recorded != f"sha256:{result.digests['prediction']}"
     ]
     if changed:
         warnings += (f"Changed since 'predict' wrote them: {', '.join(changed)}.",)
-    return Side(predictions, results, failed, warnings)
+    warnings += _odd_values(results, settings)
+    return Side(predictions, results, failed, warnings, trained)
+
+
+def _odd_values(results: Mapping[str, CaseScore], settings: ScoreSettings) -> tuple[str, ...]:
+    """A warning about a value that no prediction has and that often stands for the unknown."""
+    if settings.classes or settings.ignore is not None:
+        return ()
+    referenced = {value for result in results.values() for value in result.referenced}
+    predicted = {value for result in results.values() for value in result.predicted}
+    hint = "" if predicted & set(OFTEN_IGNORED) else ignore_hint(referenced)
+    return (f"The references have the values {sorted(referenced)}.{hint}",) if hint else ()
 
 
 def list_failures(failed: Mapping[str, str]) -> str:

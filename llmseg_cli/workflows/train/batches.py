@@ -1,6 +1,7 @@
 """Batches of a training run: made by threads, placed on the device."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ def batch_maker(
         pin: Whether a GPU is to copy the batches while it computes.
     """
     augmentation = AUGMENTATIONS[settings.augment]
+    ignores = config.ignore_label is not None
     labeled = PatchSampler(
         data.labeled,
         patch=settings.patch,
@@ -43,6 +45,7 @@ def batch_maker(
         stream=0,
         augmentation=augmentation,
         foreground=settings.foreground,
+        prefer_known=True,
     )
     unlabeled = PatchSampler(
         data.unlabeled,
@@ -57,29 +60,37 @@ def batch_maker(
     def make(step: int) -> SemiBatch:
         image, target = labeled.batch(step)
         assert target is not None
-        batch = SemiBatch(image, target)
+        has_unknown = ignores and bool((target == UNKNOWN).any())
+        batch = SemiBatch(image, target, has_unknown=has_unknown)
         if uses_unlabeled:
-            batch = SemiBatch(image, target, *unlabeled.batch(step))
+            images, pseudo = unlabeled.batch(step)
+            batch = replace(batch, unlabeled=images, pseudo=pseudo)
         return _pinned(batch) if pin else batch
 
     return make
 
 
 def _pinned(batch: SemiBatch) -> SemiBatch:
-    parts = (batch.image, batch.target, batch.unlabeled, batch.pseudo)
-    image, target, *others = (None if part is None else part.pin_memory() for part in parts)
-    assert image is not None
-    assert target is not None
-    return SemiBatch(image, target, *others)
+    return _changed(batch, images=Tensor.pin_memory, maps=Tensor.pin_memory)
 
 
 def place_batch(
     batch: SemiBatch, *, device: torch.device, layout: torch.memory_format
 ) -> SemiBatch:
-    def place(tensor: Tensor) -> Tensor:
-        return tensor.to(device, non_blocking=True, memory_format=layout)
+    return _changed(
+        batch,
+        images=lambda images: images.to(device, non_blocking=True, memory_format=layout),
+        maps=lambda maps: maps.to(device, non_blocking=True),
+    )
 
-    target = batch.target.to(device, non_blocking=True)
-    unlabeled = None if batch.unlabeled is None else place(batch.unlabeled)
-    pseudo = None if batch.pseudo is None else batch.pseudo.to(device, non_blocking=True)
-    return SemiBatch(place(batch.image), target, unlabeled, pseudo)
+
+def _changed(
+    batch: SemiBatch, *, images: Callable[[Tensor], Tensor], maps: Callable[[Tensor], Tensor]
+) -> SemiBatch:
+    return replace(
+        batch,
+        image=images(batch.image),
+        target=maps(batch.target),
+        unlabeled=None if batch.unlabeled is None else images(batch.unlabeled),
+        pseudo=None if batch.pseudo is None else maps(batch.pseudo),
+    )

@@ -1,5 +1,6 @@
 """Cases, split and classes of a training run, checked and prepared."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,16 +9,26 @@ from pathlib import Path
 import numpy as np
 
 from llmseg_cli.artifacts.files import sha256_json
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
-from llmseg_cli.data.checking.label_values import map_classes
+from llmseg_cli.data.checking.label_values import ignore_hint, map_classes
+from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_image, prepare_labels
+from llmseg_cli.data.patches.foreground import is_unknown, values_in
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError, ResourceError
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import refuse_over_cases
+from llmseg_cli.workflows.train.erased_classes import LabelReading, refuse_erased
+
+logger = logging.getLogger(__name__)
 
 BYTES_PER_VOXEL = 4
 DISK_RESERVE = 1.2  # free disk over projected size
+NOTHING_KNOWN = (
+    "case %s is labeled, but all its voxels have the ignore label %d; it teaches nothing."
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class TrainingData:
         in_channels: Image channels.
         bytes_cached: Size of the prepared cases on disk.
         labels: Digest of the label maps of labeled and validation cases.
+        ignore_label: Value of voxels of which nothing is known, or None.
     """
 
     labeled: tuple[PreparedCase, ...]
@@ -41,6 +53,7 @@ class TrainingData:
     in_channels: int
     bytes_cached: int
     labels: str
+    ignore_label: int | None = None
 
 
 def digests_of(dataset: Dataset, wanted: Sequence[str]) -> dict[str, str]:
@@ -58,6 +71,8 @@ def prepare(
     label_map: Mapping[int, int],
     cache: Path,
     with_unlabeled: bool,
+    output: Path | None = None,
+    ignore_label: int | None = None,
     progress: Progress = silent,
 ) -> TrainingData:
     """Check the split against the data, and bring its cases into the cache.
@@ -71,13 +86,20 @@ def prepare(
         label_map: Label values to change.
         cache: The cache folder.
         with_unlabeled: Whether the method learns from unlabeled cases.
+        output: The run folder, which may not be one of the data's.
+        ignore_label: Value of unknown voxels; None takes the one that the data set names, if any.
         progress: Hears about every case.
 
     Raises:
-        DataError: If a case cannot be used, or a class is missing among the labeled.
+        DataError: If a case cannot be used, or a class is missing among the labeled, or is lost
+            there by resampling.
+        UsageError: If the data set names another ignore label.
         PolicyError: If the data differ from those of the split, or hold nothing to learn from.
     """
     dataset = find_cases(data)
+    if output is not None:
+        refuse_over_cases(output, dataset.cases, data)
+    ignore = ignored_value(dataset.ignore, ignore_label, label_map)
     digests = digests_of(dataset, [*split.images])
     split.refuse_other_data(digests)
     _refuse_leaks(split)
@@ -103,19 +125,26 @@ def prepare(
             case = dataset.case(name)
             found = prepare_image(case, digests[name], preprocessing, cache)
             if role != "unlabeled":
-                found = prepare_labels(case, found, preprocessing, label_map)
+                found = prepare_labels(case, found, preprocessing, label_map, ignore=ignore)
             prepared[role].append(found)
             done += 1
             progress("prepare", done, total)
     everything = [case for cases in prepared.values() for case in cases]
+    classes = map_classes(dataset.classes, label_map)
+    learned, checked = (
+        [(dataset.case(case.id), case) for case in prepared[role]]
+        for role in ("labeled", "validation")
+    )
+    refuse_erased(learned, checked, LabelReading(preprocessing, label_map, ignore), classes)
     return TrainingData(
         labeled=tuple(prepared["labeled"]),
         unlabeled=tuple(prepared.get("unlabeled", ())),
         validation=tuple(prepared["validation"]),
-        classes=class_names(map_classes(dataset.classes, label_map), prepared["labeled"]),
+        classes=class_names(classes, prepared["labeled"], ignore=ignore),
         in_channels=_channels(everything),
         bytes_cached=sum(case.image.stat().st_size for case in everything),
         labels=sha256_json({case.id: case.labels.name for case in everything if case.labels}),
+        ignore_label=ignore,
     )
 
 
@@ -135,12 +164,15 @@ def _refuse_leaks(split: Split) -> None:
             )
 
 
-def class_names(classes: Mapping[int, str], labeled: Sequence[PreparedCase]) -> tuple[str, ...]:
+def class_names(
+    classes: Mapping[int, str], labeled: Sequence[PreparedCase], *, ignore: int | None = None
+) -> tuple[str, ...]:
     """Names of the classes, background first, as declared or from the labels found.
 
     Args:
         classes: Label value to name, as the data set declares them; may be empty.
         labeled: Prepared labeled cases.
+        ignore: The ignore label; if there is one, `UNKNOWN` is no class.
 
     Raises:
         DataError: If values leave gaps, are not declared, or a declared class has no voxel in any
@@ -149,7 +181,10 @@ def class_names(classes: Mapping[int, str], labeled: Sequence[PreparedCase]) -> 
     found: set[int] = {0}
     for case in labeled:
         assert case.foreground is not None
-        found |= {int(value) for value in np.unique(np.load(case.foreground)[:, 0])}
+        table = np.load(case.foreground)
+        if ignore is not None and is_unknown(table):
+            logger.warning(NOTHING_KNOWN, case.id, ignore)
+        found |= values_in(table) - ({UNKNOWN} if ignore is not None else set())
     declared = dict(classes) or {value: f"class {value}" for value in found if value}
     declared = {0: "background", **declared}
     if found == {0}:
@@ -162,11 +197,12 @@ def class_names(classes: Mapping[int, str], labeled: Sequence[PreparedCase]) -> 
             f"The labeled cases have label values {values}, expected 0, 1, 2, ... without gaps. "
             "Make a split whose labeled cases have all classes, or, if there are no others, change "
             f"the values, as with --label-map {values[-1]}:{len(values) - 1}."
+            f"{ignore_hint(values)}"
         )
     if extra := sorted(found - set(declared)):
         raise DataError(
             f"Label values {extra} are not among the declared classes {values}. "
-            "Change them with --label-map FROM:TO."
+            f"Change them with --label-map FROM:TO.{ignore_hint([*values, *extra])}"
         )
     if absent := [declared[value] for value in values if value not in found]:
         raise DataError(

@@ -1,6 +1,8 @@
 """Whose a run folder is: made for this run, or continued, or refused."""
 
-import shutil
+import logging
+import re
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -8,15 +10,26 @@ from typing import Any
 import torch
 
 from llmseg_cli.artifacts.files import remove_leftovers
+from llmseg_cli.artifacts.journal import JOURNAL, Journal
+from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
+from llmseg_cli.artifacts.own_folder import is_ours, refuse_links
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
+from llmseg_cli.training.log import LOG, TENSORBOARD
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
+from llmseg_cli.typed import fitted
+from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.runs.run_folder import CONFIG
 
+logger = logging.getLogger(__name__)
+
 ROUNDS, PREPARED = "pseudo", "prepared"
+NAMES = (MANIFEST, STATE, WEIGHTS, BEST, CONFIG, SPLIT, LOG, TENSORBOARD, ROUNDS, PREPARED)
+ROUND = re.compile(r"step-\d{6,}")
+ARRAY = re.compile(r"(\.tmp-.+-)?(labels|voxels|foreground)-[0-9a-f]{32}\.npy")
 MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight
 OF_BLOCK = tuple(one.name for one in fields(TrainSettings) if "llm" in one.name)
 RECORDED = ("image_encoder", *OF_BLOCK)  # elsewhere in the record
@@ -31,29 +44,95 @@ def recorded(settings: TrainSettings, dtype: torch.dtype) -> dict[str, Any]:
     return {**kept, "precision": PRECISIONS[dtype]}
 
 
-def claim(folder: Path, config: RunConfig, split: Split, *, resume: bool) -> Trained | None:
+def claim(
+    folder: Path, config: RunConfig, split: Split, learned: Learned, *, resume: bool
+) -> Trained | None:
     """Make the folder this run's; returns the result if the run is complete already."""
-    remove_leftovers(folder)
     path = folder / CONFIG
-    if resume and path.is_file():
+    refuse_links(folder, (ROUNDS, PREPARED, TENSORBOARD))
+    if resume and path.exists():
+        remove_leftovers(folder)
         _refuse_other_settings(folder, RunConfig.load(path), config)
-        if (folder / MANIFEST).is_file() and load_manifest(folder)["status"] == "ok":
-            details = load_manifest(folder)["details"]
-            return Trained(**details["trained"])
+        if not (folder / LEARNED).is_file():  # an older run
+            learned.save(folder / LEARNED)
+        if (folder / MANIFEST).exists() and (found := load_manifest(folder))["status"] == "ok":
+            return _trained(folder / MANIFEST, found["details"])
+        if not (folder / STATE).exists():
+            logger.warning("%s has no saved state yet: it starts anew, from step 0.", folder)
     else:
-        if resume and folder.is_dir() and {found.name for found in folder.iterdir()} - {SPLIT}:
+        if resume and folder.is_dir() and _others(folder):
             raise ArtifactError(
                 f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
                 "-o, or pass --force instead of --resume to replace it."
             )
         folder.mkdir(parents=True, exist_ok=True)
+        if is_ours(folder):  # of an earlier run, and nothing that lies beside it
+            _remove_rounds(folder / ROUNDS)
+            remove_prepared(folder)
+        if resume or is_ours(folder):
+            remove_leftovers(folder)
         for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
             (folder / name).unlink(missing_ok=True)
-        for name in (ROUNDS, PREPARED):  # pseudo-labels of an earlier run
-            shutil.rmtree(folder / name, ignore_errors=True)
         split.save(folder / SPLIT)
+        learned.save(folder / LEARNED)
         config.save(path)  # last, for it makes the folder a run
     return None
+
+
+def _others(folder: Path) -> set[str]:
+    """What lies there besides the files of a run that was killed before its configuration."""
+    names = {found.name for found in folder.iterdir()} - {SPLIT, LEARNED}
+    return {name for name in names if not name.startswith(".tmp-")}
+
+
+def _remove_rounds(folder: Path) -> None:
+    """Delete pseudo-labels that a run has made for itself, as far as its journals say so."""
+    for step in folder.glob("step-*"):
+        if step.is_symlink() or not ROUND.fullmatch(step.name):
+            continue
+        for entry in Journal.read(step):
+            for name in entry.files:
+                (step / name).unlink(missing_ok=True)
+        for name in (JOURNAL, QC):
+            (step / name).unlink(missing_ok=True)
+        remove_leftovers(step)
+        _remove_if_empty(step)
+    _remove_if_empty(folder)
+
+
+def remove_prepared(run: Path, *, but: str = "") -> None:
+    """Delete prepared pseudo-labels of a run, all rounds but one.
+
+    Args:
+        run: The run folder.
+        but: Name of the round that stays.
+    """
+    folder = run / PREPARED
+    for path in folder.glob("*/*/*.npy"):
+        place = path.parts[-3]
+        is_here = path.resolve().is_relative_to(folder.resolve())  # and not behind a link
+        if is_here and place != but and place.isdigit() and ARRAY.fullmatch(path.name):
+            path.unlink()
+    for found in (*folder.glob("*/*"), *folder.glob("*"), folder):
+        if found.is_dir() and found.name != but:
+            _remove_if_empty(found)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # something of somebody else is in it, or it is not there
+        folder.rmdir()
+
+
+def _trained(path: Path, details: dict[str, Any]) -> Trained:
+    hint = "Pass --force instead of --resume to train anew."
+    found: Trained = fitted(
+        details.get("trained"),
+        Trained,
+        name=f"{path}: details.trained",
+        error=ArtifactError,
+        hint=hint,
+    )
+    return found
 
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:

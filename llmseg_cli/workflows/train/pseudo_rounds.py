@@ -1,7 +1,6 @@
 """Which pseudo-labels a step of training learns from: none, those of a folder, or mined ones."""
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -32,7 +31,7 @@ from llmseg_cli.workflows.mine.run import QC, qc_table
 from llmseg_cli.workflows.runs.run_folder import OpenRun, asked_networks, preprocessing_of
 from llmseg_cli.workflows.train.batches import batch_maker
 from llmseg_cli.workflows.train.data import TrainingData
-from llmseg_cli.workflows.train.folder import PREPARED, ROUNDS
+from llmseg_cli.workflows.train.folder import PREPARED, ROUNDS, remove_prepared
 
 CALIBRATING = (
     "stopped while calibrating; the training up to here is saved. Run the same command with "
@@ -147,9 +146,7 @@ class PseudoBatches:
                 classes=self.config.classes,
                 folder=folder / f"{first}" if self.plan.miner else None,
             )
-            for old in folder.glob("*"):  # that of the round before
-                if old.name != f"{first}":
-                    shutil.rmtree(old)
+            remove_prepared(self.loop.folder, but=f"{first}")  # those of the round before
         if not self.all_unlabeled:
             cases = tuple(case for case in cases if case.labels is not None)
         data = replace(self.data, unlabeled=cases)

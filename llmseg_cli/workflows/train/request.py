@@ -44,6 +44,7 @@ class Request:
         method: Name of the way of learning.
         method_option: Options of the method, `KEY=VALUE`.
         label_map: Label values to change, `FROM:TO`.
+        ignore_label: Value of unknown voxels, or None for the one that the data set names, if any.
         seed: Seed of everything random.
         cache: The cache folder.
         unlabeled_batch: Unlabeled cases per step; None takes as many as labeled ones.
@@ -63,6 +64,7 @@ class Request:
     cache: Path
     method_option: tuple[str, ...] = ()
     label_map: tuple[str, ...] = ()
+    ignore_label: int | None = None
     seed: int = 0
     unlabeled_batch: int | None = None
     text: tuple[TextFeatures, dict[str, Any]] | None = None

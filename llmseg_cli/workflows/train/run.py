@@ -3,7 +3,6 @@
 import logging
 import math
 import random
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -11,9 +10,11 @@ from typing import Any
 
 import torch
 
-from llmseg_cli.artifacts.files import refuse_existing, sha256_file, sha256_json
+from llmseg_cli.artifacts.files import sha256_file, sha256_json
+from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
+from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.data.patches.preprocessing import Preprocessing
@@ -32,18 +33,19 @@ from llmseg_cli.training.precision import (
     demand_determinism,
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
-from llmseg_cli.workflows.runs.learned import refuse_learned
+from llmseg_cli.workflows.runs.learned import learned_with
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.data import TrainingData, prepare
 from llmseg_cli.workflows.train.folder import (
-    PREPARED,
+    NAMES,
     claim,
     plain,
     recorded,
+    remove_prepared,
 )
-from llmseg_cli.workflows.train.named_options import defaults_of, options_of
+from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
@@ -67,6 +69,7 @@ class Plan:
         config: All values.
         data: The prepared cases.
         method: The way of learning with its networks, not yet on a device.
+        learned: The images that its weights will have seen.
         parameters: Trained parameters of all networks.
         pseudo: Where pseudo-labels come from.
         parts: What the networks have of pre-trained models.
@@ -75,6 +78,7 @@ class Plan:
     config: RunConfig
     data: TrainingData
     method: Method
+    learned: Learned
     parameters: int = field(default=0)
     pseudo: PseudoPlan = field(default_factory=PseudoPlan)
     parts: Pretrained = field(default_factory=Pretrained)
@@ -89,12 +93,13 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         ArtifactError: If `init` does not fit.
     """
     settings = request.settings
-    if request.init:
-        refuse_learned(request.init, request.split)
     method_type = METHODS.load(request.method)
     refuse_unused(request.pseudo, request.method, method_type)
+    learned = learned_with(
+        request.split, request.method, init=request.init, masks=request.pseudo.folder
+    )
     method_options = options_of(METHODS, request.method, request.method_option)
-    method_options = {**defaults_of(METHODS, request.method), **method_options}
+    method_options = {**METHODS.defaults(request.method), **method_options}
     refuse_other_flags(settings.model_option)
     model_options = options_of(MODELS, settings.model, settings.model_option)
     parts = pretrained_for(settings, model_options, cache=request.cache, offline=request.offline)
@@ -107,8 +112,10 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         request.split,
         preprocessing=preprocessing,
         label_map=parse_label_map(request.label_map),
+        ignore_label=request.ignore_label,
         cache=request.prepared or request.cache,
         with_unlabeled=method_type.uses_unlabeled,
+        output=request.output,
         progress=progress,
     )
     pseudo = plan_pseudo(request, method_type, data)
@@ -132,6 +139,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         init=sha256_file(request.init / WEIGHTS) if request.init else None,
         split=request.split.digest,
         labels=data.labels,
+        ignore_label=data.ignore_label,
         **parts.record,
     )
     if request.text and len(request.text[0].token_ids) not in (1, len(data.classes) - 1):
@@ -154,7 +162,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method.start()
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(config, data, method, trained, pseudo, parts)
+    return Plan(config, data, method, learned, trained, pseudo, parts)
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
@@ -179,7 +187,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
     keep_freed_memory()
     folder = request.output
     if not resume:
-        refuse_existing(folder, force=force)
+        refuse_replacing(folder, force=force, names=NAMES)
     if request.settings.deterministic:
         demand_determinism()
     manifest = Manifest(
@@ -187,13 +195,13 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
     )
     with stop_on_signals() as stop:
         planned = plan(request, progress=stoppable(progress, stop, PREPARING))
-        finished = claim(folder, planned.config, request.split, resume=resume)
+        finished = claim(folder, planned.config, request.split, planned.learned, resume=resume)
         if finished:
             (folder / MANIFEST).touch()  # newer than its inputs again, so that make is content
             return finished
         loop, batches = start(request, planned, stop, progress, resume=resume)
         trained = loop.run(batches, stop)
-        shutil.rmtree(folder / PREPARED, ignore_errors=True)
+        remove_prepared(folder)
     _write_manifest(manifest, request, planned, trained)
     return trained
 
@@ -285,6 +293,6 @@ def _write_manifest(manifest: Manifest, request: Request, planned: Plan, trained
     best = (BEST,) if (request.output / BEST).is_file() else ()
     manifest.write(
         request.output,
-        outputs=(WEIGHTS, *best, CONFIG, SPLIT),
+        outputs=(WEIGHTS, *best, CONFIG, SPLIT, LEARNED),
         config=plain(planned.config).to_dict(),
     )

@@ -27,7 +27,7 @@ def shuffled_text(embeddings: Embeddings, *, seed: int, cache: Path) -> Embeddin
         WeightsError: If the encoder is not at hand, or not the one that made the embeddings.
     """
     encoder = load_encoder(embeddings.encoder, cache=cache, offline=True)
-    if encoder.digest != embeddings.metadata.get("encoder_digest"):
+    if not encoder.is_of(embeddings.metadata.get("encoder_digest")):
         raise WeightsError(
             f"The encoder '{embeddings.encoder}' here is not the one that made the embeddings. "
             "Write them again with 'llmseg embed', or leave --text-control out."

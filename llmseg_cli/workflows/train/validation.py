@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.mapped import MappedArrays
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.overlap import dice_per_class
@@ -25,26 +28,32 @@ def dice_scorer(
 
     Returns:
         None if there are no validation cases. A class that neither the prediction nor the reference
-        of a case has is left out of the mean; where all are, the score is 1, for all agree.
+        of a case has is left out of the mean; where all are, the score is 1, for all agree. Voxels
+        of which nothing is known do not count.
     """
     if not cases:
         return None
     classes = range(1, len(config.classes))
     files = [(case.image, case.labels) for case in cases if case.labels is not None]
-    mapped = [tuple(np.load(file, mmap_mode="r") for file in pair) for pair in files]
+    arrays = MappedArrays()
+    arrays.open_first([path for pair in files for path in pair])
 
     def score(networks: Mapping[str, nn.Module]) -> float:
         asked = networks if config.answer == "mean" else {"": networks[config.answer]}
         for network in asked.values():
             network.eval()
         values = []
-        for stored, reference in mapped:
-            image = torch.from_numpy(np.array(stored)).to(device)
+        for stored, reference in files:
+            image = torch.from_numpy(np.array(arrays.get(stored))).to(device)
             labels = _predict(image, list(asked.values()), config.patch)
-            values.append(dice_per_class(labels, np.asarray(reference), classes=classes))
-        known = np.concatenate(values)
-        known = known[~np.isnan(known)]
-        return float(known.mean()) if known.size else 1.0
+            wanted: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
+            if config.ignore_label is not None:
+                counts = wanted != UNKNOWN
+                labels, wanted = labels[counts], wanted[counts]
+            values.append(dice_per_class(labels, wanted, classes=classes))
+        found = np.concatenate(values)
+        found = found[~np.isnan(found)]
+        return float(found.mean()) if found.size else 1.0
 
     return score
 

@@ -12,7 +12,8 @@ from toy_cohort import SPACING_MM, toy_case
 
 from llmseg_cli.data.cases import Case, find_cases, image_digest
 from llmseg_cli.data.patches import cache as module
-from llmseg_cli.data.patches.cache import FOREGROUND_VOXELS, prepare_image, prepare_labels
+from llmseg_cli.data.patches.cache import prepare_image, prepare_labels
+from llmseg_cli.data.patches.foreground import FOREGROUND_VOXELS, foreground_table
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError
 
@@ -86,13 +87,13 @@ def test_labels_may_lie_elsewhere_than_the_image(case, tmp_path):
 
 def test_many_foreground_voxels_are_sampled_once_and_for_all():
     labels = np.ones((20, 20, 20), np.uint8)
-    rows = module._foreground_voxels(labels)
+    rows = foreground_table(labels)
     assert len(rows) == FOREGROUND_VOXELS == len(np.unique(rows, axis=0))
-    np.testing.assert_array_equal(rows, module._foreground_voxels(labels))
+    np.testing.assert_array_equal(rows, foreground_table(labels))
 
 
 def test_no_foreground_is_an_empty_table():
-    assert module._foreground_voxels(np.zeros((3, 3, 3), np.uint8)).shape == (0, 4)
+    assert foreground_table(np.zeros((3, 3, 3), np.uint8)).shape == (0, 4)
 
 
 @pytest.mark.parametrize("label", ["missing.nii.gz", "garbage.nii.gz"])
@@ -216,3 +217,43 @@ def test_label_values_fit_a_byte(case, tmp_path, value):
 def test_labels_are_resampled_onto_the_image(case, tmp_path):
     found = prepared_labels(case, tmp_path, preprocessing=Preprocessing((1.7,)))
     assert np.load(found.labels).shape == np.load(found.image).shape[1:] == (15, 14, 14)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {
+    "cut short": truncated,
+    "emptied": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no array"),
+    "other shape": lambda path: np.save(path, np.zeros((2, 3), np.float32)),
+    "other numbers": lambda path: np.save(path, np.load(path).astype(np.complex64)),
+    "pickled": lambda path: np.save(path, np.array([{}], object), allow_pickle=True),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["image", "spacing", "labels", "voxels"])
+def test_what_is_damaged_is_prepared_again(case, tmp_path, caplog, name, damage):
+    found = prepared_labels(case, tmp_path)
+    whole = {path: path.read_bytes() for path in files(tmp_path)}
+    (path,) = (path for path in whole if path.name.startswith(name))
+    DAMAGES[damage](path)
+    assert prepared_labels(case, tmp_path) == found
+    assert {path: path.read_bytes() for path in files(tmp_path)} == whole
+    if damage != "gone":
+        assert "case toy01: prepared again" in caplog.text
+    caplog.clear()
+    assert prepared_labels(case, tmp_path) == found
+    assert caplog.text == ""
+
+
+def test_labels_of_another_shape_than_the_image_are_prepared_again(case, tmp_path, caplog):
+    found = prepared_labels(case, tmp_path)
+    whole = found.labels.read_bytes()
+    np.save(found.labels, np.zeros((3, 3, 3), np.uint8))
+    assert prepared_labels(case, tmp_path) == found
+    assert found.labels.read_bytes() == whole
+    assert "prepared again" in caplog.text

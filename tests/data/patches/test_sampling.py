@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation
-from llmseg_cli.data.patches.cache import PreparedCase, _foreground_voxels
+from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 
 SHAPE = (12, 10, 9)  # X, Y, Z
@@ -37,7 +38,7 @@ def make_cases(tmp_path: Path):
             if labels is not None:
                 paths = [folder / "labels.npy", folder / "foreground.npy"]
                 np.save(paths[0], labels)
-                np.save(paths[1], _foreground_voxels(labels))
+                np.save(paths[1], foreground_table(labels))
             cases.append(PreparedCase(f"case{index}", folder / "image.npy", *paths))
         return cases
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmseg_cli.knowledge.descriptions.cleaning import CleanText, clean
+from llmseg_cli.knowledge.descriptions.cleaning import CleanText, clean, is_refusal, printable
 
+LIVER = "The liver is smooth. It lies below the diaphragm."
 WORDS = st.lists(st.sampled_from(["heart", "lies", "left.", "e.g.", "3.5", "mm!", "(see)", "\n"]))
 
 
@@ -54,3 +55,68 @@ def test_the_result_is_a_beginning_within_the_limit(words, limit, finished):
     assert " ".join(written.split()).startswith(found.text)
     assert len(found.text.split()) <= limit
     assert found.cut == (found.text != " ".join(written.split()))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"Okay, the user wants the liver.\nI must be short.\n</think>\n\n{LIVER}",
+        f"first thought</thinking> second thought </THINKING>{LIVER}",
+        f"[THINK]Is it?[/THINK]{LIVER}",
+        f"<reasoning>Is it?</reasoning>{LIVER}",
+        f"| part | size |\n|---|:-:|\n| lobe | 9 cm |\n\n{LIVER}",
+        f"{LIVER}\n\npart | size\n--- | ---\nlobe | 9 cm\n",
+        f"```markdown\n{LIVER}\n```",
+        f"---\n{LIVER}\n***",
+        f"{LIVER} Let me know if you need more!",
+        f"{LIVER}\n\nI hope this helps! Please feel free to ask for more details.",
+        f"{LIVER} If you need further details, I\u2019m happy to help.",
+        f"{LIVER} Would you like me to go on?",
+        f"Sure! Here\u2019s a description of the liver:\n\n{LIVER}",
+        f"\x1b[1;31m{LIVER}\x1b[0m\x07\u202e",
+        f"\x1b]0;a title\x07{LIVER}\x00",
+    ],
+)
+def test_what_is_no_description_goes(written):
+    assert clean(written, max_words=50) == CleanText(LIVER, cut=False)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "It is bright | dark in parts. It lets blood pass.",
+        "If you need a landmark, the aorta lies behind it.",
+        "Here is the left lobe: it is small.",
+        "The wall is thin. Would-be edges are blurred.",
+        "The value a < b, and c > d.",
+    ],
+)
+def test_sentences_that_look_alike_stay(written):
+    expected = written.removeprefix("Here is the left lobe: ")
+    assert clean(written, max_words=50).text == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I'm sorry, but I can't help with that.", True),
+        ("I\u2019m sorry, I can\u2019t assist.", True),
+        ("Sorry, no.", True),
+        ("Unfortunately, I am unable to describe patients.", True),
+        ("As an AI language model, I see no images.", True),
+        ("I apologize, but this is medical advice.", True),
+        ("I cannot provide medical advice.", True),
+        ("The liver cannot be seen as a whole in one slice.", False),
+        ("Unfortunately for the reader, the edge is blurred.", False),
+        ("In the heart, it lies behind.", False),
+    ],
+)
+def test_refusals_are_told_from_descriptions(text, expected):
+    assert is_refusal(text) is expected
+
+
+@given(text=st.text(max_size=40))
+def test_nothing_that_a_terminal_obeys_is_left(text):
+    found = printable(text)
+    assert all(c in "\n\t" or c.isprintable() or c.isspace() or ord(c) > 0x9F for c in found)
+    assert printable(found) == found

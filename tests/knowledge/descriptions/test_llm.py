@@ -10,14 +10,12 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 from safetensors import safe_open
 from tiny_gguf import write_short_gguf
-from tiny_models import write_language_model
+from tiny_models import write_image_encoder, write_language_model
 
-from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.descriptions.llm import LocalModel, Sampling
 from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of
 from llmseg_cli.knowledge.weights.gguf_file import converted_folder
-from llmseg_cli.knowledge.weights.model_files import weights_digest
 
 QUERY = "the left atrium"
 
@@ -68,22 +66,9 @@ def test_what_is_recorded(model, tmp_path):
     (folder / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n")
     about = LocalModel(str(folder)).about
     assert (about.provider, about.model, about.licence) == ("transformers", "same", "mit")
-    assert about.digest == f"sha256:{sha256_file(folder / 'model.safetensors')}"
     assert about.digest == model.about.digest
     assert about.parameters == sum(p.numel() for p in model.model.parameters())
     assert about.revision is None
-
-
-def test_several_weight_files_have_one_digest(tmp_path):
-    from llmseg_cli.knowledge.weights.model_files import FoundModel
-
-    for name in ("a.safetensors", "b.safetensors"):
-        (tmp_path / name).write_text(name)
-    both = weights_digest(FoundModel("x", tmp_path))
-    (tmp_path / "b.safetensors").write_text("changed")
-    assert weights_digest(FoundModel("x", tmp_path)) != both
-    with pytest.raises(WeightsError, match="holds no"):
-        weights_digest(FoundModel("x", tmp_path / "nowhere"))
 
 
 def test_a_folder_needs_no_network(tmp_path, monkeypatch):
@@ -99,7 +84,7 @@ def test_a_folder_needs_no_network(tmp_path, monkeypatch):
 def test_a_folder_that_is_no_model(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "none-such"}))
-    with pytest.raises(WeightsError, match="does not load as a language model"):
+    with pytest.raises(WeightsError, match="holds no model of transformers"):
         LocalModel(str(tmp_path))
 
 
@@ -110,6 +95,46 @@ def test_a_file_that_is_no_gguf(tmp_path):
     assert list((tmp_path / "cache" / "converted").iterdir()) == []
     with pytest.raises(UsageError, match=r"expected the folder of a model or a \.gguf file"):
         LocalModel(str(tmp_path / "absent.gguf"))
+
+
+def test_more_than_a_model_takes_is_not_given_to_it(tmp_path):
+    folder = write_language_model(tmp_path)
+    expected = written(LocalModel(str(folder)))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = LocalModel(str(folder))
+    assert "token_type_ids" in model.tokenizer("the heart")
+    assert written(model) == expected
+
+
+def test_a_model_that_does_not_write_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="'resnet', which is no language model that writes"):
+        LocalModel(str(write_image_encoder(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json"])
+def test_words_and_habits_count_for_the_digest(tmp_path, name):
+    folder = write_language_model(tmp_path)
+    digest = LocalModel(str(folder)).about.digest
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content))
+    assert LocalModel(str(folder)).about.digest != digest
+
+
+def test_the_models_own_habits_are_heeded(tmp_path):
+    folder = write_language_model(tmp_path)
+    habits = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(habits | {"min_new_tokens": 12}))
+    model = LocalModel(str(folder))
+    assert model.model.generation_config.min_new_tokens == 12
+
+
+def test_a_template_that_takes_no_question_is_told_so(tmp_path):
+    folder = write_language_model(tmp_path)
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('roles must alternate') }}")
+    with pytest.raises(WeightsError, match=r"does not take a question: .*roles must alternate"):
+        written(LocalModel(str(folder)))
 
 
 @pytest.mark.weights

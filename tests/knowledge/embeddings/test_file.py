@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from llmseg_cli.errors import ArtifactError
@@ -56,7 +57,7 @@ def test_classes_and_their_rows() -> None:
 
 
 def test_a_missing_file_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"does not exist.*llmseg embed"):
+    with pytest.raises(ArtifactError, match=r"No such file.*llmseg embed"):
         load_embeddings(tmp_path / "e.safetensors")
 
 
@@ -94,3 +95,49 @@ def test_a_missing_tensor_is_refused(tmp_path: Path) -> None:
 def test_what_does_not_fit_together_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(_embeddings(), **change)  # type: ignore[arg-type]
+
+
+def _written(path: Path, **changes: object) -> Path:
+    """Embeddings whose tensors or metadata are others; None leaves one out."""
+    save_embeddings(path, _embeddings())
+    with safe_open(path, framework="numpy") as stream:
+        metadata = dict(stream.metadata())
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    for name, value in changes.items():
+        held = metadata if name in metadata else tensors
+        if value is None:
+            del held[name]
+        else:
+            held[name] = value
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"texts": "not JSON"},
+        {"texts": "null"},
+        {"texts": "7"},
+        {"texts": '["a", 1, null]'},
+        {"texts": '"abc"'},
+        {"texts": "[" * 5000},
+        {"texts": '["a", "b", "\\ud800"]'},
+        {"class_names": '{"a": 1, "b": 2, "c": 3}'},
+        {"class_names": '["a"]'},
+        {"class_names": None},
+        {"target": None},
+        {"encoder": None},
+        {"schema": "llmseg/embeddings/9"},
+        {"tokens": None},
+        {"tokens": np.zeros((3, 5, 7), np.float16)},
+        {"tokens": np.zeros((3, 4, 7), np.float32)},
+        {"pooled": np.full((3, 7), np.nan, np.float32)},
+        {"pooled": np.array(1, np.float32)},
+        {"token_ids": np.full((3, 5), -1)},
+    ],
+)
+def test_metadata_and_tensors_of_another_kind(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = _written(tmp_path / "e.safetensors", **changes)
+    with pytest.raises(ArtifactError, match="llmseg embed"):
+        load_embeddings(path)

@@ -1,15 +1,26 @@
 """Encoders against independent calculations, and MiniLM's sense of meaning."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
-from tiny_models import write_encoder, write_language_model, write_pooling
+from safetensors.torch import load_file, save_file
+from tiny_models import (
+    write_encoder,
+    write_image_encoder,
+    write_language_model,
+    write_pooling,
+    write_two_towers,
+)
 
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder, pool
 from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
+SAFE = "model.safetensors"
 TEXTS = ["the left atrium", "a thin round wall behind the heart and in front of the body"]
 
 
@@ -93,6 +104,15 @@ def test_a_pooling_llmseg_does_not_know_is_refused(tmp_path):
         load_encoder(str(tmp_path))
 
 
+def test_a_stage_llmseg_does_not_know_is_refused(tmp_path):
+    write_pooling(write_encoder(tmp_path), "cls_token", normalize=False)
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    modules.append({"type": "sentence_transformers.models.Dense"})
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(WeightsError, match="names a stage 'Dense'"):
+        load_encoder(str(tmp_path))
+
+
 def test_a_decoder_serves_too(tmp_path):
     encoder = load_encoder(str(write_language_model(tmp_path)))
     encoded = encode_texts(encoder, TEXTS)
@@ -101,7 +121,7 @@ def test_a_decoder_serves_too(tmp_path):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(WeightsError, match="does not load as a text encoder"):
+    with pytest.raises(WeightsError, match="holds no model of transformers"):
         load_encoder(str(tmp_path))
 
 
@@ -114,6 +134,99 @@ def test_an_absent_hub_model_while_offline(tmp_path, monkeypatch):
     monkeypatch.setattr("llmseg_cli.knowledge.weights.hub.fetch_hub", None)
     with pytest.raises(WeightsError, match="--offline forbids to fetch it"):
         load_encoder("owner/model", cache=tmp_path, offline=True)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("clip", "CLIP"), ("siglip", "Siglip")])
+def test_the_tower_for_text_is_taken_out_of_a_model_of_two(tmp_path, kind, name):
+    folder = write_two_towers(tmp_path / "both", kind)
+    encoder = load_encoder(str(folder))
+    tower = getattr(load_transformers(), f"{name}Model").from_pretrained(folder).eval().text_model
+    encoded = encode_texts(encoder, TEXTS)
+    ids, mask = torch.from_numpy(encoded.token_ids), torch.from_numpy(encoded.mask)
+    with torch.no_grad():
+        hidden = tower(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    np.testing.assert_allclose(encoded.tokens, hidden.numpy(), atol=1e-6)
+    assert mask.sum(dim=1).tolist() == [5, 15]
+
+
+def test_a_tower_that_lacks_a_layer_is_refused(tmp_path):
+    folder = write_two_towers(tmp_path / "both")
+    kept = {
+        k: v for k, v in load_file(folder / SAFE).items() if "text_model.encoder.layers.1" not in k
+    }
+    save_file(kept, folder / SAFE, {"format": "pt"})
+    with pytest.raises(WeightsError, match="lacks 16 tensors of the text encoder"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["resnet", "dinov2"])
+def test_a_model_that_reads_no_text_is_refused(tmp_path, kind):
+    folder = write_image_encoder(tmp_path, kind)
+    with pytest.raises(WeightsError, match="holds no tokenizer"):
+        load_encoder(str(folder))
+    write_encoder(tmp_path / "words")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "words" / name).rename(folder / name)
+    with pytest.raises(WeightsError, match=rf"'{kind}', which reads pixel_values and no text"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("kept", [(), ("tokenizer_config.json",)])
+def test_an_encoder_without_its_tokenizer_is_refused(tmp_path, kept):
+    folder = write_encoder(tmp_path)
+    for name in {"tokenizer.json", "tokenizer_config.json"} - set(kept):
+        (folder / name).unlink()
+    with pytest.raises(WeightsError, match=r"holds no tokenizer") as raised:
+        load_encoder(str(folder))
+    assert raised.value.exit_code == 7
+
+
+def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path):
+    folder = write_encoder(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["heart"] = 4000
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=r"has token 4000, and its network knows .* together"):
+        encode_texts(load_encoder(str(folder)), ["the heart"])
+
+
+def test_heads_of_another_task_are_left_aside_and_a_pooler_may_be_absent(tmp_path):
+    folder, hf = write_encoder(tmp_path), load_transformers()
+    before = encode_texts(load_encoder(str(folder)), TEXTS).tokens
+    model = hf.BertForMaskedLM(hf.BertConfig.from_pretrained(folder))
+    model.bert.load_state_dict(hf.BertModel.from_pretrained(folder).state_dict(), strict=False)
+    model.save_pretrained(folder)
+    stored = load_file(folder / SAFE)
+    assert any(name.startswith("cls.") for name in stored)
+    assert not any("pooler" in name for name in stored)
+    assert (encode_texts(load_encoder(str(folder)), TEXTS).tokens == before).all()
+
+
+def test_layers_that_the_configuration_does_not_count_are_refused(tmp_path):
+    folder = write_encoder(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(config | {"num_hidden_layers": 1, "architectures": ["BertForMaskedLM"]})
+    )
+    with pytest.raises(WeightsError, match=r"holds 16 tensors that .*'encoder\.layer\.1\."):
+        load_encoder(str(folder))
+
+
+def test_pooling_counts_for_the_digest(tmp_path):
+    folder = write_encoder(tmp_path)
+    digest = load_encoder(str(folder)).digest
+    write_pooling(folder, "cls_token", normalize=False)
+    assert load_encoder(str(folder)).digest != digest
+
+
+def test_vectors_of_an_older_version_know_their_encoder(tmp_path):
+    folder = write_encoder(tmp_path)
+    encoder = load_encoder(str(folder))
+    weights = hashlib.sha256((folder / SAFE).read_bytes()).hexdigest()
+    assert encoder.is_of(encoder.digest)
+    assert encoder.is_of(f"sha256:{weights}")
+    assert not encoder.is_of("sha256:0")
+    assert not encoder.is_of(None)
 
 
 @pytest.mark.weights
@@ -146,5 +259,7 @@ def test_minilm_finds_related_sentences_closer(weights_cache):
     similarity = pooled @ pooled.T
     assert similarity[0, 1] > similarity[0, 2] + 0.3
     assert similarity[0, 1] > similarity[1, 2] + 0.3
-    assert encoder.digest == f"sha256:{WEIGHTS['minilm'].files['model.safetensors']}"
+    assert encoder.is_of(encoder.digest)
+    assert encoder.is_of(f"sha256:{WEIGHTS['minilm'].files['model.safetensors']}")  # as before
+    assert not encoder.is_of(f"sha256:{WEIGHTS['minilm'].files['config.json']}")
     assert (encoder.pooling, encoder.normalized, encoder.limit) == ("mean", True, 256)

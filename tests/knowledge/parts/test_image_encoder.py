@@ -92,7 +92,7 @@ def test_weights_that_are_not_whole_are_refused(folder):
     stored = load_file(folder / "model.safetensors")
     first = sorted(stored)[0]
     save_file({k: v for k, v in stored.items() if k != first}, folder / "model.safetensors")
-    with pytest.raises(WeightsError, match="lacks 1 tensors"):
+    with pytest.raises(WeightsError, match="lacks 1 tensor of the image encoder"):
         open_image_encoder(str(folder))
 
 

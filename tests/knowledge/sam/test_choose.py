@@ -1,6 +1,7 @@
 """What each name opens, and what a name that opens nothing is told."""
 
 import hashlib
+import json
 
 import pytest
 import torch
@@ -60,8 +61,10 @@ def test_lite_medsam_carries_its_published_digest(weights_cache):
 def test_a_folder_of_transformers(tmp_path):
     folder = write_sam(tmp_path / "mine")
     segmenter = open_segmenter(f"transformers:{folder}", **CPU)
-    content = (folder / "model.safetensors").read_bytes()
-    assert segmenter.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    read = ("config.json", "model.safetensors", "processor_config.json")
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in read}
+    listed = json.dumps(digests, sort_keys=True, separators=(",", ":"))
+    assert segmenter.digest == f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}"
     assert segmenter.name == "transformers:mine"
     assert type(segmenter) is TransformersSam
 

@@ -13,6 +13,7 @@ from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.framing import Framing
 from llmseg_cli.knowledge.sam.huggingface import transformers_sam
 from llmseg_cli.knowledge.sam.prompt import Prompt
+from llmseg_cli.knowledge.weights.model_files import FoundModel
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 KINDS = ("sam", "sam_hq", "sam2", "sam2_video")
@@ -150,29 +151,33 @@ def test_the_processors_settings_are_read_in_the_form_of_transformers_4(tmp_path
     folder = write_sam(tmp_path)
     settings = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3], "size": 64}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    framing = transformers_sam(folder, name="", digest="", **CPU).framing
+    framing = transformers_sam(FoundModel("", folder), name="", **CPU).framing
     assert framing == Framing(SIDE, mean=(0.1, 0.2, 0.3), deviation=(1, 2, 3))
 
 
 def test_a_processor_that_does_not_normalize(tmp_path):
     folder = write_sam(tmp_path)
     (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
-    assert transformers_sam(folder, name="", digest="", **CPU).framing == Framing(SIDE)
+    assert transformers_sam(FoundModel("", folder), name="", **CPU).framing == Framing(SIDE)
 
 
 def test_a_processor_of_another_size_is_refused(tmp_path):
     folder = write_sam(tmp_path, "sam2")
     (folder / "preprocessor_config.json").write_text('{"size": {"height": 96, "width": 64}}')
     with pytest.raises(WeightsError, match="processor's height is 96, the model's 64"):
-        transformers_sam(folder, name="", digest="", **CPU)
+        transformers_sam(FoundModel("", folder), name="", **CPU)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"model_type": "bert"}'])
 def test_a_folder_of_no_sam_is_told_what_is_expected(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
-    holds = "a model 'bert'" if content and "bert" in content else "no config.json"
-    with pytest.raises(WeightsError, match=f"{tmp_path} holds {holds}.*sam, sam2, sam2_video"):
+    says = {
+        "{": "config.json is not JSON",
+        "[]": "config.json holds no JSON object",
+        '{"model_type": "bert"}': " holds a model 'bert'; expected one of sam, sam2, sam2_video",
+    }.get(content, " holds no config.json.*; expected one of sam, sam2, sam2_video")
+    with pytest.raises(WeightsError, match=f"{tmp_path}/?{says}"):
         open_segmenter(f"transformers:{tmp_path}", **CPU)
 
 
@@ -182,7 +187,7 @@ def test_weights_that_lack_a_tensor_are_not_filled_with_noise(tmp_path):
     tensors = load_file(path)
     del tensors["mask_decoder.iou_token.weight"]
     save_file(tensors, path, {"format": "pt"})
-    with pytest.raises(WeightsError, match=r"lacks 1 tensors.*'mask_decoder.iou_token.weight'"):
+    with pytest.raises(WeightsError, match=r"lacks 1 tensor .*'mask_decoder.iou_token.weight'"):
         open_segmenter(f"transformers:{folder}", **CPU)
 
 
@@ -192,7 +197,7 @@ def test_weights_of_another_width_are_refused(tmp_path):
     tensors = load_file(path)
     tensors["mask_decoder.iou_token.weight"] = torch.zeros(1, 8)
     save_file(tensors, path, {"format": "pt"})
-    with pytest.raises(WeightsError, match="does not load as SamModel"):
+    with pytest.raises(WeightsError, match=r"does not fit SamModel: .*\(1, 8\), expected"):
         open_segmenter(f"transformers:{folder}", **CPU)
 
 

@@ -174,3 +174,15 @@ def test_an_environment_without_pip_is_told_so(monkeypatch):
     monkeypatch.setattr(downloads, "version", absent)
     with pytest.raises(WeightsError, match="ensurepip"):
         downloads._pip_version()
+
+
+@pytest.mark.parametrize("name", ["pip.py", "pip/__init__.py", "zipfile.py", "sitecustomize.py"])
+def test_nothing_where_one_stands_is_run(wheels, tmp_path, monkeypatch, name):
+    write_wheel(wheels)
+    place = tmp_path / "place"
+    (place / name).parent.mkdir(parents=True)
+    (place / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(place)
+    cache = Path("cache")  # also where it is named from there
+    assert fetch("fake", cache=cache).is_file()
+    assert not (tmp_path / "ran").exists()

@@ -166,6 +166,8 @@ def test_the_manifest_is_last_and_says_what_was_made_from_what(place):
     assert (details["sam"], details["weights"]) == ("drawing", place.segmenter.digest)
     assert (details["rules"]["min_iou"], details["subset"]) == (0.3, "unlabeled")
     assert details["split"] == Split.load(place.split).digest
+    assert details["learned"]["split"] == details["split"]
+    assert details["training_cases"] == [*UNLABELED]  # of the run, which looked at their images
     assert str(place.root) not in json.dumps(manifest)
 
 
@@ -427,7 +429,7 @@ def test_a_dry_run_names_the_cases_and_writes_nothing(place):
         ({"resume": True, "force": True}, UsageError, "Pass one of them"),
         ({"out": "run"}, UsageError, "the run folder itself"),
         ({"out": "data"}, UsageError, "data exists. Choose another -o"),
-        ({"out": "data", "resume": True}, UsageError, "nothing to resume"),
+        ({"out": "data", "resume": True}, UsageError, "holds the folder of images"),
         ({"subset": "tests"}, UsageError, "Unknown subset 'tests'"),
         ({"subset": "validation"}, DataError, "no case with the role 'validation'"),
     ],

@@ -35,7 +35,7 @@ def test_maps_lie_on_the_image_and_are_those_of_the_network(run, toy_data, toy_s
     words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out, "--json")
     found = invoke("explain", *words)
     assert found.exit_code == 0, found.output
-    assert json.loads(found.stdout)["counts"] == {"cases_in": 2, "ok": 1}
+    assert json.loads(found.stdout)["counts"] == {"cases_in": 2, "ok": 1, "failed": 0}
     names = {path.name for path in out.iterdir()}
     assert names == {f"toy06.{name}.nii.gz" for name in MAPS} | {
         "toy06.png",
@@ -66,6 +66,25 @@ def test_every_case_that_is_asked_for(run, toy_data, toy_split, quiet_place):
     words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out, "--limit", "0")
     assert invoke("explain", *words).exit_code == 0
     assert {path.name for path in out.glob("*.png")} == {"toy06.png", "toy07.png"}
+
+
+def test_a_case_that_cannot_be_read_fails_alone(run, toy_data, quiet_place):
+    images, out = quiet_place / "images", quiet_place / "explained"
+    images.mkdir()
+    for path in sorted((toy_data / "images").iterdir())[:2]:
+        (images / path.name).write_bytes(path.read_bytes())
+    first = min(images.iterdir())
+    whole = first.read_bytes()
+    first.write_bytes(whole[: len(whole) // 2])
+    words = ("--run", run, "--images", images, "-o", out, "--limit", "0")
+    found = invoke("explain", *words)
+    assert found.exit_code == 5, found.output
+    assert "1 of 2 cases failed" in found.output
+    assert len(list(out.glob("*.png"))) == 1
+    assert json.loads((out / "run.json").read_text())["exit_code"] == 5
+    first.write_bytes(whole)
+    assert invoke("explain", *words, "--resume").exit_code == 0
+    assert len(list(out.glob("*.png"))) == 2
 
 
 def test_a_scan_of_one_window_has_the_windows_own_maps(run, toy_data, quiet_place):

@@ -327,7 +327,8 @@ def test_answers_of_many_classes_come_fewer_at_a_time(monkeypatch, patch, classe
 
 def test_much_memory_spares_the_parts(monkeypatch):
     monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
-    grid = SimpleNamespace(ras_shape=(60, 500, 400), spacing_mm=(1, 1, 1))
+    shape = (60, 500, 400)
+    grid = SimpleNamespace(shape=shape, ras_shape=shape, spacing_mm=(1, 1, 1))
     monkeypatch.setattr(predict_cost, "read_grid", lambda images: grid)
     network = MODELS.load("vnet")(1, 2, filters=2)
     opened = OpenRun(run_config(), {"first": network}, torch.device("cpu"), torch.float32)
@@ -452,6 +453,36 @@ def test_an_image_too_large_for_memory_fails_alone(tmp_path: Path, images, fake_
         run(fake_run(Scarce()), images=[images], out=tmp_path / "out")
 
 
+def test_an_image_that_its_header_says_is_too_large_is_not_opened(
+    tmp_path: Path, images, fake_run, monkeypatch
+):
+    write_nifti(images / "b.nii.gz", np.zeros((300, 300, 300), np.uint8))
+    monkeypatch.setattr(predict_cost, "available_bytes", lambda: 1 << 27)
+    loaded = []
+    prepare = predict_cases.prepare
+    monkeypatch.setattr(
+        predict_cases, "prepare", lambda case, *rest: loaded.append(case.id) or prepare(case, *rest)
+    )
+    wanted = r"b: .*b\.nii\.gz: 300 x 300 x 300 voxels need about 216 MB .* 134 MB are available"
+    with pytest.raises(PartialError, match=wanted):
+        run(fake_run(), images=[images], out=tmp_path / "out")
+    assert loaded == ["a", "c"]
+    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz", "cases.jsonl", "run.json"]
+    with pytest.raises(ResourceError, match="216 MB") as caught:
+        run(fake_run(), images=[images / "b.nii.gz"], out=tmp_path / "alone")
+    assert load_manifest(tmp_path / "alone")["exit_code"] == caught.value.exit_code == 6
+
+
+def test_a_case_that_nothing_makes_fit_is_told_by_what_predicting_it_takes(
+    tmp_path: Path, images, fake_run, monkeypatch
+):
+    write_nifti(images / "b.nii.gz", integers((200, 200, 100)))
+    monkeypatch.setattr(predict_cost, "available_bytes", lambda: 40 << 20)
+    with pytest.raises(PartialError, match="b: case b: 200 x 200 x 100 voxels need about"):
+        run(fake_run(), images=[images], out=tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz", "cases.jsonl", "run.json"]
+
+
 def test_other_channels_than_the_run_has(tmp_path: Path, images, fake_run):
     with pytest.raises(PartialError, match=r"a\.nii\.gz: 1 channel.*trained with 2"):
         run(fake_run(in_channels=2), images=[images / "a.nii.gz"], out=tmp_path / "out")
@@ -520,11 +551,14 @@ def write_split(path: Path, images: Path, **changes) -> Path:
 
 def test_a_split_chooses_its_test_cases_or_another_role(tmp_path: Path, images, fake_run):
     split = write_split(tmp_path / "split.json", images)
-    tested = run(fake_run(), data=images, split=split, out=tmp_path / "out")
+    folder = fake_run()
+    (folder / "split.json").write_bytes(split.read_bytes())  # what it learned from
+    tested = run(folder, data=images, split=split, out=tmp_path / "out")
     assert [case.case for case in tested.cases] == ["b", "c"]
     assert "split.json" in load_manifest(tmp_path / "out")["inputs"]
-    trained = run(fake_run(), data=images, split=split, subset="labeled", out=tmp_path / "out2")
+    trained = run(folder, data=images, split=split, subset="labeled", out=tmp_path / "out2")
     assert [case.case for case in trained.cases] == ["a"]
+    assert (tested.training_cases, trained.training_cases) == ((), ("a",))
 
 
 def test_a_split_made_from_other_images_is_refused(tmp_path: Path, images, fake_run):
@@ -552,7 +586,7 @@ def test_a_split_made_from_other_images_is_refused(tmp_path: Path, images, fake_
             {"images": ["images"], "blend": "mean"},
             "Unknown blend 'mean'. Known: gaussian, constant.",
         ),
-        ({"images": ["images"], "out": "images", "resume": True}, "nothing to resume"),
+        ({"images": ["images"], "out": "images", "resume": True}, "would be lost"),
     ],
 )
 def test_words_that_contradict_each_other(tmp_path: Path, images, fake_run, words, message):

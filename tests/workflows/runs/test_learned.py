@@ -1,15 +1,18 @@
 """What a run may start from: never weights that know what is held out now."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmseg_cli.artifacts.learned import Learned
+from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.errors import ArtifactError, PolicyError
-from llmseg_cli.workflows.runs.learned import refuse_learned
+from llmseg_cli.workflows.runs.learned import learned_by, learned_with, refuse_learned
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -30,12 +33,12 @@ class _Run:
             command="train-semi",
             method=method,
             model="vnet",
-            settings={},
+            settings={"patch": [16, 16]},
             unlabeled_batch=2,
             seed=0,
             in_channels=1,
             classes=("background", "organ"),
-            preprocessing={},
+            preprocessing={"spacing": [0.0], "normalize": "none"},
             networks=("first",),
             answer="first",
         )
@@ -75,3 +78,49 @@ def test_the_same_split_serves(before):
 def test_a_folder_without_weights(tmp_path):
     with pytest.raises(ArtifactError, match=r"no model\.safetensors.*--resume"):
         refuse_learned(tmp_path, split())
+
+
+def test_what_a_run_inherits_is_remembered(before, tmp_path):
+    """A learns a and b; B starts from A, C from B: none of them is asked about a or b."""
+    first = before.of("usl")
+    second = tmp_path / "second"
+    second.mkdir()
+    roles = {"labeled": ("c",), "unlabeled": ("d",), "validation": ("e",)}
+    inherited = learned_with(split(**roles), "supervised", init=first, masks=None)
+    assert inherited.trained == tuple(f"digest of {name}" for name in "abc")
+    assert inherited.chose == ("digest of e",)
+    _Run(second, roles).of("supervised")
+    inherited.save(second / "learned.json")
+    for case in ("a", "b", "c"):
+        with pytest.raises(PolicyError, match=rf"has learned from 1 .*\({case}\)"):
+            learned_with(split(labeled=("d",), test=(case,)), "usl", init=second, masks=None)
+    third = learned_with(split(labeled=("d",), test=("e",)), "usl", init=second, masks=None)
+    assert third.trained == tuple(f"digest of {name}" for name in "abcd")
+
+
+def test_masks_bring_along_what_their_run_has_learned(before, tmp_path):
+    maker = learned_by(before.of("usl"))
+    masks = tmp_path / "pseudo"
+    masks.mkdir()
+    roles = {"labeled": ("c",), "unlabeled": ("d",)}
+    assert learned_with(split(**roles), "sam-mining", init=None, masks=masks).trained == (
+        "digest of c",
+        "digest of d",
+    )  # masks of others say nothing of where they come from
+    manifest = Manifest("mine-sam")
+    manifest.details = maker.known({"d": "digest of d"}, "final")
+    manifest.write(masks)
+    found = learned_with(split(**roles), "sam-mining", init=None, masks=masks)
+    assert found.trained == tuple(f"digest of {name}" for name in "abcd")
+    with pytest.raises(PolicyError, match=r"--pseudo .*pseudo: the run that made it has learned"):
+        learned_with(split(**roles, test=("a",)), "sam-mining", init=None, masks=masks)
+
+
+def test_which_masks_are_of_cases_that_are_known():
+    learned = Learned(split="", trained=("1", "2"), chose=("3",))
+    images = {"a": "1", "b": "3", "c": "4", "d": "2"}
+    final, best = (learned.known(images, checkpoint) for checkpoint in ("final", "best"))
+    assert final["training_cases"] == best["training_cases"] == ["a", "d"]
+    assert (final["choosing_cases"], best["choosing_cases"]) == ([], ["b"])
+    recorded = json.loads(json.dumps(best["learned"]))
+    assert Learned.from_dict(recorded, name="run.json") == learned

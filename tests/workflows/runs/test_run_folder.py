@@ -78,3 +78,64 @@ def test_weights_of_another_architecture(tmp_path):
     (tmp_path / "run" / "model.safetensors").write_bytes(weights)
     with pytest.raises(ArtifactError, match="another architecture"):
         open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"filters": 65535},  # would take 5 PB; nothing is allocated to find out
+        {"filters": 10**12},
+        {"filters": "2"},
+        {"filters": [2]},
+        {"filters": -1},
+        {"fliters": 2},
+        {"dropout": float("nan")},
+        {"normalization": "other"},
+        {"encoder": 5},
+        {"dimensions": 7},
+    ],
+)
+def test_settings_that_no_network_is_built_of(tmp_path, options):
+    write_run(tmp_path / "run", run_config())
+    run_config(model_options=options).save(tmp_path / "run" / "config.yaml")
+    with pytest.raises(ArtifactError):
+        open_run(tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "vent"},
+        {"answer": "third"},
+        {"networks": ("third",), "answer": "third"},
+        {"in_channels": 3},
+        {"in_channels": 1 << 31},
+        {"classes": ("background", "a", "b")},
+        {"image_encoder": {"name": "n", "digest": "d", "config": {"model_type": "none"}}},
+        {"image_encoder": {"name": "n", "digest": "d", "config": {}}},
+        {
+            "text": {
+                "fusion": "token-map",
+                "embeddings": "0",
+                "token_shape": [1 << 40, 1 << 20, 9],
+                "pooled_shape": [-1],
+            }
+        },
+        {
+            "llm_block": {
+                "kind": "mlp",
+                "source": "s",
+                "name": "n",
+                "digest": "d",
+                "layers": [1],
+                "sizes": {"width": "wide"},
+                "embedded": True,
+            }
+        },
+    ],
+)
+def test_records_that_no_network_is_built_of(tmp_path, changes):
+    write_run(tmp_path / "run", run_config())
+    run_config(**changes).save(tmp_path / "run" / "config.yaml")
+    with pytest.raises((ArtifactError, UsageError)):
+        open_run(tmp_path / "run", device="cpu")

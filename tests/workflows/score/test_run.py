@@ -16,8 +16,16 @@ from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
+from llmseg_cli.data.formats import opening
 from llmseg_cli.data.volumes import load_image, save_label_map
-from llmseg_cli.errors import ArtifactError, DataError, PolicyError, ResourceError, UsageError
+from llmseg_cli.errors import (
+    ArtifactError,
+    DataError,
+    PolicyError,
+    ResourceError,
+    TooLargeError,
+    UsageError,
+)
 from llmseg_cli.workflows.score import pool as score_pool
 from llmseg_cli.workflows.score.run import ScoreOptions, choose_classes, run
 
@@ -397,26 +405,68 @@ def test_what_made_the_predictions(data, predictions):
 
 def test_a_foreign_manifest_is_refused(data, predictions):
     (predictions / "run.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="not written by this version"):
+    with pytest.raises(ArtifactError, match="is no finished output of llmseg"):
         scored(predictions, data)
 
 
 def test_comparison_with_other_predictions(tmp_path, data, predictions):
     other = tmp_path / "other"
-    for seed, case in enumerate(CASES[:3]):
+    for seed, case in enumerate(CASES):
         write(other / f"{case}.nii.gz", np.roll(label(seed), 2, axis=0))
     scores = scored(predictions, data, other=other).scores
     paired = scores.comparison["paired"]
-    assert (paired["dice"]["n"], paired["dice"]["n_better"]) == (3, 3)
+    assert (paired["dice"]["n"], paired["dice"]["n_better"]) == (4, 4)
     assert paired["hd95_mm"]["difference"] < 0
-    assert paired["hd95_mm"]["classes"]["1"]["n_better"] == 3
+    assert paired["hd95_mm"]["classes"]["1"]["n_better"] == 4
     assert paired["volume_difference_ml"]["n_better"] is None
-    first = [np.mean([c["classes"][k]["dice"] for k in "12"]) for c in scores.cases[:3]]
+    first = [np.mean([c["classes"][k]["dice"] for k in "12"]) for c in scores.cases]
     second = [np.mean([c["classes"][k]["dice"] for k in "12"]) for c in scores.comparison["cases"]]
     assert paired["dice"]["difference"] == pytest.approx(np.mean(first) - np.mean(second))
-    assert (scores.status, scores.failed) == ("partial", {})
-    assert list(scores.comparison["failed"]) == ["c4"]
+    assert (scores.status, scores.comparison["failed"]) == ("ok", {})
     assert scores.comparison["predictions"] == {"folder": "other"}
+
+
+def numbers(found) -> set:
+    """All that a reader could take for a result: means, intervals, differences, counts of wins."""
+    names = ("mean", "interval", "std", "median", "difference", "p_value", "n_better", "n_worse")
+    values = set()
+    for metric in found.values():
+        for entry in (metric, *metric["classes"].values()):
+            values |= {name for name in names if entry.get(name) is not None}
+    return values
+
+
+@pytest.mark.parametrize("fault", ["absent", "truncated", "of another shape"])
+@pytest.mark.parametrize("side", ["first", "second"])
+def test_a_case_without_score_leaves_no_mean_that_it_could_improve(
+    tmp_path, data, predictions, fault, side
+):
+    other = tmp_path / "other"
+    for seed, case in enumerate(CASES):
+        write(other / f"{case}.nii.gz", np.roll(label(seed), 2, axis=0))
+    whole = scored(predictions, data, other=other).scores
+    assert numbers(whole.metrics) == {"mean", "interval", "std", "median"}
+    path = (predictions if side == "first" else other) / "c2.nii.gz"
+    if fault == "absent":
+        path.unlink()
+    elif fault == "truncated":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        write(path, label(1)[:, :-1])
+    scores = scored(predictions, data, other=other).scores
+    assert scores.status == "partial"
+    hit, whole_side = scores, scores.comparison["metrics"]
+    if side == "second":
+        hit, whole_side = None, scores.metrics
+        assert numbers(scores.comparison["metrics"]) == set()
+    else:
+        assert numbers(hit.metrics) == set()
+        assert hit.metrics["dice"]["n"] == 3
+        for name in ("dice", "hd95_mm", "pooled_dice"):
+            assert "1 of the cases asked for have no score" in hit.metrics[name]["reason"]
+    assert numbers(whole_side) == {"mean", "interval", "std", "median"}
+    assert numbers(scores.comparison["paired"]) == set()
+    assert len(scores.cases) == (3 if side == "first" else 4)  # what is known stays
 
 
 def test_compared_with_themselves(data, predictions):
@@ -447,3 +497,15 @@ def exit_at_once(task, settings):
     import os
 
     os._exit(9)
+
+
+def test_a_pair_that_memory_cannot_hold_fails_alone(data, predictions, monkeypatch):
+    write(predictions / "c2.nii.gz", np.zeros((300, 300, 300), np.uint8))
+    monkeypatch.setattr(opening, "available_bytes", lambda: 1 << 26)
+    found = scored(predictions, data)
+    assert list(found.scores.failed) == ["c2"]
+    assert "300 x 300 x 300 voxels" in found.scores.failed["c2"]
+    assert len(found.scores.cases) == 3
+    with pytest.raises(TooLargeError, match=r"67\.1 MB are available") as one:
+        scored(predictions / "c2.nii.gz", data / "labels" / "c2.nii.gz")
+    assert one.value.exit_code == 6

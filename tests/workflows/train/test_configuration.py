@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from training_cli import invoke
 
+from llmseg_cli.config_file import Key, load_layers
+from llmseg_cli.errors import UsageError
+
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
 
@@ -191,10 +194,91 @@ def test_options_of_a_method_that_are_no_mapping(project, value):
     project.write_text(project.read_text() + f"method-option: {value}\n")
     result = invoke("train-semi", "-o", "run", "--dry-run")
     assert result.exit_code == 2
-    assert "llmseg.yaml: method-option: expected 'KEY: VALUE' lines under it." in result.stderr
+    assert "llmseg.yaml:6: method-option: expected 'KEY: VALUE' lines under it." in result.stderr
 
 
 def test_a_section_with_another_method_leaves_the_options_of_the_file_alone(project):
     lines = "method: usl\nmethod-option: {weight: 0.6}\ntrain-semi:\n  method: mean-teacher\n"
     project.write_text(project.read_text() + lines)
     assert dry_config()["method_options"]["weight"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "label-map: 255:1",
+        "label-map:\n  255: 1",
+        'label-map: "255:1"',
+        "label-map: [255:1]",
+        'label-map: ["255:1"]',
+        "label-map: [255: 1]",
+    ],
+)
+def test_ways_to_write_a_label_map(project, lines):
+    project.write_text(project.read_text() + lines + "\n")
+    assert dry_config()["label_map"] == ["255:1"]
+
+
+def read(text: str) -> dict:
+    """What typer gets of a file, for options of each kind."""
+    Path("own.yaml").write_text(text)
+    keys = {
+        "word": Key("word"),
+        "words": Key("words", "several"),
+        "row": Key("row", "row"),
+        "label_map": Key("label_map", "several"),
+        "method_option": Key("method_option", "several"),
+    }
+    everywhere, section = load_layers(Path("own.yaml"), commands={"do": keys}, command="do")
+    return everywhere | section
+
+
+@pytest.mark.parametrize(
+    "text", ["no", "Yes", "010", "0o17", "1:30", "2024-01-01", "1e-4", "1_000", "255:1", "true"]
+)
+def test_values_are_taken_as_they_stand(text):
+    assert read(f"word: {text}") == {"word": text}
+    assert read(f"words: {text}") == {"words": [text]}
+    assert read(f"words: [{text}, '{text}']") == {"words": [text, text]}
+    assert read(f"row: [{text}, 2]") == {"row": f"{text},2"}
+    assert read(f"do:\n  word: {text}") == {"word": text}
+    assert read(f"method-option: {{a-b: {text}}}") == {"method_option": [f"a-b={text}"]}
+    assert read(f"method-option: {{a: '{text}'}}") == {"method_option": [f'a="{text}"']}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("word: [a, b]", "own.yaml:1: word: expected one value, not a list"),
+        ("\nword: {a: b}", "own.yaml:2: word: expected a value"),
+        ("words: [[a]]", "own.yaml:1: words: expected a value"),
+        ("row: [{a: b}]", "own.yaml:1: row: expected a value"),
+        ("word: a\nword: b", "own.yaml:2: word stands there twice"),
+        ("word: a\ndo: 3", "own.yaml:2: Unknown option 'do'"),
+        ("? [a]\n: b", "own.yaml:1: expected 'option: value'"),
+        ("word: &a x\nwords: [*a]", "own.yaml is not YAML: line 2: an alias"),
+        ("word: !!python/name:os.system", "own.yaml is not YAML: line 1: the tag"),
+        ('word: "\\0"', "own.yaml:1: word: expected text without NUL"),
+        ("[" * 5000, "own.yaml is not YAML: line 1: more than"),
+        ("a: b: c", "own.yaml is not YAML: line 1: mapping values"),
+    ],
+)
+@pytest.mark.usefixtures("quiet_place")
+def test_files_of_options_that_are_refused(text, message):
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["latin-1", "utf-16", "folder", "pipe"])
+def test_a_project_file_that_cannot_be_read(kind):
+    path = Path("llmseg.yaml")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes("data: K\xfcste\n".encode(kind))
+    result = invoke("check")
+    assert result.exit_code == 2
+    assert "Error: Cannot read llmseg.yaml: " in result.stderr

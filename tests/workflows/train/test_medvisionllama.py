@@ -192,7 +192,7 @@ def test_what_does_not_fit_is_refused(toy_data, toy_split, llama, quiet_place, w
 def test_a_network_without_a_block_takes_none(toy_data, toy_split, quiet_place, words):
     out = quiet_place / "run"
     found = train("supervised", toy_data, out, "--split", toy_split, *words, code=2)
-    assert f"{words[0]}: the network 'vnet' has no block" in found.output
+    assert f"{' '.join(words)}: the network 'vnet' has no block" in found.output
 
 
 LORA = ("--llm-lora", "3")
@@ -402,7 +402,7 @@ def test_a_block_without_layers_takes_none_of_their_choices(
 ):
     given = ("--llm-block", "mlp", *words)
     found = boosted("supervised", toy_data, toy_split, quiet_place / "x", llama, *given, code=2)
-    assert f"{words[0]}: the block 'mlp' has no layers" in found.output
+    assert f"{' '.join(words)}: the block 'mlp' has no layers" in found.output
 
 
 def test_a_run_from_before_the_options_is_opened_and_resumed(

@@ -13,7 +13,7 @@ from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.metrics.overlap import dice_per_class
 from llmseg_cli.registry import METHODS, MODELS, Registry
 from llmseg_cli.workflows.train.data import class_names
-from llmseg_cli.workflows.train.named_options import defaults_of, options_of
+from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.validation import dice_scorer
 
 
@@ -42,6 +42,10 @@ def things() -> Registry:
         ("fast=true", True),
         ("fast=off", False),
         ("kind=batch", "batch"),
+        ("kind=3", "3"),
+        ("kind=1:30", "1:30"),
+        ("kind=no", "no"),
+        ('kind="a b"', "a b"),
     ],
 )
 def test_an_option_has_the_type_of_its_default(things, entry, value):
@@ -59,7 +63,6 @@ def test_an_option_has_the_type_of_its_default(things, entry, value):
         ("count=1e1", "count=10.0: expected a whole number"),
         ("count=true", "count=True: expected a whole number"),
         ("fast=1", "fast=1: expected true or false"),
-        ("kind=3", "kind=3: expected a word"),
         ("share=", "share=None: expected a number"),
         ("share=[1, 2]", "expected a number"),
         ("share={", "expected KEY=VALUE"),
@@ -77,8 +80,8 @@ def test_dashes_are_underscores():
 
 
 def test_defaults_come_from_the_constructor():
-    assert defaults_of(METHODS, "supervised") == {"members": 1}
-    assert defaults_of(MODELS, "vnet")["filters"] == 16
+    assert METHODS.defaults("supervised") == {"members": 1}
+    assert MODELS.defaults("vnet")["filters"] == 16
 
 
 # Classes

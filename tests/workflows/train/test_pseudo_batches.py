@@ -13,7 +13,8 @@ from tiny_runs import run_config
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation
-from llmseg_cli.data.patches.cache import PreparedCase, _foreground_voxels
+from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 from llmseg_cli.workflows.train.batches import batch_maker
 from llmseg_cli.workflows.train.data import TrainingData
@@ -45,7 +46,7 @@ def make_cases(tmp_path: Path):
             labels = np.array([0, 1, UNKNOWN], np.uint8)[shown]
             np.save(folder / "image.npy", shown[None].astype(np.float32))
             np.save(folder / "labels.npy", labels)
-            np.save(folder / "foreground.npy", _foreground_voxels(labels))
+            np.save(folder / "foreground.npy", foreground_table(labels))
             files = [folder / f"{part}.npy" for part in ("image", "labels", "foreground")]
             cases.append(PreparedCase(folder.name, *files))
         for index in range(unmasked):

@@ -105,7 +105,7 @@ def test_a_folder_within_the_run_folder(toy_data, toy_split, quiet_place):
     masks = write_masks(quiet_place / "run" / "pseudo")
     words = ("--split", toy_split, "--pseudo", masks, "--force")
     result = train("usl", toy_data, quiet_place / "run", *words, code=2)
-    assert "lies in the run folder" in result.stderr
+    assert f"holds --pseudo {masks}, which is read" in result.stderr
     assert len(list(masks.iterdir())) == 2
 
 

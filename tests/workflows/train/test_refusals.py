@@ -263,10 +263,11 @@ def test_channels_that_differ(own_data, run):
         (("--ema", "1"), ("expected a decay from 0 to below 1",)),
         (("--foreground", "1.5"), ("expected a share from 0 to 1",)),
         (("--label-map", "255"), ("expected FROM:TO",)),
-        (("--text-control", "random"), ("--text-control random needs the text",)),
+        (("--text-control", "random"), ("--text-control random: no text enters without --text",)),
         (("--text", "none.safetensors"), ("none.safetensors",)),
         (("--init", "nowhere"), ("nowhere",)),
         (("--recipe", "la-9"), ("Unknown recipe 'la-9'",)),
+        (("--resume", "--force"), ("Pass one of them",)),
     ],
 )
 def test_a_wrong_option(toy_data, toy_split, run, words, parts):
@@ -393,7 +394,7 @@ def test_the_disk_is_full_when_the_state_is_saved(toy_data, toy_split, run, monk
     words = ("--split", toy_split, "--save-every", "2")
     refused(train("usl", toy_data, run, *words, code=6), "No space left", "state.ckpt")
     names = {path.name for path in run.iterdir()}
-    assert names == {"config.yaml", "split.json", "log.jsonl", "tensorboard"}
+    assert names == {"config.yaml", "split.json", "learned.json", "log.jsonl", "tensorboard"}
 
 
 def test_the_disk_is_full_when_the_weights_are_saved(toy_data, toy_split, run, monkeypatch):

@@ -50,6 +50,7 @@ def test_the_folder(finished):
     assert sorted(path.name for path in finished.iterdir()) == [
         "best.safetensors",
         "config.yaml",
+        "learned.json",
         "log.jsonl",
         "model.safetensors",
         "run.json",
@@ -72,6 +73,7 @@ def test_the_manifest(finished, toy_split):
         "model.safetensors",
         "best.safetensors",
         "config.yaml",
+        "learned.json",
         "split.json",
     }
     assert manifest["counts"] == {"labeled": 3, "unlabeled": 2, "validation": 1, "locked_test": 2}
@@ -368,3 +370,41 @@ def test_validation_by_dice_at_the_networks_spacing(finished):
     assert log_lines(finished)[-1]["validation_dice"] in [
         pytest.approx(s, abs=5e-3) for s in scores
     ]
+
+
+def test_a_run_that_never_saved_says_that_it_starts_anew(finished, toy_data, toy_split, caplog):
+    """As one that was killed before its first save: the settings are there, no state is."""
+    words = ("--split", toy_split, "--validate-every", "3", "--ema", "0.9", "--log-every", "2")
+    words = (*words, "--cache", finished.parent / "cache", "--seed", "5", "--resume")
+    run = copy_of(finished, Path("run"))
+    for path in run.iterdir():
+        if path.name not in ("config.yaml", "split.json", "tensorboard"):
+            path.unlink()
+    train("usl", toy_data, run, *words)
+    assert "run has no saved state yet: it starts anew" in caplog.text
+    assert weights(run) == weights(finished)
+    caplog.clear()
+    train("usl", toy_data, Path("new"), *words)
+    assert "starts anew" not in caplog.text
+
+
+@pytest.mark.parametrize("details", [{}, {"trained": None}, {"trained": {"steps": "six"}}])
+def test_a_finished_run_whose_record_is_damaged(finished, toy_data, toy_split, details):
+    words = ("--split", toy_split, "--validate-every", "3", "--ema", "0.9", "--log-every", "2")
+    words = (*words, "--cache", finished.parent / "cache", "--seed", "5", "--resume")
+    run = copy_of(finished, Path("run"))
+    content = json.loads((run / "run.json").read_text()) | {"details": details}
+    (run / "run.json").write_text(json.dumps(content))
+    result = train("usl", toy_data, run, *words, code=2)
+    assert "details.trained" in result.stderr
+
+
+def test_a_damaged_line_of_the_log(finished, toy_data, toy_split):
+    words = ("--split", toy_split, "--validate-every", "3", "--ema", "0.9", "--log-every", "2")
+    words = (*words, "--cache", finished.parent / "cache", "--seed", "5", "--resume")
+    run = copy_of(finished, Path("run"))
+    (run / "run.json").unlink()
+    log = run / "log.jsonl"
+    log.write_text("null\n" + log.read_text())
+    result = train("usl", toy_data, run, *words, code=2)
+    assert "log.jsonl:1 is damaged" in result.stderr

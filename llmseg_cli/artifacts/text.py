@@ -1,0 +1,29 @@
+"""Text that came from elsewhere, such as the name of a file, made fit to be shown and stored."""
+
+import re
+
+# Control characters but line breaks and tabs, half characters of names that are not UTF-8, and
+# signs that turn the direction of what follows: a terminal would obey them, or fail on them.
+BEYOND_ASCII = "\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+UNSEEN = re.compile(rf"[\x00-\x08\x0b-\x1f{BEYOND_ASCII}]")
+IN_JSON = re.compile(f"[{BEYOND_ASCII}]")
+
+
+def visible(text: str) -> str:
+    r"""The text with what cannot be seen written out, such as `\x1b` for ESC."""
+    return UNSEEN.sub(_written_out, text)
+
+
+def in_one_line(text: str) -> str:
+    r"""The same without line breaks and tabs, which become `\n` and `\t`."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def escaped_json(text: str) -> str:
+    """JSON text with the same signs as JSON writes them; it says what it said before."""
+    return IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,0 +1,78 @@
+"""Which of a command's words name something that it reads, to be kept from what it writes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.inputs import (
+    Input,
+    refuse_file_over_inputs,
+    refuse_folder_over_inputs,
+)
+from llmseg_cli.artifacts.split import SPLIT
+from llmseg_cli.errors import UsageError
+
+OUTPUTS = ("out", "output", "csv")
+SHARED = ("cache",)  # read and written by all commands, beside everything else
+SETTINGS = ("config", "recipe")  # may lie in a folder that is written
+MAY_BE_PATHS = (
+    *("descriptions", "from0", "encoder"),
+    *("llm", "llm_model", "image_encoder", "sam"),
+)
+ARGUMENTS = {"more": "the image", "descriptions": "the file of descriptions"}
+
+
+def refuse_outputs_over_inputs(
+    values: Mapping[str, Any], *, settings: Iterable[Path], writes_folder: bool
+) -> None:
+    """Refuse a command whose output is among its inputs.
+
+    Args:
+        values: All of its words, by the names of its options.
+        settings: Files that some of these words stand in.
+        writes_folder: Whether `-o` names a folder.
+
+    Raises:
+        UsageError: Naming both.
+    """
+    inputs = list(_inputs(values))
+    for out in _outputs(values):
+        if writes_folder:
+            refuse_folder_over_inputs(out, inputs, own=(SPLIT,))
+        else:
+            _refuse_image_name(out)
+            read = [Input("the file of settings", path) for path in settings]
+            refuse_file_over_inputs(out, [*inputs, *read])
+
+
+def _outputs(values: Mapping[str, Any]) -> Iterator[Path]:
+    for name in OUTPUTS:
+        out = values.get(name)
+        if not isinstance(out, Path) or str(out) == "-":
+            continue
+        yield out
+        if name == "out" and "csv" in values and values["csv"] is None:
+            yield out.with_suffix(".csv")  # the table that lies beside
+
+
+def _inputs(values: Mapping[str, Any]) -> Iterator[Input]:
+    for name, value in values.items():
+        if name in (*OUTPUTS, *SHARED, *SETTINGS):
+            continue
+        said = ARGUMENTS.get(name, f"--{name.replace('_', '-')}")
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, Path):
+                yield Input(said, one, has_room=name == "data")
+            elif isinstance(one, str) and name in MAY_BE_PATHS:
+                for text in filter(None, (one, one.partition(":")[2])):  # medsam:PATH, file:PATH
+                    yield Input(said, Path(text).expanduser())
+
+
+def _refuse_image_name(out: Path) -> None:
+    from llmseg_cli.data.naming import suffix
+
+    if suffix(out):
+        raise UsageError(
+            f"-o {out} is the name of an image, and a document would be written there. Name it "
+            ".json, .yaml, .csv or .safetensors."
+        )

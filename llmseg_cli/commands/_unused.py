@@ -1,0 +1,274 @@
+"""Options that would be parsed and ignored: refused where a user gave them, in one sentence.
+
+An option that only counts beside another is a line of `RULES`. What a recipe or a default says does
+not bind: a recipe's momentum stays unused under another optimizer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import typer
+
+from llmseg_cli.config_mining import MiningSettings
+from llmseg_cli.errors import UsageError
+from llmseg_cli.options import parse_assignments
+from llmseg_cli.registry import METHODS, MODELS
+
+LAYERS = "llmseg.layers"  # in a context's `meta`: (rank, part) to file and its options
+RECIPE = 0  # rank of a recipe among the files
+OF_SELF_TRAINING = ("mirror", "threshold")  # the mining options that `self-training` heeds
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When options count.
+
+    Args:
+        options: Names of arguments; `method_option.KEY` is that option of a method.
+        counts: Whether they do beside the other values of a command.
+        why: Why they do not, and what to do; may show other values by name, as `{method}`.
+        is_shared: Whether the option, at the top of a file, is meant for other commands, too.
+    """
+
+    options: tuple[str, ...]
+    counts: Callable[[Values], bool]
+    why: str
+    is_shared: bool = False
+
+
+def _uses_unlabeled(values: Values) -> bool:
+    return bool(METHODS.load(values["method"]).uses_unlabeled)
+
+
+def _mines(values: Values) -> bool:
+    return "schedule" not in values or bool(METHODS.load(values["method"]).mines)
+
+
+def _mines_again(values: Values) -> bool:
+    return values["schedule"] == "continuous" or not (values["init"] or values["pseudo"])
+
+
+def _asks_sam(values: Values) -> bool:
+    return "schedule" not in values or METHODS.load(values["method"]).mines == "sam"
+
+
+def _has_points(values: Values) -> bool:
+    return "points" in values["prompts"]
+
+
+def _has_box(values: Values) -> bool:
+    return "box" in values["prompts"] or (_has_points(values) and values["negative_points"] > 0)
+
+
+def _has_block(values: Values) -> bool:
+    from inspect import signature
+
+    return "booster" in signature(MODELS.load(values["model"])).parameters
+
+
+def _asks_model(values: Values) -> bool:
+    return values["llm"] != "library" and not values["llm"].startswith("file:")
+
+
+def _runs_model(values: Values) -> bool:
+    return _asks_model(values) and not values["llm"].startswith("openai:")
+
+
+def _option(kind: str, key: str, default: str, values: Values) -> Any:
+    flag = f"--{kind.replace('_', '-')}"
+    return parse_assignments(values[kind] or (), flag=flag).get(key, default)
+
+
+OF_LAYERS = ("llm_layers", "llm_rotary", "llm_final_norm")
+MINING = tuple(one.name for one in fields(MiningSettings))
+RULES = (
+    Rule(
+        ("text_control", "fusion"),
+        lambda v: v["text"] is not None,
+        "no text enters without --text embeddings.safetensors ('llmseg embed' writes it)",
+    ),
+    Rule(
+        ("momentum",),
+        lambda v: v["optimizer"] == "sgd",
+        "only --optimizer sgd has a momentum",
+    ),
+    Rule(
+        ("unlabeled_batch",),
+        _uses_unlabeled,
+        "the method '{method}' learns from labeled cases alone; use another --method",
+    ),
+    Rule(
+        ("group_by",),
+        lambda v: v.get("split") is None,
+        "the file of --split decides who belongs together; make it with 'llmseg split --group-by'",
+        is_shared=True,
+    ),
+    Rule(
+        ("schedule", "every"),
+        _mines,
+        "the method '{method}' makes no pseudo-labels; use --method sam-mining or self-training",
+    ),
+    Rule(
+        ("every",),
+        _mines_again,
+        "with --init or --pseudo, and --schedule one-time, nothing is mined at such steps; pass "
+        "--schedule continuous",
+    ),
+    Rule(
+        tuple(name for name in MINING if name not in OF_SELF_TRAINING),
+        _asks_sam,
+        "the method '{method}' does not ask Segment Anything; use --method sam-mining, or 'llmseg "
+        "mine-sam' and --pseudo",
+    ),
+    Rule(
+        OF_SELF_TRAINING,
+        _mines,
+        "the method '{method}' asks neither Segment Anything nor itself for pseudo-labels; use "
+        "--method sam-mining or self-training, or 'llmseg mine-sam' and --pseudo",
+    ),
+    Rule(
+        ("positive_points", "negative_points", "confident"),
+        _has_points,
+        "no points are asked; pass --prompts box,points",
+    ),
+    Rule(
+        ("confident",),
+        lambda v: v["positive_points"] > 1,
+        "the first point is the deepest one; pass more --positive-points",
+    ),
+    Rule(("box_margin",), _has_box, "no box is asked; pass --prompts box"),
+    Rule(
+        ("llm_block", "llm_model", "llm_lora", "embed_llm", *OF_LAYERS),
+        _has_block,
+        "the network '{model}' has no block of a language model; use --model medvisionllama",
+    ),
+    Rule(
+        OF_LAYERS,
+        lambda v: v["llm_block"] not in ("identity", "mlp"),
+        "the block '{llm_block}' has no layers of a language model; leave it out",
+    ),
+    Rule(
+        ("overlap",),
+        lambda v: v["stride"] is None,
+        "--stride says where the windows are; leave one of the two out",
+    ),
+    Rule(
+        ("template", "max_words", "temperature", "top_p", "base_url"),
+        _asks_model,
+        "--llm {llm} asks no language model; leave it out, or name one with --llm",
+    ),
+    Rule(
+        ("seed",),
+        lambda v: "llm" not in v or _asks_model(v),
+        "--llm {llm} asks no language model, so nothing is drawn; leave it out",
+        is_shared=True,
+    ),
+    Rule(
+        ("device",),
+        lambda v: "llm" not in v or _runs_model(v),
+        "--llm {llm} runs no language model on this machine; leave it out",
+        is_shared=True,
+    ),
+    Rule(
+        ("top_p",),
+        lambda v: v["temperature"] > 0,
+        "--temperature 0 draws nothing; leave one of the two out",
+    ),
+    Rule(
+        ("seed",),
+        lambda v: "bootstrap" not in v or v["bootstrap"] > 0,
+        "--bootstrap 0 draws nothing; leave one of the two out",
+        is_shared=True,
+    ),
+    Rule(
+        ("seed",),
+        lambda v: v.get("preset") is None or v["validation"] is not None,
+        "--preset lists the cases, and nothing is drawn without --validation; leave it out",
+        is_shared=True,
+    ),
+    Rule(
+        ("older_than", "to"),
+        lambda v: not v["everything"],
+        "--all removes everything; leave one of the two out",
+    ),
+    Rule(
+        ("method_option.decay",),
+        lambda v: (
+            v["method"] != "usl" or _option("method_option", "peer", "average", v) == "average"
+        ),
+        "only --method-option peer=average has a moving average; leave one of the two out",
+    ),
+    Rule(
+        ("method_option.pseudo_weight",),
+        lambda v: v.get("pseudo") is not None,
+        "there are no pseudo-labels to weigh; pass --pseudo DIR",
+    ),
+    Rule(
+        ("model_option.rank",),
+        lambda v: _option("model_option", "mapper", "linear", v) == "lora",
+        "only --model-option mapper=lora has a rank; leave one of the two out",
+    ),
+)
+
+
+def refuse_unused(context: typer.Context, values: Values) -> None:
+    """Refuse an option that the user gave, and that would not count.
+
+    Args:
+        context: Of the command; it knows where values come from.
+        values: Argument to value.
+
+    Raises:
+        UsageError: Naming the option, where it stands if not on the command line, and why.
+    """
+    for rule in RULES:
+        for option in rule.options:
+            name, _, key = option.partition(".")
+            if name not in values:
+                continue
+            place = next(_places(context, name, key, top=not rule.is_shared), None)
+            if place is not None and not rule.counts(values):
+                raise UsageError(
+                    f"{_shown(name, key, values[name])}{place}: {rule.why.format(**values)}."
+                )
+
+
+def _shown(name: str, key: str, value: Any) -> str:
+    """An option as it was given, such as `--every 3`."""
+    flag = f"--{name.replace('_', '-')}"
+    if key or isinstance(value, bool | list):
+        return f"{flag} {key}".strip()
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    return f"{flag} {value}"
+
+
+def _places(context: typer.Context, name: str, key: str, *, top: bool) -> Iterator[str]:
+    """Where a user gave an option: nothing to add for the command line, or ` (FILE)`.
+
+    Args:
+        context: Of the command.
+        name: The argument.
+        key: Of `KEY=VALUE`; empty for an option that is one value.
+        top: Whether options at the top of a file count, or only those of the command's own section.
+    """
+
+    def is_meant(value: Any) -> bool:
+        if not key:
+            return True
+        names = (str(entry).partition("=")[0].strip() for entry in value or ())
+        return key in (found.replace("-", "_") for found in names)
+
+    source = context.get_parameter_source(name)
+    if source is not None and source.name == "COMMANDLINE" and is_meant(context.params[name]):
+        yield ""
+    if source is None or (source.name != "DEFAULT_MAP" and not key):
+        return
+    for (rank, part), (path, layer) in sorted(context.meta.get(LAYERS, {}).items(), reverse=True):
+        if name in layer and is_meant(layer[name]):
+            if rank != RECIPE and (top or part):
+                yield f" ({path})"
+            if not key:
+                return  # the highest file wins

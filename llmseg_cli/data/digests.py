@@ -1,0 +1,62 @@
+"""SHA-256 over exactly what is read of an image or a label map.
+
+That is the file; behind a header, the files that hold the voxels, too; of a folder, the slices of
+its DICOM series; of HDF5, the one data set. Files that happen to lie beside them do not matter.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmseg_cli.data.case import Case
+from llmseg_cli.data.formats import hdf5
+from llmseg_cli.data.naming import HDF5, suffix
+from llmseg_cli.data.sources import files_read
+from llmseg_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+BLOCK = 1 << 20
+
+
+def image_digest(case: Case) -> str:
+    """Hexadecimal SHA-256 over what is read of the image, in the order of the channels.
+
+    For HDF5 it covers the `image` data set only, so deleting `label` does not change it.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in case.images:
+        if suffix(path) in HDF5:
+            digest.update(hdf5.image_bytes(path))
+        else:
+            _update(digest, files_read(path))
+    return digest.hexdigest()
+
+
+def label_digest(path: Path) -> str:
+    """Hexadecimal SHA-256 over what is read of a label map.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    if suffix(path) in HDF5:
+        digest.update(hdf5.label_bytes(path))
+    else:
+        _update(digest, files_read(path))
+    return digest.hexdigest()
+
+
+def _update(digest: "_Hash", files: Iterable[Path]) -> None:
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                while block := stream.read(BLOCK):
+                    digest.update(block)
+        except OSError as error:
+            raise DataError(f"Cannot read {file}: {error.strerror}.") from error

@@ -1,0 +1,52 @@
+"""Text of others is shown and stored so that no terminal or spreadsheet obeys it."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from llmseg_cli.artifacts.files import to_json
+from llmseg_cli.artifacts.spreadsheet import csv_text
+from llmseg_cli.artifacts.text import in_one_line, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;pwned\x07x", r"\x1b]0;pwned\x07x"),
+        ("a\rb", r"a\x0db"),
+        ("\x9b31m", r"\x9b31m"),
+        ("caf\udce9", r"caf\udce9"),
+        ("a\u202egnp", r"a\u202egnp"),
+        ("line\n\ttab é 左", "line\n\ttab é 左"),
+    ],
+)
+def test_what_cannot_be_seen_is_written_out(text: str, shown: str):
+    assert visible(text) == shown
+    shown.encode()
+    assert in_one_line(text) == shown.replace("\n", r"\n").replace("\t", r"\t")
+
+
+def test_json_says_what_it_said_and_can_be_stored():
+    content = {"caf\udce9": "\x1b\x7f\x9b\u2028\u202e é 左", "n": [1, None]}
+    text = to_json(content)
+    assert json.loads(text) == content
+    assert "é 左" in text
+    assert not set(text.encode().decode()) & set("\x1b\x7f\x9b\u2028\u202e")
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("x","y")', "+1", "-2+3", "@SUM(A1)", " =1", "\t=1"])
+def test_no_text_of_a_table_is_a_formula(name: str):
+    (row,) = csv.DictReader(io.StringIO(csv_text(("case", "dice"), [{"case": name}])))
+    assert row["case"] == f"'{visible(name)}"
+    assert row["dice"] == ""
+
+
+def test_numbers_and_other_texts_stay_as_they_are():
+    rows = [{"case": "p-1=2", "volume": -0.25, "note": None}]
+    assert csv_text(("case", "volume", "note"), rows) == "case,volume,note\np-1=2,-0.25,\n"
+
+
+def test_control_characters_do_not_enter_a_table():
+    assert "\x1b" not in csv_text(("case",), [{"case": "a\x1b[2J\udce9"}])

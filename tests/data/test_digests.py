@@ -1,0 +1,211 @@
+"""Digests cover what is read, and nothing else."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from tiny_data import label_with, random_image, write_dicom, write_dicom_report, write_nifti
+
+from llmseg_cli.data.case import Case
+from llmseg_cli.data.cases import find_cases
+from llmseg_cli.data.digests import image_digest, label_digest
+from llmseg_cli.data.patches.cache import prepare_image, prepare_labels
+from llmseg_cli.data.patches.preprocessing import Preprocessing
+from llmseg_cli.data.volumes import load_image
+from llmseg_cli.errors import DataError, PolicyError
+from llmseg_cli.workflows.split import run as make_split
+
+VOXELS = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+
+
+def sha256(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def digest(*paths: Path) -> str:
+    return image_digest(Case("x", paths, None))
+
+
+def write_itk(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(random_image(seed)), str(path))
+    return path
+
+
+def change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mha", "a.nrrd"])
+def test_a_file_that_holds_all_is_digested_as_it_is(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if ".nii" in name:
+        write_nifti(path, random_image(1))
+    else:
+        write_itk(path)
+    (tmp_path / "a.raw").write_bytes(b"not of it")
+    assert digest(path) == label_digest(path) == sha256(path)
+
+
+@pytest.mark.parametrize(("header", "data"), [("a.mhd", "a.raw"), ("a.nhdr", "a.raw")])
+def test_the_data_behind_a_header_are_digested(tmp_path: Path, header: str, data: str) -> None:
+    path = write_itk(tmp_path / header)
+    if not (tmp_path / data).exists():
+        (data,) = (entry.name for entry in tmp_path.iterdir() if entry.name != header)
+    assert digest(path) == label_digest(path) == sha256(path, tmp_path / data)
+    before = digest(path)
+    change_a_byte(tmp_path / data)
+    assert digest(path) != before
+    (tmp_path / data).unlink()
+    with pytest.raises(DataError, match=f"takes its voxels from '{data}', which is not readable"):
+        digest(path)
+
+
+def numbered(tmp_path: Path, data: str) -> Path:
+    """A MetaImage of two slices, each in a file of its own, which *data* names."""
+    for index in (1, 2):
+        (tmp_path / f"s{index:02d}.raw").write_bytes(bytes(range(index, index + 12)))
+    path = tmp_path / "a.mhd"
+    path.write_text(
+        "ObjectType = Image\nNDims = 3\nDimSize = 4 3 2\nElementType = MET_UCHAR\n"
+        f"ElementSpacing = 1 1 1\nElementDataFile = {data}\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("data", ["LIST\ns01.raw\ns02.raw", "s%02d.raw 1 2 1"])
+def test_every_file_of_a_list_or_pattern_is_digested(tmp_path: Path, data: str) -> None:
+    path = numbered(tmp_path, data)
+    assert load_image([path]).array.shape == (1, 4, 3, 2)
+    assert digest(path) == sha256(path, tmp_path / "s01.raw", tmp_path / "s02.raw")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.raw", "x/../../secret.raw"])
+@pytest.mark.parametrize("line", ["LIST\n{}", "{}"])
+def test_a_header_never_leads_out_of_its_folder(tmp_path: Path, name: str, line: str) -> None:
+    (tmp_path / "secret.raw").write_bytes(bytes(24))
+    (tmp_path / "data").mkdir()
+    path = numbered(tmp_path / "data", line.format(name))
+    for use in (lambda: load_image([path]), lambda: digest(path)):
+        with pytest.raises(DataError, match="outside of its folder"):
+            use()
+
+
+@pytest.mark.parametrize("pattern", ["%s%s%n 1 2", "s%02d.raw 1 999999999", "s%02d.raw one two"])
+def test_a_pattern_that_is_none_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(DataError, match=r"no list of files|no pattern"):
+        digest(numbered(tmp_path, pattern))
+
+
+def add_litter(folder: Path) -> None:
+    (folder / ".DS_Store").write_bytes(b"Bud1")
+    (folder / "Thumbs.db").write_bytes(b"x")
+    (folder / "088.xml").write_text("<LidcReadMessage/>")
+    (folder / "NOTES").write_text("a patient of three")
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    write_dicom_report(folder / "zz.dcm")
+    (folder / "more").mkdir()
+    (folder / "more" / "x.dcm").write_bytes(bytes(128) + b"DICM")
+
+
+def test_of_a_dicom_folder_only_the_slices_are_digested(tmp_path: Path) -> None:
+    folder = write_dicom(tmp_path / "p", VOXELS)
+    slices = sorted(folder.iterdir())
+    assert digest(folder) == sha256(*slices)
+    before, pixels = digest(folder), load_image([folder]).array
+    add_litter(folder)
+    os.utime(slices[0], (1, 1))
+    assert digest(folder) == before
+    np.testing.assert_array_equal(load_image([folder]).array, pixels)
+    change_a_byte(slices[1])
+    assert digest(folder) != before
+
+
+def test_several_series_in_a_folder_are_named(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "p", VOXELS)
+    folder = write_dicom(tmp_path / "p", VOXELS, series=2)
+    for use in (lambda: load_image([folder]), lambda: digest(folder)):
+        with pytest.raises(DataError, match=r"2 DICOM series \(3 x MR from .*dcm; 3 x MR from"):
+            use()
+
+
+def test_labels_of_hdf5_are_digested_alone(tmp_path: Path) -> None:
+    def write(name: str, image: int, label: np.ndarray) -> Path:
+        with h5py.File(tmp_path / name, "w") as file:
+            file["image"], file["label"] = random_image(image), label
+            file.attrs["date"] = name
+        return tmp_path / name
+
+    first = label_digest(write("a.h5", 0, label_with([1])))
+    assert first == label_digest(write("b.h5", 1, label_with([1])))
+    assert first != label_digest(write("c.h5", 0, label_with([2])))
+    assert first != label_digest(write("d.h5", 0, label_with([1]).transpose(1, 0, 2)))
+
+
+def prepare(case: Case, cache: Path) -> np.ndarray:
+    settings = Preprocessing(load_image(case.images).spacing_mm, "zscore")
+    prepared = prepare_labels(
+        case, prepare_image(case, image_digest(case), settings, cache), settings, {}
+    )
+    assert prepared.labels is not None
+    return np.load(prepared.labels)
+
+
+def test_a_changed_data_file_is_prepared_again(tmp_path: Path) -> None:
+    image = write_itk(tmp_path / "image.nrrd")
+    label = tmp_path / "label.mhd"
+    sitk.WriteImage(sitk.GetImageFromArray(label_with([1])), str(label))
+    case = Case("a", (image,), label)
+    first = prepare(case, tmp_path / "cache")
+    (tmp_path / "label.raw").write_bytes(label_with([2]).tobytes())
+    second = prepare(case, tmp_path / "cache")
+    np.testing.assert_array_equal(second, 2 * first)
+
+
+def test_a_dicom_series_as_label_map_trains(tmp_path: Path) -> None:
+    image = write_dicom(tmp_path / "images" / "p", VOXELS)
+    label = write_dicom(tmp_path / "labels" / "p", (VOXELS > 30).astype(np.int16))
+    (case,) = find_cases(tmp_path).cases
+    assert (case.images, case.label) == ((image,), label)
+    assert prepare(case, tmp_path / "cache").sum() == (VOXELS > 30).sum()
+
+
+@pytest.mark.parametrize(("litter", "refused"), [(True, False), (False, True)])
+def test_a_split_refuses_changed_slices_alone(tmp_path: Path, litter: bool, refused: bool) -> None:
+    for index in range(3):
+        write_dicom(tmp_path / "images" / f"p{index}", VOXELS + index)
+        write_dicom(tmp_path / "labels" / f"p{index}", (VOXELS > 30).astype(np.int16))
+    split = make_split(tmp_path, labeled="1", test="1")
+    folder = tmp_path / "images" / "p0"
+    add_litter(folder) if litter else change_a_byte(folder / "001.dcm")
+    at_hand = {case.id: image_digest(case) for case in find_cases(tmp_path).cases}
+    if refused:
+        with pytest.raises(PolicyError, match="1 changed"):
+            split.refuse_other_data(at_hand)
+    else:
+        split.refuse_other_data(at_hand)
+
+
+@pytest.mark.parametrize("name", ["pipe.dcm", ".pipe", "gone.dcm", "zero.dcm"])
+def test_pipes_and_dead_links_among_slices_are_refused(tmp_path: Path, name: str) -> None:
+    folder = write_dicom(tmp_path / "p", VOXELS)
+    if "pipe" in name:
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero" if "zero" in name else "nowhere")
+    for use in (lambda: load_image([folder]), lambda: digest(folder)):
+        with pytest.raises(DataError, match=name):
+            use()
+
+
+def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_nifti(tmp_path / "a.nii.gz", random_image(0))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(DataError, match=r"Cannot read .*a\.nii\.gz: Permission denied"):
+        load_image([path])

@@ -1,0 +1,367 @@
+"""The loss of every method written out by hand, from what its networks were shown.
+
+The networks remember their inputs, so that noise, CutMix, the order of passes and gradients show.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.errors import UsageError
+from llmseg_cli.methods import usl
+from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.registry import METHODS
+
+CLASSES, SIDES = 3, (8, 6, 4)
+LABELED, UNLABELED = 2, 3
+PARTNERS = torch.tensor([4, 2, 0, 1, 3])
+PROGRESS = (0.3, 0.5)
+RAMP, WEIGHT = 0.8, 0.7
+Terms = dict[str, Tensor]
+
+
+class Heard(nn.Module):
+    """A voxel-wise network that remembers every image, and how it was asked about it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv3d(1, CLASSES, 1)
+        self.layer.weight.data.mul_(4)  # sure of some voxels, and of others
+        self.layer.bias.data.zero_()  # not at all
+        self.images: list[Tensor] = []
+        self.with_gradient: list[bool] = []
+        self.modes: list[bool] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.images.append(image)
+        self.with_gradient.append(torch.is_grad_enabled())
+        self.modes.append(self.training)
+        answer: Tensor = self.layer(image)
+        return answer
+
+
+@pytest.fixture
+def boxes(monkeypatch) -> Tensor:
+    """Boxes of CutMix that are known, like its partners, who cross labeled and unlabeled."""
+    found = torch.zeros(LABELED + UNLABELED, *SIDES[:2], dtype=torch.bool)
+    for sample in range(len(found)):
+        found[sample, sample : sample + 3, 1:4] = True
+    monkeypatch.setattr(torch, "randperm", lambda count: PARTNERS)
+    monkeypatch.setattr(usl, "cutmix_boxes", lambda count, sides, alpha: found)
+    return found
+
+
+def make_method(name: str, **options) -> Method:
+    torch.manual_seed(5)
+    made: Method = METHODS.load(name)(Heard, **options)
+    return made.train()
+
+
+def make_batch() -> SemiBatch:
+    generator = torch.Generator().manual_seed(1)
+    pseudo = torch.randint(CLASSES, (UNLABELED, *SIDES), generator=generator)
+    pseudo[torch.rand(pseudo.shape, generator=generator) < 0.3] = UNKNOWN
+    return SemiBatch(
+        2 * torch.rand(LABELED, 1, *SIDES, generator=generator) - 1,
+        torch.randint(CLASSES, (LABELED, *SIDES), generator=generator),
+        2 * torch.rand(UNLABELED, 1, *SIDES, generator=generator) - 1,
+        pseudo,
+    )
+
+
+def grown(progress: float) -> float:
+    return math.exp(-5 * (1 - min(progress, RAMP) / RAMP) ** 2)
+
+
+def in_rows(values: Tensor) -> Tensor:
+    """`(B, K, X, Y, Z)` as a row per voxel, `(V, K)`."""
+    return values.movedim(1, -1).reshape(-1, values.shape[1])
+
+
+def supervised(logits: Tensor, target: Tensor) -> Tensor:
+    """Half the cross entropy and half the Dice loss, of the voxels that are known."""
+    known = (target != UNKNOWN).flatten()
+    row, true = in_rows(logits)[known], target.flatten()[known]
+    entropy = -row.log_softmax(1)[torch.arange(len(true)), true].mean()
+    p, y = row.softmax(1)[:, 1:], nn.functional.one_hot(true, CLASSES)[:, 1:]
+    dice = (2 * (p * y).sum(0) + 1e-5) / (p.square().sum(0) + y.sum(0) + 1e-5)
+    return (entropy + 1 - dice.mean()) / 2
+
+
+def unified(logits: Tensor, peer: Tensor) -> Tensor:
+    """The three terms of USL over rows of voxels, with the paper's thresholds."""
+    p, q = in_rows(logits).softmax(1), in_rows(peer).softmax(1)
+    sure, label = q.max(1)
+    certain, excluded = sure >= 0.65, q < 0.1
+    between = ~certain & (1 - sure >= 0.1)
+    assert certain.any()
+    assert excluded.any()
+    assert between.any()
+    positive = -(sure * p.gather(1, label[:, None])[:, 0].log())[certain].mean()
+    negative = -(q * (1 - p).log())[excluded].mean()
+    return positive + negative + (p - q).square().mean(1)[between].mean()
+
+
+def is_noisy(seen: Tensor, clean: Tensor, *, most: float) -> bool:
+    """Whether there is noise everywhere, and never more than *most*."""
+    noise = (seen - clean).abs()
+    return bool((noise > 0).float().mean() > 0.99 and noise.max() <= most + 1e-6)
+
+
+def by_supervised(method: Method, batch: SemiBatch, _: float) -> Terms:
+    members = method.networks()
+    assert list(members) == ["network", "network1"]
+    for member in members.values():
+        assert len(member.images) == 1
+        assert torch.equal(member.images[0], batch.image)
+    return {
+        f"supervised_{name}": supervised(member.layer(batch.image), batch.target)
+        for name, member in members.items()
+    }
+
+
+def by_mean_teacher(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    logits = student_answer(method, batch)
+    (seen,) = method.teacher.images
+    assert is_noisy(seen, batch.unlabeled, most=0.4)
+    assert_teaches(method)
+    error = (logits[LABELED:].softmax(1) - method.teacher.layer(seen).softmax(1)).square()
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "consistency": WEIGHT * grown(progress) * error.mean(),
+    }
+
+
+def by_uncertainty_aware_mean_teacher(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    logits = student_answer(method, batch)
+    first, *passes = method.teacher.images
+    assert len(passes) == 5
+    views = [first, *passes]
+    assert all(is_noisy(seen, batch.unlabeled, most=0.4) for seen in views)
+    noises = {round(float(seen.sum()), 4) for seen in views}
+    assert len(noises) == len(views)  # drawn anew for each
+    assert_teaches(method)
+    mean = sum(method.teacher.layer(seen).softmax(1) for seen in passes) / len(passes)
+    entropy = -(mean * mean.log()).sum(1)
+    certain = entropy < (0.75 + 0.25 * grown(progress)) * math.log(CLASSES)
+    lowest = entropy < 0.75 * math.log(CLASSES)
+    assert lowest.sum() < certain.sum() < certain.numel()  # what the threshold is decides
+    error = (logits[LABELED:].softmax(1) - method.teacher.layer(first).softmax(1)).square()
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "consistency": WEIGHT * grown(progress) * error.mean(1)[certain].mean(),
+    }
+
+
+def student_answer(method: Method, batch: SemiBatch) -> Tensor:
+    """The student's logits; it sees all images once, as they are, and with gradient."""
+    (seen,) = method.student.images
+    assert torch.equal(seen, torch.cat([batch.image, batch.unlabeled]))
+    assert method.student.with_gradient == method.student.modes == [True]
+    answer: Tensor = method.student.layer(seen)
+    return answer
+
+
+def assert_teaches(method: Method) -> None:
+    """A teacher answers with dropout, as published, and without gradient."""
+    assert not any(method.teacher.with_gradient)
+    assert all(method.teacher.modes)
+    assert not any(p.requires_grad for p in method.teacher.parameters())
+
+
+def by_cross_pseudo_supervision(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    logits = {}
+    for name, network in method.networks().items():
+        (seen,) = network.images
+        assert torch.equal(seen, torch.cat([batch.image, batch.unlabeled]))
+        assert network.with_gradient == network.modes == [True]
+        logits[name] = network.layer(seen)
+    terms = {}
+    for name, other in (("first", "second"), ("second", "first")):
+        row = in_rows(logits[name][LABELED:]).log_softmax(1)
+        label = in_rows(logits[other][LABELED:]).argmax(1)
+        terms[f"supervised_{name}"] = supervised(logits[name][:LABELED], batch.target)
+        cross = -row[torch.arange(len(label)), label].mean()
+        terms[f"cross_{name}"] = WEIGHT * grown(progress) * cross
+    return terms
+
+
+def by_usl(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    boxes = usl.cutmix_boxes(LABELED + UNLABELED, SIDES[:2], alpha=4.0)[:, None, ..., None]
+    images = torch.cat([batch.image, batch.unlabeled])
+    mixed = torch.where(boxes, images[PARTNERS], images)[LABELED:]
+    (first_seen,), (second_seen,) = method.first.images, method.second.images
+    assert is_noisy(first_seen, images, most=0.3)
+    assert is_noisy(second_seen, torch.cat([batch.image, mixed]), most=0.3)
+    assert method.first.with_gradient == method.second.with_gradient == [True]
+    first_peer, second_peer = method.averages
+    assert torch.equal(first_peer.images[0], images)
+    assert torch.equal(second_peer.images[0], batch.unlabeled)
+    for peer in (first_peer, second_peer):  # without gradient and dropout
+        assert (peer.with_gradient, peer.modes) == ([False], [False])
+    first, second = method.first.layer(first_seen), method.second.layer(second_seen)
+    answer = first_peer.layer(images)
+    pasted = torch.where(boxes, answer[PARTNERS], answer)[LABELED:]
+    maps = torch.cat([batch.target, batch.pseudo])
+    labels = torch.where(boxes[:, 0], maps[PARTNERS], maps)[LABELED:]
+    factor = WEIGHT * grown(progress)
+    return {
+        "supervised_first": supervised(first[:LABELED], batch.target),
+        "supervised_second": supervised(second[:LABELED], batch.target),
+        "usl_first": factor * unified(first[LABELED:], second_peer.layer(batch.unlabeled)),
+        "usl_second": factor * unified(second[LABELED:], pasted),
+        "pseudo_first": 0.4 * supervised(first[LABELED:], batch.pseudo),
+        "pseudo_second": 0.4 * supervised(second[LABELED:], labels),
+    }
+
+
+def by_pseudo_labels(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    (seen,) = method.network.images
+    assert torch.equal(seen, torch.cat([batch.image, batch.unlabeled]))
+    assert method.network.with_gradient == method.network.modes == [True]
+    logits = method.network.layer(seen)
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "pseudo": WEIGHT * grown(progress) * supervised(logits[LABELED:], batch.pseudo),
+    }
+
+
+GROWS = {"weight": WEIGHT, "ramp": RAMP}
+TAUGHT = {**GROWS, "noise": 0.2}
+FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str, float]]] = {
+    "supervised": (by_supervised, {"members": 2}),
+    "mean-teacher": (by_mean_teacher, TAUGHT),
+    "uncertainty-aware-mean-teacher": (by_uncertainty_aware_mean_teacher, {**TAUGHT, "passes": 5}),
+    "cross-pseudo-supervision": (by_cross_pseudo_supervision, GROWS),
+    "usl": (by_usl, {**GROWS, "noise": 0.3, "pseudo_weight": 0.4}),
+    "sam-mining": (by_pseudo_labels, GROWS),
+    "self-training": (by_pseudo_labels, GROWS),
+}
+
+
+def test_every_method_has_its_formula():
+    assert set(FORMULAS) == set(METHODS)
+
+
+@pytest.mark.parametrize("progress", PROGRESS)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_loss_is_the_formula(boxes, name, progress):
+    formula, options = FORMULAS[name]
+    method, batch = make_method(name, **options), make_batch()
+    for module in method.modules():  # teachers and averages that differ from who they follow
+        if isinstance(module, Heard) and not module.layer.weight.requires_grad:
+            module.layer.bias.data += torch.tensor([0.3, -0.2, 0.1])
+    losses = method.losses(batch, progress=progress)
+    expected = formula(method, batch, progress)
+    assert losses.keys() == expected.keys()
+    for term, value in expected.items():
+        torch.testing.assert_close(losses[term], value, msg=lambda m, t=term: f"{t}: {m}")
+    gradients = {
+        key: torch.autograd.grad(sum(terms.values()), list(trained(method)), retain_graph=True)
+        for key, terms in (("found", losses), ("expected", expected))
+    }
+    for found, wanted in zip(gradients["found"], gradients["expected"], strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def trained(method: Method) -> list[nn.Parameter]:
+    return [parameter for parameter in method.parameters() if parameter.requires_grad]
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"supervised"}))
+def test_the_ramp_ends_and_its_weight_counts(boxes, name):
+    """Behind the ramp nothing grows any more; at no weight the unlabeled teach nothing."""
+    _, options = FORMULAS[name]
+    batch = make_batch()
+    totals = []
+    for progress in (RAMP, 1.0):
+        torch.manual_seed(3)
+        method = make_method(name, **options)
+        totals.append(sum(method.losses(batch, progress=progress).values()).item())
+    assert totals[0] == totals[1]
+    torch.manual_seed(3)
+    losses = make_method(name, **{**options, "weight": 0.0}).losses(batch, progress=1.0)
+    silent = {term for term, value in losses.items() if value.item() == 0}
+    assert silent == {
+        term for term in losses if not term.startswith(("supervised", "pseudo_"))
+    }  # of `usl`, pseudo-labels have a weight of their own
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_what_follows_a_network_is_its_average(decay):
+    """At step t the decay is at most 1 - 1 / (t + 1), so that the first step copies."""
+    for name, pairs in (
+        ("mean-teacher", [("student", "teacher")]),
+        ("uncertainty-aware-mean-teacher", [("student", "teacher")]),
+        ("usl", [("first", "averages.0"), ("second", "averages.1")]),
+    ):
+        method = make_method(name, decay=decay)
+        for step, share in ((0, 1.0), (1, max(0.5, 1 - decay)), (99, 1 - decay)):
+            before = copy.deepcopy(method)
+            with torch.no_grad():
+                for parameter in trained(method):
+                    parameter += 1.0
+            method.after_step(step)
+            for current, average in pairs:
+                new = method.get_submodule(current).layer.weight
+                old = before.get_submodule(average).layer.weight
+                found = method.get_submodule(average).layer.weight
+                torch.testing.assert_close(found, old + share * (new - old))
+
+
+OF_TEACHERS = {"weight": 0.1, "decay": 0.99, "ramp": 1.0, "noise": 0.1}
+DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
+    "supervised": {"members": 1},
+    "mean-teacher": OF_TEACHERS,
+    "uncertainty-aware-mean-teacher": {**OF_TEACHERS, "passes": 8},
+    "cross-pseudo-supervision": {"weight": 0.1, "ramp": 1.0},
+    "usl": {
+        "weight": 0.3,
+        "ramp": 1.0,
+        "threshold_positive": 0.65,
+        "threshold_negative": 0.1,
+        "noise": 0.2,
+        "noise_clamp": False,
+        "cutmix_alpha": 4.0,
+        "peer": "average",
+        "decay": 0.99,
+        "pseudo_weight": 1.0,
+    },
+    "sam-mining": {"weight": 1.0, "ramp": 0.0},
+    "self-training": {"weight": 1.0, "ramp": 0.0},
+}
+RANGES = {  # lowest and highest
+    "members": (1, math.inf),
+    "passes": (1, math.inf),
+    "weight": (0.0, math.inf),
+    "pseudo_weight": (0.0, math.inf),
+    "noise": (0.0, math.inf),
+    "ramp": (0.0, 1.0),
+    "decay": (0.0, 1.0),
+    "threshold_positive": (0.0, 1.0),
+    "threshold_negative": (0.0, 0.5),
+    "cutmix_alpha": (1e-3, math.inf),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_options_and_their_ranges(name):
+    assert METHODS.defaults(name) == DEFAULTS[name]
+    for option in DEFAULTS[name].keys() & RANGES:
+        low, high = RANGES[option]
+        step = 1 if isinstance(low, int) else 1e-4
+        make_method(name, **{option: low})
+        wanted = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+        beyond = [low - step]
+        if high != math.inf:
+            make_method(name, **{option: high})
+            beyond.append(high + step)
+        for value in beyond:
+            with pytest.raises(UsageError) as refused:
+                make_method(name, **{option: value})
+            assert str(refused.value) == f"--method-option {option}={value}: expected {wanted}."
