@@ -4,6 +4,7 @@ import resource
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,10 @@ def open_array(path: Path) -> Array:
     """The array of a `.npy` file, mapped into memory; raises `ValueError` if it is no such file."""
     if not path.is_file():  # a pipe or device would never end
         raise FileNotFoundError(2, "No such file", str(path))
-    found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, TokenError, TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"its header is damaged: {error}") from error  # numpy reads it as Python
     if not isinstance(found, np.ndarray):  # an archive of several
         raise ValueError(f"{path} holds no array")
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -17,9 +17,20 @@ from llmseg_cli.knowledge.weights.loading import load_network, open_config, refu
 from llmseg_cli.knowledge.weights.model_files import FoundModel, model_digest
 from llmseg_cli.knowledge.weights.strangers import read_mapping
 from llmseg_cli.knowledge.weights.transformers import load_transformers
+from llmseg_cli.typed import fitted
 
+CHANNELS = 3  # of the pictures that it takes
 UPSAMPLING = 4  # of the decoder, from the image embedding to its own grid
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # transformers 4, 5
+
+
+class _Processor(TypedDict, total=False):
+    """What is used of an image processor's settings."""
+
+    do_normalize: bool | None
+    image_mean: list[float] | None
+    image_std: list[float] | None
+    size: Any  # a number, as transformers 4 writes it, is of the longest side
 
 
 class TransformersSam(PromptableSegmenter):
@@ -175,16 +186,26 @@ def _framing(folder: Path, side: int, *, keeps_aspect: bool) -> Framing:
     """How the folder's own image processor lays images; ImageNet's normalization if it has none."""
     for name in PROCESSORS:
         refuse_code(folder / name)
-    settings = next(filter(None, (read_mapping(folder / name) for name in PROCESSORS)), {})
-    settings = settings.get("image_processor", settings)
+    given = next(filter(None, (read_mapping(folder / name) for name in PROCESSORS)), {})
+    settings: _Processor = fitted(
+        given.get("image_processor") or given,
+        _Processor,
+        name=f"the image processor of {folder}",
+        error=WeightsError,
+    )
     sizes = settings.get("size")
     for name, size in (sizes if isinstance(sizes, dict) else {}).items():
         if size != side:
             raise WeightsError(
                 f"{folder}: the image processor's {name} is {size}, the model's {side}."
             )
-    if not settings.get("do_normalize", True):
+    if settings.get("do_normalize") is False:
         return Framing(side, keeps_aspect)
-    mean = settings.get("image_mean", IMAGENET_MEAN)
-    deviation = settings.get("image_std", IMAGENET_DEVIATION)
-    return Framing(side, keeps_aspect, tuple(mean), tuple(deviation))
+    mean = tuple(settings.get("image_mean") or IMAGENET_MEAN)
+    deviation = tuple(settings.get("image_std") or IMAGENET_DEVIATION)
+    if len(mean) != CHANNELS or len(deviation) != CHANNELS or min(deviation) <= 0:
+        raise WeightsError(
+            f"{folder}: the image processor has the mean {mean} and the deviation {deviation}, "
+            "expected three numbers each, deviations above 0. Fetch the model again."
+        )
+    return Framing(side, keeps_aspect, mean, deviation)

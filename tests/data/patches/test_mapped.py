@@ -90,6 +90,20 @@ def test_what_is_no_array(tmp_path, kind):
         open_array(path)
 
 
+@pytest.mark.parametrize("sign", [b"\0", b"(", b"[", b"\n"])
+def test_a_damaged_header_is_no_array_or_one_of_its_size(tmp_path, sign):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((4, 5), np.float32))
+    whole, refused = path.read_bytes(), 0
+    for place in range(10, 128):
+        path.write_bytes(whole[:place] + 3 * sign + whole[place + 3 :])
+        try:
+            assert open_array(path).size <= 20
+        except ValueError:
+            refused += 1
+    assert refused > 20
+
+
 def test_batches_are_equal_to_the_bit_however_few_files_are_open(cases, few_files, monkeypatch):
     options = {
         "patch": (4, 4),

@@ -168,6 +168,24 @@ def test_a_processor_of_another_size_is_refused(tmp_path):
         transformers_sam(FoundModel("", folder), name="", **CPU)
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"image_std": [1, {}, 3]}, r"'image_std\[1\]' is a mapping, expected a number"),
+        ({"image_processor": {"image_mean": "half"}}, "'image_mean' is 'half', expected a list"),
+        ({"image_processor": [1]}, "a list, expected a mapping"),
+        ({"image_mean": [0.5, 0.5]}, "expected three numbers each"),
+        ({"image_std": [1, 0, 1]}, "deviations above 0"),
+        ({"do_normalize": "no"}, "'do_normalize' is 'no', expected true or false"),
+    ],
+)
+def test_a_processor_with_damaged_settings_is_refused(tmp_path, settings, says):
+    folder = write_sam(tmp_path)
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(WeightsError, match=says):
+        transformers_sam(FoundModel("", folder), name="", **CPU)
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"model_type": "bert"}'])
 def test_a_folder_of_no_sam_is_told_what_is_expected(tmp_path, content):
     if content is not None:
