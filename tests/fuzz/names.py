@@ -8,7 +8,7 @@ from fuzz.choices import Choices
 
 STEMS = (
     b"-rf", b"--out", b".hidden", b"..", b"...", b"a b", b" a", b"a ", b"a\nb", b"a\tb", b"\x7f",
-    b"a\x1b[31mb", b"\xff\xfe", b"caf\xe9", "caf\u00e9".encode(), "cafe\u0301".encode(), b"[/red]",
+    b"a\x1b[31mb", b"\xff\xfe", b"caf\xe9", "caf\u00e9".encode(), "cafe\u0301".encode(), b"[red]x",
     b"[bold]", b"{0}", b"%s%n", b"$HOME", b"~", b"`id`", b"a;b", b"a\\b", b"..\\..\\x", b"CON",
     b"a:b", b"a*b", b"a?b", b"=1+1", b"@x", b"n" * 230, "\u202egnp".encode(), b"a_0000", b"a_0001",
     "\U0001f9e0".encode(), b"a.nii", b"a.png", b"CASE0", b"case0_seg", b"1", b"null", b"a,b",

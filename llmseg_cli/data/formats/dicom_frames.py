@@ -24,6 +24,12 @@ ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0
 LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 UNDEFINED = 0xFFFFFFFF
 DEEPEST, LONGEST_TEXT = 16, 256
+LARGE = 2**26  # bytes that an element may claim to have, without being believed by ITK
+
+
+class OverlongError(DataError):
+    """An element that claims more bytes than the file has."""
+
 
 Tag = tuple[int, int]
 Value = bytes | list["Elements"]
@@ -61,6 +67,26 @@ def frames_of(path: Path) -> list[Frame]:
         return []
     common = shared[0] if isinstance(shared, list) and shared else {}
     return [_frame({**common, **frame}) for frame in frames]
+
+
+def refuse_overlong(path: Path) -> None:
+    """Refuse a file in which an element claims far more bytes than there are.
+
+    ITK takes memory for all that is claimed, before it finds that it is not there.
+
+    Raises:
+        OverlongError: If there is such an element.
+    """
+    try:
+        with (
+            path.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            _top_level(data)
+    except OverlongError as error:
+        raise OverlongError(f"{path}: {error}. Copy or convert it again.") from error
+    except (DataError, struct.error, ValueError, OSError):
+        return  # other damage, of which ITK speaks
 
 
 def _frame(groups: Elements) -> Frame:
@@ -140,6 +166,11 @@ class _Parser:
             self.explicit = explicit
             return items
         begin, self.at = self.at, self.at + length
+        if length >= LARGE and self.at > len(self.data):
+            raise OverlongError(
+                f"its element ({tag[0]:04x},{tag[1]:04x}) claims {length} bytes, and "
+                f"{len(self.data) - begin} follow"
+            )
         return self.data[begin : self.at] if length <= LONGEST_TEXT else None
 
     def _items(self, length: int, depth: int) -> Iterator[Elements]:

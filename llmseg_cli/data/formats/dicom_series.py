@@ -7,6 +7,7 @@ from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813  the name its own manual uses
 
+from llmseg_cli.data.formats.dicom_frames import refuse_overlong
 from llmseg_cli.data.regular_files import refuse_irregular
 from llmseg_cli.errors import DataError
 
@@ -21,7 +22,7 @@ def series_of(folder: Path) -> dict[str, tuple[Path, ...]]:
     Raises:
         DataError: If the folder cannot be read, or a pipe or dead link lies among the slices.
     """
-    _refuse_irregular(folder)
+    _refuse_unreadable(folder)
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     reader = sitk.ImageSeriesReader
     try:
@@ -51,12 +52,16 @@ def slices_of(folder: Path) -> tuple[Path, ...]:
     )
 
 
-def _refuse_irregular(folder: Path) -> None:
-    """GDCM opens every entry, and would wait for a pipe; a dead link is a slice that is missing."""
+def _refuse_unreadable(folder: Path) -> None:
+    """GDCM opens every entry, and would wait for a pipe; a dead link is a slice that is missing.
+
+    It also believes every length.
+    """
     for entry in folder.iterdir():
         is_lock_file = entry.name.startswith(".") and not entry.exists()
         if not entry.is_dir() and not is_lock_file:
             refuse_irregular(entry)
+            refuse_overlong(entry)
 
 
 def _holds_voxels(file: Path) -> bool:

@@ -13,6 +13,7 @@ import SimpleITK as sitk  # noqa: N813  the name its own manual uses
 from numpy.typing import NDArray
 
 from llmseg_cli.data.formats import dicom
+from llmseg_cli.data.formats.dicom_frames import refuse_overlong
 from llmseg_cli.data.formats.dicom_series import slices_of
 from llmseg_cli.data.formats.doubts import Doubt
 from llmseg_cli.data.formats.opening import (
@@ -98,6 +99,8 @@ def _files(path: Path) -> tuple[Path, ...]:
     require_file(path)
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     if not path.is_dir():
+        if _kind(path) == "dicom":
+            refuse_overlong(path)
         return (path,)
     with reading(path, "DICOM series", remedy=REMEDY):
         return slices_of(path)

@@ -1,5 +1,6 @@
 """DICOM by its tags: many frames in a file, slices without positions, slopes that differ."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,16 @@ def test_several_files_of_frames_in_a_folder_are_refused(tmp_path):
         )
     with pytest.raises(DataError, match="p1"):
         read_raw(tmp_path / "p1")
+
+
+@pytest.mark.parametrize("what", ["file", "slice"])
+@pytest.mark.parametrize("claimed", [2**31, 2**32 - 2])
+def test_a_length_that_the_file_has_not_is_refused_before_memory_is_taken(tmp_path, what, claimed):
+    path = write_dicom_file(tmp_path / "p" / "a.dcm", FRAMES[0], more=[(0x19, 0x10, "OB", b"abcd")])
+    content = path.read_bytes()
+    own = b"\x19\x00\x10\x00OB\0\0"
+    place = content.index(own) + len(own)
+    path.write_bytes(content[:place] + struct.pack("<I", claimed) + content[place + 4 :])
+    write_dicom_file(tmp_path / "p" / "b.dcm", FRAMES[1], number=2)
+    with pytest.raises(DataError, match=rf"a\.dcm: .*\(0019,0010\) claims {claimed} bytes, and"):
+        read_raw(path if what == "file" else path.parent)
