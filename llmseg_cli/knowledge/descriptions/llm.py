@@ -15,6 +15,7 @@ from llmseg_cli.knowledge.weights.strangers import refused
 from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
+ANOTHER = "Fetch the model again, or choose another."
 SMALL = 1_000_000_000  # parameters below which a model is no source of anatomy
 
 
@@ -105,7 +106,8 @@ class LocalModel:
             return_attention_mask=True,
             add_special_tokens=not self.about.chat_template,
         ).to(self.model.device)
-        with torch.random.fork_rng(), torch.inference_mode():
+        broken = refused(f"{self.about.model} loads, but does not write", remedy=ANOTHER)
+        with broken, torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
             output = self.model.generate(
                 input_ids=inputs["input_ids"],  # some tokenizers return more than a model takes
