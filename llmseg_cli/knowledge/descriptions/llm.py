@@ -100,28 +100,32 @@ class LocalModel:
     def write(self, query: str, *, seed: int, sampling: Sampling) -> Written:
         """Answer *query*, through the model's chat template if it has one."""
         text = self._rendered(query)
+        with refused(f"{self.about.model} loads, but does not write", remedy=ANOTHER):
+            new = self._continued(text, seed, sampling)
+            return Written(
+                text=self.tokenizer.decode(new, skip_special_tokens=True),
+                query=text,
+                finished=len(new) < sampling.max_tokens,
+            )
+
+    def _continued(self, text: str, seed: int, sampling: Sampling) -> torch.Tensor:
+        """The tokens that follow a text."""
         inputs = self.tokenizer(
             text,
             return_tensors="pt",
             return_attention_mask=True,
             add_special_tokens=not self.about.chat_template,
         ).to(self.model.device)
-        broken = refused(f"{self.about.model} loads, but does not write", remedy=ANOTHER)
-        with broken, torch.random.fork_rng(), torch.inference_mode():
+        with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
-            output = self.model.generate(
+            output: torch.Tensor = self.model.generate(
                 input_ids=inputs["input_ids"],  # some tokenizers return more than a model takes
                 attention_mask=inputs["attention_mask"],
                 max_new_tokens=sampling.max_tokens,
                 pad_token_id=self._padding(),
                 **_drawing(sampling),
             )[0]
-        new = output[inputs["input_ids"].shape[1] :]
-        return Written(
-            text=self.tokenizer.decode(new, skip_special_tokens=True),
-            query=text,
-            finished=len(new) < sampling.max_tokens,
-        )
+        return output[inputs["input_ids"].shape[1] :]
 
     def _rendered(self, query: str) -> str:
         if not self.about.chat_template:

@@ -150,10 +150,11 @@ def encode_texts(
         raise UsageError(
             f"--max-length {max_length}: the encoder '{encoder.name}' takes 3 to {encoder.limit}."
         )
-    wanted = [len(ids) for ids in encoder.tokenizer(list(texts), verbose=False)["input_ids"]]
+    wanted = [len(ids) for ids in _split(encoder, texts, verbose=False)["input_ids"]]
     length = max_length or min(encoder.limit, -(-max(wanted) // LENGTH_STEP) * LENGTH_STEP)
-    batch = encoder.tokenizer(
-        list(texts),
+    batch = _split(
+        encoder,
+        texts,
         padding="max_length",
         truncation=True,
         max_length=length,
@@ -169,6 +170,13 @@ def encode_texts(
         pooled=pool(hidden, mask, pooling=encoder.pooling, normalized=encoder.normalized).numpy(),
         truncated=tuple(index for index, count in enumerate(wanted) if count > length),
     )
+
+
+def _split(encoder: TextEncoder, texts: Sequence[str], **how: Any) -> Any:
+    """Texts in tokens."""
+    sentence = f"The tokenizer of the encoder '{encoder.name}' does not take the texts"
+    with refused(sentence, remedy="Fetch the encoder again."):
+        return encoder.tokenizer(list(texts), **how)
 
 
 def pool(hidden: Tensor, mask: Tensor, *, pooling: str, normalized: bool) -> Tensor:

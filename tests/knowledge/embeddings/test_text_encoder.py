@@ -190,6 +190,15 @@ def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path):
         encode_texts(load_encoder(str(folder)), ["the heart"])
 
 
+def test_a_tokenizer_without_its_unknown_word_is_refused(tmp_path):
+    folder = write_encoder(tmp_path / "encoder")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["unk_token"] = "absent"
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=r"does not take the texts: .*Missing"):
+        encode_texts(load_encoder(str(folder)), ["colonoscope"])
+
+
 def test_heads_of_another_task_are_left_aside_and_a_pooler_may_be_absent(tmp_path):
     folder, hf = write_encoder(tmp_path), load_transformers()
     before = encode_texts(load_encoder(str(folder)), TEXTS).tokens
