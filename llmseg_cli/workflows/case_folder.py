@@ -1,12 +1,14 @@
 """What `predict` and `mine-sam` share: a folder that is filled case by case from a run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
+from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST
-from llmseg_cli.artifacts.own_folder import refuse_replacing
+from llmseg_cli.artifacts.own_folder import refuse_foreign_record, refuse_replacing
 from llmseg_cli.data.case import Case
 from llmseg_cli.data.layouts.folders import PAIRS
 from llmseg_cli.errors import PartialError, ResourceError, UsageError
@@ -25,6 +27,19 @@ def refuse_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> 
     refuse_folder_over_inputs(out, [Input("the run folder", run_folder)])
     if not resume:
         refuse_replacing(out, force=force)
+    refuse_foreign_record(out)
+
+
+@contextmanager
+def own_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> Iterator[None]:
+    """Keep other jobs out of an output folder, once it is sure that it would lose nothing.
+
+    Raises:
+        UsageError: As `refuse_output`, or if another job has it.
+    """
+    with only_job(out):
+        refuse_output(out, run_folder, resume=resume, force=force)
+        yield
 
 
 def refuse_over_cases(out: Path, cases: Iterable[Case], data: Path | None = None) -> None:
