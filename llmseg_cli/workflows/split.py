@@ -21,6 +21,7 @@ from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, TooLargeError, UsageError
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
 
 SHOWN_NOTES = 5
 SHOWN_FAULTS = 10
@@ -85,6 +86,7 @@ def plan(
     test_images: str = "locked",
     ignore_label: int | None = None,
     seed: int = 0,
+    out: Path | None = None,
     progress: Progress = silent,
 ) -> Plan:
     """Read all images (for digests) and label maps (to stratify), and draw the roles.
@@ -102,10 +104,12 @@ def plan(
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any. A
             case of which nothing is known counts as one without a label map.
         seed: Seed of the draws.
+        out: The file that the split will be written to, which may not be one of the data's.
         progress: Told of every case read.
 
     Raises:
-        UsageError: If an option is wrong, or *labeled* contradicts the preset.
+        UsageError: If an option is wrong, *labeled* contradicts the preset, or *out* would replace
+            an image.
         DataError: If the data cannot be read or lack cases or classes.
         PolicyError: If a group is in the data set's own test set and outside of it.
     """
@@ -118,6 +122,7 @@ def plan(
         ),
     }
     dataset = find_cases(data, group_by=group_by)
+    refuse_over_files(out, paths_of(dataset.cases))
     classes = map_classes(dataset.classes, label_map or {})
     ignore = ignored_value(dataset.ignore, ignore_label, label_map or {})
     facts, images = _read(dataset, label_map or {}, ignore, progress)
