@@ -11,6 +11,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.checking.label_values import count_values, find_value_fault, map_classes
+from llmseg_cli.data.digests import former_digest
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.data.splitting.amounts import Amount, parse_amount
@@ -136,6 +137,7 @@ def plan(
     else:
         roles = make_split(rest, labeled=wanted, seed=seed, classes=classes, **amounts)
     roles = official.added_to(roles)
+    former = {case.id: digest for case in dataset.cases if (digest := former_digest(case))}
     split = Split(
         labeled=roles.labeled,
         unlabeled=roles.unlabeled,
@@ -143,6 +145,7 @@ def plan(
         test=roles.test,
         seed=seed,
         images=images,
+        former=former,
         groups={case.id: case.group for case in dataset.cases if case.group is not None},
         group_by=group_by,
         preset=preset,

@@ -184,7 +184,7 @@ def run(
         **made_by,
         "split": roles.digest,
         "subset": subset,
-        **learned.known({case.id: roles.images[case.id] for case in cases}, "final"),
+        **learned.known({case.id: roles.digests_of(case.id) for case in cases}, "final"),
         "classes": list(opened.config.classes),
     }
     _finish(mined, manifest, lacking=work.lacking)

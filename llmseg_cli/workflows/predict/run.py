@@ -13,6 +13,7 @@ from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.digests import former_digest
 from llmseg_cli.errors import ExitCode, LlmsegError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
@@ -214,8 +215,12 @@ def _known(
     """Which of the masks are of cases that the run knows, for `score`."""
     if learned is None:
         return {"learned": None, "training_cases": [], "choosing_cases": []}
-    done = (journal.entries.get(case.id) for case in cases)
-    return learned.known({entry.case: entry.image for entry in done if entry}, checkpoint)
+    done = [case for case in cases if case.id in journal.entries]
+    images = {
+        case.id: {journal.entries[case.id].image, *filter(None, (former_digest(case),))}
+        for case in done
+    }
+    return learned.known(images, checkpoint)
 
 
 def _warnings(known: dict[str, Any]) -> tuple[str, ...]:

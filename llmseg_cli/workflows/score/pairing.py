@@ -10,6 +10,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Dataset, nearest
 from llmseg_cli.data.cases import find_cases, image_digest
+from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.case_folder import paths_of
@@ -111,6 +112,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
     if dataset.layout not in LABELS_ONLY:
         expected = {case: digest for case, digest in chosen.images.items() if case in cases}
         at_hand = {c.id: image_digest(c) for c in dataset.cases if c.id in expected}
+        at_hand = as_recorded(dataset.cases, at_hand, expected)
         replace(chosen, images=expected).refuse_other_data(at_hand)
     groups = chosen.groups or found.groups
     unscored = _bare_test_set(dataset, cases)
