@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmseg_cli.artifacts.inside import is_inside
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.embeddings.stages import read_stages
 from llmseg_cli.knowledge.weights.gguf_file import converted_folder
 from llmseg_cli.knowledge.weights.loading import Loaded, load_network, open_config
 from llmseg_cli.knowledge.weights.model_files import (
@@ -21,21 +21,14 @@ from llmseg_cli.knowledge.weights.model_files import (
     is_digest,
     model_digest,
 )
-from llmseg_cli.knowledge.weights.strangers import read_json, read_mapping, refused
+from llmseg_cli.knowledge.weights.strangers import read_mapping, refused
 from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 LENGTH_STEP = 8  # texts are padded to a multiple of it
 _UNLIMITED = 100_000  # tokenizers without a limit name a number far above this
 UNUSED = ("pooler.",)  # parts whose answer is not asked for; they may be absent
-STAGES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers
-POOLING, MODULES, LIMITS = "1_Pooling", "modules.json", "sentence_bert_config.json"
-CONFIG, MODE = "config.json", "pooling_mode"  # of a stage; what its settings begin with
-_POOLINGS = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-}
+LIMITS = "sentence_bert_config.json"
 
 
 @dataclass(frozen=True)
@@ -117,9 +110,8 @@ def load_encoder(
     config = open_config(folder)
     words = load_tokenizer(folder, config=config)
     loaded = _text_network(folder, config)
-    stages = _stages(folder)
-    settings = _pooling_file(folder, stages)
-    own = [settings, *(folder / name for name in (MODULES, LIMITS))]
+    stages = read_stages(folder)
+    own = (*stages.files, folder / LIMITS)
     tokenizer = words.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -128,8 +120,8 @@ def load_encoder(
         name=name,
         tokenizer=tokenizer,
         model=loaded.network.to(device),
-        pooling=_pooling(settings),
-        normalized=not stages or any(kind == "Normalize" for kind, _ in stages),
+        pooling=stages.pooling,
+        normalized=stages.normalized,
         limit=_limit(folder, tokenizer, loaded.network),
         digest=digest or model_digest(found, (*loaded.files, *words.files, *own)),
         source=found,
@@ -260,66 +252,6 @@ def _hidden(encoder: TextEncoder, batch: dict[str, Tensor]) -> Tensor:
     given = {key: value.to(device) for key, value in batch.items() if key in taken}
     with torch.inference_mode(), refused(f"The text encoder '{encoder.name}' cannot read text"):
         return encoder.model(**given).last_hidden_state.float().cpu()
-
-
-def _pooling(file: Path) -> str:
-    """How vectors of tokens become one; the mean if nothing says so."""
-    said = {key: value for key, value in read_mapping(file).items() if key.startswith(MODE)}
-    named = said.pop(MODE, None)
-    chosen = [_POOLINGS.get(key, key.removeprefix(f"{MODE}_")) for key, on in said.items() if on]
-    pooling = "+".join(chosen) if named is None else str(named)
-    if not said and named is None:
-        return "mean"
-    if pooling not in _POOLINGS.values():
-        raise WeightsError(
-            f"{file} asks for '{pooling or 'no'}' pooling; llmseg knows mean, cls and max. Choose "
-            "another encoder."
-        )
-    return pooling
-
-
-def _pooling_file(folder: Path, stages: Sequence[tuple[str, str]]) -> Path:
-    """The settings of the stage that pools, which are there if such a stage is named.
-
-    Raises:
-        WeightsError: If they lie elsewhere, or there are several or none of a stage that is named.
-    """
-    places = [place for kind, place in stages if kind == "Pooling"]
-    file = folder / (places or [POOLING])[0] / CONFIG
-    if len(places) > 1 or not is_inside(folder, file):
-        raise WeightsError(
-            f"{folder / MODULES} names the pooling {', '.join(places)}, expected one folder in its "
-            "own. Fetch the model again."
-        )
-    if places and not file.is_file():
-        raise WeightsError(
-            f"{folder / MODULES} names the pooling {places[0]}, and there is no {file}. Fetch the "
-            "model again."
-        )
-    return file
-
-
-def _stages(folder: Path) -> list[tuple[str, str]]:
-    """Kind and folder of the stages of sentence-transformers; none without its file.
-
-    Raises:
-        WeightsError: If one of them would change vectors in a way that is not known.
-    """
-    modules = read_json(folder / MODULES)
-    if not modules:
-        return []
-    if not isinstance(modules, list) or not all(isinstance(part, dict) for part in modules):
-        raise WeightsError(f"{folder / MODULES} is no list of modules. Fetch the model again.")
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
-    if strange := sorted(set(kinds) - set(STAGES)):
-        raise WeightsError(
-            f"{folder / MODULES} names a stage '{strange[0]}', without which its vectors would be "
-            f"others; llmseg knows {', '.join(STAGES)}. Choose another encoder."
-        )
-    return [
-        (kind, str(module.get("path", POOLING)))
-        for kind, module in zip(kinds, modules, strict=True)
-    ]
 
 
 def _limit(folder: Path, tokenizer: Any, model: Any) -> int:
