@@ -30,7 +30,7 @@ def image_digest(case: Case) -> str:
     Raises:
         DataError: If a file cannot be read.
     """
-    return _image_digest(case, hdf5.content_bytes)
+    return _image_digest(case, hdf5.content)
 
 
 def former_digest(case: Case) -> str | None:
@@ -41,7 +41,7 @@ def former_digest(case: Case) -> str | None:
     """
     if not any(suffix(path) in HDF5 for path in case.images):
         return None
-    return _image_digest(case, hdf5.voxel_bytes)
+    return _image_digest(case, hdf5.voxels_alone)
 
 
 def as_recorded(
@@ -65,11 +65,12 @@ def as_recorded(
     return found
 
 
-def _image_digest(case: Case, of_hdf5: Callable[[Path], bytes]) -> str:
+def _image_digest(case: Case, of_hdf5: Callable[[Path], Iterable[bytes]]) -> str:
     digest = hashlib.sha256()
     for path in case.images:
         if suffix(path) in HDF5:
-            digest.update(of_hdf5(path))
+            for part in of_hdf5(path):
+                digest.update(part)
         else:
             _update(digest, files_read(path))
     return digest.hexdigest()
@@ -83,7 +84,8 @@ def label_digest(path: Path) -> str:
     """
     digest = hashlib.sha256()
     if suffix(path) in HDF5:
-        digest.update(hdf5.content_bytes(path, name="label"))
+        for part in hdf5.content(path, name="label"):
+            digest.update(part)
     else:
         _update(digest, files_read(path))
     return digest.hexdigest()

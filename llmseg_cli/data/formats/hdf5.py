@@ -134,23 +134,23 @@ def has_label(path: Path) -> bool:
         return False
 
 
-def content_bytes(path: Path, *, name: str = "image") -> bytes:
+def content(path: Path, *, name: str = "image") -> tuple[bytes, ...]:
     """Type, shape and voxels of a data set, for a digest that depends on nothing else in the file.
 
     Raises:
         DataError: If they cannot be read.
     """
     array = _content(path, name)
-    return f"{array.dtype.str} {array.shape} ".encode() + array.tobytes()
+    return f"{array.dtype.str} {array.shape} ".encode(), array.tobytes()
 
 
-def voxel_bytes(path: Path) -> bytes:
+def voxels_alone(path: Path) -> tuple[bytes, ...]:
     """The voxels of `image` alone, as digests of earlier versions had them.
 
     Raises:
         DataError: If they cannot be read.
     """
-    return _content(path, "image").tobytes()
+    return (_content(path, "image").tobytes(),)
 
 
 def _content(path: Path, name: str) -> NDArray[Any]:
