@@ -231,6 +231,16 @@ def test_resuming_after_masks_to_be_scored_gives_masks_to_learn_from(mixed):
 
 
 @pytest.mark.parametrize("how", ["resume", "force"])
+def test_a_table_of_others_is_not_replaced(place, how):
+    place.mine()
+    place.mine(**{how: True})
+    (place.out / "qc.csv").write_text("my,own,table\n")
+    with pytest.raises(UsageError, match=r"qc\.csv was not written by llmseg"):
+        place.mine(**{how: True})
+    assert (place.out / "qc.csv").read_text() == "my,own,table\n"
+
+
+@pytest.mark.parametrize("how", ["resume", "force"])
 @pytest.mark.parametrize("file", ["u2.png", "overlays/u2.png"])
 def test_files_of_others_are_not_replaced(place, how, file):
     place.mine(limit=1)  # u0
