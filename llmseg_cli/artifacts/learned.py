@@ -1,6 +1,6 @@
 """`learned.json`: which images a run's weights have seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +24,18 @@ class Learned(Document, schema="llmseg/learned/1", writer="train-semi"):
     trained: tuple[str, ...]
     chose: tuple[str, ...] = ()
 
-    def known(self, images: Mapping[str, str], checkpoint: str) -> dict[str, Any]:
+    def known(self, images: Mapping[str, Set[str]], checkpoint: str) -> dict[str, Any]:
         """What the manifest of a folder of masks says of them, for those who score them.
 
         Args:
-            images: Case to the digest of its image.
+            images: Case to the digests of its image.
             checkpoint: `final` or `best`.
         """
         trained, chose = frozenset(self.trained), frozenset(self.chose)
         return {
             "learned": self.to_dict(),
-            "training_cases": [case for case, image in images.items() if image in trained],
+            "training_cases": [case for case, found in images.items() if found & trained],
             "choosing_cases": [
-                case for case, image in images.items() if image in chose and checkpoint == "best"
+                case for case, found in images.items() if found & chose and checkpoint == "best"
             ],
         }

@@ -110,6 +110,15 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
+def recorded_outputs(folder: Path) -> set[str]:
+    """Names of the files that `run.json` of *folder* records as its outputs; none without one.
+
+    Raises:
+        ArtifactError: If there is one that llmseg did not write.
+    """
+    return set(load_manifest(folder)["outputs"]) if (folder / MANIFEST).exists() else set()
+
+
 class _Finished(TypedDict):
     """What others read of `run.json`."""
 

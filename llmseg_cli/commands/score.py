@@ -96,7 +96,14 @@ def score(
     )
     with console.progress("case") as progress:
         scored = run(
-            pred, ref, split=split, subset=subset, other=compare, options=options, progress=progress
+            pred,
+            ref,
+            split=split,
+            subset=subset,
+            other=compare,
+            options=options,
+            outputs=(document, table),
+            progress=progress,
         )
     scored.save(document, table)
     _show(scored.scores)

@@ -5,7 +5,7 @@ its DICOM series; of HDF5, the one data set. Files that happen to lie beside the
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +24,53 @@ BLOCK = 1 << 20
 def image_digest(case: Case) -> str:
     """Hexadecimal SHA-256 over what is read of the image, in the order of the channels.
 
-    For HDF5 it covers the `image` data set only, so deleting `label` does not change it.
+    For HDF5 it covers type, shape and voxels of the `image` data set only, so deleting `label` does
+    not change it.
 
     Raises:
         DataError: If a file cannot be read.
     """
+    return _image_digest(case, hdf5.content)
+
+
+def former_digest(case: Case) -> str | None:
+    """The digest that earlier versions gave an image, if it was another: of HDF5, by voxels alone.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    if not any(suffix(path) in HDF5 for path in case.images):
+        return None
+    return _image_digest(case, hdf5.voxels_alone)
+
+
+def as_recorded(
+    cases: Iterable[Case], digests: Mapping[str, str], recorded: Mapping[str, str]
+) -> dict[str, str]:
+    """The digests at hand in the form in which a document has them, to be compared with it.
+
+    Args:
+        cases: The cases at hand.
+        digests: Their `image_digest`.
+        recorded: Case to digest, as an older version may have written it.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    found = dict(digests)
+    for case in cases:
+        wanted = recorded.get(case.id)
+        if wanted not in (None, found.get(case.id)) and wanted == former_digest(case):
+            found[case.id] = wanted
+    return found
+
+
+def _image_digest(case: Case, of_hdf5: Callable[[Path], Iterable[bytes]]) -> str:
     digest = hashlib.sha256()
     for path in case.images:
         if suffix(path) in HDF5:
-            digest.update(hdf5.image_bytes(path))
+            for part in of_hdf5(path):
+                digest.update(part)
         else:
             _update(digest, files_read(path))
     return digest.hexdigest()
@@ -46,7 +84,8 @@ def label_digest(path: Path) -> str:
     """
     digest = hashlib.sha256()
     if suffix(path) in HDF5:
-        digest.update(hdf5.label_bytes(path))
+        for part in hdf5.content(path, name="label"):
+            digest.update(part)
     else:
         _update(digest, files_read(path))
     return digest.hexdigest()

@@ -64,7 +64,8 @@ def load_image(images: Sequence[Path]) -> Volume:
     """
     raws = read_channels(images)
     grid = raws[0].grid
-    tell(images[0], raws[0].doubts)
+    for path, raw in zip(images, raws, strict=True):
+        tell(path, raw.doubts)
     arrays = []
     while raws:  # each goes as it is turned, so that it is held twice at most
         arrays.append(_turned(raws.pop(0).array, grid))
@@ -89,15 +90,16 @@ def read_grid(images: Sequence[Path]) -> Grid:
 
 
 def tell_doubts(images: Sequence[Path]) -> None:
-    """Warn of what an image's header says and cannot be believed, once per kind.
+    """Warn of what the headers of an image say and cannot be believed, once per kind.
 
     A DICOM series has no header of its own, and is told of when it is read.
 
     Raises:
         DataError: If it cannot be read.
     """
-    if not images[0].is_dir():
-        tell(images[0], read_header(images[0]).doubts)
+    for path in images:
+        if not path.is_dir():
+            tell(path, read_header(path).doubts)
 
 
 def load_label_map(

@@ -11,6 +11,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.checking.label_values import count_values, find_value_fault, map_classes
+from llmseg_cli.data.digests import former_digest
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.data.splitting.amounts import Amount, parse_amount
@@ -21,6 +22,7 @@ from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, TooLargeError, UsageError
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
 
 SHOWN_NOTES = 5
 SHOWN_FAULTS = 10
@@ -85,6 +87,7 @@ def plan(
     test_images: str = "locked",
     ignore_label: int | None = None,
     seed: int = 0,
+    out: Path | None = None,
     progress: Progress = silent,
 ) -> Plan:
     """Read all images (for digests) and label maps (to stratify), and draw the roles.
@@ -102,10 +105,12 @@ def plan(
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any. A
             case of which nothing is known counts as one without a label map.
         seed: Seed of the draws.
+        out: The file that the split will be written to, which may not be one of the data's.
         progress: Told of every case read.
 
     Raises:
-        UsageError: If an option is wrong, or *labeled* contradicts the preset.
+        UsageError: If an option is wrong, *labeled* contradicts the preset, or *out* would replace
+            an image.
         DataError: If the data cannot be read or lack cases or classes.
         PolicyError: If a group is in the data set's own test set and outside of it.
     """
@@ -118,6 +123,7 @@ def plan(
         ),
     }
     dataset = find_cases(data, group_by=group_by)
+    refuse_over_files(out, paths_of(dataset.cases))
     classes = map_classes(dataset.classes, label_map or {})
     ignore = ignored_value(dataset.ignore, ignore_label, label_map or {})
     facts, images = _read(dataset, label_map or {}, ignore, progress)
@@ -131,6 +137,7 @@ def plan(
     else:
         roles = make_split(rest, labeled=wanted, seed=seed, classes=classes, **amounts)
     roles = official.added_to(roles)
+    former = {case.id: digest for case in dataset.cases if (digest := former_digest(case))}
     split = Split(
         labeled=roles.labeled,
         unlabeled=roles.unlabeled,
@@ -138,6 +145,7 @@ def plan(
         test=roles.test,
         seed=seed,
         images=images,
+        former=former,
         groups={case.id: case.group for case in dataset.cases if case.group is not None},
         group_by=group_by,
         preset=preset,

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ from tiny_data import label_with, random_image, write_dicom, write_dicom_report,
 
 from llmseg_cli.data.case import Case
 from llmseg_cli.data.cases import find_cases
-from llmseg_cli.data.digests import image_digest, label_digest
+from llmseg_cli.data.digests import as_recorded, image_digest, label_digest
 from llmseg_cli.data.patches.cache import prepare_image, prepare_labels
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_image
@@ -146,6 +147,61 @@ def test_labels_of_hdf5_are_digested_alone(tmp_path: Path) -> None:
     assert first == label_digest(write("b.h5", 1, label_with([1])))
     assert first != label_digest(write("c.h5", 0, label_with([2])))
     assert first != label_digest(write("d.h5", 0, label_with([1]).transpose(1, 0, 2)))
+
+
+REINTERPRETED = {
+    "signed": lambda voxels: voxels.view("<i2"),
+    "swapped": lambda voxels: voxels.view(">u2"),
+    "reshaped": lambda voxels: voxels.reshape(5, 6, 4),
+    "flat": lambda voxels: voxels.reshape(5, 24),
+}
+
+
+def write_hdf5(path: Path, voxels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = voxels, (voxels > 30000).astype(np.uint8)
+    return path
+
+
+@pytest.mark.parametrize("change", REINTERPRETED.values(), ids=REINTERPRETED)
+def test_the_same_bytes_as_another_type_or_shape_are_another_image(tmp_path: Path, change) -> None:
+    voxels = np.random.default_rng(0).integers(0, 60000, (6, 5, 4)).astype("<u2")
+    first = write_hdf5(tmp_path / "a.h5", voxels)
+    second = write_hdf5(tmp_path / "b.h5", change(voxels))
+    assert digest(first) != digest(second)
+    settings = Preprocessing((1.0, 1.0, 1.0), "zscore")
+    for path in (first, second):
+        case = Case("a", (path,), None)
+        volume = load_image([path])
+        made = prepare_image(case, image_digest(case), settings, tmp_path / "cache")
+        expected = settings.image(volume.array, volume.spacing_mm)
+        np.testing.assert_array_equal(np.load(made.image), expected)
+
+
+def older(path: Path) -> str:
+    """What earlier versions took for the digest of an HDF5 image."""
+    with h5py.File(path) as file:
+        return hashlib.sha256(file["image"][()].tobytes()).hexdigest()
+
+
+def test_splits_of_earlier_versions_hold_for_hdf5(tmp_path: Path) -> None:
+    for index in range(3):
+        voxels = np.random.default_rng(index).integers(0, 60000, (6, 5, 4)).astype("<u2")
+        write_hdf5(tmp_path / "data" / f"p{index}.h5", voxels)
+    cases = find_cases(tmp_path / "data").cases
+    new = make_split(tmp_path / "data", labeled="1", test="1")
+    assert new.former == {case.id: older(case.images[0]) for case in cases}
+    old = replace(new, images=new.former, former={})
+    at_hand = {case.id: image_digest(case) for case in cases}
+    with pytest.raises(PolicyError, match="3 changed"):
+        old.refuse_other_data(at_hand)
+    old.refuse_other_data(as_recorded(cases, at_hand, old.images))
+    write_hdf5(tmp_path / "data" / "p0.h5", np.zeros((6, 5, 4), "<u2"))
+    at_hand = {case.id: image_digest(case) for case in cases}
+    for split in (old, new):
+        with pytest.raises(PolicyError, match="1 changed"):
+            split.refuse_other_data(as_recorded(cases, at_hand, split.images))
 
 
 def prepare(case: Case, cache: Path) -> np.ndarray:

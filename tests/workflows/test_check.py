@@ -48,6 +48,22 @@ def test_a_sound_data_set_has_no_fault(data: Path) -> None:
     assert content["cases"][3]["label"] is None
 
 
+def test_every_channel_is_doubted_under_its_own_name(tmp_path: Path) -> None:
+    """A second file whose pixdim contradicts its sform, which alone is read as 1 mm."""
+    for index, name in enumerate("ab"):
+        image = nib.Nifti1Image(random_image(index), np.eye(4))
+        image.set_sform(np.eye(4), 1)
+        image.set_qform(np.eye(4), 0)
+        image.header.set_xyzt_units("mm")
+        if name == "b":
+            image.header["pixdim"][1:4] = (1.5, 1.5, 10)
+        nib.save(nib.Nifti1Image(random_image(index), None, image.header), tmp_path / f"{name}.nii")
+    (tmp_path / "cases.csv").write_text("id,image\nx,a.nii;b.nii\n")
+    report = run(tmp_path)
+    fault = only(report)
+    assert (fault.file, fault.kind) == ("b.nii", "spacing disagrees")
+
+
 def test_every_fault_is_reported_in_one_pass(data: Path) -> None:
     images, labels = data / "images", data / "labels"
     write_nifti(labels / "orphan.nii.gz", label_with([1]))

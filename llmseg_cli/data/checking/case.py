@@ -57,7 +57,7 @@ def check_case(
     Raises:
         TooLargeError: If memory does not suffice at the moment; see `refuse_case`.
     """
-    found = _check_image(_unseen(case, root))
+    found = _check_image(_unseen(case, root), root)
     return _check_label(found, label_map, ignore) if case.label is not None else found
 
 
@@ -78,7 +78,7 @@ def _shown(path: Path, root: Path) -> str:
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
-def _check_image(found: CaseCheck) -> CaseCheck:
+def _check_image(found: CaseCheck, root: Path) -> CaseCheck:
     """Look at the voxels as they are stored, for a copy as floats may not fit beside them."""
     path = found.case.images[0]
     try:
@@ -87,7 +87,8 @@ def _check_image(found: CaseCheck) -> CaseCheck:
         raise
     except DataError as error:
         return _with(found, _unreadable(found, path, error))
-    found = _with(found, *(_doubt(found, found.file, doubt) for doubt in raws[0].doubts))
+    for image, raw in zip(found.case.images, raws, strict=True):
+        found = _with(found, *(_doubt(found, _shown(image, root), doubt) for doubt in raw.doubts))
     grid = raws[0].grid
     arrays = []
     while raws:

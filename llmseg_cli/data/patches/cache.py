@@ -27,7 +27,8 @@ from llmseg_cli.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3  # of all that lies in a case's folder
+LABEL_VERSION = 2  # stands in the names of label maps, which runs record
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's faults, not the file's
 MOST_CLASSES = 256
 
@@ -110,7 +111,7 @@ def prepare_labels(
     if case.label is None:
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
     made_of = {
-        "version": VERSION,
+        "version": LABEL_VERSION,
         "labels": label_digest(case.label),
         "map": sorted(label_map.items()),
         **({} if ignore is None else {"ignore": ignore}),

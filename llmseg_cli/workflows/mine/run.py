@@ -22,10 +22,11 @@ from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, ExitCode, LlmsegError, PartialError
+from llmseg_cli.errors import DataError, ExitCode, LlmsegError, PartialError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.reading import read_text
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
@@ -159,6 +160,7 @@ def run(
             "answers_all": subset != "unlabeled",
         }
         refuse_links(out, (OVERLAYS,))
+        _refuse_other_table(out / QC)
         earlier = Journal.read(out)
         journal = Journal(out, resume=resume)
         for name in (MANIFEST, QC):
@@ -184,7 +186,7 @@ def run(
         **made_by,
         "split": roles.digest,
         "subset": subset,
-        **learned.known({case.id: roles.images[case.id] for case in cases}, "final"),
+        **learned.known({case.id: roles.digests_of(case.id) for case in cases}, "final"),
         "classes": list(opened.config.classes),
     }
     _finish(mined, manifest, lacking=work.lacking)
@@ -219,6 +221,15 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
             rows.append({**head, "reason": case.reason or ""})
         rows += [{**head, **finding} for finding in case.findings]
     return csv_text(COLUMNS, rows)
+
+
+def _refuse_other_table(path: Path) -> None:
+    """Refuse to replace a file of the table's name that is another."""
+    if path.exists() and not read_text(path).startswith(csv_text(COLUMNS, []).rstrip()):
+        raise UsageError(
+            f"{path} was not written by llmseg, and would be replaced. Move it away, or choose "
+            "another -o."
+        )
 
 
 def _clear_overlays(folder: Path, replaced: Iterable[Entry]) -> None:

@@ -120,9 +120,11 @@ class Work:
             self._report(case.id)
             self.done += count
 
+        file = f"{case.id}{prediction_suffix(prepared.grid)}"
+        self.journal.refuse_others(case.id, file)
         self.journal.discard(case.id)
         labels = predict_labels(prepared, self.run, self.manner, asked=asked)
-        file = f"{case.id}{prediction_suffix(prepared.grid)}"
+        self.journal.begin(case.id, file, image=image)
         save_label_map(self.journal.folder / file, labels, prepared.grid)
         self.journal.add(case.id, file, image=image, made_by=self.digest)
         return file

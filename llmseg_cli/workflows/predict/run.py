@@ -10,15 +10,15 @@ from typing import Any
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.learned import Learned
-from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.digests import former_digest
 from llmseg_cli.errors import ExitCode, LlmsegError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
-from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
@@ -136,10 +136,8 @@ def run(
         raise UsageError(f"skip-below {skip_below}: expected an intensity, such as -500.")
     keep_freed_memory()
     manifest = Manifest("predict")
-    lock = nullcontext() if dry_run else only_job(out)
-    with lock, stop_on_signals() as stop:
-        if not dry_run:
-            refuse_output(out, run_folder, resume=resume, force=force)
+    owned = nullcontext() if dry_run else own_output(out, run_folder, resume=resume, force=force)
+    with owned, stop_on_signals() as stop:
         cases, opened = open_asked(
             run_folder,
             manifest,
@@ -217,8 +215,12 @@ def _known(
     """Which of the masks are of cases that the run knows, for `score`."""
     if learned is None:
         return {"learned": None, "training_cases": [], "choosing_cases": []}
-    done = (journal.entries.get(case.id) for case in cases)
-    return learned.known({entry.case: entry.image for entry in done if entry}, checkpoint)
+    done = [case for case in cases if case.id in journal.entries]
+    images = {
+        case.id: {journal.entries[case.id].image, *filter(None, (former_digest(case),))}
+        for case in done
+    }
+    return learned.known(images, checkpoint)
 
 
 def _warnings(known: dict[str, Any]) -> tuple[str, ...]:

@@ -26,12 +26,12 @@ def learned_from(split: Split, method: str, *, before: Iterable[Learned] = ()) -
     cases = split.labeled
     if METHODS.load(method).uses_unlabeled:
         cases += split.unlabeled
-    own = [split.images[case] for case in cases if case in split.images]
+    own = [image for case in cases for image in split.digests_of(case)]
     inherited = [image for one in before for image in one.trained]
     return Learned(
         split=split.digest,
         trained=tuple(sorted({*own, *inherited})),
-        chose=tuple(sorted({split.images[c] for c in split.validation if c in split.images})),
+        chose=tuple(sorted({d for case in split.validation for d in split.digests_of(case)})),
     )
 
 
@@ -109,7 +109,7 @@ def refuse_learned(folder: Path, split: Split, *, flag: str = "--init") -> None:
 
 def _refuse_held_out(source: str, learned: Learned, split: Split) -> None:
     seen = set(learned.trained)
-    held_out = [case for case in (*split.test, *split.validation) if split.images.get(case) in seen]
+    held_out = [c for c in (*split.test, *split.validation) if split.digests_of(c) & seen]
     if held_out:
         raise PolicyError(
             f"{source} has learned from {len(held_out)} test or validation cases of this "
@@ -134,14 +134,14 @@ def refuse_answers(
             test case that they were chosen by.
     """
     asked = [case for case in cases if case in {*split.test, *split.validation}]
-    trained = [case for case in asked if split.images.get(case) in set(learned.trained)]
+    trained = [case for case in asked if split.digests_of(case) & set(learned.trained)]
     if trained:
         raise PolicyError(
             f"--run {run} has learned from {len(trained)} test or validation cases of this split "
             f"({some(trained)}), so its masks of them say nothing. Pass the split of the run, "
             "or train with this one."
         )
-    chose = [c for c in asked if c in split.test and split.images.get(c) in set(learned.chose)]
+    chose = [c for c in asked if c in split.test and split.digests_of(c) & set(learned.chose)]
     if chose and checkpoint == "best":
         raise PolicyError(
             f"--checkpoint best of {run} was chosen by {len(chose)} test cases of this split "

@@ -1,6 +1,6 @@
 """Which masks are of cases that their run has learned from; their scores would flatter it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,13 @@ class Known:
             frozenset(details.get("choosing_cases", ())),
         )
 
-    def trained_on(self, mask: str, image: str | None) -> bool:
-        """Whether the run has learned from a case, by the name of its mask or its image."""
-        return mask in self.training_cases or image in self.trained
+    def trained_on(self, mask: str, images: Set[str]) -> bool:
+        """Whether the run has learned from a case, by the name of its mask or its digests."""
+        return mask in self.training_cases or bool(images & self.trained)
 
-    def chosen_by(self, mask: str, image: str | None) -> bool:
+    def chosen_by(self, mask: str, images: Set[str]) -> bool:
         """Whether a case chose the checkpoint that made its mask."""
-        return mask in self.choosing_cases or image in self.chose
+        return mask in self.choosing_cases or bool(images & self.chose)
 
 
 NOTHING_KNOWN = Known()
@@ -91,8 +91,10 @@ def check_known(
             best checkpoint and a test case chose it, or if no role says that training cases are
             meant.
     """
-    images = roles.images if roles else {}
-    names = {case: (stem(mask), images.get(case)) for case, mask in masks.items()}
+    names = {
+        case: (stem(mask), roles.digests_of(case) if roles else set())
+        for case, mask in masks.items()
+    }
     trained = [case for case, found in names.items() if known.trained_on(*found)]
     chose = [case for case, found in names.items() if known.chosen_by(*found)]
     held_out = {*roles.test, *roles.validation} if roles else {*masks}

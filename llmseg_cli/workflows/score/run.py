@@ -12,6 +12,7 @@ from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
 from llmseg_cli.metrics.scoring import NOTHING, ClassScore
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import refuse_over_files
 from llmseg_cli.workflows.score.case import CaseScore, Lacking, ScoreSettings
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
 from llmseg_cli.workflows.score.known_cases import check_known
@@ -86,6 +87,7 @@ def run(
     subset: str | None = None,
     other: Path | None = None,
     options: ScoreOptions | None = None,
+    outputs: Sequence[Path | None] = (),
     progress: Progress = silent,
 ) -> Scored:
     """Score every case; cases that cannot be scored are listed in the result, not dropped.
@@ -97,6 +99,7 @@ def run(
         subset: Its role to score, `test` if omitted.
         other: Other predictions of the same cases, to compare with.
         options: How to score.
+        outputs: Files that will be written, none of which may be one that is read.
         progress: Called after each case.
 
     Raises:
@@ -104,7 +107,7 @@ def run(
             mask.
         PolicyError: If the split was made from other images, or the run that made the predictions
             has learned from held-out cases.
-        UsageError: If an option is wrong.
+        UsageError: If an option is wrong, or an output would replace what is read.
     """
     options = options or ScoreOptions()
     check_policy(options.empty_policy)
@@ -113,6 +116,8 @@ def run(
     found = find_references(references, split=split, subset=subset)
     names = choose_classes(options.classes, found.classes)
     made = [find_predictions(folder) for folder in (predictions, other) if folder is not None]
+    for output in outputs:
+        refuse_over_files(output, [*found.files, *(p for one in made for p in one.files.values())])
     ignore = _ignored(found, made, options)
     settings = ScoreSettings(
         classes=tuple(names),

@@ -13,6 +13,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
 from llmseg_cli.data.checking.label_values import ignore_hint, map_classes
+from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_image, prepare_labels
 from llmseg_cli.data.patches.foreground import is_unknown, values_in
@@ -101,7 +102,7 @@ def prepare(
         refuse_over_cases(output, dataset.cases, data)
     ignore = ignored_value(dataset.ignore, ignore_label, label_map)
     digests = digests_of(dataset, [*split.images])
-    split.refuse_other_data(digests)
+    split.refuse_other_data(as_recorded(dataset.cases, digests, split.images))
     _refuse_leaks(split)
     if not split.labeled:
         raise PolicyError(
