@@ -1,12 +1,13 @@
 """A server on this machine that speaks OpenAI's protocol for chat completions."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from serving import serving
 
 MODEL = "served-model"
 TEXT = "The left atrium is a chamber of the heart. It lies behind."
@@ -75,11 +76,9 @@ def completion_server(
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as listening:
         server.url = f"http://127.0.0.1:{listening.server_port}/v1"
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield server
-        listening.shutdown()
 
 
 def said(content: Any, *, reason: str = "stop", **message: Any) -> tuple[int, Any]:
@@ -118,8 +117,6 @@ def raw_server(answer: Callable[[dict[str, Any]], tuple[int, Any]]) -> Iterator[
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as listening:
         server.url = f"http://127.0.0.1:{listening.server_port}/v1"
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield server
-        listening.shutdown()

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from serving import serving
 
 MODEL_ID = "owner/model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -93,7 +94,6 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def hub_server(folder: Path, *, gated: bool = False) -> Iterator[Hub]:
     """Serve *folder*; with *gated*, to nobody."""
-    with Hub(folder, gated=gated) as hub:
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
+    hub = Hub(folder, gated=gated)
+    with serving(hub):
         yield hub
-        hub.shutdown()

