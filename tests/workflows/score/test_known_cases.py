@@ -1,6 +1,7 @@
 """Scores of cases that a run has learned from are refused, unless their role is asked for."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,58 @@ def test_training_cases_are_scored_on_purpose_alone_and_named(house):
     found = score(house, masks, split=house.split(), subset="labeled")
     assert found.predictions["training_cases"] == ["l0", "l1"]
     assert "2 of 2 cases in masks are training cases of the run" in found.warnings[0]
+
+
+def test_a_training_mask_is_known_under_any_name(house):
+    masks = house.predict(split=house.split(), subset="labeled")
+    labels = house.place / "references"
+    write = (house.data / "labels" / "l0.nii.gz").read_bytes
+    labels.mkdir()
+    for name in ("zz", "l1"):
+        (labels / f"{name}.nii.gz").write_bytes(write())
+    (masks / "l0.nii.gz").rename(masks / "zz.nii.gz")
+    (labels / "l1.nii.gz").unlink()
+    options = ScoreOptions(classes=("1",), draws=0)
+    for one in (masks, masks / "zz.nii.gz"):
+        with pytest.raises(PolicyError, match=r"learned from 1 of these cases \(zz\)"):
+            run_score(one, labels, options=options)
+    (labels / "zz.nii.gz").rename(labels / "t0.nii.gz")
+    (masks / "zz.nii.gz").rename(masks / "t0.nii.gz")
+    with pytest.raises(PolicyError, match=r"learned from 1 of these cases \(t0\)"):
+        run_score(masks, labels, options=options)
+
+
+def test_masks_that_are_all_alike_tell_nothing_of_their_cases(house):
+    masks = house.predict(split=house.split(), subset="all")
+    record = json.loads((masks / "run.json").read_text())
+    record["outputs"] = dict.fromkeys(record["outputs"], record["outputs"]["t0.nii.gz"])
+    for case in CASES:
+        (masks / f"{case}.nii.gz").write_bytes((masks / "t0.nii.gz").read_bytes())
+    (masks / "run.json").write_text(json.dumps(record))
+    assert score(house, masks, split=house.split()).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("training_cases", None, "a list"),
+        ("training_cases", [[1]], "text"),
+        ("choosing_cases", "t0", "a list"),
+        ("learned", [1], "a mapping"),
+        ("ignore_label", [1], "a whole number"),
+        ("ignore_label", "x", "a whole number"),
+        ("ignore_label", True, "a whole number"),
+        ("checkpoint", 5, "text"),
+    ],
+)
+def test_a_record_of_masks_is_typed(house, key, value, wanted):
+    masks = house.predict(split=house.split())
+    record = json.loads((masks / "run.json").read_text())
+    record["details"][key] = value
+    (masks / "run.json").write_text(json.dumps(record))
+    for one in (masks, masks / "t0.nii.gz"):
+        with pytest.raises(ArtifactError, match=rf"'details\.{key}.* expected {wanted}"):
+            score(house, one, split=house.split())
 
 
 def test_the_other_side_of_a_comparison_is_held_to_the_same(house):
