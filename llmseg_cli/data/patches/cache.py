@@ -74,7 +74,7 @@ def prepare_image(
         try:
             array = preprocessing.image(volume.array, volume.spacing_mm)
         except DataError as error:
-            raise DataError(f"case {case.id}: {error}") from error
+            raise type(error)(f"case {case.id}: {error}") from error
         sizes, shape = volume.array.shape[1:], array.shape[1:]
         _save(spacing, np.array(volume.spacing_mm) * sizes / shape)
         _save(path, array)  # last, for it says that the case is there
@@ -125,7 +125,10 @@ def prepare_labels(
         grid = read_grid(case.images)
         require_same_grid(grid, found.grid, case=case.id)
         _refuse_values(case, found.array)
-        array = preprocessing.labels(found.array, grid.spacing_mm)
+        try:
+            array = preprocessing.labels(found.array, grid.spacing_mm)
+        except DataError as error:
+            raise type(error)(f"case {case.id}: {error}") from error
         values = {value for value in count_values(found.array) if value}
         _save(labels, array)
         _save(foreground, foreground_table(array, values, has_unknown=ignore is not None))

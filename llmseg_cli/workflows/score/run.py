@@ -11,6 +11,7 @@ from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
 from llmseg_cli.metrics.scoring import NOTHING, ClassScore
+from llmseg_cli.options import HIGHEST_LABEL, parse_whole
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.score.case import CaseScore, Lacking, ScoreSettings
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
@@ -171,8 +172,9 @@ def choose_classes(chosen: Sequence[str], declared: Mapping[int, str]) -> dict[i
         number, _, name = entry.partition("=")
         if entry in value_of:
             found[value_of[entry]] = entry
-        elif number.isdecimal() and int(number) > 0:
-            value = int(number)
+        elif (value := parse_whole(number) or 0) > 0:
+            if value > HIGHEST_LABEL:
+                raise UsageError(f"--classes {entry}: expected label values up to {HIGHEST_LABEL}.")
             found[value] = name or declared.get(value, f"class {value}")
         else:
             raise unknown("class", entry, value_of or ["1", "1=NAME"])
