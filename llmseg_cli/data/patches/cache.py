@@ -42,6 +42,7 @@ class PreparedCase:
         labels: `.npy` of `(X, Y, Z)` uint8, or None for an unlabeled case.
         foreground: `.npy` of a table of `foreground.py`, or None.
         spacing_mm: mm per voxel of these arrays along X, Y, Z.
+        stored: Label values of the file, where some were to be changed or ignored; else empty.
     """
 
     id: str
@@ -49,6 +50,7 @@ class PreparedCase:
     labels: Path | None = None
     foreground: Path | None = None
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
+    stored: frozenset[int] = frozenset()
 
 
 def prepare_image(
@@ -117,10 +119,14 @@ def prepare_labels(
     }
     key = sha256_json(made_of)[:32]
     place = folder or prepared.image.parent
-    labels, foreground = place / f"labels-{key}.npy", place / f"voxels-{key}.npy"
+    labels, foreground, stored = (
+        place / f"{kind}-{key}.npy" for kind in ("labels", "voxels", "stored")
+    )
     image = open_array(prepared.image)
     whole = _is_whole(labels, LABELS, case, shape=image.shape[1:])
-    if not (whole and _is_whole(foreground, FOREGROUND, case)):
+    whole = whole and _is_whole(foreground, FOREGROUND, case)
+    is_changed = bool(label_map) or ignore is not None
+    if not (whole and (not is_changed or _is_whole(stored, STORED, case))):
         found = load_label_map(case.label, label_map=label_map, ignore=ignore)
         grid = read_grid(case.images)
         require_same_grid(grid, found.grid, case=case.id)
@@ -132,7 +138,10 @@ def prepare_labels(
         values = {value for value in count_values(found.array) if value}
         _save(labels, array)
         _save(foreground, foreground_table(array, values, has_unknown=ignore is not None))
-    return replace(prepared, labels=labels, foreground=foreground)
+        if is_changed:
+            _save(stored, np.array(sorted(found.stored), np.int64))
+    held = frozenset(open_array(stored).tolist() if is_changed else ())
+    return replace(prepared, labels=labels, foreground=foreground, stored=held)
 
 
 def _is_whole(
@@ -179,6 +188,7 @@ class _Form:
 
 IMAGE, LABELS = _Form(np.float32, (None,) * 4), _Form(np.uint8, (None,) * 3)
 FOREGROUND, SPACING = _Form(np.int32, (None, 4)), _Form(np.float64, (3,))
+STORED = _Form(np.int64, (None,))
 
 
 def _refuse_values(case: Case, array: NDArray[np.generic]) -> None:
