@@ -18,11 +18,11 @@ from llmseg_cli.artifacts.files import atomic_path, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.checking.geometry import require_same_grid
 from llmseg_cli.data.checking.label_values import count_values
-from llmseg_cli.data.digests import label_digest
+from llmseg_cli.data.digests import label_digest, voxel_digest
 from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.data.patches.mapped import open_array
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.data.volumes import load_image, load_label_map, read_grid, tell_doubts
+from llmseg_cli.data.volumes import Volume, load_image, load_label_map, read_grid, tell_doubts
 from llmseg_cli.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class PreparedCase:
         labels: `.npy` of `(X, Y, Z)` uint8, or None for an unlabeled case.
         foreground: `.npy` of a table of `foreground.py`, or None.
         spacing_mm: mm per voxel of these arrays along X, Y, Z.
+        voxels: `voxel_digest` of the image before it was prepared.
         stored: Label values of the file, where some were to be changed or ignored; else empty.
     """
 
@@ -50,6 +51,7 @@ class PreparedCase:
     labels: Path | None = None
     foreground: Path | None = None
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
+    voxels: str = ""
     stored: frozenset[int] = frozenset()
 
 
@@ -69,22 +71,29 @@ def prepare_image(
     """
     key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
     path = cache / "cases" / key[:32] / "image.npy"
-    spacing = path.with_name("spacing.npy")
+    spacing, voxels = path.with_name("spacing.npy"), path.with_name("shown.npy")
     whole = _is_whole(path, IMAGE, case) and _is_whole(spacing, SPACING, case, absent="damage")
-    if not whole:
+    if not (whole and _is_whole(voxels, VOXELS, case)):
         volume = load_image(case.images)
-        try:
-            array = preprocessing.image(volume.array, volume.spacing_mm)
-        except DataError as error:
-            raise type(error)(f"case {case.id}: {error}") from error
-        sizes, shape = volume.array.shape[1:], array.shape[1:]
-        _save(spacing, np.array(volume.spacing_mm) * sizes / shape)
-        _save(path, array)  # last, for it says that the case is there
+        array = None if whole else _prepared(case, volume, preprocessing)
+        _save(voxels, np.frombuffer(bytes.fromhex(voxel_digest(volume.array)), np.uint8))
+        if array is not None:
+            sizes, shape = volume.array.shape[1:], array.shape[1:]
+            _save(spacing, np.array(volume.spacing_mm) * sizes / shape)
+            _save(path, array)  # last, for it says that the case is there
     else:
         note_use(path)
         tell_doubts(case.images)
     spacing_mm = tuple(map(float, open_array(spacing)))
-    return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm)
+    shown = open_array(voxels).tobytes().hex()
+    return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm, voxels=shown)
+
+
+def _prepared(case: Case, volume: Volume, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    try:
+        return preprocessing.image(volume.array, volume.spacing_mm)
+    except DataError as error:
+        raise type(error)(f"case {case.id}: {error}") from error
 
 
 def prepare_labels(
@@ -188,6 +197,7 @@ class _Form:
 
 IMAGE, LABELS = _Form(np.float32, (None,) * 4), _Form(np.uint8, (None,) * 3)
 FOREGROUND, SPACING = _Form(np.int32, (None, 4)), _Form(np.float64, (3,))
+VOXELS = _Form(np.uint8, (32,))
 STORED = _Form(np.int64, (None,))
 
 

@@ -59,6 +59,12 @@ class TrainingData:
     labels: str
     ignore_label: int | None = None
 
+    @property
+    def voxels(self) -> dict[str, str]:
+        """Case to the digest of what its image shows."""
+        cases = (*self.labeled, *self.unlabeled, *self.validation)
+        return {case.id: case.voxels for case in cases}
+
 
 def digests_of(dataset: Dataset, wanted: Sequence[str]) -> dict[str, str]:
     """Digest of the image of each wanted case that the data set has."""
