@@ -25,6 +25,7 @@ class Details(TypedDict, total=False):
     findings: list[dict[str, Any]]
     reason: str | None
     maps: list[str]
+    voxels: str
 
 
 @dataclass(frozen=True, kw_only=True)

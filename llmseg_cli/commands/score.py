@@ -60,7 +60,8 @@ def score(
         float, typer.Option(min=0, help="Tolerance of NSD in mm; in voxels with --voxel-units.")
     ] = 1.0,
     bootstrap: Annotated[
-        int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0 for none.")
+        int,
+        typer.Option(min=0, max=10**6, help="Resamples for the 95 % intervals; 0 for none."),
     ] = 2000,
     seed: Seed = 0,
     workers: Annotated[

@@ -2,17 +2,23 @@
 
 That is the file; behind a header, the files that hold the voxels, too; of a folder, the slices of
 its DICOM series; of HDF5, the one data set. Files that happen to lie beside them do not matter.
+`voxel_digest` alone is over what an image shows, whatever file it stands in.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmseg_cli.data.case import Case
 from llmseg_cli.data.formats import hdf5
 from llmseg_cli.data.naming import HDF5, suffix
 from llmseg_cli.data.sources import files_read
+from llmseg_cli.data.volumes import load_image
 from llmseg_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,6 +95,34 @@ def label_digest(path: Path) -> str:
     else:
         _update(digest, files_read(path))
     return digest.hexdigest()
+
+
+def voxel_digest(array: NDArray[np.float32]) -> str:
+    """Hexadecimal SHA-256 over shape and voxels of an image that is loaded.
+
+    It is the same for every name, format, compression, number type and header of the same image.
+
+    Args:
+        array: `(C, X, Y, Z)` in RAS+, as `load_image` gives it.
+    """
+    digest = hashlib.sha256(str(array.shape).encode())
+    rows = max(1, BLOCK // math.prod(array.shape[2:]))
+    for channel in array:
+        for x in range(0, len(channel), rows):
+            part = channel[x : x + rows] + np.float32(0)  # of the two zeros, one
+            digest.update(np.ascontiguousarray(part, dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def voxels_of(cases: Iterable[Case]) -> dict[str, str]:
+    """Case to `voxel_digest` of its image; of those that can be read, for no other is predicted."""
+    found = {}
+    for case in cases:
+        try:
+            found[case.id] = voxel_digest(load_image(case.images).array)
+        except DataError:
+            continue
+    return found
 
 
 def _update(digest: "_Hash", files: Iterable[Path]) -> None:

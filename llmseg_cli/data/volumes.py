@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import atomic_path
-from llmseg_cli.data.checking.label_values import map_values
+from llmseg_cli.data.checking.label_values import count_values, map_values
 from llmseg_cli.data.formats import nifti, picture
 from llmseg_cli.data.formats.doubts import tell
 from llmseg_cli.data.grids import Grid
@@ -48,11 +48,15 @@ class Volume:
 
 @dataclass(frozen=True)
 class LabelMap:
-    """A label map: `array` (X, Y, Z) uint8 or int16 in RAS+, spacing, and the file's grid."""
+    """A label map: `array` (X, Y, Z) uint8 or int16 in RAS+, spacing, and the file's grid.
+
+    Where values were to be changed or ignored, `stored` are those of the file; else it is empty.
+    """
 
     array: NDArray[np.uint8] | NDArray[np.int16]
     spacing_mm: tuple[float, float, float]
     grid: Grid
+    stored: frozenset[int] = frozenset()
 
 
 def load_image(images: Sequence[Path]) -> Volume:
@@ -125,7 +129,9 @@ def load_label_map(
     values = mark_unknown(map_values(stored, label_map or {}), stored, ignore, path)
     array = raw.grid.to_ras(compact(values, path))
     own = array if array.flags.writeable else array.copy()  # not a file mapped into memory
-    return LabelMap(own, raw.grid.spacing_mm, raw.grid)
+    is_changed = bool(label_map) or ignore is not None
+    held = frozenset(count_values(stored) if is_changed else ())
+    return LabelMap(own, raw.grid.spacing_mm, raw.grid, held)
 
 
 def save_label_map(path: Path, labels: NDArray[Any], grid: Grid) -> None:

@@ -10,7 +10,7 @@ from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.cases import survey
 from llmseg_cli.data.checking.case import CaseCheck, check_case, refuse_case
-from llmseg_cli.data.checking.cohort import compare_cases
+from llmseg_cli.data.checking.cohort import compare_cases, find_unheld
 from llmseg_cli.data.checking.label_values import map_classes
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
@@ -130,6 +130,7 @@ def run(
         *found.faults,
         *(fault for check in checks for fault in check.faults),
         *compare_cases(checks, classes),
+        *find_unheld(checks, label_map or {}, ignore_label),
     ]
     return CheckReport(
         data=str(data),

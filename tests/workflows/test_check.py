@@ -279,3 +279,16 @@ def test_a_header_that_contradicts_itself_is_a_fault_of_its_file(data: Path) -> 
     assert (fault.case, fault.file) == ("case03", "images/case03.nii.gz")
     assert "the sform says a spacing of 1 x 1 x 1, pixdim says 1.5 x 1.5 x 10" in fault.found
     assert "which is right" in fault.remedy
+
+
+def test_options_of_values_that_no_label_map_holds_are_a_warning(data: Path) -> None:
+    for path in (data / "labels").iterdir():
+        write_nifti(path, label_with([1, 7]))
+    report = run(data, label_map={7: 2, 9: 1}, ignore_label=77)
+    said = [str(fault) for fault in report.warnings if fault.kind == "unused option"]
+    assert not report.faults
+    assert len(said) == 2
+    assert "no label map holds the value 9 of --label-map 9:1; expected 0, 1, 7" in said[0]
+    assert "no label map holds the value 77 of --ignore-label 77" in said[1]
+    held = run(data, label_map={1: 2}, ignore_label=7)
+    assert not [fault for fault in held.warnings if fault.kind == "unused option"]

@@ -11,6 +11,7 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import Case, image_digest
+from llmseg_cli.data.digests import voxel_digest
 from llmseg_cli.data.volumes import Volume, prediction_suffix, read_grid, save_label_map
 from llmseg_cli.errors import ArtifactError, DataError, StoppedError
 from llmseg_cli.knowledge.mining.rules import Finding, Mined
@@ -116,6 +117,7 @@ class MiningWork:
             "status": result.status,
             "findings": list(result.findings),
             "reason": result.reason,
+            "voxels": voxel_digest(volume.array),
         }
         self.journal.add(case.id, result.file, image=digest, made_by=self.digest, details=details)
         return result

@@ -33,7 +33,7 @@ from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, s
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
-from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned
+from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned, showing
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
@@ -140,7 +140,7 @@ def run(
     roles = Split.load(split)
     # As train-semi would mine.
     opened = open_run(run_folder, device=device, as_trained=True, cache=cache)
-    refuse_learned(run_folder, roles, flag="--run")
+    refuse_learned(run_folder, roles, flag="--run", show=showing(data))
     cases: Sequence[Case] = choose_cases(data, (), split, subset)
     refuse_over_cases(out, cases, data)
     cases = _spread(cases, limit) if limit else cases
@@ -182,11 +182,12 @@ def run(
         write_text(out / QC, qc_table(results))
     mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
     learned = learned_by(run_folder)
+    voxels = {e.case: e.details.get("voxels", "") for e in work.journal.entries.values()}
     manifest.details = {
         **made_by,
         "split": roles.digest,
         "subset": subset,
-        **learned.known({case.id: roles.digests_of(case.id) for case in cases}, "final"),
+        **learned.known({case.id: roles.digests_of(case.id) for case in cases}, "final", voxels),
         "classes": list(opened.config.classes),
     }
     _finish(mined, manifest, lacking=work.lacking)

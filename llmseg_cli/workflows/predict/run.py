@@ -169,6 +169,7 @@ def run(
             progress,
             cost.windows,
             cost.too_large,
+            refuse=_refusing(run_folder, learned, split, checkpoint),
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
@@ -209,18 +210,33 @@ def _learned_by(
     return learned
 
 
+def _refusing(
+    run_folder: Path, learned: Learned | None, split: Path | None, checkpoint: str
+) -> Callable[[str, str], None]:
+    """What refuses a case whose voxels the run knows, when its image is loaded."""
+    if learned is None or split is None:
+        return lambda case, voxels: None
+    roles, known = Split.load(split), learned
+
+    def refuse(case: str, voxels: str) -> None:
+        refuse_answers(
+            run_folder, known, roles, [case], checkpoint=checkpoint, voxels={case: voxels}
+        )
+
+    return refuse
+
+
 def _known(
     learned: Learned | None, journal: Journal, cases: Sequence[Case], checkpoint: str
 ) -> dict[str, Any]:
     """Which of the masks are of cases that the run knows, for `score`."""
     if learned is None:
         return {"learned": None, "training_cases": [], "choosing_cases": []}
-    done = [case for case in cases if case.id in journal.entries]
-    images = {
-        case.id: {journal.entries[case.id].image, *filter(None, (former_digest(case),))}
-        for case in done
-    }
-    return learned.known(images, checkpoint)
+    done = [entry for case in cases if (entry := journal.entries.get(case.id))]
+    former = {case.id: former_digest(case) for case in cases}
+    images = {entry.case: {entry.image, *filter(None, (former[entry.case],))} for entry in done}
+    voxels = {entry.case: entry.details.get("voxels", "") for entry in done}
+    return learned.known(images, checkpoint, voxels)
 
 
 def _warnings(known: dict[str, Any]) -> tuple[str, ...]:
