@@ -23,7 +23,7 @@ from llmseg_cli.data.formats.opening import (
     voxels_in_words,
 )
 from llmseg_cli.data.formats.raw import RawImage
-from llmseg_cli.data.formats.text_header import Said, look_at
+from llmseg_cli.data.formats.text_header import Said, look_at, refuse_axes
 from llmseg_cli.data.grids import Format, Grid
 from llmseg_cli.errors import DataError, ResourceError
 
@@ -115,8 +115,8 @@ def _files(path: Path) -> tuple[Path, ...]:
     require_file(path)
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     if not path.is_dir():
-        if _kind(path) == "dicom":
-            refuse_overlong(path)
+        check = refuse_overlong if _kind(path) == "dicom" else refuse_axes
+        check(path)
         return (path,)
     with reading(path, "DICOM series", remedy=REMEDY):
         return slices_of(path)

@@ -29,6 +29,7 @@ SPACES = (  # of NRRD, which ITK turns to its own; it takes all others as they a
 )
 LETTERS = ("RL", "AP", "IS")  # where an LPS axis comes from if it grows, and if it falls
 OPPOSITE = str.maketrans("RLAPIS", "LRPASI")
+NUMBER_OF_AXES = (("dimension", "dimension"), ("ndims", "NDims"))
 REMEDY = "Convert it again from the original, or write the right numbers into its header."
 
 
@@ -62,6 +63,24 @@ def look_at(path: Path, direction: NDArray[np.float64]) -> Said:
     if path.suffix.lower() in META_IMAGE:
         return _meta_image(fields, path, direction, axes)
     return _nrrd(fields, path, axes)
+
+
+def refuse_axes(path: Path) -> None:
+    """Refuse a number of axes that ITK would overrun its memory with.
+
+    Args:
+        path: A MetaImage or NRRD file.
+
+    Raises:
+        DataError: If it is no small whole number.
+    """
+    key, name = NUMBER_OF_AXES[path.suffix.lower() in META_IMAGE]
+    found = header_fields(path).get(key, "")
+    if not re.fullmatch("[1-9]", found):
+        raise DataError(
+            f"{path}: {name} is {found[:40] or 'not there'}, expected 2 or 3. Convert it again "
+            "from the original."
+        )
 
 
 def _meta_image(

@@ -200,3 +200,18 @@ def test_a_spacing_of_channels_is_none(tmp_path: Path):
     path.write_bytes(f"{text}\nendian: little\nencoding: raw\n\n".encode() + VOXELS.tobytes())
     raw = read_both(path)
     assert (raw.doubts, raw.grid.unit) == ((), "mm")
+
+
+@pytest.mark.parametrize("axes", ["1e308", "0", "-3", "11", "", "three", "99999999999"])
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_a_number_of_axes_that_itk_would_crash_on_is_refused(tmp_path: Path, axes: str, suffix):
+    path = tmp_path / f"a{suffix}"
+    lines = {
+        ".mha": f"ObjectType = Image\nNDims = {axes}\nDimSize = 2 2 2\nElementType = MET_SHORT\n"
+        "ElementDataFile = LOCAL\n",
+        ".nrrd": f"NRRD0004\ntype: short\ndimension: {axes}\nsizes: 2 2 2\nencoding: raw\n\n",
+    }
+    path.write_bytes(lines[suffix].encode() + bytes(16))
+    for way in (read_raw, read_header):
+        with pytest.raises(DataError, match=rf"a\{suffix}: .*expected 2 or 3"):
+            way(path)
