@@ -90,6 +90,14 @@ def test_one_logit_per_class_and_voxel(name, dimensions):
 
 
 @each_method
+def test_an_answer_is_finite_however_sure_the_networks_are(name):
+    method = make_method(name).eval()
+    for network in method.networks().values():
+        network.register_forward_hook(lambda module, given, answer: 1e4 * answer)
+    assert method(make_batch(2).image).isfinite().all()
+
+
+@each_method
 def test_the_answer_is_one_of_the_networks_or_their_mean(name):
     method = make_method(name)
     assert method.answer in (*method.networks(), "mean")

@@ -18,8 +18,8 @@ from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.registry import METHODS
 
 CLASSES, SIDES = 3, (8, 6, 4)
-LABELED, UNLABELED = 2, 3
-PARTNERS = torch.tensor([4, 2, 0, 1, 3])
+LABELED, UNLABELED = 2, 4  # another number than of classes
+PARTNERS = torch.tensor([4, 2, 0, 5, 1, 3])
 PROGRESS = (0.3, 0.5)
 RAMP, WEIGHT = 0.8, 0.7
 Terms = dict[str, Tensor]
