@@ -9,6 +9,9 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.reading import parse_yaml
 
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+MOST = 10**9  # of every number that a user gives, unless an option says otherwise
+HIGHEST_LABEL = 2**16 - 1  # of a class, and of the ignore label
+FINEST_MM = 1e-6  # a nanometer
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 
 
@@ -72,10 +75,10 @@ def parse_size(value: Any) -> int:
 def parse_spacing(value: Any) -> tuple[float, ...]:
     """Turn `1.25` or `1,1,2.5` into one or three positive numbers in mm; 0 keeps the scan's."""
     spacing = _numbers(value, float, "spacing")
-    if len(spacing) not in (1, 3) or min(spacing) < 0:
+    if len(spacing) not in (1, 3) or not all(mm == 0 or mm >= FINEST_MM for mm in spacing):
         raise UsageError(
-            f"spacing '{_joined(value)}': expected one or three numbers in mm, such as "
-            "1.25 or 1,1,2.5 (0 keeps each scan's own)."
+            f"spacing '{_joined(value)}': expected one or three numbers in mm from {FINEST_MM:g} "
+            "on, such as 1.25 or 1,1,2.5 (0 keeps each scan's own)."
         )
     return tuple(spacing)
 
@@ -111,14 +114,16 @@ def parse_value(text: str, *, place: str) -> Any:
     """The value that a text is in YAML; `1e-4` is a number, too.
 
     Raises:
-        UsageError: If it is no YAML; *place* names it.
+        UsageError: If it is no YAML, or a number beyond all use; *place* names it.
     """
     try:
         parsed = parse_yaml(text)
     except ValueError as error:
         raise UsageError(f"{place}: expected KEY=VALUE ({error}).") from error
     is_number = isinstance(parsed, str) and NUMBER.fullmatch(parsed)
-    return float(parsed) if is_number else parsed
+    found = float(parsed) if is_number else parsed
+    refuse_wild(found, name=place)
+    return found
 
 
 def parse_label_map(entries: Iterable[str]) -> dict[int, int]:
@@ -129,12 +134,12 @@ def parse_label_map(entries: Iterable[str]) -> dict[int, int]:
     """
     found: dict[int, int] = {}
     for pair in (pair for entry in entries for pair in str(entry).split(",")):
-        try:
-            source, target = (int(part) for part in pair.split(":"))
-        except ValueError:
-            raise UsageError(f"label map '{pair}': expected FROM:TO, such as 255:1.") from None
-        if source in found or target < 0:
-            raise UsageError(f"label map '{pair}': each value once, to 0 or more.")
+        numbers = [parse_whole(part) for part in pair.split(":")]
+        if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
+            raise UsageError(f"label map '{pair}': expected FROM:TO, such as 255:1.")
+        source, target = numbers[0], numbers[1]
+        if source in found or not 0 <= target <= HIGHEST_LABEL:
+            raise UsageError(f"label map '{pair}': each value once, to 0 to {HIGHEST_LABEL}.")
         found[source] = target
     return found
 
@@ -142,11 +147,46 @@ def parse_label_map(entries: Iterable[str]) -> dict[int, int]:
 def _numbers(value: Any, kind: Callable[[Any], Any], name: str) -> list[Any]:
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
     try:
-        return [kind(part) for part in parts]
-    except (TypeError, ValueError):
+        found = [kind(part) for part in parts]
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(
             f"{name} '{_joined(value)}': expected numbers separated by commas."
         ) from None
+    for number in found:
+        refuse_wild(number, name=name)
+    return found
+
+
+def refuse_wild(value: Any, *, name: str, most: int = MOST) -> None:
+    """Refuse a number that is not finite or beyond all use, alone or in a list; others pass.
+
+    Args:
+        value: Of an option, of any type.
+        name: Of the option, for the message.
+        most: The largest amount.
+
+    Raises:
+        UsageError: If it is, for numbers that a list holds as well.
+    """
+    for number in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(number, int | float) and not -most <= number <= most:
+            raise UsageError(
+                f"{name} {_short(number)}: expected a finite number, at most {most:,}."
+            )
+
+
+def parse_whole(text: str) -> int | None:
+    """A whole number as people write it; None of anything else, and beyond `MOST` as well."""
+    try:
+        found = int(text)
+    except ValueError:  # also for thousands of digits
+        return None
+    return found if abs(found) <= MOST else None
+
+
+def _short(number: float) -> str:
+    is_short = isinstance(number, float) or abs(number) < 10**30
+    return str(number) if is_short else "(more than 30 digits)"
 
 
 def _joined(value: Any) -> str:

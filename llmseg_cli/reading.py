@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,44 @@ def read_text(path: Path, *, error: type[LlmsegError] = UsageError, hint: str = 
     raise error(f"Cannot read {path}: {fault}.{hint and ' '}{hint}")
 
 
+def read_stdin() -> bytes:
+    """What comes in on standard input.
+
+    Raises:
+        UsageError: If it cannot be read, or is larger than a document.
+    """
+    try:
+        content = sys.stdin.buffer.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # a folder; a stream that is open for writing alone
+        raise UsageError(f"Cannot read stdin: {error}.") from error
+    if len(content) > MOST_BYTES:
+        raise UsageError(
+            f"Cannot read stdin: more than {MOST_BYTES / 1e6:.0f} MB came in. Pipe a text into it."
+        )
+    return content
+
+
+def read_stdin_text() -> str:
+    """What comes in on standard input, as text.
+
+    Raises:
+        UsageError: If it cannot be read, or is no UTF-8.
+    """
+    try:
+        return _text(read_stdin())
+    except ValueError as error:
+        raise UsageError(f"Cannot read stdin: {error}.") from error
+
+
 def _decoded(path: Path) -> str:
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"it has {size / 1e6:.0f} MB, expected at most {MOST_BYTES / 1e6:.0f}")
+    return _text(path.read_bytes())
+
+
+def _text(content: bytes) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"line {line} is not UTF-8; save it as UTF-8 text") from error

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -97,7 +97,8 @@ def raw_server(answer: Callable[[dict[str, Any]], tuple[int, Any]]) -> Iterator[
     """A server that may say anything: a status with JSON, or with text as a web page.
 
     Args:
-        answer: Request, with the `Authorization` it came with, to status and content.
+        answer: Request, with the `Authorization` it came with, to status and content. Bytes are
+            JSON as it stands; parts of it are sent as they come, until the client goes away.
     """
     server = Server()
 
@@ -107,12 +108,17 @@ def raw_server(answer: Callable[[dict[str, Any]], tuple[int, Any]]) -> Iterator[
             server.requests.append(request)
             status, content = answer({**request, "key": self.headers.get("Authorization")})
             is_page = isinstance(content, str)
-            body = content.encode() if is_page else json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "text/html" if is_page else "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            if not isinstance(content, Iterator):
+                if not isinstance(content, bytes):
+                    content = content.encode() if is_page else json.dumps(content).encode()
+                self.send_header("Content-Length", str(len(content)))
+                content = [content]
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):
+                for part in content:
+                    self.wfile.write(part)
 
         def log_message(self, *_):
             pass

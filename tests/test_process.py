@@ -75,6 +75,29 @@ def test_no_message_ends_a_run(tmp_path, kind):
     assert where.read_text() == "went on"  # and no message has come into the file
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["embed", "-", "-o", "e.st"], "Nothing came in on stdin"),
+        (["predict", "--run", "r", "--from0", "-", "-o", "out"], "--from0 - names no image"),
+    ],
+)
+@pytest.mark.parametrize("how", ["<&-", "< /dev/null"])
+def test_a_stdin_that_is_closed_holds_nothing(words, said, how, tmp_path):
+    command = ["sh", "-c", f'exec "$@" {how}', "sh", *LLMSEG, *words]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stdin_that_cannot_be_read(tmp_path):
+    command = ["sh", "-c", 'exec "$@" 0> written', "sh", *LLMSEG, "embed", "-", "-o", "e.st"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Cannot read stdin" in done.stderr
+
+
 def test_what_is_asked_for_on_a_stdout_that_is_closed():
     command = ["sh", "-c", 'exec "$@" >&-', "sh", *LLMSEG, "cache", "ls", "--json"]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)

@@ -41,6 +41,8 @@ def write_dicom_file(
     spacing: str | None = "0.5\\0.75",
     more: Sequence[Tag] = (),
     groups: bytes = b"",
+    is_signed: bool = True,
+    grey: str = "MONOCHROME2",
 ) -> Path:
     """Write `(rows, columns)` or `(frames, rows, columns)`.
 
@@ -53,6 +55,8 @@ def write_dicom_file(
         spacing: Between rows and between columns, or None.
         more: Further elements.
         groups: Functional groups, behind all others.
+        is_signed: What the file says of its pixels.
+        grey: Photometric interpretation.
     """
 
     def short(value: int) -> bytes:
@@ -66,13 +70,13 @@ def write_dicom_file(
         (0x20, 0x0E, "UI", "1.2.3.4"),
         (0x20, 0x13, "IS", str(number)),
         (0x28, 0x02, "US", short(1)),
-        (0x28, 0x04, "CS", "MONOCHROME2"),
+        (0x28, 0x04, "CS", grey),
         (0x28, 0x10, "US", short(pixels.shape[-2])),
         (0x28, 0x11, "US", short(pixels.shape[-1])),
         (0x28, 0x100, "US", short(16)),
         (0x28, 0x101, "US", short(16)),
         (0x28, 0x102, "US", short(15)),
-        (0x28, 0x103, "US", short(1)),
+        (0x28, 0x103, "US", short(is_signed)),
         *more,
     ]
     if pixels.ndim == 3:
@@ -91,14 +95,26 @@ def write_dicom_file(
     return path
 
 
-def frame_groups(heights: Sequence[float], slopes: Sequence[float] | None = None) -> bytes:
-    """Functional groups of axial frames at these heights."""
-    measures = element(0x28, 0x30, "DS", "0.5\\0.75") + element(0x18, 0x50, "DS", "9")
+def frame_groups(
+    heights: Sequence[float | None],
+    slopes: Sequence[float] | None = None,
+    spacings: Sequence[str] | None = None,
+) -> bytes:
+    """Functional groups of axial frames at these heights, None for no position."""
+
+    def measures(spacing: str) -> bytes:
+        said = element(0x18, 0x50, "DS", "9") + element(0x28, 0x30, "DS", spacing)
+        return sequence(0x28, 0x9110, [said])
+
     shared = sequence(0x20, 0x9116, [element(0x20, 0x37, "DS", AXIAL)])
-    shared += sequence(0x28, 0x9110, [measures])
+    shared += measures("0.5\\0.75") if spacings is None else b""
     frames = []
     for index, height in enumerate(heights):
-        frame = sequence(0x20, 0x9113, [element(0x20, 0x32, "DS", f"10\\20\\{height}")])
+        frame = b""
+        if height is not None:
+            frame += sequence(0x20, 0x9113, [element(0x20, 0x32, "DS", f"10\\20\\{height}")])
+        if spacings is not None:
+            frame += measures(spacings[index])
         if slopes is not None:
             rescale = element(0x28, 0x1052, "DS", "0")
             rescale += element(0x28, 0x1053, "DS", str(slopes[index]))

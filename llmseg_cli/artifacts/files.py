@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -18,6 +19,7 @@ from llmseg_cli.errors import DataError, LlmsegError, UsageError
 from llmseg_cli.reading import file_fault
 
 TEMPORARY = ".tmp-"
+LEFTOVER = re.compile(r"\.tmp-[0-9a-f]{12}-.+", re.DOTALL)  # of `temporary_of`, and of nobody else
 OLD_S = 24 * 3600  # no write takes that long
 FULL_BYTES = 1 << 20  # a write that fails with less than this free failed for lack of space
 
@@ -67,14 +69,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files that a killed process left in *folder*."""
-    for path in folder.glob(f"{TEMPORARY}*"):
+    """Delete temporary files that a killed process left in *folder*; what others made stays."""
+    for path in filter(is_leftover, folder.glob(f"{TEMPORARY}*")):
         path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file has a name that `temporary_of` made, which nobody else gives."""
+    is_file = path.is_file() and not path.is_symlink()
+    return is_file and LEFTOVER.fullmatch(path.name) is not None
 
 
 def remove_old_leftovers(target: Path) -> None:
     """Delete what killed processes left of *target* beside it, a day ago or longer."""
     for path in target.parent.glob(f"{TEMPORARY}*-{glob.escape(target.name)}"):
+        if path.is_symlink() or not LEFTOVER.fullmatch(path.name):
+            continue
         with suppress(OSError):  # another process may do the same
             if time.time() - path.stat().st_mtime > OLD_S:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -8,11 +8,13 @@ from typing import Annotated, Any, TypedDict
 
 from llmseg_cli.artifacts.files import full_disk_named, remove_leftovers, sha256_file, write_text
 from llmseg_cli.artifacts.inside import is_plain_name
+from llmseg_cli.artifacts.manifest import recorded_outputs
 from llmseg_cli.errors import ArtifactError, ResourceError, UsageError
 from llmseg_cli.reading import parse_json, read_text
 from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
+WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of all files that belong to cases
 ANEW = "Remove that folder, or choose another -o."
 
 
@@ -23,6 +25,7 @@ class Details(TypedDict, total=False):
     findings: list[dict[str, Any]]
     reason: str | None
     maps: list[str]
+    voxels: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +40,11 @@ class Entry:
         output: Digest of the file.
         size: Bytes of the file.
         details: What else is to be known of the case; `maps` are names of more files.
+        digests: Of those files, by their names.
 
     Raises:
-        ValueError: If a name is no plain one, which could lead outside of the folder.
+        ValueError: If a name is no plain one, which could lead outside of the folder, or ends as
+            nothing that llmseg writes.
     """
 
     case: str
@@ -49,18 +54,29 @@ class Entry:
     output: str
     size: int
     details: Annotated[dict[str, Any], Details] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not is_plain_name(self.case):
             raise ValueError(f"'{self.case}' is no name of a case")
         for name in self.files:
-            if not is_plain_name(name) or not name.startswith(f"{self.case}."):
+            is_of_case = is_plain_name(name) and name.startswith(f"{self.case}.")
+            if not is_of_case or not name.endswith(WRITTEN):
                 raise ValueError(f"'{name}' is no name of a file of {self.case} in this folder")
 
     @property
     def files(self) -> tuple[str, ...]:
         """Names of all files of the case."""
         return (*(() if self.file is None else (self.file,)), *self.details.get("maps", ()))
+
+    def remove(self, folder: Path) -> None:
+        """Delete the files of the case that are as llmseg wrote them; what was changed stays."""
+        for name in self.files:
+            path = folder / name
+            digest = self.output if name == self.file else self.digests.get(name)
+            is_file = path.is_file() and not path.is_symlink()
+            if digest and is_file and sha256_file(path) == digest:
+                path.unlink()
 
 
 class Journal:
@@ -84,10 +100,13 @@ class Journal:
                 "Choose another -o, or pass --force."
             )
         self.entries = {entry.case: entry for entry in self.read(folder)}
+        self._ours = {name for entry in self.entries.values() for name in entry.files}
+        self._ours |= recorded_outputs(folder)
+        self._cases = set(self.entries)
         remove_leftovers(folder)
         if not resume:
             for entry in self.entries.values():
-                self._remove(entry)
+                entry.remove(folder)
             self.entries = {}
         write_text(self.path, "".join(map(_line, self.entries.values())))
 
@@ -102,11 +121,45 @@ class Journal:
         """Delete the file of a case that is not finished, so that nobody takes it for current."""
         entry = self.entries.pop(case, None)
         if entry is not None:
-            self._remove(entry)
+            entry.remove(self.folder)
 
-    def _remove(self, entry: Entry) -> None:
-        for name in entry.files:
-            (self.folder / name).unlink(missing_ok=True)
+    def refuse_others(self, case: str, *files: str) -> None:
+        """Refuse to replace files that are there and that llmseg did not write.
+
+        Args:
+            case: Whose they would be.
+            files: Names in the folder, or in folders in it that hold a file a case.
+
+        Raises:
+            ArtifactError: Naming the file.
+        """
+        for name in files:
+            is_ours = name in self._ours or (not is_plain_name(name) and case in self._cases)
+            if os.path.lexists(self.folder / name) and not is_ours:
+                raise ArtifactError(
+                    f"{self.folder / name} was not written by llmseg, and would be replaced. Move "
+                    "it away, or choose another -o."
+                )
+
+    def begin(self, case: str, file: str, *maps: str, image: str) -> None:
+        """Note that files are about to be written, so that they are known if that is killed.
+
+        Raises:
+            ArtifactError: As `refuse_others`.
+        """
+        self.refuse_others(case, file, *maps)
+        entry = Entry(
+            case=case,
+            file=file,
+            image=image,
+            made_by="",  # of nothing, so that it never counts as finished
+            output="",
+            size=0,
+            details={"maps": list(maps)} if maps else {},
+        )
+        self._append(_line(entry))
+        self._ours |= set(entry.files)
+        self._cases.add(case)
 
     def add(
         self,
@@ -125,6 +178,7 @@ class Journal:
                 not finished.
         """
         path = None if file is None else self.folder / file
+        maps = (details or {}).get("maps", ())
         entry = Entry(
             case=case,
             file=file,
@@ -133,13 +187,14 @@ class Journal:
             output=sha256_file(path) if path else "",
             size=path.stat().st_size if path else 0,
             details=details or {},
+            digests={name: sha256_file(self.folder / name) for name in maps},
         )
         try:
             if path and not entry.size:
                 raise ResourceError(f"{path} is empty after writing. Is the disk full?")
             self._append(_line(entry))
         except (OSError, ResourceError):
-            self._remove(entry)
+            entry.remove(self.folder)
             raise
         self.entries[case] = entry
         return entry

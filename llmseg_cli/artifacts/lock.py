@@ -15,20 +15,23 @@ def only_job(folder: Path) -> Iterator[None]:
     """Keep every other process that asks for the same folder out; the folder need not exist.
 
     The lock is the operating system's, on a hidden file beside the folder (or, where nobody may
-    write there, in the temporary folder), so that it ends with the process however that ends.
-    Folders above that are made for it go again if they stay empty.
+    write there, in the temporary folder), so that it ends with the process however that ends. Its
+    name is made of a digest, so that it is nobody else's file. Folders above that are made for it
+    go again if they stay empty.
 
     Raises:
-        UsageError: If another process has it.
+        UsageError: If another process has it, or something else has its name.
     """
     from filelock import FileLock, Timeout
 
     target = folder.resolve()
     made = [above for above in target.parents if not above.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.parent / f".{target.name}.lock"
+    path = target.parent / lock_name(target.name)
     if not os.access(target.parent, os.W_OK):
-        path = Path(gettempdir()) / f"llmseg-{sha256_text(str(target))[:32]}.lock"
+        path = Path(gettempdir()) / lock_name(str(target))
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path} is no file that llmseg made, and it is needed as one. Remove it.")
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -40,8 +43,14 @@ def only_job(folder: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # Windows deletes no open file
-            path.unlink()  # before the release; nobody else waits for it
+            if not path.stat().st_size:  # as llmseg makes it
+                path.unlink()  # before the release; nobody else waits for it
         lock.release()
         with suppress(OSError):
             for above in made:
                 above.rmdir()
+
+
+def lock_name(text: str) -> str:
+    """The name of the file that is locked for what *text* names."""
+    return f".llmseg-{sha256_text(text)[:32]}.lock"

@@ -110,6 +110,28 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
+def recorded_outputs(folder: Path) -> set[str]:
+    """Names of the files that `run.json` of *folder* records as its outputs; none without one.
+
+    Raises:
+        ArtifactError: If there is one that llmseg did not write.
+    """
+    return set(load_manifest(folder)["outputs"]) if (folder / MANIFEST).exists() else set()
+
+
+class _Details(TypedDict, total=False):
+    """What others read of the details, whatever the command."""
+
+    split: str | None
+    checkpoint: str | None
+    network: str | None
+    run: str | None
+    learned: dict[str, Any] | None
+    training_cases: list[str]
+    choosing_cases: list[str]
+    ignore_label: int | None
+
+
 class _Finished(TypedDict):
     """What others read of `run.json`."""
 
@@ -118,7 +140,8 @@ class _Finished(TypedDict):
     command: str
     status: str
     outputs: dict[str, str]
-    details: dict[str, Any]
+    counts: dict[str, int]
+    details: _Details
 
 
 def environment() -> dict[str, str]:

@@ -1,15 +1,13 @@
 """Folders that llmseg has filled, and may therefore replace."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
-import yaml
-
-from llmseg_cli.artifacts.files import TEMPORARY, refuse_existing
-from llmseg_cli.artifacts.journal import JOURNAL
+from llmseg_cli.artifacts.files import is_leftover, refuse_existing
+from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST
 from llmseg_cli.errors import ArtifactError, UsageError
+from llmseg_cli.reading import parse_json, parse_yaml, read_text
 
 CONFIG = "config.yaml"
 
@@ -29,7 +27,7 @@ def refuse_replacing(folder: Path, *, force: bool, names: Collection[str] = ()) 
     refuse_existing(folder, force=force)
     if not folder.is_dir() or is_ours(folder):
         return
-    others = sorted(path.name for path in folder.iterdir() if not _is_leftover(path))
+    others = sorted(path.name for path in folder.iterdir() if not _is_nobodys(path))
     if found := [name for name in others if not names or name in names]:
         raise UsageError(
             f"{folder} was not written by llmseg (it holds {found[0]}), and --force replaces only "
@@ -54,21 +52,47 @@ def refuse_links(folder: Path, names: tuple[str, ...]) -> None:
 def is_ours(folder: Path) -> bool:
     """Whether a folder has the journal, the record or the settings that llmseg writes."""
     return (
-        (folder / JOURNAL).is_file()
+        _has_journal(folder)
         or _content(folder / MANIFEST).get("tool") == "llmseg"
         or str(_content(folder / CONFIG).get("schema")).startswith("llmseg/")
     )
 
 
+def refuse_foreign_record(folder: Path) -> None:
+    """Refuse an output folder whose record is another program's, which would be replaced.
+
+    Raises:
+        UsageError: Naming it.
+    """
+    path = folder / MANIFEST
+    if path.exists() and _content(path).get("tool") != "llmseg":
+        raise UsageError(
+            f"{path} was not written by llmseg, and would be replaced. Choose another -o."
+        )
+
+
+def _has_journal(folder: Path) -> bool:
+    """Whether there is a journal with a case in it; one that cannot be read is not of llmseg."""
+    try:
+        return bool(Journal.read(folder))
+    except ArtifactError:
+        return False
+
+
 def _content(path: Path) -> dict[str, object]:
     """What a document says; nothing if it is none, for then it is not of llmseg."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        text = read_text(path, error=ArtifactError)
+        content = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+    except (ArtifactError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(TEMPORARY)
+def _is_nobodys(path: Path) -> bool:
+    """Whether a file is what a killed process left: half of one, or a journal without a case."""
+    return is_leftover(path) or (path.name == JOURNAL and not path.is_symlink() and _is_empty(path))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size

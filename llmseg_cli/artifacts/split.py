@@ -1,7 +1,7 @@
 """Which cases train, validate and test."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from llmseg_cli.artifacts.document import Document
@@ -27,6 +27,8 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
         groups: Case identifier to group, such as the patient; empty if there are no groups.
         group_by: The regular expression the groups came from, or null.
         preset: The published list, such as `la-8`, or null.
+        former: Case identifier to the digest that earlier versions gave its image, where that was
+            another, so that what older runs have learned from is known again.
 
     Raises:
         ArtifactError: If a case has two roles.
@@ -42,6 +44,7 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     groups: dict[str, str]
     group_by: str | None = None
     preset: str | None = None
+    former: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         cases = Counter(chain(self.labeled, self.unlabeled, self.validation, self.test))
@@ -79,7 +82,12 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     @property
     def digest(self) -> str:
         """SHA-256 of the roles, whatever version of llmseg wrote them."""
-        return sha256_json({k: v for k, v in self.to_dict().items() if k != "llmseg"})
+        content = self.to_dict()
+        return sha256_json({k: v for k, v in content.items() if k not in ("llmseg", "former")})
+
+    def digests_of(self, case: str) -> set[str]:
+        """All digests by which older and newer documents know the image of a case."""
+        return {known[case] for known in (self.images, self.former) if case in known}
 
     def refuse_other_data(self, images: dict[str, str]) -> None:
         """Compare the digests of the images at hand with those of the split.

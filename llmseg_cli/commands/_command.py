@@ -11,6 +11,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
+from llmseg_cli.commands._numbers import refuse_wild_numbers
 from llmseg_cli.commands._options import OutputDir
 from llmseg_cli.commands._unused import LAYERS, refuse_unused
 from llmseg_cli.config import TrainSettings
@@ -206,6 +207,7 @@ def command(
 
         @functools.wraps(function)
         def run(context: typer.Context, **values: Any) -> None:
+            refuse_wild_numbers(context, values)
             layers = context.meta.get(LAYERS, {}).values()
             refuse_outputs_over_inputs(
                 values, settings=[path for path, _ in layers], writes_folder=writes_folder

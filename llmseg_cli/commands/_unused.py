@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_assignments
@@ -76,6 +77,14 @@ def _runs_model(values: Values) -> bool:
     return _asks_model(values) and not values["llm"].startswith("openai:")
 
 
+def _validates(values: Values) -> bool:
+    """Whether the split has validation cases; one that `--labeled` draws has none."""
+    path = values.get("split")
+    if path is None and values.get("resume") and (values["output"] / SPLIT).is_file():
+        path = values["output"] / SPLIT
+    return path is not None and bool(Split.load(path).validation)
+
+
 def _option(kind: str, key: str, default: str, values: Values) -> Any:
     flag = f"--{kind.replace('_', '-')}"
     return parse_assignments(values[kind] or (), flag=flag).get(key, default)
@@ -98,6 +107,12 @@ RULES = (
         ("unlabeled_batch",),
         _uses_unlabeled,
         "the method '{method}' learns from labeled cases alone; use another --method",
+    ),
+    Rule(
+        ("validate_every",),
+        _validates,
+        "the split has no validation cases; make one with 'llmseg split --validation 2', and pass "
+        "it with --split",
     ),
     Rule(
         ("group_by",),

@@ -59,9 +59,11 @@ def bench(
     from llmseg_cli.numerics.memory import keep_freed_memory
     from llmseg_cli.workflows.bench.contests import CONTESTS
     from llmseg_cli.workflows.bench.run import Wish, report, run
+    from llmseg_cli.workflows.case_folder import refuse_over_data
 
     if out is not None:
         refuse_existing(out, force=force)
+        refuse_over_data(out, data)
     keep_freed_memory()  # as training, predict and mine-sam; all ways have it here, others' too
     cache = train_settings.cache or default_cache()
     wish = Wish(train_settings, method, tuple(method_option or ()), data, cache, Path())

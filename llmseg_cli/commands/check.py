@@ -45,6 +45,7 @@ def check(
             label_map=mapping,
             ignore_label=ignore_label,
             group_by=group_by,
+            out=out,
             progress=progress,
         )
     content = report.to_dict()

@@ -1,6 +1,5 @@
 """`llmseg embed`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._options import Cache, Device, Force, Offline
 from llmseg_cli.errors import UsageError
+from llmseg_cli.reading import read_stdin_text
 
 
 def _encoders() -> list[str]:
@@ -50,7 +50,7 @@ def embed(
     from llmseg_cli.workflows.embed import read_descriptions, run
 
     refuse_existing(out, force=force)
-    content = read_descriptions(descriptions, sys.stdin.read() if descriptions == "-" else None)
+    content = read_descriptions(descriptions, read_stdin_text() if descriptions == "-" else None)
     found = run(
         content,
         name="stdin" if descriptions == "-" else descriptions,

@@ -1,7 +1,6 @@
 """`llmseg predict`."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +22,7 @@ from llmseg_cli.commands._options import (
 from llmseg_cli.config import BLENDS
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
-from llmseg_cli.reading import file_fault
+from llmseg_cli.reading import file_fault, read_stdin
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.predict.cases import CaseResult
@@ -163,7 +162,7 @@ def _from0(source: str | None) -> list[Path]:
     if source != "-" and (fault := file_fault(Path(source))):
         raise UsageError(f"Cannot read --from0 {source}: {fault}.")
     try:
-        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        content = read_stdin() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"Cannot read --from0 {source}: {error.strerror}.") from error
     names = [os.fsdecode(name) for name in content.split(b"\0") if name.strip()]

@@ -60,7 +60,8 @@ def score(
         float, typer.Option(min=0, help="Tolerance of NSD in mm; in voxels with --voxel-units.")
     ] = 1.0,
     bootstrap: Annotated[
-        int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0 for none.")
+        int,
+        typer.Option(min=0, max=10**6, help="Resamples for the 95 % intervals; 0 for none."),
     ] = 2000,
     seed: Seed = 0,
     workers: Annotated[
@@ -96,7 +97,14 @@ def score(
     )
     with console.progress("case") as progress:
         scored = run(
-            pred, ref, split=split, subset=subset, other=compare, options=options, progress=progress
+            pred,
+            ref,
+            split=split,
+            subset=subset,
+            other=compare,
+            options=options,
+            outputs=(document, table),
+            progress=progress,
         )
     scored.save(document, table)
     _show(scored.scores)

@@ -86,6 +86,7 @@ def split(
             test_images=test_images,
             ignore_label=ignore_label,
             seed=seed,
+            out=None if to_stdout or dry_run else out,
             progress=progress,
         )
     _show(planned)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.options import HIGHEST_LABEL
 
 NAME = "ignore"  # what nnU-Net calls it among the labels of a dataset.json
 
@@ -24,10 +25,15 @@ def ignored_value(
         label_map: Values that are changed; a declared ignore label among them is none any more.
 
     Raises:
-        UsageError: If they contradict each other.
+        UsageError: If they contradict each other, or no label map can hold the value.
     """
     if asked is None:
         return None if declared in label_map else declared
+    if abs(asked) > HIGHEST_LABEL:
+        raise UsageError(
+            f"--ignore-label {asked}: expected a label value, such as 255; they end at "
+            f"{HIGHEST_LABEL}."
+        )
     if declared is not None and declared != asked:
         raise UsageError(
             f"--ignore-label {asked}: the data set names {declared} as its ignore label. Leave the "

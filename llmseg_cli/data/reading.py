@@ -78,7 +78,7 @@ def read_channels(images: Sequence[Path]) -> list[RawImage]:
     """Read the files of an image, in their own order and number type.
 
     Raises:
-        DataError: If one cannot be read, or they lie on different grids.
+        DataError: If one cannot be read, or they lie on different grids or are turned apart.
     """
     raws = []
     for path in images:
@@ -90,5 +90,11 @@ def read_channels(images: Sequence[Path]) -> list[RawImage]:
                 f"{path}: shape {grid.shape} and affine {grid.affine[:3].tolist()} differ "
                 f"from those of {images[0].name}, {first.shape} and {first.affine[:3].tolist()}. "
                 "Resample the channels to one grid."
+            )
+        if raws[-1].turn != raws[0].turn:
+            raise DataError(
+                f"{path}: turned by EXIF as {raws[-1].turn}, and {images[0].name} as "
+                f"{raws[0].turn}, so that their stored pixels may not lie on each other. Save the "
+                "channels upright, without EXIF (ImageMagick: mogrify -auto-orient)."
             )
     return raws

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import atomic_path
-from llmseg_cli.data.checking.label_values import map_values
+from llmseg_cli.data.checking.label_values import count_values, map_values
 from llmseg_cli.data.formats import nifti, picture
 from llmseg_cli.data.formats.doubts import tell
 from llmseg_cli.data.grids import Grid
@@ -48,11 +48,15 @@ class Volume:
 
 @dataclass(frozen=True)
 class LabelMap:
-    """A label map: `array` (X, Y, Z) uint8 or int16 in RAS+, spacing, and the file's grid."""
+    """A label map: `array` (X, Y, Z) uint8 or int16 in RAS+, spacing, and the file's grid.
+
+    Where values were to be changed or ignored, `stored` are those of the file; else it is empty.
+    """
 
     array: NDArray[np.uint8] | NDArray[np.int16]
     spacing_mm: tuple[float, float, float]
     grid: Grid
+    stored: frozenset[int] = frozenset()
 
 
 def load_image(images: Sequence[Path]) -> Volume:
@@ -64,7 +68,8 @@ def load_image(images: Sequence[Path]) -> Volume:
     """
     raws = read_channels(images)
     grid = raws[0].grid
-    tell(images[0], raws[0].doubts)
+    for path, raw in zip(images, raws, strict=True):
+        tell(path, raw.doubts)
     arrays = []
     while raws:  # each goes as it is turned, so that it is held twice at most
         arrays.append(_turned(raws.pop(0).array, grid))
@@ -89,15 +94,16 @@ def read_grid(images: Sequence[Path]) -> Grid:
 
 
 def tell_doubts(images: Sequence[Path]) -> None:
-    """Warn of what an image's header says and cannot be believed, once per kind.
+    """Warn of what the headers of an image say and cannot be believed, once per kind.
 
     A DICOM series has no header of its own, and is told of when it is read.
 
     Raises:
         DataError: If it cannot be read.
     """
-    if not images[0].is_dir():
-        tell(images[0], read_header(images[0]).doubts)
+    for path in images:
+        if not path.is_dir():
+            tell(path, read_header(path).doubts)
 
 
 def load_label_map(
@@ -123,7 +129,9 @@ def load_label_map(
     values = mark_unknown(map_values(stored, label_map or {}), stored, ignore, path)
     array = raw.grid.to_ras(compact(values, path))
     own = array if array.flags.writeable else array.copy()  # not a file mapped into memory
-    return LabelMap(own, raw.grid.spacing_mm, raw.grid)
+    is_changed = bool(label_map) or ignore is not None
+    held = frozenset(count_values(stored) if is_changed else ())
+    return LabelMap(own, raw.grid.spacing_mm, raw.grid, held)
 
 
 def save_label_map(path: Path, labels: NDArray[Any], grid: Grid) -> None:

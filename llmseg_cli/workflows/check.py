@@ -10,12 +10,13 @@ from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.cases import survey
 from llmseg_cli.data.checking.case import CaseCheck, check_case, refuse_case
-from llmseg_cli.data.checking.cohort import compare_cases
+from llmseg_cli.data.checking.cohort import compare_cases, find_unheld
 from llmseg_cli.data.checking.label_values import map_classes
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.errors import TooLargeError
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def run(
     label_map: Mapping[int, int] | None = None,
     ignore_label: int | None = None,
     group_by: str | None = None,
+    out: Path | None = None,
     progress: Progress = silent,
 ) -> CheckReport:
     """Read every image and label map of a data set and report all faults.
@@ -103,14 +105,16 @@ def run(
         label_map: Label values to change before they are judged.
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any.
         group_by: Regular expression whose first group in the identifier is the patient.
+        out: The file that the report will be written to, which may not be one of the data's.
         progress: Told of every case read.
 
     Raises:
         DataError: If there is no data set to look at.
-        UsageError: If *group_by* is no regular expression, or the data set names another ignore
-            label.
+        UsageError: If *group_by* is no regular expression, the data set names another ignore
+            label, or *out* would replace an image.
     """
     found = survey(data, group_by=group_by)
+    refuse_over_files(out, paths_of(found.dataset.cases))
     classes = map_classes(found.dataset.classes, label_map or {})
     ignore = ignored_value(found.dataset.ignore, ignore_label, label_map or {})
 
@@ -126,6 +130,7 @@ def run(
         *found.faults,
         *(fault for check in checks for fault in check.faults),
         *compare_cases(checks, classes),
+        *find_unheld(checks, label_map or {}, ignore_label),
     ]
     return CheckReport(
         data=str(data),

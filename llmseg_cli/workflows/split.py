@@ -1,5 +1,6 @@
 """What `llmseg split` does."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,13 @@ from llmseg_cli.artifacts.presets import Preset, load_preset
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
-from llmseg_cli.data.checking.label_values import count_values, find_value_fault, map_classes
+from llmseg_cli.data.checking.label_values import (
+    count_values,
+    find_value_fault,
+    map_classes,
+    unheld_in_words,
+)
+from llmseg_cli.data.digests import former_digest
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
 from llmseg_cli.data.splitting.amounts import ALL, Amount, parse_amount
@@ -21,6 +28,9 @@ from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, TooLargeError, UsageError
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
+
+logger = logging.getLogger(__name__)
 
 SHOWN_NOTES = 5
 SHOWN_FAULTS = 10
@@ -105,6 +115,7 @@ def plan(
     test_images: str = "locked",
     ignore_label: int | None = None,
     seed: int = 0,
+    out: Path | None = None,
     progress: Progress = silent,
 ) -> Plan:
     """Read all images (for digests) and label maps (to stratify), and draw the roles.
@@ -124,10 +135,12 @@ def plan(
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any. A
             case of which nothing is known counts as one without a label map.
         seed: Seed of the draws.
+        out: The file that the split will be written to, which may not be one of the data's.
         progress: Told of every case read.
 
     Raises:
-        UsageError: If an option is wrong, or *labeled* contradicts the preset.
+        UsageError: If an option is wrong, *labeled* contradicts the preset, or *out* would replace
+            an image.
         DataError: If the data cannot be read or lack cases or classes.
         PolicyError: If a group is in the data set's own test set and outside of it.
     """
@@ -140,9 +153,12 @@ def plan(
         ),
     }
     dataset = find_cases(data, group_by=group_by)
+    refuse_over_files(out, paths_of(dataset.cases))
     classes = map_classes(dataset.classes, label_map or {})
     ignore = ignored_value(dataset.ignore, ignore_label, label_map or {})
-    facts, images = _read(dataset, label_map or {}, ignore, progress)
+    facts, images, stored = _read(dataset, label_map or {}, ignore, progress)
+    for sentence in unheld_in_words(stored, label_map or {}, ignore_label) if stored else ():
+        logger.warning(sentence)
     _refuse_values(dataset, classes, facts)
     _refuse_no_label_maps(dataset)
     rest, official = set_apart(
@@ -153,6 +169,7 @@ def plan(
     else:
         roles = make_split(rest, labeled=wanted, seed=seed, classes=classes, **amounts)
     roles = official.added_to(roles)
+    former = {case.id: digest for case in dataset.cases if (digest := former_digest(case))}
     split = Split(
         labeled=roles.labeled,
         unlabeled=roles.unlabeled,
@@ -160,6 +177,7 @@ def plan(
         test=roles.test,
         seed=seed,
         images=images,
+        former=former,
         groups={case.id: case.group for case in dataset.cases if case.group is not None},
         group_by=group_by,
         preset=preset,
@@ -201,8 +219,10 @@ def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
 
 def _read(
     dataset: Dataset, label_map: Mapping[int, int], ignore: int | None, progress: Progress
-) -> tuple[list[CaseFacts], dict[str, str]]:
-    def read(case: Case) -> tuple[CaseFacts, str] | DataError:
+) -> tuple[list[CaseFacts], dict[str, str], set[int]]:
+    """What is known of the cases, the digests of their images, and the values of label maps."""
+
+    def read(case: Case) -> tuple[CaseFacts, str, frozenset[int]] | DataError:
         try:
             return _read_case(case, label_map, ignore)
         except TooLargeError:
@@ -218,7 +238,9 @@ def _read(
     if faults:
         raise _all_of(faults, dataset)
     known = [one for one in found if not isinstance(one, DataError)]
-    return [facts for facts, _ in known], {facts.id: digest for facts, digest in known}
+    facts, digests, stored = zip(*known, strict=True) if known else ((), (), ())
+    images = {fact.id: digest for fact, digest in zip(facts, digests, strict=True)}
+    return list(facts), images, set().union(*stored)
 
 
 def _all_of(faults: list[DataError], dataset: Dataset) -> DataError:
@@ -237,19 +259,19 @@ def _all_of(faults: list[DataError], dataset: Dataset) -> DataError:
 
 def _read_case(
     case: Case, label_map: Mapping[int, int], ignore: int | None
-) -> tuple[CaseFacts, str]:
+) -> tuple[CaseFacts, str, frozenset[int]]:
     digest = image_digest(case)
     if case.label is None:
-        return CaseFacts(case.id, case.group, None, case.is_test), digest
+        return CaseFacts(case.id, case.group, None, case.is_test), digest, frozenset()
     labels = load_label_map(case.label, label_map=label_map, ignore=ignore)
     voxel_mm3 = float(np.prod(labels.spacing_mm))
     counts = count_values(labels.array)
     if ignore is not None:
         counts.pop(UNKNOWN, None)
     if not counts:
-        return CaseFacts(case.id, case.group, None, case.is_test), digest
+        return CaseFacts(case.id, case.group, None, case.is_test), digest, labels.stored
     foreground = {value: count * voxel_mm3 for value, count in counts.items() if value != 0}
-    return CaseFacts(case.id, case.group, foreground, case.is_test), digest
+    return CaseFacts(case.id, case.group, foreground, case.is_test), digest, labels.stored
 
 
 def _refuse_no_label_maps(dataset: Dataset) -> None:

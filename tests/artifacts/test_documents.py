@@ -110,7 +110,8 @@ def test_any_value_of_a_manifest_may_be_another(tmp_path):
 
 
 def test_any_value_of_a_journal_may_be_another(tmp_path):
-    (tmp_path / "a.png").write_text("mask")
+    for name in ("a.png", "a.map.png"):
+        (tmp_path / name).write_text("mask")
     details = {"status": "ok", "findings": [{"class": 1, "area": 2.5}], "maps": ["a.map.png"]}
     journal = Journal(tmp_path, resume=False)
     journal.add("a", "a.png", image="i", made_by="m", details=details)

@@ -17,6 +17,7 @@ from llmseg_cli.artifacts.files import (
     sha256_file,
     sha256_json,
     sha256_text,
+    temporary_of,
     to_json,
     write_json,
     write_text,
@@ -80,10 +81,16 @@ def test_an_error_of_ours_stays_it_on_a_full_disk(tmp_path, monkeypatch):
 
 
 def test_leftovers_of_a_killed_process_go(tmp_path):
-    for name in (".tmp-123-state.ckpt", "state.ckpt", ".hidden"):
+    temporary_of(tmp_path / "state.ckpt").touch()
+    theirs = [".hidden", ".tmp-0123456789ab-link", ".tmp-123-state.ckpt", ".tmp-notes"]
+    for name in (*theirs[:1], *theirs[2:], "state.ckpt"):
         (tmp_path / name).touch()
+    (tmp_path / theirs[1]).symlink_to("state.ckpt")
+    folders = [".tmp-0123456789ab-dir", ".tmp-dir"]
+    for name in folders:
+        (tmp_path / name).mkdir()
     remove_leftovers(tmp_path)
-    assert names(tmp_path) == [".hidden", "state.ckpt"]
+    assert names(tmp_path) == sorted([*theirs, *folders, "state.ckpt"])
     remove_leftovers(tmp_path / "nowhere")
 
 
@@ -134,15 +141,16 @@ def test_two_containers_with_one_pid_write_one_file(tmp_path, monkeypatch):
 
 def test_old_leftovers_of_a_target_go_and_others_stay(tmp_path):
     target = tmp_path / "a[1]"
-    old, new, other = (tmp_path / f".tmp-{name}" for name in ("1-a[1]", "2-a[1]", "3-a1"))
+    old, new = temporary_of(target), temporary_of(target)
+    other, theirs = temporary_of(tmp_path / "a1"), tmp_path / ".tmp-mine-a[1]"
     old.mkdir()
     (old / "half").touch()
-    new.touch()
-    other.touch()
-    for path in (old, other):
+    for path in (new, other, theirs):
+        path.touch()
+    for path in (old, other, theirs):
         os.utime(path, (0, 0))
     remove_old_leftovers(target)
-    assert names(tmp_path) == [new.name, other.name]
+    assert names(tmp_path) == sorted([new.name, other.name, theirs.name])
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from llmseg_cli.artifacts.files import temporary_of
 from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
+from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.errors import ArtifactError, ResourceError, UsageError
 
 
@@ -67,7 +69,7 @@ def test_starting_anew_deletes_what_the_journal_lists_and_nothing_else(folder: P
 
 
 def test_what_a_killed_process_left_is_removed(folder: Path):
-    (folder / ".tmp-1234-c.png").write_text("half")
+    temporary_of(folder / "c.png").write_text("half")
     Journal(folder, resume=True)
     assert not list(folder.glob(".tmp-*"))
 
@@ -151,11 +153,13 @@ def line(**changes) -> str:
         {"file": ".."},
         {"file": "cases.jsonl"},
         {"file": "b.png"},
+        {"file": "a.txt"},
         {"file": ["a.png"]},
         {"case": "../victim", "file": "../victim.txt"},
         {"case": "../victim", "file": None},
         {"case": ["a"]},
         {"details": {"maps": ["a.png", "../victim.txt"]}},
+        {"details": {"maps": ["a.png", "a.csv"]}},
         {"details": 5},
         {"size": "1"},
     ],
@@ -182,6 +186,70 @@ def test_all_files_of_a_case_go_with_it(folder: Path):
     journal.add("c", "c.png", image="c", made_by="run", details=details)
     Journal(folder, resume=False)
     assert [path.name for path in folder.iterdir()] == [JOURNAL]
+
+
+@pytest.mark.parametrize("changed", ["c.png", "c.attention.nii.gz"])
+def test_a_file_that_was_changed_since_stays(folder: Path, changed: str):
+    journal = Journal(folder, resume=True)
+    for name in ("c.png", "c.attention.nii.gz"):
+        (folder / name).write_text("map")
+    details = {"maps": ["c.attention.nii.gz"]}
+    journal.add("c", "c.png", image="c", made_by="run", details=details)
+    (folder / changed).write_text("drawn by hand")
+    Journal(folder, resume=False)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([changed, JOURNAL])
+
+
+def test_what_a_line_names_goes_only_if_it_is_as_the_line_says(tmp_path: Path):
+    (tmp_path / "a.png").write_text("mine")
+    (tmp_path / JOURNAL).write_text(line(output=hashlib.sha256(b"other").hexdigest(), size=4))
+    Journal(tmp_path, resume=False)
+    assert (tmp_path / "a.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_file_that_no_line_names_is_not_replaced(folder: Path, resume: bool):
+    (folder / "c.png").write_text("drawn by hand")
+    (folder / "d.png").symlink_to("nowhere")
+    journal = Journal(folder, resume=resume)
+    journal.refuse_others("a", "a.png", "a.new.nii.gz")
+    for case in ("c", "d"):
+        with pytest.raises(ArtifactError, match=rf"{case}\.png was not written by llmseg.*-o"):
+            journal.refuse_others(case, f"{case}.png")
+        with pytest.raises(ArtifactError, match="was not written by llmseg"):
+            journal.begin(case, f"{case}.png", image="c")
+    assert [entry.case for entry in Journal.read(folder)] == ["a", "b"] * resume
+
+
+def test_in_folders_within_the_files_of_known_cases_are_ours(folder: Path):
+    (folder / "overlays").mkdir()
+    for name in ("a", "c"):
+        (folder / "overlays" / f"{name}.png").write_text("picture")
+    journal = Journal(folder, resume=True)
+    journal.refuse_others("a", "overlays/a.png")
+    with pytest.raises(ArtifactError, match="was not written by llmseg"):
+        journal.refuse_others("c", "overlays/c.png")
+
+
+def test_what_a_killed_process_had_begun_is_known_and_not_finished(folder: Path):
+    Journal(folder, resume=True).begin("c", "c.png", "c.map.nii.gz", image="image c")
+    for name in ("c.png", "c.map.nii.gz"):
+        (folder / name).write_text("written, and killed before it was noted")
+    journal = Journal(folder, resume=True)
+    assert journal.finished("c", image="image c", made_by="") is None
+    journal.begin("c", "c.png", "c.map.nii.gz", image="image c")
+    journal.add("c", "c.png", image="image c", made_by="run")
+    assert Journal(folder, resume=True).finished("c", image="image c", made_by="run") is not None
+
+
+def test_what_the_record_names_is_ours_without_a_journal(tmp_path: Path):
+    (tmp_path / "a.png").write_text("mask")
+    Manifest("predict").write(tmp_path, outputs=("a.png",))
+    (tmp_path / "b.png").write_text("mine")
+    journal = Journal(tmp_path, resume=False)
+    journal.refuse_others("a", "a.png")
+    with pytest.raises(ArtifactError, match=r"b\.png was not written by llmseg"):
+        journal.refuse_others("b", "b.png")
 
 
 def test_an_empty_file_is_not_finished_and_does_not_stay(folder: Path):

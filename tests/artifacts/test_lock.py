@@ -1,12 +1,13 @@
 """Two jobs, one folder: held by real processes."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from llmseg_cli.artifacts import lock as module
-from llmseg_cli.artifacts.lock import only_job
+from llmseg_cli.artifacts.lock import lock_name, only_job
 from llmseg_cli.errors import UsageError
 
 HOLDER = """
@@ -89,6 +90,38 @@ def test_a_job_that_fails_frees_the_folder(tmp_path):
     with pytest.raises(ZeroDivisionError), only_job(tmp_path / "run"):
         raise ZeroDivisionError
     with only_job(tmp_path / "run"):
+        pass
+
+
+def test_files_of_others_beside_the_folder_stay(tmp_path):
+    ours = lock_name("run")
+    for name, content in ((".run.lock", ""), ("run.lock", "mine"), (ours, "mine")):
+        (tmp_path / name).write_text(content)
+    with only_job(tmp_path / "run"):
+        pass
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        ".run.lock": "",
+        "run.lock": "mine",
+        ours: "mine",
+    }
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_something_else_of_the_name_of_the_lock_is_refused(tmp_path, kind):
+    path = tmp_path / lock_name("run")
+    if kind == "link":
+        path.symlink_to(tmp_path / "victim")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(UsageError, match="no file that llmseg made"), only_job(tmp_path / "run"):
+        pytest.fail("locked")
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_name_as_long_as_a_file_system_allows(tmp_path):
+    with only_job(tmp_path / ("x" * 255)):
         pass
 
 

@@ -65,6 +65,12 @@ def test_faults_have_their_exit_codes(place, arguments, code, message):
     assert not Path("e.safetensors").exists()
 
 
+def test_what_comes_in_is_text(place):
+    done = CliRunner().invoke(app, ["embed", "-", "-o", "e.safetensors"], input=b"target: \xff\n")
+    assert done.exit_code == 2
+    assert "Cannot read stdin: line 1 is not UTF-8" in done.stderr
+
+
 def test_a_file_is_not_overwritten(place):
     Path("e.safetensors").write_text("mine")
     assert invoke("d.yaml", "--encoder", "encoder", "-o", "e.safetensors").exit_code == 2

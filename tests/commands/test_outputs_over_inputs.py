@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny_data import write_cases
+import SimpleITK as sitk  # noqa: N813
+from tiny_data import write_cases, write_dicom
 from training_cli import invoke
 
 from llmseg_cli.data.cases import find_cases
@@ -91,6 +93,51 @@ def test_it_is_refused(place: Path, words: str):
     assert result.exit_code == 2, result.output
     assert "Error: -o" in result.stderr
     assert contents(place) == before
+
+
+@pytest.fixture
+def listed(place: Path) -> Path:
+    """Lists, in a folder of their own, of a series, a header with its data, and label maps."""
+    voxels = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    series = write_dicom(place / "ct" / "p0", voxels)
+    for path in sorted(series.iterdir()):
+        path.rename(path.with_name(f"IM{path.stem}"))  # as archives export them
+    for name in ("p1", "seg0", "seg1"):
+        array = (voxels > 30).astype(np.uint8) if "seg" in name else voxels
+        sitk.WriteImage(sitk.GetImageFromArray(array.T.copy()), str(place / "ct" / f"{name}.mhd"))
+    (place / "ct" / "hard").hardlink_to(place / "ct" / "p1.raw")
+    (place / "lists").mkdir()
+    (place / "lists" / "cases.csv").write_text(
+        "id,image,label\np0,../ct/p0,../ct/seg0.mhd\np1,../ct/p1.mhd,../ct/seg1.mhd\n"
+    )
+    return place
+
+
+@pytest.mark.parametrize("file", ["ct/p0/IM000", "ct/p1.raw", "ct/hard", "ct/seg1.raw"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "check --data lists/cases.csv -o {}",
+        "check --data lists -o {}",
+        "split --data lists/cases.csv --labeled 1 -o {}",
+        "score --pred ct/seg0.mhd --ref lists/cases.csv -o {}",
+        "score --pred ct/seg0.mhd --ref lists/cases.csv -o s.json --csv {}",
+        "bench prepare --data lists/cases.csv -o {}",
+    ],
+)
+def test_files_that_a_list_names_elsewhere_are_not_replaced(listed: Path, words: str, file: str):
+    before = contents(listed)
+    result = invoke(*words.format(file).split(), "--force")
+    assert result.exit_code == 2, result.output
+    assert "Error: -o" in result.stderr
+    assert "image or label map" in result.stderr
+    assert contents(listed) == before
+
+
+def test_a_report_lies_beside_files_that_a_list_names(listed: Path):
+    for _ in range(2):
+        result = invoke("check", "--data", "lists/cases.csv", "-o", "ct/check.json", "--force")
+        assert (listed / "ct" / "check.json").exists(), result.output
 
 
 def test_settings_are_read_too(place: Path):

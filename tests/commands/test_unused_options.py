@@ -22,6 +22,8 @@ REFUSED = [  # command, options that do not count, what is said
     (SEMI, "--text-control random", "--text"),
     (SUP, "--optimizer adam --momentum 0.9", "sgd"),  # 0.9 is the default, and was said
     (SUP, "--optimizer adamw --momentum 0", "sgd"),
+    (SUP, "--validate-every 500", "llmseg split --validation"),
+    (SEMI, "--method usl --validate-every 9", "no validation cases"),
     (SEMI, "--method supervised --unlabeled-batch 2", "labeled cases alone"),
     (("train-sup", "--data", "d", "--split", "s"), "--group-by (p)", "--split decides"),
     (SEMI, "--method usl --schedule one-time", "no pseudo-labels"),

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -12,7 +14,13 @@ from tiny_data import label_with, random_image, write_dicom, write_dicom_report,
 
 from llmseg_cli.data.case import Case
 from llmseg_cli.data.cases import find_cases
-from llmseg_cli.data.digests import image_digest, label_digest
+from llmseg_cli.data.digests import (
+    as_recorded,
+    image_digest,
+    label_digest,
+    voxel_digest,
+    voxels_of,
+)
 from llmseg_cli.data.patches.cache import prepare_image, prepare_labels
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_image
@@ -148,6 +156,61 @@ def test_labels_of_hdf5_are_digested_alone(tmp_path: Path) -> None:
     assert first != label_digest(write("d.h5", 0, label_with([1]).transpose(1, 0, 2)))
 
 
+REINTERPRETED = {
+    "signed": lambda voxels: voxels.view("<i2"),
+    "swapped": lambda voxels: voxels.view(">u2"),
+    "reshaped": lambda voxels: voxels.reshape(5, 6, 4),
+    "flat": lambda voxels: voxels.reshape(5, 24),
+}
+
+
+def write_hdf5(path: Path, voxels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = voxels, (voxels > 30000).astype(np.uint8)
+    return path
+
+
+@pytest.mark.parametrize("change", REINTERPRETED.values(), ids=REINTERPRETED)
+def test_the_same_bytes_as_another_type_or_shape_are_another_image(tmp_path: Path, change) -> None:
+    voxels = np.random.default_rng(0).integers(0, 60000, (6, 5, 4)).astype("<u2")
+    first = write_hdf5(tmp_path / "a.h5", voxels)
+    second = write_hdf5(tmp_path / "b.h5", change(voxels))
+    assert digest(first) != digest(second)
+    settings = Preprocessing((1.0, 1.0, 1.0), "zscore")
+    for path in (first, second):
+        case = Case("a", (path,), None)
+        volume = load_image([path])
+        made = prepare_image(case, image_digest(case), settings, tmp_path / "cache")
+        expected = settings.image(volume.array, volume.spacing_mm)
+        np.testing.assert_array_equal(np.load(made.image), expected)
+
+
+def older(path: Path) -> str:
+    """What earlier versions took for the digest of an HDF5 image."""
+    with h5py.File(path) as file:
+        return hashlib.sha256(file["image"][()].tobytes()).hexdigest()
+
+
+def test_splits_of_earlier_versions_hold_for_hdf5(tmp_path: Path) -> None:
+    for index in range(3):
+        voxels = np.random.default_rng(index).integers(0, 60000, (6, 5, 4)).astype("<u2")
+        write_hdf5(tmp_path / "data" / f"p{index}.h5", voxels)
+    cases = find_cases(tmp_path / "data").cases
+    new = make_split(tmp_path / "data", labeled="1", test="1")
+    assert new.former == {case.id: older(case.images[0]) for case in cases}
+    old = replace(new, images=new.former, former={})
+    at_hand = {case.id: image_digest(case) for case in cases}
+    with pytest.raises(PolicyError, match="3 changed"):
+        old.refuse_other_data(at_hand)
+    old.refuse_other_data(as_recorded(cases, at_hand, old.images))
+    write_hdf5(tmp_path / "data" / "p0.h5", np.zeros((6, 5, 4), "<u2"))
+    at_hand = {case.id: image_digest(case) for case in cases}
+    for split in (old, new):
+        with pytest.raises(PolicyError, match="1 changed"):
+            split.refuse_other_data(as_recorded(cases, at_hand, split.images))
+
+
 def prepare(case: Case, cache: Path) -> np.ndarray:
     settings = Preprocessing(load_image(case.images).spacing_mm, "zscore")
     prepared = prepare_labels(
@@ -209,3 +272,48 @@ def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
     with pytest.raises(DataError, match=r"Cannot read .*a\.nii\.gz: Permission denied"):
         load_image([path])
+
+
+def as_nrrd(path: Path, array: np.ndarray) -> Path:
+    image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # ITK's axes are LPS
+    sitk.WriteImage(image, str(path), useCompression=True)
+    return path
+
+
+def test_what_an_image_shows_does_not_depend_on_its_file(tmp_path: Path) -> None:
+    """Name, format, compression, number type, order on disk, slope and header are one image."""
+    array = np.random.default_rng(0).integers(-900, 900, (7, 6, 5)).astype(np.int16)
+    flip = np.array([[-1.0, 0, 0, 6], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    scaled = nib.Nifti1Image(2 * array, np.eye(4))
+    scaled.header.set_slope_inter(0.5, 0)
+    nib.save(scaled, tmp_path / "scaled.nii")
+    paths = [
+        write_nifti(tmp_path / "plain.nii", array),
+        write_nifti(tmp_path / "zipped.nii.gz", array),
+        write_nifti(tmp_path / "float.nii.gz", array.astype(np.float32)),
+        write_nifti(tmp_path / "double.nii.gz", array.astype(np.float64)),
+        write_nifti(tmp_path / "spacing.nii", array, np.diag([2.0, 2.0, 5.0, 1.0])),
+        write_nifti(tmp_path / "flipped.nii", array[::-1], flip),
+        as_nrrd(tmp_path / "other.nrrd", array),
+        tmp_path / "scaled.nii",
+    ]
+    expected = hashlib.sha256(b"(1, 7, 6, 5)" + array.astype("<f4").tobytes()).hexdigest()
+    found = {path.name: voxel_digest(load_image([path]).array) for path in paths}
+    assert found == dict.fromkeys([path.name for path in paths], expected)
+    assert len({digest(path) for path in paths}) == len(paths)
+    (tmp_path / "damaged.nii").write_bytes(b"no image")
+    cases = [Case(path.stem, (path,), None) for path in (*paths[:1], tmp_path / "damaged.nii")]
+    assert voxels_of(cases) == {"plain": expected}
+
+
+@pytest.mark.parametrize("change", ["voxel", "shape", "order"])
+def test_what_another_image_shows_differs(change: str) -> None:
+    array = np.random.default_rng(0).standard_normal((2, 7, 6, 5)).astype(np.float32)
+    other = array.copy()
+    if change == "voxel":
+        other[1, 6, 5, 4] = np.nextafter(other[1, 6, 5, 4], np.float32(9))
+    other = {"shape": other.reshape(2, 7, 5, 6), "order": other[::-1]}.get(change, other)
+    assert voxel_digest(other) != voxel_digest(array)
+    zero = np.zeros((1, 2, 2, 2), np.float32)
+    assert voxel_digest(-zero) == voxel_digest(zero)

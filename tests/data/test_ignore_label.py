@@ -38,6 +38,8 @@ def test_who_names_it(declared, asked, label_map, expected):
         (2, 255, {}, "names 2 as its ignore label"),
         (None, 255, {255: 1}, "--label-map 255:1 contradict"),
         (None, 0, {}, "0 is the background"),
+        (None, 10**20, {}, "expected a label value"),
+        (None, -70000, {}, "expected a label value"),
     ],
 )
 def test_contradictions(declared, asked, label_map, message):

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_data import SHAPE, label_with, random_image, write_dicom, write_nifti
 
-from llmseg_cli.data.formats import itk, nifti, picture
+from llmseg_cli.data.formats import doubts, itk, nifti, picture
 from llmseg_cli.data.volumes import (
     load_image,
     load_label_map,
     prediction_suffix,
     save_label_map,
     save_map,
+    tell_doubts,
 )
 from llmseg_cli.errors import DataError, ResourceError
 
@@ -132,6 +133,22 @@ def test_nifti_2_and_two_axes_stay_so(tmp_path: Path) -> None:
     back = nib.load(tmp_path / "b.nii")
     assert isinstance(back, nib.Nifti2Image)
     np.testing.assert_array_equal(np.asanyarray(back.dataobj), flat)
+
+
+def test_doubts_about_every_channel_are_told(tmp_path, caplog, monkeypatch) -> None:
+    """The second file alone contradicts itself; a warning names it, when it is read or prepared."""
+    paths = [write_nifti(tmp_path / f"{name}.nii", random_image(0)) for name in "ab"]
+    image = nib.load(paths[1])
+    image.header["pixdim"][1:4] = (1.5, 1.5, 10)
+    image.header["qform_code"] = 0
+    nib.save(nib.Nifti1Image(random_image(1), None, image.header), paths[1])
+    for use in (load_image, tell_doubts):
+        monkeypatch.setattr(doubts, "_told", set())
+        caplog.clear()
+        use(paths)
+        named = [record.getMessage() for record in caplog.records]
+        assert any(f"{paths[1]}: the sform says a spacing of" in text for text in named)
+        assert not any(str(paths[0]) in text and "the sform says" in text for text in named)
 
 
 def test_vectors_and_colors_are_channels(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ FOREIGN = {
     "text": b"not a picture\n",
 }
 SAVED = ("GIF", "WEBP", "PPM", "PCX", "TGA", "SGI", "ICO", "DDS", "IM", "PDF", "JPEG2000")
-MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F", "YCbCr", "LAB", "HSV")
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F", "YCbCr", "LAB")
 
 
 def damage_picture(choices: Choices, path: Path) -> str:

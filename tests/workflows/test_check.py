@@ -48,6 +48,22 @@ def test_a_sound_data_set_has_no_fault(data: Path) -> None:
     assert content["cases"][3]["label"] is None
 
 
+def test_every_channel_is_doubted_under_its_own_name(tmp_path: Path) -> None:
+    """A second file whose pixdim contradicts its sform, which alone is read as 1 mm."""
+    for index, name in enumerate("ab"):
+        image = nib.Nifti1Image(random_image(index), np.eye(4))
+        image.set_sform(np.eye(4), 1)
+        image.set_qform(np.eye(4), 0)
+        image.header.set_xyzt_units("mm")
+        if name == "b":
+            image.header["pixdim"][1:4] = (1.5, 1.5, 10)
+        nib.save(nib.Nifti1Image(random_image(index), None, image.header), tmp_path / f"{name}.nii")
+    (tmp_path / "cases.csv").write_text("id,image\nx,a.nii;b.nii\n")
+    report = run(tmp_path)
+    fault = only(report)
+    assert (fault.file, fault.kind) == ("b.nii", "spacing disagrees")
+
+
 def test_every_fault_is_reported_in_one_pass(data: Path) -> None:
     images, labels = data / "images", data / "labels"
     write_nifti(labels / "orphan.nii.gz", label_with([1]))
@@ -263,3 +279,16 @@ def test_a_header_that_contradicts_itself_is_a_fault_of_its_file(data: Path) -> 
     assert (fault.case, fault.file) == ("case03", "images/case03.nii.gz")
     assert "the sform says a spacing of 1 x 1 x 1, pixdim says 1.5 x 1.5 x 10" in fault.found
     assert "which is right" in fault.remedy
+
+
+def test_options_of_values_that_no_label_map_holds_are_a_warning(data: Path) -> None:
+    for path in (data / "labels").iterdir():
+        write_nifti(path, label_with([1, 7]))
+    report = run(data, label_map={7: 2, 9: 1}, ignore_label=77)
+    said = [str(fault) for fault in report.warnings if fault.kind == "unused option"]
+    assert not report.faults
+    assert len(said) == 2
+    assert "no label map holds the value 9 of --label-map 9:1; expected 0, 1, 7" in said[0]
+    assert "no label map holds the value 77 of --ignore-label 77" in said[1]
+    held = run(data, label_map={1: 2}, ignore_label=7)
+    assert not [fault for fault in held.warnings if fault.kind == "unused option"]

@@ -163,3 +163,12 @@ def test_a_label_map_that_memory_cannot_hold_is_no_damage(
     with pytest.raises(TooLargeError, match=r"300 x 300 x 300 .* 67\.1 MB are available") as caught:
         run(data, labeled="2")
     assert caught.value.exit_code == ExitCode.RESOURCE
+
+
+def test_options_of_values_that_no_label_map_holds_are_told(data: Path, caplog) -> None:
+    run(data, labeled="2", label_map={9: 1}, ignore_label=77)
+    for option in ("--label-map 9:1", "--ignore-label 77"):
+        assert f"{option}: no label map that was read holds the value" in caplog.text
+    caplog.clear()
+    run(data, labeled="2", ignore_label=None)
+    assert not caplog.text

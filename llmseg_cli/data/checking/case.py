@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmseg_cli.data.case import Case, Fault
 from llmseg_cli.data.checking.geometry import REMEDY, compare
-from llmseg_cli.data.checking.label_values import count_values, map_values
+from llmseg_cli.data.checking.label_values import count_values
 from llmseg_cli.data.checking.voxels import look_at
 from llmseg_cli.data.formats.doubts import Doubt
 from llmseg_cli.data.grids import Grid
@@ -33,6 +33,7 @@ class CaseCheck:
         content: SHA-256 of the voxels, whatever the file; empty if unknown or constant.
         values: Label value to voxels, after `--label-map`; None if unknown.
         ignored: Voxels of the ignore label, which are not among them.
+        stored: Label values of the file, before any is changed; None if unknown.
         faults: Faults and warnings.
     """
 
@@ -46,6 +47,7 @@ class CaseCheck:
     content: str = ""
     values: Mapping[int, int] | None = None
     ignored: int = 0
+    stored: tuple[int, ...] | None = None
     faults: tuple[Fault, ...] = ()
 
 
@@ -57,7 +59,7 @@ def check_case(
     Raises:
         TooLargeError: If memory does not suffice at the moment; see `refuse_case`.
     """
-    found = _check_image(_unseen(case, root))
+    found = _check_image(_unseen(case, root), root)
     return _check_label(found, label_map, ignore) if case.label is not None else found
 
 
@@ -78,7 +80,7 @@ def _shown(path: Path, root: Path) -> str:
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
-def _check_image(found: CaseCheck) -> CaseCheck:
+def _check_image(found: CaseCheck, root: Path) -> CaseCheck:
     """Look at the voxels as they are stored, for a copy as floats may not fit beside them."""
     path = found.case.images[0]
     try:
@@ -87,7 +89,8 @@ def _check_image(found: CaseCheck) -> CaseCheck:
         raise
     except DataError as error:
         return _with(found, _unreadable(found, path, error))
-    found = _with(found, *(_doubt(found, found.file, doubt) for doubt in raws[0].doubts))
+    for image, raw in zip(found.case.images, raws, strict=True):
+        found = _with(found, *(_doubt(found, _shown(image, root), doubt) for doubt in raw.doubts))
     grid = raws[0].grid
     arrays = []
     while raws:
@@ -139,11 +142,16 @@ def _check_label(found: CaseCheck, label_map: Mapping[int, int], ignore: int | N
         return _with(found, replace(_unreadable(found, path, error), kind="label values"))
     if raw.array.dtype.kind == "f":
         found = _with(found, _float_labels(found, raw.array[0], whole))
-    known = whole if ignore is None else whole[whole != ignore]
-    values = count_values(map_values(known, label_map))
-    one_sided = _one_sided(found, values, is_partial=known.size < whole.size)
+    counts = count_values(whole)
+    stored = tuple(counts)
+    ignored = 0 if ignore is None else counts.pop(ignore, 0)
+    values: dict[int, int] = {}
+    for value, count in counts.items():
+        values[label_map.get(value, value)] = values.get(label_map.get(value, value), 0) + count
+    values = dict(sorted(values.items()))
+    one_sided = _one_sided(found, values, is_partial=ignored > 0)
     found = _with(found, *([one_sided] if one_sided else []))
-    return replace(found, values=values, ignored=whole.size - known.size)
+    return replace(found, values=values, ignored=ignored, stored=stored)
 
 
 def _with(found: CaseCheck, *faults: Fault) -> CaseCheck:

@@ -6,11 +6,10 @@ from itertools import chain
 
 from llmseg_cli.data.case import Fault
 from llmseg_cli.data.checking.case import CaseCheck
-from llmseg_cli.data.checking.label_values import find_value_fault
+from llmseg_cli.data.checking.label_values import find_value_fault, some_values, unheld
 from llmseg_cli.data.checking.slices import find_slices
 
 SCALE_RATIO = 100.0
-SHOWN_VALUES = 8
 
 
 def compare_cases(checks: Sequence[CaseCheck], classes: Mapping[int, str]) -> list[Fault]:
@@ -32,6 +31,27 @@ def compare_cases(checks: Sequence[CaseCheck], classes: Mapping[int, str]) -> li
     ]
 
 
+def find_unheld(
+    checks: Sequence[CaseCheck], label_map: Mapping[int, int], ignore: int | None
+) -> list[Fault]:
+    """Warnings of options whose value no label map holds; none where there are no label maps."""
+    known = [check.stored for check in checks if check.stored is not None]
+    stored = set(chain.from_iterable(known))
+    return [
+        Fault(
+            "unused option",
+            "",
+            "",
+            f"no label map holds the value {value} of {option}",
+            some_values(stored),
+            "Leave it out, or correct the value.",
+            is_warning=True,
+        )
+        for option, value in unheld(stored, label_map, ignore).items()
+        if known
+    ]
+
+
 def _observed(checks: Sequence[CaseCheck]) -> set[int]:
     return set(chain.from_iterable(check.values or () for check in checks))
 
@@ -45,17 +65,13 @@ def _label_values(checks: Sequence[CaseCheck], classes: Mapping[int, str]) -> li
             "label values",
             check.case.id,
             check.label_file,
-            f"label values {_values(sorted(check.values or ()))}",
+            f"label values {some_values(check.values or ())}",
             fault.expected,
             fault.remedy,
         )
         for check in checks
         if set(fault.values) & set(check.values or ())
     ]
-
-
-def _values(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:SHOWN_VALUES])) + ", ..." * (len(values) > SHOWN_VALUES)
 
 
 def _unused_classes(checks: Sequence[CaseCheck], classes: Mapping[int, str]) -> list[Fault]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_CLASSES = 32  # more values than this without a list of classes come from lossy compression
+SHOWN_VALUES = 8
 OFTEN_IGNORED = (255, -1)  # PASCAL VOC and its descendants; scikit-learn and many others
 MANY = (
     "That many values come from lossy compression or interpolation: save the label maps as PNG or "
@@ -52,6 +53,42 @@ def map_values(labels: NDArray[Any], label_map: Mapping[int, int]) -> NDArray[An
     for source, target in label_map.items():
         mapped[labels == source] = target
     return mapped
+
+
+def unheld(
+    stored: Collection[int], label_map: Mapping[int, int], ignore: int | None
+) -> dict[str, int]:
+    """Options about label values that no label map holds, and that therefore count for nothing.
+
+    Args:
+        stored: All values that the files hold.
+        label_map: That of the user.
+        ignore: The ignore label that the user gave, or None.
+
+    Returns:
+        The option as it is typed, to the value.
+    """
+    options = {f"--label-map {source}:{target}": source for source, target in label_map.items()}
+    if ignore is not None:
+        options[f"--ignore-label {ignore}"] = ignore
+    return {option: value for option, value in options.items() if value not in stored}
+
+
+def unheld_in_words(
+    stored: Collection[int], label_map: Mapping[int, int], ignore: int | None
+) -> list[str]:
+    """What to say of `unheld` options, a sentence each."""
+    return [
+        f"{option}: no label map that was read holds the value {value}, so it counts for nothing. "
+        f"They hold {some_values(stored)}."
+        for option, value in unheld(stored, label_map, ignore).items()
+    ]
+
+
+def some_values(values: Collection[int]) -> str:
+    """The lowest of them, for a message."""
+    found = sorted(values)
+    return ", ".join(map(str, found[:SHOWN_VALUES])) + ", ..." * (len(found) > SHOWN_VALUES)
 
 
 def map_classes(classes: Mapping[int, str], label_map: Mapping[int, int]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a channel in color, of which Pillow keeps 8."""
+"""Pictures of 16 bits a channel in color, of which Pillow keeps 8, and what it says of others."""
 
 import io
 import zlib
@@ -18,6 +18,7 @@ GREY_ALPHA_PNG, RGBA_PNG = 4, 6  # kinds of PNG
 COLOR_PNG = (2, 4, 6)
 BITS_PER_SAMPLE = 258  # tag of TIFF
 ALPHA = 3  # index of transparency among four channels
+OPAQUE = np.zeros(0, np.uint8)  # transparency of pictures without
 
 
 def has_deep_color(picture: Image.Image, path: Path) -> bool:
@@ -27,21 +28,44 @@ def has_deep_color(picture: Image.Image, path: Path) -> bool:
         picture: Opened by Pillow.
         path: Its file.
     """
+    if picture.format == "PNG" and _png_head(path)[KIND_AT] not in COLOR_PNG:
+        return False
+    return len(picture.getbands()) > 1 and bits_of(picture, path) > 8
+
+
+def bits_of(picture: Image.Image, path: Path) -> int:
+    """Bits of a channel as they are stored; 8 in formats that have no others."""
     if picture.format == "PNG":
-        with path.open("rb") as stream:
-            head = stream.read(HEADER_END)
-        return len(head) == HEADER_END and head[DEPTH_AT] > 8 and head[KIND_AT] in COLOR_PNG
+        return _png_head(path)[DEPTH_AT]
     if picture.format == "TIFF":
-        bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))
-        return len(picture.getbands()) > 1 and max(bits) > 8
-    return False
+        return max(getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,)))
+    return 8
 
 
-def read_deep_color(picture: Image.Image, path: Path) -> tuple[NDArray[Any], bool]:
+def _png_head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(HEADER_END).ljust(HEADER_END, b"\0")
+
+
+def one_color_transparent(picture: Image.Image, array: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which pixels have the one color that a PNG calls transparent; nothing without one.
+
+    Args:
+        picture: Opened by Pillow.
+        array: Its pixels, `(rows, columns[, C])`, as they are stored.
+    """
+    color = picture.info.get("transparency")
+    if not isinstance(color, int | tuple):
+        return OPAQUE.astype(bool)
+    found: NDArray[np.bool_] = np.equal(array, bool(color) if picture.mode == "1" else color)
+    return np.all(found, axis=2) if array.ndim == 3 else found
+
+
+def read_deep_color(picture: Image.Image, path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """All bits of such a picture, through SimpleITK; of grey with transparency, through Pillow.
 
     Returns:
-        `(rows, columns[, 3])`, and whether transparency, left out, says something.
+        `(rows, columns[, 3])`, and the transparency that is left out, of any shape.
 
     Raises:
         DataError: If it is of a kind that neither of them reads whole.
@@ -55,9 +79,9 @@ def read_deep_color(picture: Image.Image, path: Path) -> tuple[NDArray[Any], boo
             "PNG without layers or planes, or as NIfTI."
         )
     if kind == GREY_ALPHA_PNG:
-        return array[..., 0], bool(array[..., 1].min() != array[..., 1].max())
-    alpha = array[..., ALPHA:]
-    return array[..., :ALPHA], bool(alpha.size and alpha.min() != alpha.max())
+        return array[..., 0], array[..., 1]
+    colors, alpha = array[..., :ALPHA], array[..., ALPHA:]
+    return colors, alpha if alpha.size else one_color_transparent(picture, colors)
 
 
 def _through_itk(path: Path) -> NDArray[Any]:

@@ -40,13 +40,39 @@ def data_files(header: Path) -> tuple[Path, ...]:
     return ()
 
 
-def _value(line: str, *, is_meta: bool) -> str | None:
-    """What a line names as the data, in any spelling of the key that ITK takes."""
+def header_fields(header: Path) -> dict[str, str]:
+    """What the lines of a header say, by their keys without capitals and spaces; the first counts.
+
+    Args:
+        header: A file ending in `.mhd`, `.mha`, `.nhdr` or `.nrrd`.
+
+    Raises:
+        DataError: If it cannot be read or does not end.
+    """
+    is_meta = header.suffix.lower() in META_IMAGE
+    found: dict[str, str] = {}
+    for line in _header_lines(header):
+        if not is_meta and not line:
+            break
+        key, value = _field(line, is_meta=is_meta)
+        found.setdefault(key, value)
+        if is_meta and key == "elementdatafile":  # the voxels follow
+            break
+    return found
+
+
+def _field(line: str, *, is_meta: bool) -> tuple[str, str]:
+    """Key and value of a line, in any spelling of the key that ITK takes."""
     key, _, value = (line.replace(":", "=", 1) if is_meta else line).partition(
         "=" if is_meta else ":"
     )
-    word = "".join(key.lower().split())
-    return value.strip() if word == ("elementdatafile" if is_meta else "datafile") else None
+    return "".join(key.lower().split()), value.strip()
+
+
+def _value(line: str, *, is_meta: bool) -> str | None:
+    """What a line names as the data."""
+    key, value = _field(line, is_meta=is_meta)
+    return value if key == ("elementdatafile" if is_meta else "datafile") else None
 
 
 def _header_lines(header: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@ Where slices lie is in their tags. ITK makes up 1 mm where a tag is absent; here
 taken, and told, and where there is none, distances count in voxels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,38 @@ import SimpleITK as sitk  # noqa: N813  the name its own manual uses
 from numpy.typing import NDArray
 
 from llmseg_cli.data.formats.dicom_frames import Frame, frames_of
+from llmseg_cli.data.formats.dicom_tags import (
+    BETWEEN_SLICES,
+    ORIENTATION,
+    PIXEL_SPACING,
+    POSITION,
+    THICKNESS,
+    Tags,
+    inverted,
+    named,
+    needs_floats,
+    refuse_mixed,
+    shown,
+    tags_of_file,
+    tags_of_frame,
+    tags_of_slices,
+    written,
+)
 from llmseg_cli.data.formats.doubts import Doubt
 from llmseg_cli.errors import DataError
 
 STEP_TOLERANCE = 0.02  # of a slice's distance
-TURN_TOLERANCE = 1e-3  # of the cosines of two slices
-POSITION, ORIENTATION = "0020|0032", "0020|0037"
-SLOPE, INTERCEPT = "0028|1053", "0028|1052"
 IN_PLANE = {
-    "0028|0030": "Pixel Spacing",
+    PIXEL_SPACING: "Pixel Spacing",
     "0018|1164": "Imager Pixel Spacing",
     "0018|2010": "Nominal Scanned Pixel Spacing",
 }
-BETWEEN = {"0018|0088": "Spacing Between Slices", "0018|0050": "Slice Thickness"}
+BETWEEN = {BETWEEN_SLICES: "Spacing Between Slices", THICKNESS: "Slice Thickness"}
 OFFSETS = "3004|000c"  # of the planes of a dose
 REMEDY = (
     "Export the series again with its positions, or convert it to NIfTI with the spacing of the "
     "scan's protocol."
 )
-
-Tags = Callable[[str], tuple[float, ...]]  # the numbers of a tag, or none
 
 
 @dataclass(frozen=True)
@@ -67,17 +79,10 @@ def read(path: Path, files: Sequence[Path]) -> Stack:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(files[0]))
     image = reader.Execute()
-
-    def tags(name: str) -> tuple[float, ...]:
-        return _numbers(reader.GetMetaData(name)) if reader.HasMetaDataKey(name) else ()
-
+    tags = tags_of_file(reader)
     if image.GetDimension() == 3 and image.GetSize()[2] > 1:
         return _multi_frame(path, image, tags, frames_of(files[0]))
     return _assumed(image, tags, ())
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.strip(" \0").split("\\") if part.strip(" \0"))
 
 
 def _series(path: Path, files: Sequence[Path]) -> Stack:
@@ -90,45 +95,16 @@ def _series(path: Path, files: Sequence[Path]) -> Stack:
             f"{path}: {len(files)} files of several frames each, expected one such file, or one "
             "slice a file. Give each its folder."
         )
-
-    def tags_of(index: int) -> Tags:
-        def tags(name: str) -> tuple[float, ...]:
-            has = reader.HasMetaDataKey(index, name)
-            return _numbers(reader.GetMetaData(index, name)) if has else ()
-
-        return tags
-
-    slices = [tags_of(index) for index in range(len(files))]
-    if _needs_floats(slices, image):  # else ITK casts all slices to the type of the first
+    slices = tags_of_slices(reader, len(files))
+    refuse_mixed(slices, path)
+    if needs_floats(slices, image):
         reader.SetOutputPixelType(sitk.sitkFloat32)
         image = reader.Execute()
-    _refuse_mixed(slices, path)
     positions = [tags(POSITION) for tags in slices]
     if all(len(position) == 3 for position in positions):
         _refuse_uneven(np.array(positions), image, path)
         return _assumed(image, slices[0], _z_of(image))
     return _assumed(image, slices[0], ())
-
-
-def _needs_floats(slices: Sequence[Tags], image: Any) -> bool:
-    scalings = {(tags(SLOPE), tags(INTERCEPT)) for tags in slices}
-    fractions = any(not value.is_integer() for both in scalings for one in both for value in one)
-    is_whole = "integer" in image.GetPixelIDTypeAsString()
-    return is_whole and image.GetNumberOfComponentsPerPixel() == 1 and fractions
-
-
-def _refuse_mixed(slices: Sequence[Tags], path: Path) -> None:
-    """Refuse slices of different directions or pixel sizes, which ITK takes from the first."""
-    for tag, name in ((ORIENTATION, "Image Orientation"), ("0028|0030", "Pixel Spacing")):
-        values = [tags(tag) for tags in slices]
-        first = values[0]
-        for number, value in enumerate(values, start=1):
-            same = len(value) == len(first) and np.allclose(value, first, atol=TURN_TOLERANCE)
-            if not same:
-                raise DataError(
-                    f"{path}: {name} ({tag.replace('|', ',')}) is {_shown(value)} in slice "
-                    f"{number} and {_shown(first)} in the first. Give each stack its folder."
-                )
 
 
 def _refuse_uneven(positions: NDArray[np.float64], image: Any, path: Path) -> None:
@@ -140,8 +116,8 @@ def _refuse_uneven(positions: NDArray[np.float64], image: Any, path: Path) -> No
     worst = int(errors.argmax())
     if errors[worst] > STEP_TOLERANCE * image.GetSpacing()[2]:
         raise DataError(
-            f"{path}: slice {worst + 2} lies ({_shown(steps[worst])}) mm from the one before, "
-            f"expected ({_shown(expected)}): a slice is missing, or the gantry was tilted. "
+            f"{path}: slice {worst + 2} lies ({shown(steps[worst])}) mm from the one before, "
+            f"expected ({shown(expected)}): a slice is missing, or the gantry was tilted. "
             "Resample the series to an even grid."
         )
 
@@ -153,25 +129,23 @@ def _multi_frame(path: Path, image: Any, tags: Tags, frames: Sequence[Frame]) ->
             "are not read from a multi-frame file. Convert it to NIfTI, with dcm2niix say."
         )
     count = image.GetSize()[2]
+    if frames:
+        own = [tags_of_frame(frame, tags) for frame in frames]
+        refuse_mixed(own, path, what="frame")
+        tags = own[0]
     if len(frames) == count and all(len(frame.position) == 3 for frame in frames):
         return _placed(path, image, tags, frames)
     offsets = tags(OFFSETS)
     if len(offsets) == count:
         return _assumed(image, tags, _even(np.diff(offsets)[:, None], path))
-    if len(tags(POSITION)) == 3 and (between := tags("0018|0088")):
+    if len(tags(POSITION)) == 3 and (between := tags(BETWEEN_SLICES)):
         return _assumed(image, tags, between[:1])
     return _assumed(image, tags, ())
 
 
 def _placed(path: Path, image: Any, tags: Tags, frames: Sequence[Frame]) -> Stack:
     """Frames that all say where they lie, put in order."""
-    directions = {frame.orientation for frame in frames}
-    cosines = np.array(frames[0].orientation or tags(ORIENTATION) or (1, 0, 0, 0, 1, 0))
-    if len(directions) > 1:
-        raise DataError(
-            f"{path}: its frames have {len(directions)} different orientations. Give each stack "
-            "its file."
-        )
+    cosines = np.array(tags(ORIENTATION) or (1, 0, 0, 0, 1, 0))
     rows, columns = cosines.reshape(2, 3)
     normal = np.cross(rows, columns)
     positions = np.array([frame.position for frame in frames])
@@ -180,13 +154,8 @@ def _placed(path: Path, image: Any, tags: Tags, frames: Sequence[Frame]) -> Stac
     (step,) = _even(np.diff(positions, axis=0), path)
     if (np.diff(order) != 1).any():
         image = sitk.JoinSeries([image[:, :, int(index)] for index in order])
-    spacing = frames[0].spacing or tags("0028|0030")
-    in_plane = (spacing[1], spacing[0]) if len(spacing) == 2 else image.GetSpacing()[:2]
     image.SetOrigin(positions[0].tolist())
-    image.SetSpacing((*in_plane, step))
     image.SetDirection(np.column_stack([rows, columns, normal]).ravel().tolist())
-    if len(spacing) == 2:
-        return Stack(image)
     return _assumed(image, tags, (step,))
 
 
@@ -199,8 +168,8 @@ def _even(steps: NDArray[np.float64], path: Path) -> tuple[float]:
     worst = int(errors.argmax())
     if usual <= 0 or errors[worst] > STEP_TOLERANCE * usual:
         raise DataError(
-            f"{path}: frame {worst + 2} lies ({_shown(steps[worst])}) mm from the one before, "
-            f"expected ({_shown(middle)}): a frame is missing, or there are several stacks or "
+            f"{path}: frame {worst + 2} lies ({shown(steps[worst])}) mm from the one before, "
+            f"expected ({shown(middle)}): a frame is missing, or there are several stacks or "
             "points in time. Convert it to one even volume each."
         )
     return (usual,)
@@ -219,13 +188,15 @@ def _assumed(image: Any, tags: Tags, between: Sequence[float]) -> Stack:
         between: mm between slices, if they are known from positions.
     """
     x, y, *rest = (float(size) for size in image.GetSpacing())
-    doubts, is_placed = [], True
+    doubts, is_placed = [*inverted(tags)], True
     in_plane = next((tag for tag in IN_PLANE if len(tags(tag)) == 2 and min(tags(tag)) > 0), None)
     if in_plane is not None:
         y, x = tags(in_plane)
+        if in_plane != PIXEL_SPACING:
+            doubts.append(_of_detector(in_plane, (y, x)))
     else:
         is_placed = False
-        doubts.append(_unknown(f"{_named(IN_PLANE)}: the size of a pixel is not known"))
+        doubts.append(_unknown(f"{named(IN_PLANE)}: the size of a pixel is not known"))
     if rest and image.GetSize()[2] > 1:
         z, told, known = _between(tags, between)
         is_placed = is_placed and known
@@ -244,19 +215,31 @@ def _between(tags: Tags, known: Sequence[float]) -> tuple[float, list[Doubt], bo
     if found is None:
         return (
             1.0,
-            [_unknown(f"{absent}, and {_named(BETWEEN)}: their distance is not known")],
+            [_unknown(f"{absent}, and {named(BETWEEN)}: their distance is not known")],
             False,
         )
     value = tags(found)[0]
     doubt = Doubt(
         "no positions",
-        f"{absent}: {BETWEEN[found]} ({found.replace('|', ',')}), {value:g} mm, is taken for their "
+        f"{absent}: {BETWEEN[found]} ({written(found)}), {value:g} mm, is taken for their "
         "distance, and the order of their numbers as from feet to head",
         "positions",
         REMEDY,
         is_warning=True,
     )
     return value, [doubt], True
+
+
+def _of_detector(tag: str, spacing: Sequence[float]) -> Doubt:
+    return Doubt(
+        "pixel spacing",
+        f"no Pixel Spacing (0028,0030): {IN_PLANE[tag]} ({written(tag)}), "
+        f"{' x '.join(f'{mm:g}' for mm in spacing)} mm, is taken, which may be measured at the "
+        "detector or the paper and not in the patient",
+        "Pixel Spacing",
+        "Check it by a known length, and export the image with its Pixel Spacing.",
+        is_warning=True,
+    )
 
 
 def _unknown(why: str) -> Doubt:
@@ -266,12 +249,3 @@ def _unknown(why: str) -> Doubt:
         "tags that say the spacing in mm",
         REMEDY,
     )
-
-
-def _named(tags: dict[str, str]) -> str:
-    shown = [f"{name} ({tag.replace('|', ',')})" for tag, name in tags.items()]
-    return f"none of {', '.join(shown)}"
-
-
-def _shown(values: Sequence[float] | NDArray[np.float64]) -> str:
-    return ", ".join(f"{value:.3f}" for value in values) or "absent"

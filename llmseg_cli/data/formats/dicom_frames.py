@@ -45,12 +45,16 @@ class Frame:
         orientation: Directions of its rows and columns.
         spacing: mm between rows, and between columns.
         rescale: Slope and intercept.
+        between: mm from slice to slice.
+        thickness: Of a slice, mm.
     """
 
     position: tuple[float, ...] = ()
     orientation: tuple[float, ...] = ()
     spacing: tuple[float, ...] = ()
     rescale: tuple[float, ...] = ()
+    between: tuple[float, ...] = ()
+    thickness: tuple[float, ...] = ()
 
 
 def frames_of(path: Path) -> list[Frame]:
@@ -97,6 +101,8 @@ def _frame(groups: Elements) -> Frame:
         _numbers(groups, ORIENTATIONS, (0x0020, 0x0037)),
         _numbers(groups, MEASURES, (0x0028, 0x0030)),
         slope + intercept,
+        _numbers(groups, MEASURES, (0x0018, 0x0088)),
+        _numbers(groups, MEASURES, (0x0018, 0x0050)),
     )
 
 

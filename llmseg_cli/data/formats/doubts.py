@@ -4,6 +4,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,22 @@ def tell(path: Path, doubts: Sequence[Doubt]) -> None:
                 doubt.expected,
                 doubt.remedy,
             )
+
+
+def transparent(alpha: NDArray[Any]) -> tuple[Doubt, ...]:
+    """A doubt about transparency, which is left out, if it is not the same everywhere."""
+    if not alpha.size or alpha.min() == alpha.max():
+        return ()
+    return (
+        Doubt(
+            "transparency",
+            "its transparency (alpha) differs between pixels; it is left out, and colors are read "
+            "as if nothing were transparent",
+            "an opaque picture",
+            "If transparency means something, save it as a grey picture of its own.",
+            is_warning=True,
+        ),
+    )
 
 
 def implausible(spacing_mm: Sequence[float], shape: Sequence[int]) -> tuple[Doubt, ...]:

@@ -134,22 +134,25 @@ def has_label(path: Path) -> bool:
         return False
 
 
-def image_bytes(path: Path) -> bytes:
-    """The voxels of `image` as bytes, for a digest that does not depend on `label`.
+def content(path: Path, *, name: str = "image") -> tuple[bytes, ...]:
+    """Type, shape and voxels of a data set, for a digest that depends on nothing else in the file.
 
     Raises:
         DataError: If they cannot be read.
     """
-    with _opened(path, "image") as stored:
-        return _voxels(stored, path, as_label=False).tobytes()
+    array = _content(path, name)
+    return f"{array.dtype.str} {array.shape} ".encode(), array.tobytes()
 
 
-def label_bytes(path: Path) -> bytes:
-    """Type, shape and voxels of `label` as bytes, for a digest that depends on nothing else.
+def voxels_alone(path: Path) -> tuple[bytes, ...]:
+    """The voxels of `image` alone, as digests of earlier versions had them.
 
     Raises:
         DataError: If they cannot be read.
     """
-    with _opened(path, "label") as stored:
-        array = _voxels(stored, path, as_label=True)
-    return f"{array.dtype.str} {array.shape} ".encode() + array.tobytes()
+    return (_content(path, "image").tobytes(),)
+
+
+def _content(path: Path, name: str) -> NDArray[Any]:
+    with _opened(path, name) as stored:
+        return _voxels(stored, path, as_label=name == "label")

@@ -6,7 +6,7 @@ ITK's world is LPS+; ours is RAS+, so the first two world axes change sign.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  the name its own manual uses
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from llmseg_cli.data.formats import dicom
 from llmseg_cli.data.formats.dicom_frames import refuse_overlong
 from llmseg_cli.data.formats.dicom_series import slices_of
-from llmseg_cli.data.formats.doubts import Doubt
 from llmseg_cli.data.formats.opening import (
     peak_bytes,
     reading,
@@ -24,6 +23,7 @@ from llmseg_cli.data.formats.opening import (
     voxels_in_words,
 )
 from llmseg_cli.data.formats.raw import RawImage
+from llmseg_cli.data.formats.text_header import Said, look_at, refuse_axes
 from llmseg_cli.data.grids import Format, Grid
 from llmseg_cli.errors import DataError, ResourceError
 
@@ -63,8 +63,8 @@ def read(path: Path, *, as_label: bool = False) -> RawImage:
         require_memory(path, needed, voxels_in_words(shape, dtype))
         if _kind(path) == "dicom":
             found = dicom.read(path, files)
-            return _raw(found.image, path, found.doubts, is_placed=found.is_placed)
-        return _raw(sitk.ReadImage(str(path)), path)
+            return _raw(found.image, path, Said(1.0, found.is_placed, found.doubts))
+        return _raw(sitk.ReadImage(str(path)), path, _said(first, path))
 
 
 def read_header(path: Path) -> RawImage:
@@ -84,10 +84,26 @@ def read_header(path: Path) -> RawImage:
         _refuse_axes(len(size), path)
         numbers = (header.GetOrigin(), header.GetSpacing(), header.GetDirection())
         placement = _three_axes(*numbers, axes=len(size))
+        said = _said(header, path)
     i, j, k = (*size, 1)[:3]
     channels = header.GetNumberOfComponents()
     empty = np.broadcast_to(np.uint8(0), (channels, i, j, k))
-    return RawImage(empty, Grid((i, j, k), _affine(placement), "mm", _kind(path), placement))
+    return RawImage(empty, _grid((i, j, k), placement, path, said), said.doubts)
+
+
+def _said(header: Any, path: Path) -> Said:
+    """What the file says of its lengths that ITK does not."""
+    axes = header.GetDimension()
+    return look_at(path, np.array(header.GetDirection()).reshape(axes, axes)[:3, :3])
+
+
+def _grid(shape: tuple[int, int, int], found: Placement, path: Path, said: Said) -> Grid:
+    origin, spacing = (
+        tuple(length * said.mm for length in lengths) for lengths in (found.origin, found.spacing)
+    )
+    placement = Placement(origin, spacing, found.direction)
+    unit: Literal["mm", "voxel"] = "mm" if said.is_placed else "voxel"
+    return Grid(shape, _affine(placement), unit, _kind(path), placement)
 
 
 def _kind(path: Path) -> Format:
@@ -99,8 +115,8 @@ def _files(path: Path) -> tuple[Path, ...]:
     require_file(path)
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     if not path.is_dir():
-        if _kind(path) == "dicom":
-            refuse_overlong(path)
+        check = refuse_overlong if _kind(path) == "dicom" else refuse_axes
+        check(path)
         return (path,)
     with reading(path, "DICOM series", remedy=REMEDY):
         return slices_of(path)
@@ -136,9 +152,7 @@ def _refuse_axes(axes: int, path: Path) -> None:
         raise DataError(f"{path}: {axes} axes, expected 2 or 3 (channels as components).")
 
 
-def _raw(
-    image: Any, path: Path, doubts: tuple[Doubt, ...] = (), *, is_placed: bool = True
-) -> RawImage:
+def _raw(image: Any, path: Path, said: Said) -> RawImage:
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
     dimensions = image.GetDimension()
@@ -151,10 +165,7 @@ def _raw(
     channels = np.transpose(array, (3, 2, 1, 0))
     placement = Placement(image.GetOrigin(), image.GetSpacing(), image.GetDirection())
     i, j, k = channels.shape[1:]
-    unit: Any = "mm" if is_placed else "voxel"
-    return RawImage(
-        channels, Grid((i, j, k), _affine(placement), unit, _kind(path), placement), doubts
-    )
+    return RawImage(channels, _grid((i, j, k), placement, path, said), said.doubts)
 
 
 def _three_axes(

@@ -15,6 +15,7 @@ from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from llmseg_cli.data.formats.doubts import transparent
 from llmseg_cli.data.formats.nifti_header import doubts_of, header_as_stored, millimeters
 from llmseg_cli.data.formats.opening import (
     in_words,
@@ -36,7 +37,7 @@ OWN_ERRORS = (
     WrapStructError,
 )  # are no ValueError
 MOST_DEFLATED = 1040  # bytes that a byte of a gz file unpacks to at most, a little rounded up
-COLORS = 3  # of RGBA; transparency is no channel
+RGBA, COLORS = ("R", "G", "B", "A"), 3  # transparency is no channel
 
 
 def read(path: Path, *, as_label: bool = False) -> RawImage:
@@ -98,7 +99,10 @@ def _raw(path: Path, voxels: Callable[[Any], NDArray[Any]]) -> RawImage:
         _refuse_nonsense(image, stored, path)
         affine = np.asarray(image.affine, dtype=np.float64)
         refuse_shear(affine, str(path))
-        channels = _channels_first(voxels(image), path)
+        array = voxels(image)
+        if array.dtype.names == RGBA:
+            doubts += transparent(array[RGBA[COLORS]])
+        channels = _channels_first(array, path)
     affine = np.diag([millimeters(stored)] * 3 + [1.0]) @ affine
     i, j, k = channels.shape[1:]
     grid = Grid((i, j, k), affine, "mm", "nifti", image.header)

@@ -14,8 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from llmseg_cli.data.formats.deep_color import has_deep_color, read_deep_color
-from llmseg_cli.data.formats.doubts import Doubt
+from llmseg_cli.data.formats.deep_color import (
+    OPAQUE,
+    bits_of,
+    has_deep_color,
+    one_color_transparent,
+    read_deep_color,
+)
+from llmseg_cli.data.formats.doubts import Doubt, transparent
 from llmseg_cli.data.formats.opening import (
     peak_bytes,
     reading,
@@ -60,8 +66,8 @@ def read(path: Path, *, as_label: bool = False) -> RawImage:
         with reading(path, "picture"), _opened(path) as picture:
             _refuse_pages(picture, path)
             _require_memory(picture, path, as_label=as_label)
-            doubts = _turned(picture)
-            array, is_transparent = _pixels(picture, path, as_label=as_label)
+            turn = _orientation(picture)
+            array, alpha = _pixels(picture, path, as_label=as_label)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error} Cut it into tiles.") from error
     channels = array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, 2, 0)  # (C, row, col)
@@ -70,7 +76,7 @@ def read(path: Path, *, as_label: bool = False) -> RawImage:
     columns_first = np.swapaxes(channels, 1, 2)[..., np.newaxis]  # (C, X, Y, 1)
     _, x, y, z = columns_first.shape
     grid = Grid((x, y, z), np.eye(4), "px", "picture", None)
-    return RawImage(columns_first, grid, doubts + _alpha(is_transparent))
+    return RawImage(columns_first, grid, _turned(turn) + transparent(alpha), turn=turn)
 
 
 def read_header(path: Path) -> RawImage:
@@ -83,11 +89,12 @@ def read_header(path: Path) -> RawImage:
     try:
         with reading(path, "picture"), _opened(path) as picture:
             x, y = _stored_size(picture)
-            doubts = _turned(picture)
+            turn = _orientation(picture)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error} Cut it into tiles.") from error
     empty = np.broadcast_to(np.uint8(0), (1, x, y, 1))
-    return RawImage(empty, Grid((x, y, 1), np.eye(4), "px", "picture", None), doubts)
+    grid = Grid((x, y, 1), np.eye(4), "px", "picture", None)
+    return RawImage(empty, grid, _turned(turn), turn=turn)
 
 
 @contextmanager
@@ -121,8 +128,8 @@ def _stored_size(picture: Image.Image) -> tuple[int, int]:
     return (y, x) if is_swapped else (x, y)
 
 
-def _turned(picture: Image.Image) -> tuple[Doubt, ...]:
-    if _orientation(picture) == UPRIGHT:
+def _turned(turn: int) -> tuple[Doubt, ...]:
+    if turn == UPRIGHT:
         return ()
     return (
         Doubt(
@@ -137,23 +144,10 @@ def _turned(picture: Image.Image) -> tuple[Doubt, ...]:
     )
 
 
-def _alpha(is_transparent: bool) -> tuple[Doubt, ...]:
-    if not is_transparent:
-        return ()
-    return (
-        Doubt(
-            "transparency",
-            "its transparency (alpha) differs between pixels; it is left out, and colors are read "
-            "as if nothing were transparent",
-            "an opaque picture",
-            "If transparency means something, save it as a grey picture of its own.",
-            is_warning=True,
-        ),
-    )
-
-
-def _pixels(picture: Image.Image, path: Path, *, as_label: bool) -> tuple[NDArray[Any], bool]:
-    """`(rows, columns[, C])`, and whether transparency, left out, says something."""
+def _pixels(
+    picture: Image.Image, path: Path, *, as_label: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`(rows, columns[, C])`, and the transparency that is left out, of any shape."""
     orientation = _orientation(picture)
     if has_deep_color(picture, path):
         if orientation != UPRIGHT and picture.format == "TIFF":
@@ -163,23 +157,33 @@ def _pixels(picture: Image.Image, path: Path, *, as_label: bool) -> tuple[NDArra
             )
         return read_deep_color(picture, path)
     picture.load()
+    step = _step(picture, path)
     if picture.format == "TIFF" and orientation != UPRIGHT:
         picture = picture.transpose(STORED_AGAIN[orientation])
     mode = picture.mode
     if mode in GREY_ALPHA:
         both = np.asarray(picture.convert("LA"))
-        return both[..., 0], _varies(both[..., 1])
+        return both[..., 0], both[..., 1]
     if mode in COLOR_ALPHA:
-        is_transparent = _varies(np.asarray(picture.getchannel("A" if "A" in mode else "a")))
-        return np.asarray(picture.convert("RGB")), is_transparent
-    if mode in COLORS and not (as_label and mode == "P"):
-        return np.asarray(picture.convert("RGB")), False
+        alpha = np.asarray(picture.getchannel("A" if "A" in mode else "a"))
+        return np.asarray(picture.convert("RGB")), alpha
+    if mode == "P" and as_label:
+        return np.asarray(picture), OPAQUE  # indices, of which no color is looked at
+    if mode == "P" and "transparency" in picture.info:
+        both = np.asarray(picture.convert("RGBA"))
+        return both[..., :3], both[..., 3]
+    if mode in COLORS:
+        return np.asarray(picture.convert("RGB")), OPAQUE
     array = np.asarray(picture)
-    return array.astype(np.uint8) if array.dtype == bool else array, False
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    stored = array // step if step > 1 else array
+    return stored if as_label else array, one_color_transparent(picture, stored)
 
 
-def _varies(alpha: NDArray[Any]) -> bool:
-    return bool(alpha.min() != alpha.max())
+def _step(picture: Image.Image, path: Path) -> int:
+    """What Pillow multiplies grey of 2 and 4 bits by, so that white is 255."""
+    bits = bits_of(picture, path)
+    return 255 // (2**bits - 1) if picture.mode == "L" and bits in (2, 4) else 1
 
 
 def _grey(channels: NDArray[Any], path: Path) -> NDArray[Any]:

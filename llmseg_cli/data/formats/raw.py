@@ -18,9 +18,11 @@ class RawImage:
         grid: Where its voxels lie.
         doubts: What the file says that cannot be believed as it stands.
         scaling: Slope and intercept of the header, applied in *array*; None for 1 and 0.
+        turn: How a picture is turned when it is shown, by EXIF; 1 for not at all.
     """
 
     array: NDArray[Any]
     grid: Grid
     doubts: tuple[Doubt, ...] = ()
     scaling: tuple[float, float] | None = None
+    turn: int = 1

@@ -5,6 +5,7 @@ from typing import Any
 
 from llmseg_cli.data.ignore_label import NAME
 from llmseg_cli.data.layouts.json_text import refused, show
+from llmseg_cli.options import HIGHEST_LABEL
 
 
 def declared_classes(
@@ -26,6 +27,8 @@ def declared_classes(
     ignore: int | None = None
     for stated, content in (labels or {}).items():
         value, name = _pair(stated, content, path)
+        if abs(value) > HIGHEST_LABEL:
+            raise refused(path, f"label '{name}' is {show(value)}", f"at most {HIGHEST_LABEL}")
         taken = found.get(value, NAME if value == ignore else None)
         if taken is not None:
             raise refused(

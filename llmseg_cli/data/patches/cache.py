@@ -18,16 +18,17 @@ from llmseg_cli.artifacts.files import atomic_path, sha256_json
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.checking.geometry import require_same_grid
 from llmseg_cli.data.checking.label_values import count_values
-from llmseg_cli.data.digests import label_digest
+from llmseg_cli.data.digests import label_digest, voxel_digest
 from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.data.patches.mapped import open_array
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.data.volumes import load_image, load_label_map, read_grid, tell_doubts
+from llmseg_cli.data.volumes import Volume, load_image, load_label_map, read_grid, tell_doubts
 from llmseg_cli.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3  # of all that lies in a case's folder
+LABEL_VERSION = 2  # stands in the names of label maps, which runs record
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's faults, not the file's
 MOST_CLASSES = 256
 
@@ -42,6 +43,8 @@ class PreparedCase:
         labels: `.npy` of `(X, Y, Z)` uint8, or None for an unlabeled case.
         foreground: `.npy` of a table of `foreground.py`, or None.
         spacing_mm: mm per voxel of these arrays along X, Y, Z.
+        voxels: `voxel_digest` of the image before it was prepared.
+        stored: Label values of the file, where some were to be changed or ignored; else empty.
     """
 
     id: str
@@ -49,6 +52,8 @@ class PreparedCase:
     labels: Path | None = None
     foreground: Path | None = None
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
+    voxels: str = ""
+    stored: frozenset[int] = frozenset()
 
 
 def prepare_image(
@@ -67,22 +72,29 @@ def prepare_image(
     """
     key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
     path = cache / "cases" / key[:32] / "image.npy"
-    spacing = path.with_name("spacing.npy")
+    spacing, voxels = path.with_name("spacing.npy"), path.with_name("shown.npy")
     whole = _is_whole(path, IMAGE, case) and _is_whole(spacing, SPACING, case, absent="damage")
-    if not whole:
+    if not (whole and _is_whole(voxels, VOXELS, case)):
         volume = load_image(case.images)
-        try:
-            array = preprocessing.image(volume.array, volume.spacing_mm)
-        except DataError as error:
-            raise DataError(f"case {case.id}: {error}") from error
-        sizes, shape = volume.array.shape[1:], array.shape[1:]
-        _save(spacing, np.array(volume.spacing_mm) * sizes / shape)
-        _save(path, array)  # last, for it says that the case is there
+        array = None if whole else _prepared(case, volume, preprocessing)
+        _save(voxels, np.frombuffer(bytes.fromhex(voxel_digest(volume.array)), np.uint8))
+        if array is not None:
+            sizes, shape = volume.array.shape[1:], array.shape[1:]
+            _save(spacing, np.array(volume.spacing_mm) * sizes / shape)
+            _save(path, array)  # last, for it says that the case is there
     else:
         note_use(path)
         tell_doubts(case.images)
     spacing_mm = tuple(map(float, open_array(spacing)))
-    return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm)
+    shown = open_array(voxels).tobytes().hex()
+    return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm, voxels=shown)
+
+
+def _prepared(case: Case, volume: Volume, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    try:
+        return preprocessing.image(volume.array, volume.spacing_mm)
+    except DataError as error:
+        raise type(error)(f"case {case.id}: {error}") from error
 
 
 def prepare_labels(
@@ -110,26 +122,36 @@ def prepare_labels(
     if case.label is None:
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
     made_of = {
-        "version": VERSION,
+        "version": LABEL_VERSION,
         "labels": label_digest(case.label),
         "map": sorted(label_map.items()),
         **({} if ignore is None else {"ignore": ignore}),
     }
     key = sha256_json(made_of)[:32]
     place = folder or prepared.image.parent
-    labels, foreground = place / f"labels-{key}.npy", place / f"voxels-{key}.npy"
+    labels, foreground, stored = (
+        place / f"{kind}-{key}.npy" for kind in ("labels", "voxels", "stored")
+    )
     image = open_array(prepared.image)
     whole = _is_whole(labels, LABELS, case, shape=image.shape[1:])
-    if not (whole and _is_whole(foreground, FOREGROUND, case)):
+    whole = whole and _is_whole(foreground, FOREGROUND, case)
+    is_changed = bool(label_map) or ignore is not None
+    if not (whole and (not is_changed or _is_whole(stored, STORED, case))):
         found = load_label_map(case.label, label_map=label_map, ignore=ignore)
         grid = read_grid(case.images)
         require_same_grid(grid, found.grid, case=case.id)
         _refuse_values(case, found.array)
-        array = preprocessing.labels(found.array, grid.spacing_mm)
+        try:
+            array = preprocessing.labels(found.array, grid.spacing_mm)
+        except DataError as error:
+            raise type(error)(f"case {case.id}: {error}") from error
         values = {value for value in count_values(found.array) if value}
         _save(labels, array)
         _save(foreground, foreground_table(array, values, has_unknown=ignore is not None))
-    return replace(prepared, labels=labels, foreground=foreground)
+        if is_changed:
+            _save(stored, np.array(sorted(found.stored), np.int64))
+    held = frozenset(open_array(stored).tolist() if is_changed else ())
+    return replace(prepared, labels=labels, foreground=foreground, stored=held)
 
 
 def _is_whole(
@@ -176,6 +198,8 @@ class _Form:
 
 IMAGE, LABELS = _Form(np.float32, (None,) * 4), _Form(np.uint8, (None,) * 3)
 FOREGROUND, SPACING = _Form(np.int32, (None, 4)), _Form(np.float64, (3,))
+VOXELS = _Form(np.uint8, (32,))
+STORED = _Form(np.int64, (None,))
 
 
 def _refuse_values(case: Case, array: NDArray[np.generic]) -> None:

@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.errors import DataError, UsageError, unknown
+from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
+from llmseg_cli.numerics.free_memory import available_bytes
 from llmseg_cli.numerics.resampling import resample
 
 NORMALIZATIONS = ("zscore", "zscore-nonzero", "minmax", "none", "window:LOW:HIGH")
 
 VOXELS_AT_ONCE = 1 << 20
+MOST_SIDE = 1 << 16  # voxels along an axis after resampling
+MOST_VOXELS = 1 << 33
+SMALL = 1 << 24  # bytes that need no look at the memory
+BYTES_OF_LABELS = 12  # of a voxel: two shares, a comparison and the label
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,37 @@ class Preprocessing:
         return asdict(self)
 
     def shape(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
-        """Shape after resampling a volume of *shape* voxels of *spacing_mm*, both `(X, Y, Z)`."""
+        """Shape after resampling a volume of *shape* voxels of *spacing_mm*, both `(X, Y, Z)`.
+
+        Raises:
+            TooLargeError: If no volume is so large.
+        """
         wanted = self.spacing * 3 if len(self.spacing) == 1 else self.spacing
-        return tuple(
-            max(1, round(size * have / want)) if want and size > 1 else size
+        found = [
+            max(1.0, size * have / want) if want and size > 1 else float(size)
             for size, have, want in zip(shape, spacing_mm, wanted, strict=True)
+        ]
+        if max(found) > MOST_SIDE or math.prod(found) > MOST_VOXELS:
+            raise self._too_large(found, spacing_mm, f"no more than {MOST_VOXELS:,}")
+        return tuple(max(1, round(size)) for size in found)
+
+    def _too_large(
+        self, shape: Sequence[float], spacing_mm: Sequence[float], most: str
+    ) -> TooLargeError:
+        have = " x ".join(f"{size:g}" for size in spacing_mm)
+        want = " x ".join(f"{size:g}" for size in self.spacing)
+        return TooLargeError(
+            f"Resampled from {have} mm to --spacing {want}, it would have "
+            f"{math.prod(shape):,.3g} voxels, expected {most}. Use a larger --spacing, or check "
+            "the spacing in its header."
         )
+
+    def _require_memory(self, shape: Sequence[int], spacing_mm: Sequence[float], each: int) -> None:
+        """Refuse a resampled volume that memory cannot hold; *each* is the bytes of a voxel."""
+        needed = math.prod(shape) * each
+        if needed > SMALL and needed > (available := available_bytes()):
+            most = f"no more than {available // each:,} for the memory that is available"
+            raise self._too_large(shape, spacing_mm, most)
 
     def image(self, array: NDArray[np.float32], spacing_mm: Sequence[float]) -> NDArray[np.float32]:
         """Resample and normalize an image.
@@ -58,13 +88,17 @@ class Preprocessing:
 
         Raises:
             DataError: If a voxel is not finite.
+            TooLargeError: If it would be larger than memory.
         """
         if odd := _not_finite(array):
             raise DataError(
                 f"{odd} voxels are NaN or infinite; expected finite "
                 "intensities. 'llmseg check' lists such cases."
             )
-        resampled = resample(array, self.shape(array.shape[1:], spacing_mm))
+        shape = self.shape(array.shape[1:], spacing_mm)
+        if shape != array.shape[1:]:
+            self._require_memory(shape, spacing_mm, 2 * array.itemsize * len(array))
+        resampled = resample(array, shape)
         normalized = np.empty_like(resampled)
         for channel, out in zip(resampled, normalized, strict=True):
             _normalize(channel, self.normalize, out)
@@ -83,6 +117,7 @@ class Preprocessing:
         shape = self.shape(array.shape, spacing_mm)
         if shape == array.shape:
             return array.astype(np.uint8)
+        self._require_memory(shape, spacing_mm, BYTES_OF_LABELS)
         best = np.zeros(shape, np.float32)
         labels = np.zeros(shape, np.uint8)
         for value in np.unique(array):

@@ -9,6 +9,13 @@ _THOUGHT = r"(?:think(?:ing)?|thoughts?|reasoning|reflection)"
 _OPEN, _CLOSE = rf"(?:<{_THOUGHT}>|\[THINK\]|◁think▷)", rf"(?:</{_THOUGHT}>|\[/THINK\]|◁/think▷)"
 _THOUGHTS = re.compile(rf"{_OPEN}.*?(?:{_CLOSE}|$)", re.DOTALL | re.IGNORECASE)
 _ENDED_THOUGHTS = re.compile(rf"^.*{_CLOSE}", re.DOTALL | re.IGNORECASE)  # a template opened them
+_FINAL = re.compile(  # the last channel of the harmony format, also without its tokens
+    r"^.*<\|channel\|>\s*final\b.*?<\|message\|>|^\s*(?:analysis|commentary).*assistantfinal",
+    re.DOTALL,
+)
+_OTHER_CHANNELS = re.compile(r"<\|channel\|>\s*(?:analysis|commentary)\b.*$", re.DOTALL)
+_ROLE = r"<\|(?:start|im_start|start_header_id)\|>\s*(?:assistant|system|user)?\b"
+_TOKENS = re.compile(rf"{_ROLE}|<[|\uff5c][\w\u2581-]{{1,40}}[|\uff5c]>")  # of chat templates
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _INVISIBLE = ("Cc", "Cs", "Cn", "Co")  # control characters, surrogates, and what is no character
 _DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  # they reorder text
@@ -39,8 +46,12 @@ _REFUSALS = re.compile(
     r"^(?:(?:i'm |i am |we are )?(?:very |so |really |truly |deeply )?sorry\b"
     r"|(?:my |i )?apolog(?:ies|i[sz]e)\b"
     r"|(?:(?:unfortunately|regrettably),? )?i (?:can't|cannot|can not|won't|will not|must decline"
-    r"|am (?:unable|not able)|do(?: not|n't) (?:feel|have))\b"
-    r"|(?:(?:unfortunately|regrettably),? )?i'm (?:unable|not able)\b"
+    r"|must refuse|decline|refuse|would rather not|prefer not"
+    r"|do(?: not|n't) (?:feel|have|think i (?:can|should)))\b"
+    r"|(?:(?:unfortunately|regrettably),? )?(?:i'm|i am) (?:unable|uncomfortable"
+    r"|not (?:able|comfortable|qualified|allowed|permitted|authori[sz]ed|in a position))\b"
+    r"|please (?:consult|see|contact|speak (?:to|with)|ask) (?:a|an|your)\b"
+    r"|this request (?:violates|goes against)\b"
     r"|as an ai\b|as a (?:large )?language model\b"
     r"|es tut mir leid|je suis désolé|lo siento|对不起|抱歉|很抱歉|申し訳)",
     re.IGNORECASE,
@@ -87,7 +98,8 @@ def printable(text: str) -> str:
 
 def without_thoughts(text: str) -> str:
     """What a model says after it has thought; a thought that never ends is all it says."""
-    return _ENDED_THOUGHTS.sub("", _THOUGHTS.sub("", text))
+    text = _ENDED_THOUGHTS.sub("", _THOUGHTS.sub("", text))
+    return _TOKENS.sub("", _OTHER_CHANNELS.sub("", _FINAL.sub("", text)))
 
 
 def is_refusal(text: str) -> bool:

@@ -15,6 +15,7 @@ from llmseg_cli.knowledge.weights.strangers import refused
 from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
+ANOTHER = "Fetch the model again, or choose another."
 SMALL = 1_000_000_000  # parameters below which a model is no source of anatomy
 
 
@@ -99,6 +100,16 @@ class LocalModel:
     def write(self, query: str, *, seed: int, sampling: Sampling) -> Written:
         """Answer *query*, through the model's chat template if it has one."""
         text = self._rendered(query)
+        with refused(f"{self.about.model} loads, but does not write", remedy=ANOTHER):
+            new = self._continued(text, seed, sampling)
+            return Written(
+                text=self.tokenizer.decode(new, skip_special_tokens=True),
+                query=text,
+                finished=len(new) < sampling.max_tokens,
+            )
+
+    def _continued(self, text: str, seed: int, sampling: Sampling) -> torch.Tensor:
+        """The tokens that follow a text."""
         inputs = self.tokenizer(
             text,
             return_tensors="pt",
@@ -107,19 +118,14 @@ class LocalModel:
         ).to(self.model.device)
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
-            output = self.model.generate(
+            output: torch.Tensor = self.model.generate(
                 input_ids=inputs["input_ids"],  # some tokenizers return more than a model takes
                 attention_mask=inputs["attention_mask"],
                 max_new_tokens=sampling.max_tokens,
                 pad_token_id=self._padding(),
                 **_drawing(sampling),
             )[0]
-        new = output[inputs["input_ids"].shape[1] :]
-        return Written(
-            text=self.tokenizer.decode(new, skip_special_tokens=True),
-            query=text,
-            finished=len(new) < sampling.max_tokens,
-        )
+        return output[inputs["input_ids"].shape[1] :]
 
     def _rendered(self, query: str) -> str:
         if not self.about.chat_template:

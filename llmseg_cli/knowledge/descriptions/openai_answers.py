@@ -1,9 +1,10 @@
 """What a server of OpenAI's protocol said: its text, or what to do about its refusal."""
 
+import base64
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.descriptions.cleaning import printable
@@ -25,22 +26,31 @@ class Secrets:
     """What no message and no text may repeat.
 
     Args:
-        words: The key, and the password of an address.
+        words: The key, and what an address holds before its host, in every form it is sent in.
     """
 
     words: tuple[str, ...]
 
     @classmethod
     def of(cls, key: str | None, url: str) -> "Secrets":
-        """Those of a client."""
-        return cls(tuple(word for word in (key, urlsplit(url).password) if word))
+        """Those of a client.
+
+        A user's name is one only where there is no password: then it is a token.
+        """
+        parts = urlsplit(url)
+        user, password = parts.username or "", parts.password or ""
+        word = password or user
+        pair = f"{unquote(user)}:{unquote(password)}"
+        basic = base64.b64encode(pair.encode()).decode() if word else ""
+        found = (key, basic, word, unquote(word))
+        return cls(tuple(sorted({word for word in found if word}, key=len, reverse=True)))
 
     def hidden(self, text: str) -> str:
         """The text with the secrets replaced, and without control characters."""
         text = printable(text)
         for word in self.words:
             whole = re.escape(word)
-            text = re.sub(whole if len(word) >= SHORT else rf"\b{whole}\b", HIDDEN, text)
+            text = re.sub(whole if len(word) >= SHORT else rf"(?<!\w){whole}(?!\w)", HIDDEN, text)
         return KEY.sub(HIDDEN, text)
 
     def message(self, error: object) -> str:
@@ -57,8 +67,8 @@ class Answer:
     finished: bool
 
 
-def read_answer(answer: Any, *, endpoint: str | None) -> Answer:
-    """The text of an answer; empty where the server has none.
+def read_answer(answer: Any, *, endpoint: str | None, secrets: Secrets) -> Answer:
+    """The text of an answer without secrets; empty where the server has none.
 
     Raises:
         WeightsError: If the answer is not of the protocol, or the server declines to write.
@@ -69,10 +79,11 @@ def read_answer(answer: Any, *, endpoint: str | None) -> Answer:
     choice = choices[0] if choices else None
     message, reason = getattr(choice, "message", None), getattr(choice, "finish_reason", None)
     if refusal := getattr(message, "refusal", None):
-        raise declined(str(refusal))
+        raise declined(secrets.message(refusal))
     if reason in DECLINED:
         raise declined(f"finish_reason {reason}")
-    return Answer(_joined(getattr(message, "content", None), endpoint), reason != "length")
+    text = _joined(getattr(message, "content", None), endpoint)
+    return Answer(secrets.hidden(text), reason != "length")
 
 
 def declined(said: str) -> WeightsError:
@@ -103,8 +114,8 @@ def refused_option(error: Any, given: dict[str, Any]) -> str | None:
     if not UNSUPPORTED.search(f"{said} {getattr(error, 'code', '')}"):
         return None
     named = getattr(error, "param", None)
-    if named in given:
-        return str(named)
+    if isinstance(named, str) and named in given:
+        return named
     return next((name for name in given if re.search(rf"\b{name}\b", said)), None)
 
 

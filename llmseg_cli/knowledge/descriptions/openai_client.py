@@ -1,5 +1,6 @@
 """Language models behind an OpenAI-compatible endpoint."""
 
+import importlib.util
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,12 +15,13 @@ from llmseg_cli.knowledge.descriptions.openai_answers import (
     refused_option,
     remedy,
 )
+from llmseg_cli.knowledge.descriptions.openai_connection import NO_KEY, connect, within_deadline
 
 PREFIX = "openai:"
 LIMITS = ("max_tokens", "max_completion_tokens")  # OpenAI renamed it; other servers know the first
 DISPENSABLE = ("temperature", "top_p", "seed")  # some models draw in their own way alone
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_NO_KEY = "none"  # what a local server is given that asks for no key
+_AGAIN = object()  # in place of an answer: it is worth to ask once more
 
 
 class EndpointModel:
@@ -40,14 +42,13 @@ class EndpointModel:
     def __init__(self, model: str, *, base_url: str | None = None, offline: bool = False) -> None:
         if not model:
             raise UsageError("--llm openai: needs the name of a model, such as openai:gpt-4o.")
-        _check_address(base_url)
         self.client = _client(base_url)
         address = urlsplit(str(self.client.base_url))
         if offline and address.hostname not in _LOOPBACK:
             raise WeightsError(
                 f"--offline forbids to ask {address.hostname}; a server on this machine is allowed."
             )
-        key = None if self.client.api_key == _NO_KEY else str(self.client.api_key)
+        key = None if self.client.api_key == NO_KEY else str(self.client.api_key)
         self._secrets = Secrets.of(key, str(self.client.base_url))
         self._limit = LIMITS[0 if base_url is not None else 1]
         host = address.netloc.rpartition("@")[2]
@@ -69,13 +70,13 @@ class EndpointModel:
             unsent = self.about.unsent or ()
             given = {name: value for name, value in wanted.items() if name not in unsent}
             answer = self._ask(query, {**given, self._limit: sampling.max_tokens}, limit)
-            if answer is not None:
+            if answer is not _AGAIN:
                 break
-        found = read_answer(answer, endpoint=self.about.endpoint)
-        return Written(text=self._secrets.hidden(found.text), query=query, finished=found.finished)
+        found = read_answer(answer, endpoint=self.about.endpoint, secrets=self._secrets)
+        return Written(text=found.text, query=query, finished=found.finished)
 
     def _ask(self, query: str, given: dict[str, Any], limit: str) -> Any:
-        """The answer; None if it is worth to ask again, since an option was left out or renamed.
+        """The answer; `_AGAIN` if an option was left out or renamed.
 
         Args:
             query: What is asked.
@@ -85,8 +86,11 @@ class EndpointModel:
         import openai
 
         try:
-            return self.client.chat.completions.create(
-                model=self.about.model, messages=[{"role": "user", "content": query}], **given
+            return within_deadline(
+                lambda: self.client.chat.completions.create(
+                    model=self.about.model, messages=[{"role": "user", "content": query}], **given
+                ),
+                endpoint=self.about.endpoint,
             )
         except openai.APIConnectionError as error:
             raise WeightsError(
@@ -96,11 +100,11 @@ class EndpointModel:
             ) from error
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if self._adapted(refused_option(error, given), limit):
-                return None
+                return _AGAIN
             raise self._refused(error) from error
         except openai.APIStatusError as error:
             raise self._refused(error) from error
-        except (openai.OpenAIError, ValueError) as error:  # a body that is not JSON
+        except (openai.OpenAIError, ValueError, RecursionError) as error:  # no JSON, or too deep
             raise no_protocol(self.about.endpoint) from error
 
     def _adapted(self, option: str | None, limit: str) -> bool:
@@ -122,38 +126,21 @@ class EndpointModel:
         )
 
 
-def _check_address(base_url: str | None) -> None:
-    if base_url is None:
-        return
-    try:
-        address = urlsplit(base_url)
-        named = address.scheme in ("http", "https") and bool(address.hostname)
-        named = named and address.port != 0
-    except ValueError:
-        named = False
-    if not named:
-        raise UsageError(
-            f"--base-url {base_url}: expected an address such as http://127.0.0.1:8000/v1."
-        )
-
-
 def _client(base_url: str | None) -> Any:
-    try:
-        import openai
-    except ModuleNotFoundError as error:
+    if importlib.util.find_spec("openai") is None:
         raise UsageError(
             "--llm openai:... needs the package openai: python -m pip install 'llmseg[openai]'."
-        ) from error
-    try:
-        client = openai.OpenAI(base_url=base_url)
-    except openai.OpenAIError as error:
-        if base_url is None:
-            raise WeightsError(
-                "--llm openai:... needs a key in OPENAI_API_KEY, or --base-url of your own server."
-            ) from error
-        return openai.OpenAI(base_url=base_url, api_key=_NO_KEY)
-    if not (client.api_key.isascii() and client.api_key.isprintable()):
-        raise WeightsError(
-            "OPENAI_API_KEY holds characters that are in no key, such as a line break. Set it anew."
         )
+    client = connect(base_url)
+    sent = {
+        "OPENAI_API_KEY": client.api_key,
+        "OPENAI_ORG_ID": client.organization,
+        "OPENAI_PROJECT_ID": client.project,
+    }
+    for variable, word in sent.items():
+        if word and not (word.isascii() and word.isprintable()):
+            raise WeightsError(
+                f"{variable} holds characters that are in no key, such as a line break. Set it "
+                "anew."
+            )
     return client

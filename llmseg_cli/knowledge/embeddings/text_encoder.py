@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.embeddings.stages import read_stages
 from llmseg_cli.knowledge.weights.gguf_file import converted_folder
 from llmseg_cli.knowledge.weights.loading import Loaded, load_network, open_config
 from llmseg_cli.knowledge.weights.model_files import (
@@ -20,20 +21,14 @@ from llmseg_cli.knowledge.weights.model_files import (
     is_digest,
     model_digest,
 )
-from llmseg_cli.knowledge.weights.strangers import read_json, read_mapping, refused
+from llmseg_cli.knowledge.weights.strangers import read_mapping, refused
 from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 LENGTH_STEP = 8  # texts are padded to a multiple of it
 _UNLIMITED = 100_000  # tokenizers without a limit name a number far above this
 UNUSED = ("pooler.",)  # parts whose answer is not asked for; they may be absent
-STAGES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers
-POOLING, MODULES, LIMITS = "1_Pooling/config.json", "modules.json", "sentence_bert_config.json"
-_POOLINGS = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-}
+LIMITS = "sentence_bert_config.json"
 
 
 @dataclass(frozen=True)
@@ -94,8 +89,9 @@ def load_encoder(
 ) -> TextEncoder:
     """Load an encoder: `minilm`, a folder, or an id of the Hugging Face hub.
 
-    Pooling is what the folder's `1_Pooling/config.json` says (the file of sentence-transformers),
-    else the mean; vectors get unit length if `modules.json` says so or there is no such file.
+    Pooling is what the file says that `modules.json` of sentence-transformers names, usually
+    `1_Pooling/config.json`, else the mean; vectors get unit length if `modules.json` says so or
+    there is no such file.
 
     Args:
         name: Which.
@@ -114,7 +110,8 @@ def load_encoder(
     config = open_config(folder)
     words = load_tokenizer(folder, config=config)
     loaded = _text_network(folder, config)
-    own = [folder / name for name in (POOLING, MODULES, LIMITS)]
+    stages = read_stages(folder)
+    own = (*stages.files, folder / LIMITS)
     tokenizer = words.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -123,8 +120,8 @@ def load_encoder(
         name=name,
         tokenizer=tokenizer,
         model=loaded.network.to(device),
-        pooling=_pooling(folder),
-        normalized=_is_normalized(folder),
+        pooling=stages.pooling,
+        normalized=stages.normalized,
         limit=_limit(folder, tokenizer, loaded.network),
         digest=digest or model_digest(found, (*loaded.files, *words.files, *own)),
         source=found,
@@ -150,10 +147,11 @@ def encode_texts(
         raise UsageError(
             f"--max-length {max_length}: the encoder '{encoder.name}' takes 3 to {encoder.limit}."
         )
-    wanted = [len(ids) for ids in encoder.tokenizer(list(texts), verbose=False)["input_ids"]]
+    wanted = [len(ids) for ids in _split(encoder, texts, verbose=False)["input_ids"]]
     length = max_length or min(encoder.limit, -(-max(wanted) // LENGTH_STEP) * LENGTH_STEP)
-    batch = encoder.tokenizer(
-        list(texts),
+    batch = _split(
+        encoder,
+        texts,
         padding="max_length",
         truncation=True,
         max_length=length,
@@ -169,6 +167,13 @@ def encode_texts(
         pooled=pool(hidden, mask, pooling=encoder.pooling, normalized=encoder.normalized).numpy(),
         truncated=tuple(index for index, count in enumerate(wanted) if count > length),
     )
+
+
+def _split(encoder: TextEncoder, texts: Sequence[str], **how: Any) -> Any:
+    """Texts in tokens."""
+    sentence = f"The tokenizer of the encoder '{encoder.name}' does not take the texts"
+    with refused(sentence, remedy="Fetch the encoder again."):
+        return encoder.tokenizer(list(texts), **how)
 
 
 def pool(hidden: Tensor, mask: Tensor, *, pooling: str, normalized: bool) -> Tensor:
@@ -255,34 +260,6 @@ def _hidden(encoder: TextEncoder, batch: dict[str, Tensor]) -> Tensor:
     given = {key: value.to(device) for key, value in batch.items() if key in taken}
     with torch.inference_mode(), refused(f"The text encoder '{encoder.name}' cannot read text"):
         return encoder.model(**given).last_hidden_state.float().cpu()
-
-
-def _pooling(folder: Path) -> str:
-    settings = read_mapping(folder / POOLING)
-    named = settings.get("pooling_mode")
-    chosen = [mode for key, mode in _POOLINGS.items() if settings.get(key)] or ["mean"]
-    pooling = str(named) if isinstance(named, str) else "+".join(chosen)
-    if pooling not in _POOLINGS.values():
-        raise WeightsError(
-            f"{folder}/1_Pooling/config.json asks for '{pooling}' pooling; llmseg knows mean, cls "
-            "and max."
-        )
-    return pooling
-
-
-def _is_normalized(folder: Path) -> bool:
-    modules = read_json(folder / MODULES)
-    if not modules:
-        return True
-    if not isinstance(modules, list) or not all(isinstance(part, dict) for part in modules):
-        raise WeightsError(f"{folder / MODULES} is no list of modules. Fetch the model again.")
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
-    if strange := sorted(set(kinds) - set(STAGES)):
-        raise WeightsError(
-            f"{folder / MODULES} names a stage '{strange[0]}', without which its vectors would be "
-            f"others; llmseg knows {', '.join(STAGES)}. Choose another encoder."
-        )
-    return "Normalize" in kinds
 
 
 def _limit(folder: Path, tokenizer: Any, model: Any) -> int:

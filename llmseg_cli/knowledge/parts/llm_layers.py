@@ -10,7 +10,13 @@ from torch import Tensor
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.parts.rotary import turning_of
 from llmseg_cli.knowledge.weights.checkpoint import find_checkpoint
-from llmseg_cli.knowledge.weights.fit import refuse_misfit, unwrapped, wrapper_of
+from llmseg_cli.knowledge.weights.fit import (
+    needed,
+    refuse_misfit,
+    refuse_whole_numbers,
+    unwrapped,
+    wrapper_of,
+)
 from llmseg_cli.knowledge.weights.gguf_file import converted_folder
 from llmseg_cli.knowledge.weights.loading import CONFIG, open_config
 from llmseg_cli.knowledge.weights.model_files import (
@@ -157,11 +163,12 @@ def _read(
         raise UsageError(f"{folder} has biases ('{biases[0]}'), which a Llama's layer has not.")
     expected = {f"{start}{name}": shape for start in starts for name, shape in shapes.items()}
     expected[NORM] = (sizes["width"],)
+    refuse_whole_numbers(folder, found, expected)
     refuse_misfit(
         folder,
         f"the language model's layer {' and '.join(map(str, numbers))}",
         missing=expected.keys() - found.keys(),
-        unexpected=found.keys() - expected.keys(),
+        unexpected=needed(found.keys() - expected.keys(), found),
         mismatched=[
             (name, found[name].shape, shape)
             for name, shape in expected.items()

@@ -14,7 +14,7 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.tensors import write_tensors
 from llmseg_cli.knowledge.sam.interface import Embedding, PromptableSegmenter
 
-VERSION = 2
+VERSION = 3
 
 
 class EmbeddingCache:

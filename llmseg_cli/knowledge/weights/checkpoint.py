@@ -18,14 +18,21 @@ from llmseg_cli.knowledge.weights.strangers import read_mapping, refused
 SAFE, PICKLED, INDEX = "model.safetensors", "pytorch_model.bin", ".index.json"
 WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys under which training scripts save
 PART = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
-FORMATS = {  # of safetensors, by their names there; whole numbers are counters and indices
+FLOATS = {  # of safetensors, by their names there
+    "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
-    "I64": torch.int64,
+}
+WHOLE = {  # counters, indices and masks; `refuse_whole_numbers` sees to it that they are no weights
+    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (8, 16, 32, 64)},
     "BOOL": torch.bool,
 }
-UNQUANTIZED = "llmseg reads weights in float32, float16 and bfloat16. Give the unquantized model."
+FORMATS = FLOATS | WHOLE
+READ = "llmseg reads weights in float64, float32, float16 and bfloat16."
+UNQUANTIZED = f"{READ} Give the unquantized model."
+PACKED = re.compile(r"(q?u?int|[IU])[248]$|float[48]|F[48]")  # what weights are quantized to
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ class Checkpoint:
             wanted: Says of a name whether it is needed; others are not looked at.
 
         Raises:
-            WeightsError: If a file is damaged, holds more than tensors, or is quantized.
+            WeightsError: If a file is damaged, holds more than tensors, or numbers of a format that
+                is not read.
         """
         found: dict[str, Tensor] = {}
         for path in self.files:
@@ -125,8 +133,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         )
     for name, tensor in tensors.items():
         if tensor.dtype not in FORMATS.values():
-            raise _quantized(path, name, str(tensor.dtype).removeprefix("torch."))
-    return tensors
+            raise strange_numbers(path, name, tensor.dtype)
+    return {name: _narrow(tensor) for name, tensor in tensors.items()}
 
 
 def _named_tensors(state: Any) -> dict[str, Tensor] | None:
@@ -154,12 +162,29 @@ def _safe_tensors(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor
         names = [name for name in file.keys() if wanted(name)]  # noqa: SIM118
         for name in names:
             if (kind := file.get_slice(name).get_dtype()) not in FORMATS:
-                raise _quantized(path, name, kind)
-        return {name: file.get_tensor(name) for name in names}
+                raise strange_numbers(path, name, kind)
+        return {name: _narrow(file.get_tensor(name)) for name in names}
 
 
-def _quantized(path: Path, name: str, kind: str) -> WeightsError:
-    return WeightsError(f"{path} holds '{name}' as {kind}, so it is quantized. {UNQUANTIZED}")
+def _narrow(tensor: Tensor) -> Tensor:
+    """A tensor in a format that networks compute with."""
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def strange_numbers(source: object, name: str, kind: object) -> WeightsError:
+    """An error about a weight in a format that is not read.
+
+    Args:
+        source: Where the weights lie.
+        name: Of the tensor.
+        kind: Its format, by torch or by safetensors.
+    """
+    told = str(kind).removeprefix("torch.")
+    if PACKED.match(told):
+        return WeightsError(f"{source} holds '{name}' as {told}, so it is quantized. {UNQUANTIZED}")
+    return WeightsError(
+        f"{source} holds '{name}' as {told}, expected floating-point numbers. {READ} Save it so."
+    )
 
 
 def _places(index: Path) -> dict[str, str]:

@@ -7,9 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from llmseg_cli.errors import WeightsError
+from llmseg_cli.knowledge.weights.checkpoint import strange_numbers
 
 NAMED = 3  # tensors that a message names
 OBSOLETE = ("rotary_emb.inv_freq", "position_ids")  # buffers that older libraries saved
+MASKS = tuple(
+    f".{part}.{name}" for part in ("attn", "attention") for name in ("bias", "masked_bias")
+)
+MASK_AXES = (0, 4)  # of one number, and of positions by positions; a true bias has one axis
 
 
 def refuse_misfit(
@@ -52,6 +57,54 @@ def refuse_misfit(
             f"{source} holds {_counted(surplus)} that {what} has no place for, such as "
             f"{_some(surplus)}. {remedy}"
         )
+
+
+def needed(unexpected: Iterable[str], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names that would be weights, of those that a network has no place for.
+
+    Whole numbers and the masks of causal attention, which older libraries saved, are none.
+
+    Args:
+        unexpected: Names that the network has no place for.
+        tensors: As stored, perhaps under longer or shorter names.
+    """
+    return [name for name in unexpected if not _is_buffer(name, _stored(name, tensors))]
+
+
+def _stored(name: str, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    if name in tensors:
+        return [tensors[name]]
+    return [t for key, t in tensors.items() if _is_same(key, name)]
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two names are of one tensor, of which one may be within a larger network."""
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+
+
+def _is_buffer(name: str, found: Collection[Tensor]) -> bool:
+    if found and not any(tensor.is_floating_point() for tensor in found):
+        return True
+    is_mask = name.endswith(MASKS) and bool(found)
+    return is_mask and all(tensor.ndim in MASK_AXES for tensor in found)
+
+
+def refuse_whole_numbers(
+    source: object, tensors: Mapping[str, Tensor], floats: Collection[str]
+) -> None:
+    """Refuse weights that are stored as whole numbers, which libraries would take as they are.
+
+    Args:
+        source: Where the weights lie.
+        tensors: As stored.
+        floats: Names of the network's tensors that are no counters or indices.
+
+    Raises:
+        WeightsError: Naming the first.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() and any(_is_same(own, name) for own in floats):
+            raise strange_numbers(source, name, tensor.dtype)
 
 
 def wrapper_of(names: Iterable[str], wanted: Collection[str], *, source: object) -> str:
@@ -109,11 +162,12 @@ def fitted(
     found = dict(tensors)
     if not set(expected) & set(found):
         found = unwrapped(found, wrapper_of(found, expected.keys(), source=source))
+    refuse_whole_numbers(source, found, [n for n, t in expected.items() if t.is_floating_point()])
     refuse_misfit(
         source,
         what,
         missing=expected.keys() - found.keys(),
-        unexpected=found.keys() - expected.keys(),
+        unexpected=needed(found.keys() - expected.keys(), found),
         mismatched=[
             (name, found[name].shape, tensor.shape)
             for name, tensor in expected.items()

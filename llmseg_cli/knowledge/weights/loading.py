@@ -10,7 +10,13 @@ from torch import Tensor
 
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.weights.checkpoint import UNQUANTIZED, find_checkpoint
-from llmseg_cli.knowledge.weights.fit import refuse_misfit, unwrapped, wrapper_of
+from llmseg_cli.knowledge.weights.fit import (
+    needed,
+    refuse_misfit,
+    refuse_whole_numbers,
+    unwrapped,
+    wrapper_of,
+)
 from llmseg_cli.knowledge.weights.strangers import read_mapping, refused
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
@@ -124,9 +130,11 @@ def load_network(
             if wrapper:
                 tensors = unwrapped(tensors, wrapper)
                 network, report = _filled(kind, config, tensors, dtype)
-    surplus = report["unexpected_keys"]
+    own = network.state_dict()
+    refuse_whole_numbers(folder, tensors, [n for n, t in own.items() if t.is_floating_point()])
+    surplus = needed(report["unexpected_keys"], tensors)
     if is_cut:
-        surplus = ()
+        surplus = []
     elif not (is_whole or kind.__name__ in (config.architectures or ())):
         surplus = [name for name in surplus if _is_within(name, network)]
     refuse_misfit(

@@ -11,8 +11,9 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import Case, image_digest
-from llmseg_cli.data.volumes import Volume, prediction_suffix, save_label_map
-from llmseg_cli.errors import DataError, StoppedError
+from llmseg_cli.data.digests import voxel_digest
+from llmseg_cli.data.volumes import Volume, prediction_suffix, read_grid, save_label_map
+from llmseg_cli.errors import ArtifactError, DataError, StoppedError
 from llmseg_cli.knowledge.mining.rules import Finding, Mined
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
 from llmseg_cli.pictures.overlay import save_overlay
@@ -103,27 +104,38 @@ class MiningWork:
             entry = self.journal.finished(case.id, image=digest, made_by=self.digest)
             if entry is not None:
                 return _noted(entry)
-            self.journal.discard(case.id)
-            if self.overlays is not None:  # of an earlier answer
-                (self.overlays / f"{case.id}.png").unlink(missing_ok=True)
+            self._clear(case)
             volume, mined = self.miner.mine(case, digest, self.run)
-        except (DataError, MemoryError, RuntimeError) as error:
+            result = self._write(case, digest, volume, mined)
+        except (ArtifactError, DataError, MemoryError, RuntimeError) as error:
             reason = why_failed(error)
             if is_scarcity(error):
                 self.lacking.add(case.id)
             self.journal.discard(case.id)
             return MinedCase(case.id, "failed", reason=reason)
-        result = self._write(case, volume, mined)
         details = {
             "status": result.status,
             "findings": list(result.findings),
             "reason": result.reason,
+            "voxels": voxel_digest(volume.array),
         }
         self.journal.add(case.id, result.file, image=digest, made_by=self.digest, details=details)
         return result
 
-    def _write(self, case: Case, volume: Volume, mined: Mined) -> MinedCase:
+    def _clear(self, case: Case) -> None:
+        """Delete an earlier answer, unless somebody else's file has its name."""
+        file = f"{case.id}{prediction_suffix(read_grid(case.images))}"
+        overlay = None if self.overlays is None else self.overlays / f"{case.id}.png"
+        shown = () if overlay is None else (str(overlay.relative_to(self.journal.folder)),)
+        self.journal.refuse_others(case.id, file, *shown)
+        self.journal.discard(case.id)
+        if overlay is not None:
+            overlay.unlink(missing_ok=True)
+
+    def _write(self, case: Case, digest: str, volume: Volume, mined: Mined) -> MinedCase:
         lines = tuple(line_of(finding) for finding in mined.findings)
+        file = f"{case.id}{prediction_suffix(volume.grid)}"
+        self.journal.begin(case.id, file, image=digest)
         if case.id in self.drawn and self.overlays is not None:
             _draw(self.overlays / f"{case.id}.png", volume, mined)
         reason = NOTHING if mined.predicted is None else None
@@ -132,7 +144,6 @@ class MiningWork:
         if mined.labels is None:
             status = "dropped" if mined.findings else "no-prompt"
             return MinedCase(case.id, status, None, lines, reason)
-        file = f"{case.id}{prediction_suffix(volume.grid)}"
         save_label_map(self.journal.folder / file, mined.labels, volume.grid)
         return MinedCase(case.id, "ok", file, lines, reason)
 

@@ -145,10 +145,13 @@ def _refuse_other_split(folder: Path, split: Split) -> None:
                 f"--pseudo {folder} was made for another split. Run 'llmseg mine-sam' with this "
                 "one."
             )
+        if made_for is not None:
+            return  # 'mine-sam' has compared the images with those of the split
     if not (folder / JOURNAL).is_file():
         return
     for entry in Journal.read(folder):
-        if split.images.get(entry.case, entry.image) != entry.image:
+        known = split.digests_of(entry.case)
+        if known and entry.image not in known:
             raise PolicyError(
                 f"--pseudo {folder}: the mask of {entry.case} was made from another image. Run "
                 "'llmseg mine-sam' again."

@@ -22,17 +22,18 @@ from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, ExitCode, LlmsegError, PartialError
+from llmseg_cli.errors import DataError, ExitCode, LlmsegError, PartialError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.reading import read_text
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
-from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned
+from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned, showing
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
@@ -139,7 +140,7 @@ def run(
     roles = Split.load(split)
     # As train-semi would mine.
     opened = open_run(run_folder, device=device, as_trained=True, cache=cache)
-    refuse_learned(run_folder, roles, flag="--run")
+    refuse_learned(run_folder, roles, flag="--run", show=showing(data))
     cases: Sequence[Case] = choose_cases(data, (), split, subset)
     refuse_over_cases(out, cases, data)
     cases = _spread(cases, limit) if limit else cases
@@ -159,6 +160,7 @@ def run(
             "answers_all": subset != "unlabeled",
         }
         refuse_links(out, (OVERLAYS,))
+        _refuse_other_table(out / QC)
         earlier = Journal.read(out)
         journal = Journal(out, resume=resume)
         for name in (MANIFEST, QC):
@@ -180,11 +182,12 @@ def run(
         write_text(out / QC, qc_table(results))
     mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
     learned = learned_by(run_folder)
+    voxels = {e.case: e.details.get("voxels", "") for e in work.journal.entries.values()}
     manifest.details = {
         **made_by,
         "split": roles.digest,
         "subset": subset,
-        **learned.known({case.id: roles.images[case.id] for case in cases}, "final"),
+        **learned.known({case.id: roles.digests_of(case.id) for case in cases}, "final", voxels),
         "classes": list(opened.config.classes),
     }
     _finish(mined, manifest, lacking=work.lacking)
@@ -219,6 +222,15 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
             rows.append({**head, "reason": case.reason or ""})
         rows += [{**head, **finding} for finding in case.findings]
     return csv_text(COLUMNS, rows)
+
+
+def _refuse_other_table(path: Path) -> None:
+    """Refuse to replace a file of the table's name that is another."""
+    if path.exists() and not read_text(path).startswith(csv_text(COLUMNS, []).rstrip()):
+        raise UsageError(
+            f"{path} was not written by llmseg, and would be replaced. Move it away, or choose "
+            "another -o."
+        )
 
 
 def _clear_overlays(folder: Path, replaced: Iterable[Entry]) -> None:

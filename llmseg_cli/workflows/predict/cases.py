@@ -14,6 +14,7 @@ from llmseg_cli.data.cases import Case, image_digest
 from llmseg_cli.data.volumes import prediction_suffix, save_label_map
 from llmseg_cli.errors import (
     LlmsegError,
+    PolicyError,
     ResourceError,
     StoppedError,
     TooLargeError,
@@ -66,6 +67,7 @@ class Work:
     windows: dict[str, int]
     too_large: dict[str, str] = field(default_factory=dict)
     done: int = 0
+    refuse: Callable[[str, str], None] = lambda case, voxels: None  # what the run has learned
 
     def __post_init__(self) -> None:
         self.lacking: set[str] = set()  # cases that failed for want of memory
@@ -87,10 +89,13 @@ class Work:
         """The image's digest, and the image unless its mask is finished."""
         image = image_digest(case)
         if self.journal.finished(case.id, image=image, made_by=self.digest):
+            self.refuse(case.id, self.journal.entries[case.id].details.get("voxels", ""))
             return image, None
         if why := self.too_large.get(case.id):
             raise TooLargeError(why)
-        return image, prepare(case, self.run, self.manner)
+        prepared = prepare(case, self.run, self.manner)
+        self.refuse(case.id, prepared.voxels)
+        return image, prepared
 
     def _one(self, case: Case, loading: Loading) -> CaseResult:
         begun, before = time.monotonic(), self.done
@@ -120,11 +125,14 @@ class Work:
             self._report(case.id)
             self.done += count
 
+        file = f"{case.id}{prediction_suffix(prepared.grid)}"
+        self.journal.refuse_others(case.id, file)
         self.journal.discard(case.id)
         labels = predict_labels(prepared, self.run, self.manner, asked=asked)
-        file = f"{case.id}{prediction_suffix(prepared.grid)}"
+        self.journal.begin(case.id, file, image=image)
         save_label_map(self.journal.folder / file, labels, prepared.grid)
-        self.journal.add(case.id, file, image=image, made_by=self.digest)
+        details = {"voxels": prepared.voxels}
+        self.journal.add(case.id, file, image=image, made_by=self.digest, details=details)
         return file
 
     def _report(self, case: str) -> None:
@@ -145,7 +153,7 @@ def is_scarcity(error: Exception) -> bool:
 
 def why_failed(error: Exception) -> str:
     """Why a case failed; raises *error* again if the fault is not the case's."""
-    if isinstance(error, StoppedError | ResourceError):
+    if isinstance(error, StoppedError | ResourceError | PolicyError):
         raise error
     if isinstance(error, LlmsegError):
         return str(error)

@@ -7,6 +7,7 @@ from pathlib import Path
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case_names import alike
 from llmseg_cli.data.cases import Case, find_cases, image_digest
+from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.errors import DataError, PolicyError, UsageError
 
 
@@ -41,7 +42,8 @@ def choose_cases(
             "new one with 'llmseg split'."
         )
     expected = {case.id: roles.images[case.id] for case in chosen}
-    replace(roles, images=expected).refuse_other_data({c.id: image_digest(c) for c in chosen})
+    at_hand = {case.id: image_digest(case) for case in chosen}
+    replace(roles, images=expected).refuse_other_data(as_recorded(chosen, at_hand, expected))
     return chosen
 
 

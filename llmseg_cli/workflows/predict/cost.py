@@ -11,7 +11,7 @@ from llmseg_cli.artifacts.manifest import peak_rss_mb
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.formats.opening import SMALL, in_words
 from llmseg_cli.data.volumes import Grid, read_grid
-from llmseg_cli.errors import DataError, ResourceError
+from llmseg_cli.errors import DataError, ResourceError, TooLargeError
 from llmseg_cli.inference.to_image_grid import CHUNK
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
@@ -66,7 +66,7 @@ def estimate(
         UsageError: If overlap or stride do not fit the patch.
         ResourceError: If nothing takes so little.
     """
-    grids, too_large = _grids(cases)
+    grids, too_large = _grids(cases, run)
     if len(cases) == 1:
         manner = replace(manner, ahead=False)
     if math.isfinite(most_mb) and run.device.type == "cpu":  # a GPU's parts are made for its memory
@@ -88,7 +88,7 @@ def estimate(
     return manner, replace(cost, too_large=too_large)
 
 
-def _grids(cases: Sequence[Case]) -> tuple[dict[str, Grid], dict[str, str]]:
+def _grids(cases: Sequence[Case], run: OpenRun) -> tuple[dict[str, Grid], dict[str, str]]:
     """Grids of the images whose header can be read, and what is said of those too large to load."""
     grids: dict[str, Grid] = {}
     too_large: dict[str, str] = {}
@@ -96,6 +96,10 @@ def _grids(cases: Sequence[Case]) -> tuple[dict[str, Grid], dict[str, str]]:
     for case in cases:
         try:
             grid = read_grid(case.images)
+            run.preprocessing.shape(grid.ras_shape, grid.spacing_mm)
+        except TooLargeError as error:
+            too_large[case.id] = f"case {case.id}: {error}"
+            continue
         except DataError:  # reported with the other failures, when its turn comes
             continue
         needed = FLOAT_COPIES * math.prod(grid.shape)

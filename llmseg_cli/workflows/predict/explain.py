@@ -1,7 +1,8 @@
 """`llmseg explain`: where attention goes around the block of a language model, per voxel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Entry, Journal
-from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.data.cases import Case, image_digest
 from llmseg_cli.data.volumes import load_image, save_map
@@ -28,7 +28,7 @@ from llmseg_cli.pictures.heat import save_heat
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import autocast
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
-from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.predict.cases import is_scarcity, why_failed
 from llmseg_cli.workflows.predict.image import Manner, prepare_volume
 from llmseg_cli.workflows.predict.opening import open_asked
@@ -115,8 +115,8 @@ def run(
     manifest = Manifest("explain")
     if network == "mean":
         raise UsageError("--network mean: one network is looked into. Name it, or leave it out.")
-    with only_job(out), stop_on_signals() as stop:
-        refuse_output(out, run_folder, resume=resume, force=force)
+    owned = own_output(out, run_folder, resume=resume, force=force)
+    with owned, stop_on_signals() as stop:
         cases, opened = open_asked(
             run_folder,
             manifest,
@@ -147,7 +147,9 @@ def run(
                 digest = image_digest(case)
                 entry = _kept(case, digest, journal, made_by)
                 if entry is None:
-                    picture, *maps = _explain(case, opened, watching, inner, out, stop)
+                    journal.refuse_others(case.id, f"{case.id}.png")
+                    begin = partial(journal.begin, case.id, image=digest)
+                    picture, *maps = _explain(case, opened, watching, inner, out, stop, begin)
                     details = {"maps": maps}
                     entry = journal.add(
                         case.id, picture, image=digest, made_by=made_by, details=details
@@ -215,6 +217,7 @@ def _explain(
     inner: MedVisionLlama,
     out: Path,
     stop: StopRequest,
+    begin: Callable[..., None],
 ) -> tuple[str, ...]:
     volume = load_image(case.images)
     image = prepare_volume(case, volume, opened).image
@@ -242,11 +245,11 @@ def _explain(
         shape = volume.grid.ras_shape
         labels = to_image_grid(shares(), grid=image.shape[1:], shape=shape)
     index = int((labels > 0).sum(axis=(0, 1)).argmax())
-    files, heats = [], {}
-    for name, slabs in kept.items():
+    files, heats = [f"{case.id}.{name}.nii.gz" for name in kept], {}
+    begin(f"{case.id}.png", *files)
+    for file, (name, slabs) in zip(files, kept.items(), strict=True):
         onto = resample(np.concatenate(slabs)[None], shape)[0]
-        files.append(f"{case.id}.{name}.nii.gz")
-        save_map(out / files[-1], onto, volume.grid)
+        save_map(out / file, onto, volume.grid)
         heats[name] = onto[..., index]
     picture = to_unit(volume.array[..., index], unit_range(volume.array))
     save_heat(out / f"{case.id}.png", picture, labels[..., index], heats)

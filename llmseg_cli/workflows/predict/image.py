@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.digests import voxel_digest
 from llmseg_cli.data.volumes import Grid, Volume, load_image
 from llmseg_cli.errors import DataError
 from llmseg_cli.inference.background import is_background, occupied_blocks
@@ -102,11 +103,13 @@ class Prepared:
         image: `(C, X', Y', Z')`.
         grid: Where it came from.
         occupied: Blocks that have something to see; None if all are looked at.
+        voxels: `voxel_digest` of the image, if it was asked for.
     """
 
     image: Tensor
     grid: Grid
     occupied: NDArray[np.bool_] | None = None
+    voxels: str = ""
 
 
 def prepare(case: Case, run: OpenRun, manner: Manner = PLAIN) -> Prepared:
@@ -115,7 +118,9 @@ def prepare(case: Case, run: OpenRun, manner: Manner = PLAIN) -> Prepared:
     Raises:
         DataError: If it cannot be read, is not finite, or has other channels than the run's.
     """
-    return prepare_volume(case, load_image(case.images), run, manner)
+    volume = load_image(case.images)
+    prepared = prepare_volume(case, volume, run, manner)
+    return replace(prepared, voxels=voxel_digest(volume.array))
 
 
 def prepare_volume(case: Case, volume: Volume, run: OpenRun, manner: Manner = PLAIN) -> Prepared:

@@ -10,15 +10,15 @@ from typing import Any
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.learned import Learned
-from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.digests import former_digest
 from llmseg_cli.errors import ExitCode, LlmsegError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
-from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
@@ -136,10 +136,8 @@ def run(
         raise UsageError(f"skip-below {skip_below}: expected an intensity, such as -500.")
     keep_freed_memory()
     manifest = Manifest("predict")
-    lock = nullcontext() if dry_run else only_job(out)
-    with lock, stop_on_signals() as stop:
-        if not dry_run:
-            refuse_output(out, run_folder, resume=resume, force=force)
+    owned = nullcontext() if dry_run else own_output(out, run_folder, resume=resume, force=force)
+    with owned, stop_on_signals() as stop:
         cases, opened = open_asked(
             run_folder,
             manifest,
@@ -171,6 +169,7 @@ def run(
             progress,
             cost.windows,
             cost.too_large,
+            refuse=_refusing(run_folder, learned, split, checkpoint),
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
@@ -211,14 +210,33 @@ def _learned_by(
     return learned
 
 
+def _refusing(
+    run_folder: Path, learned: Learned | None, split: Path | None, checkpoint: str
+) -> Callable[[str, str], None]:
+    """What refuses a case whose voxels the run knows, when its image is loaded."""
+    if learned is None or split is None:
+        return lambda case, voxels: None
+    roles, known = Split.load(split), learned
+
+    def refuse(case: str, voxels: str) -> None:
+        refuse_answers(
+            run_folder, known, roles, [case], checkpoint=checkpoint, voxels={case: voxels}
+        )
+
+    return refuse
+
+
 def _known(
     learned: Learned | None, journal: Journal, cases: Sequence[Case], checkpoint: str
 ) -> dict[str, Any]:
     """Which of the masks are of cases that the run knows, for `score`."""
     if learned is None:
         return {"learned": None, "training_cases": [], "choosing_cases": []}
-    done = (journal.entries.get(case.id) for case in cases)
-    return learned.known({entry.case: entry.image for entry in done if entry}, checkpoint)
+    done = [entry for case in cases if (entry := journal.entries.get(case.id))]
+    former = {case.id: former_digest(case) for case in cases}
+    images = {entry.case: {entry.image, *filter(None, (former[entry.case],))} for entry in done}
+    voxels = {entry.case: entry.details.get("voxels", "") for entry in done}
+    return learned.known(images, checkpoint, voxels)
 
 
 def _warnings(known: dict[str, Any]) -> tuple[str, ...]:

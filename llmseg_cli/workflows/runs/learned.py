@@ -1,18 +1,32 @@
 """What a finished run has learned from, and what must therefore not be held out from it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT, Split
+from llmseg_cli.data.cases import find_cases
+from llmseg_cli.data.digests import voxels_of
 from llmseg_cli.errors import ArtifactError, PolicyError
 from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.workflows.runs.run_folder import CONFIG
 
 SHOWN = 3
+Show = Callable[[Sequence[str]], Mapping[str, str]]  # cases to what their images show
+
+
+def nothing(_: Sequence[str]) -> Mapping[str, str]:
+    """Where the images are not at hand."""
+    return {}
+
+
+def showing(data: Path) -> Show:
+    """What the images of a data set show; they are read when that is asked."""
+    return lambda names: voxels_of(case for case in find_cases(data).cases if case.id in {*names})
 
 
 def learned_from(split: Split, method: str, *, before: Iterable[Learned] = ()) -> Learned:
@@ -26,12 +40,30 @@ def learned_from(split: Split, method: str, *, before: Iterable[Learned] = ()) -
     cases = split.labeled
     if METHODS.load(method).uses_unlabeled:
         cases += split.unlabeled
-    own = [split.images[case] for case in cases if case in split.images]
+    own = [image for case in cases for image in split.digests_of(case)]
     inherited = [image for one in before for image in one.trained]
     return Learned(
         split=split.digest,
         trained=tuple(sorted({*own, *inherited})),
-        chose=tuple(sorted({split.images[c] for c in split.validation if c in split.images})),
+        chose=tuple(sorted({d for case in split.validation for d in split.digests_of(case)})),
+        trained_voxels=tuple(sorted({shown for one in before for shown in one.trained_voxels})),
+    )
+
+
+def with_voxels(learned: Learned, split: Split, voxels: Mapping[str, str]) -> Learned:
+    """Besides, what the images of a run show that learns from them.
+
+    Args:
+        learned: Of `learned_with`.
+        split: The roles.
+        voxels: Case to `voxel_digest`, of those that it learns from and is validated with.
+    """
+    chose = {voxels[case] for case in split.validation if case in voxels}
+    own = {shown for case, shown in voxels.items() if case not in split.validation}
+    return replace(
+        learned,
+        trained_voxels=tuple(sorted({*learned.trained_voxels, *own})),
+        chose_voxels=tuple(sorted(chose)),
     )
 
 
@@ -64,7 +96,9 @@ def learned_by_maker(masks: Path) -> Learned | None:
     return None if found is None else Learned.from_dict(found, name=f"{masks / MANIFEST}: learned")
 
 
-def learned_with(split: Split, method: str, *, init: Path | None, masks: Path | None) -> Learned:
+def learned_with(
+    split: Split, method: str, *, init: Path | None, masks: Path | None, show: Show = nothing
+) -> Learned:
     """What a run that starts will have seen, also through the weights and masks it is given.
 
     Args:
@@ -72,6 +106,7 @@ def learned_with(split: Split, method: str, *, init: Path | None, masks: Path | 
         method: Name of the way of learning.
         init: The run whose weights it starts from, or None.
         masks: Folder of pseudo-labels, or None.
+        show: Gives cases' `voxel_digest`; asked only if a run is given.
 
     Raises:
         ArtifactError: If *init* is no finished run.
@@ -79,21 +114,24 @@ def learned_with(split: Split, method: str, *, init: Path | None, masks: Path | 
     """
     before = []
     if init is not None:
-        refuse_learned(init, split)
+        refuse_learned(init, split, show=show)
         before.append(learned_by(init))
     if masks is not None and (maker := learned_by_maker(masks)) is not None:
-        _refuse_held_out(f"--pseudo {masks}: the run that made it", maker, split)
+        _refuse_held_out(f"--pseudo {masks}: the run that made it", maker, split, show)
         before.append(maker)
     return learned_from(split, method, before=before)
 
 
-def refuse_learned(folder: Path, split: Split, *, flag: str = "--init") -> None:
+def refuse_learned(
+    folder: Path, split: Split, *, flag: str = "--init", show: Show = nothing
+) -> None:
     """Refuse weights that have learned from what is held out now, whatever its name was then.
 
     Args:
         folder: The run to start from; its own record says what it learned from.
         split: The roles of the run that starts.
         flag: The option that named the folder, for messages.
+        show: Gives cases' `voxel_digest`.
 
     Raises:
         ArtifactError: If the folder holds no finished run.
@@ -104,12 +142,14 @@ def refuse_learned(folder: Path, split: Split, *, flag: str = "--init") -> None:
             f"{flag} {folder}: there is no {WEIGHTS}. Name the folder of a finished run, or finish "
             "that one with --resume."
         )
-    _refuse_held_out(f"{flag} {folder}", learned_by(folder), split)
+    _refuse_held_out(f"{flag} {folder}", learned_by(folder), split, show)
 
 
-def _refuse_held_out(source: str, learned: Learned, split: Split) -> None:
-    seen = set(learned.trained)
-    held_out = [case for case in (*split.test, *split.validation) if split.images.get(case) in seen]
+def _refuse_held_out(source: str, learned: Learned, split: Split, show: Show) -> None:
+    images = _images(split, (*split.test, *split.validation))
+    held_out = learned.trained_among(images)
+    if not held_out and learned.trained_voxels:
+        held_out = learned.trained_among(images, show([*images]))
     if held_out:
         raise PolicyError(
             f"{source} has learned from {len(held_out)} test or validation cases of this "
@@ -118,7 +158,13 @@ def _refuse_held_out(source: str, learned: Learned, split: Split) -> None:
 
 
 def refuse_answers(
-    run: Path, learned: Learned, split: Split, cases: Sequence[str], *, checkpoint: str
+    run: Path,
+    learned: Learned,
+    split: Split,
+    cases: Sequence[str],
+    *,
+    checkpoint: str,
+    voxels: Mapping[str, str] | None = None,
 ) -> None:
     """Refuse to let a run answer about held-out cases that it knows.
 
@@ -128,25 +174,31 @@ def refuse_answers(
         split: The roles of the cases.
         cases: The cases that it is asked about.
         checkpoint: `final` or `best`; the latter was chosen by validation cases of the run.
+        voxels: Case to `voxel_digest`, as far as it is known.
 
     Raises:
         PolicyError: If one of them is a test or validation case that the weights come from, or a
             test case that they were chosen by.
     """
     asked = [case for case in cases if case in {*split.test, *split.validation}]
-    trained = [case for case in asked if split.images.get(case) in set(learned.trained)]
+    trained = learned.trained_among(_images(split, asked), voxels)
     if trained:
         raise PolicyError(
             f"--run {run} has learned from {len(trained)} test or validation cases of this split "
             f"({some(trained)}), so its masks of them say nothing. Pass the split of the run, "
             "or train with this one."
         )
-    chose = [c for c in asked if c in split.test and split.images.get(c) in set(learned.chose)]
+    tests = [case for case in asked if case in split.test]
+    chose = learned.chose_among(_images(split, tests), voxels)
     if chose and checkpoint == "best":
         raise PolicyError(
             f"--checkpoint best of {run} was chosen by {len(chose)} test cases of this split "
             f"({some(chose)}). Pass --checkpoint final, or the split of the run."
         )
+
+
+def _images(split: Split, cases: Iterable[str]) -> dict[str, set[str]]:
+    return {case: split.digests_of(case) for case in cases}
 
 
 def some(names: Sequence[str]) -> str:

@@ -68,6 +68,7 @@ class CaseScore:
         referenced: Label values of the reference.
         scores: Class to score.
         ignored: Voxels of the reference that have the ignore label.
+        stored: Values of the reference's file, where some are changed or ignored; else empty.
     """
 
     case: str
@@ -78,6 +79,7 @@ class CaseScore:
     referenced: tuple[int, ...]
     scores: dict[int, ClassScore]
     ignored: int = 0
+    stored: frozenset[int] = frozenset()
 
 
 class Lacking(str):
@@ -135,6 +137,7 @@ def score_case(task: ScoreTask, settings: ScoreSettings) -> CaseScore:
             known=known,
         ),
         ignored=0 if known is None else int(known.size - np.count_nonzero(known)),
+        stored=reference.stored,
     )
 
 

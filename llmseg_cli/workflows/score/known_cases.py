@@ -1,6 +1,6 @@
 """Which masks are of cases that their run has learned from; their scores would flatter it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,9 @@ from typing import Any
 from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.naming import stem
-from llmseg_cli.errors import PolicyError
+from llmseg_cli.errors import DataError, PolicyError
 
 SHOWN = 3
 
@@ -23,12 +24,16 @@ class Known:
         chose: Digests of the images that chose its best checkpoint, if that made the masks.
         training_cases: Names of the masks of the former.
         choosing_cases: Names of the masks of the latter.
+        training_masks: Digests of these masks, which other names do not change.
+        choosing_masks: Likewise.
     """
 
     trained: frozenset[str] = frozenset()
     chose: frozenset[str] = frozenset()
     training_cases: frozenset[str] = frozenset()
     choosing_cases: frozenset[str] = frozenset()
+    training_masks: frozenset[str] = frozenset()
+    choosing_masks: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], *, name: str) -> "Known":
@@ -43,23 +48,66 @@ class Known:
             return NOTHING_KNOWN
         learned = Learned.from_dict(details["learned"], name=f"{name}: learned")
         best = details.get("checkpoint") == "best"
+        training = frozenset(details.get("training_cases", ()))
+        choosing = frozenset(details.get("choosing_cases", ()))
         return cls(
-            frozenset(learned.trained),
-            frozenset(learned.chose if best else ()),
-            frozenset(details.get("training_cases", ())),
-            frozenset(details.get("choosing_cases", ())),
+            trained=frozenset(learned.trained),
+            chose=frozenset(learned.chose if best else ()),
+            training_cases=training,
+            choosing_cases=choosing,
+            training_masks=_masks_of(training, manifest["outputs"]),
+            choosing_masks=_masks_of(choosing, manifest["outputs"]),
         )
 
-    def trained_on(self, mask: str, image: str | None) -> bool:
-        """Whether the run has learned from a case, by the name of its mask or its image."""
-        return mask in self.training_cases or image in self.trained
+    def trained_on(self, mask: "_Mask") -> bool:
+        """Whether the run has learned from the case of a mask."""
+        return (
+            mask.name in self.training_cases
+            or mask.digest in self.training_masks
+            or not self.trained.isdisjoint(mask.images)
+        )
 
-    def chosen_by(self, mask: str, image: str | None) -> bool:
+    def chosen_by(self, mask: "_Mask") -> bool:
         """Whether a case chose the checkpoint that made its mask."""
-        return mask in self.choosing_cases or image in self.chose
+        return (
+            mask.name in self.choosing_cases
+            or mask.digest in self.choosing_masks
+            or not self.chose.isdisjoint(mask.images)
+        )
+
+    def look_at(self, mask: Path, images: Set[str]) -> "_Mask":
+        """A mask as `trained_on` takes it; it is read only if its content can say something.
+
+        Args:
+            mask: The file.
+            images: Digests of the image of its case, as far as they are known.
+        """
+        is_telling = self.training_masks or self.choosing_masks
+        return _Mask(stem(mask), _digest(mask) if is_telling else None, images)
+
+
+@dataclass(frozen=True)
+class _Mask:
+    name: str
+    digest: str | None
+    images: Set[str]
 
 
 NOTHING_KNOWN = Known()
+
+
+def _masks_of(cases: frozenset[str], outputs: Mapping[str, str]) -> frozenset[str]:
+    """Digests that the masks of these cases have, and no others: empty masks are all alike."""
+    own = {digest for name, digest in outputs.items() if stem(Path(name)) in cases}
+    return frozenset(own - {d for name, d in outputs.items() if stem(Path(name)) not in cases})
+
+
+def _digest(mask: Path) -> str | None:
+    """As `run.json` has it; None of a mask that cannot be read, which scoring will say."""
+    try:
+        return f"sha256:{label_digest(mask)}"
+    except DataError:
+        return None
 
 
 def maker_of(mask: Path) -> Known | None:
@@ -67,7 +115,8 @@ def maker_of(mask: Path) -> Known | None:
     if not (mask.parent / MANIFEST).is_file():
         return None
     manifest = load_manifest(mask.parent)
-    listed = mask.name in manifest["outputs"]
+    outputs = manifest["outputs"]
+    listed = mask.name in outputs or _digest(mask) in outputs.values()
     return Known.of(manifest, name=str(mask.parent / MANIFEST)) if listed else None
 
 
@@ -91,10 +140,12 @@ def check_known(
             best checkpoint and a test case chose it, or if no role says that training cases are
             meant.
     """
-    images = roles.images if roles else {}
-    names = {case: (stem(mask), images.get(case)) for case, mask in masks.items()}
-    trained = [case for case, found in names.items() if known.trained_on(*found)]
-    chose = [case for case, found in names.items() if known.chosen_by(*found)]
+    found = {
+        case: known.look_at(mask, roles.digests_of(case) if roles else set())
+        for case, mask in masks.items()
+    }
+    trained = [case for case, mask in found.items() if known.trained_on(mask)]
+    chose = [case for case, mask in found.items() if known.chosen_by(mask)]
     held_out = {*roles.test, *roles.validation} if roles else {*masks}
     tests = {*roles.test} if roles else {*masks}
     for cases, locked, knows in (

@@ -10,8 +10,10 @@ from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Dataset, nearest
 from llmseg_cli.data.cases import find_cases, image_digest
+from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
+from llmseg_cli.workflows.case_folder import paths_of
 from llmseg_cli.workflows.score.case import ScoreTask
 from llmseg_cli.workflows.score.known_cases import NOTHING_KNOWN, Known, maker_of
 
@@ -33,6 +35,7 @@ class References:
         unscored: Cases of the data set's own test set, none of which has a label map there.
         roles: The split, or None.
         ignore: Value of voxels of which nothing is known, or None.
+        files: All images and label maps of the data set.
     """
 
     labels: Mapping[str, Path | None]
@@ -43,6 +46,7 @@ class References:
     unscored: tuple[str, ...] = ()
     roles: Split | None = None
     ignore: int | None = None
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,13 @@ def find_references(root: Path, *, split: Path | None, subset: str | None) -> Re
     dataset = find_cases(root)
     if dataset.layout in LABELS_ONLY and suffix(root) not in HDF5:
         files = label_files(root)
-        found = References(files, {}, {})
+        found = References(files, {}, {}, files=tuple(files.values()))
     else:
         labels = {case.id: case.label for case in dataset.cases}
         groups = {case.id: case.group for case in dataset.cases if case.group is not None}
         classes = {value: name for value, name in dataset.classes.items() if value}
-        found = References(labels, classes, groups, ignore=dataset.ignore)
+        read = tuple(paths_of(dataset.cases))
+        found = References(labels, classes, groups, ignore=dataset.ignore, files=read)
     if split is None:
         with_label = {case: path for case, path in found.labels.items() if path is not None}
         if not with_label:
@@ -107,6 +112,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
     if dataset.layout not in LABELS_ONLY:
         expected = {case: digest for case, digest in chosen.images.items() if case in cases}
         at_hand = {c.id: image_digest(c) for c in dataset.cases if c.id in expected}
+        at_hand = as_recorded(dataset.cases, at_hand, expected)
         replace(chosen, images=expected).refuse_other_data(at_hand)
     groups = chosen.groups or found.groups
     unscored = _bare_test_set(dataset, cases)
@@ -125,6 +131,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         unscored=unscored,
         roles=chosen,
         ignore=found.ignore,
+        files=found.files,
     )
 
 

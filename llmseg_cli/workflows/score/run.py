@@ -6,12 +6,14 @@ from pathlib import Path
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.scores import Scores
-from llmseg_cli.data.checking.label_values import OFTEN_IGNORED, ignore_hint
+from llmseg_cli.data.checking.label_values import OFTEN_IGNORED, ignore_hint, unheld_in_words
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
 from llmseg_cli.metrics.scoring import NOTHING, ClassScore
+from llmseg_cli.options import HIGHEST_LABEL, parse_whole
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.case_folder import refuse_over_files
 from llmseg_cli.workflows.score.case import CaseScore, Lacking, ScoreSettings
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
 from llmseg_cli.workflows.score.known_cases import check_known
@@ -86,6 +88,7 @@ def run(
     subset: str | None = None,
     other: Path | None = None,
     options: ScoreOptions | None = None,
+    outputs: Sequence[Path | None] = (),
     progress: Progress = silent,
 ) -> Scored:
     """Score every case; cases that cannot be scored are listed in the result, not dropped.
@@ -97,6 +100,7 @@ def run(
         subset: Its role to score, `test` if omitted.
         other: Other predictions of the same cases, to compare with.
         options: How to score.
+        outputs: Files that will be written, none of which may be one that is read.
         progress: Called after each case.
 
     Raises:
@@ -104,7 +108,7 @@ def run(
             mask.
         PolicyError: If the split was made from other images, or the run that made the predictions
             has learned from held-out cases.
-        UsageError: If an option is wrong.
+        UsageError: If an option is wrong, or an output would replace what is read.
     """
     options = options or ScoreOptions()
     check_policy(options.empty_policy)
@@ -113,6 +117,8 @@ def run(
     found = find_references(references, split=split, subset=subset)
     names = choose_classes(options.classes, found.classes)
     made = [find_predictions(folder) for folder in (predictions, other) if folder is not None]
+    for output in outputs:
+        refuse_over_files(output, [*found.files, *(p for one in made for p in one.files.values())])
     ignore = _ignored(found, made, options)
     settings = ScoreSettings(
         classes=tuple(names),
@@ -124,7 +130,7 @@ def run(
         ignore=ignore,
     )
     sides = [
-        _score(one, found, settings, options.workers, phase, progress)
+        _score(one, found, settings, options, phase, progress)
         for one, phase in zip(made, ("score", "compare"), strict=False)
     ]
     unit = _one_unit(sides)
@@ -171,8 +177,9 @@ def choose_classes(chosen: Sequence[str], declared: Mapping[int, str]) -> dict[i
         number, _, name = entry.partition("=")
         if entry in value_of:
             found[value_of[entry]] = entry
-        elif number.isdecimal() and int(number) > 0:
-            value = int(number)
+        elif (value := parse_whole(number) or 0) > 0:
+            if value > HIGHEST_LABEL:
+                raise UsageError(f"--classes {entry}: expected label values up to {HIGHEST_LABEL}.")
             found[value] = name or declared.get(value, f"class {value}")
         else:
             raise unknown("class", entry, value_of or ["1", "1=NAME"])
@@ -201,7 +208,7 @@ def _score(
     predictions: Predictions,
     references: References,
     settings: ScoreSettings,
-    workers: int,
+    options: ScoreOptions,
     phase: str,
     progress: Progress,
 ) -> Side:
@@ -209,7 +216,7 @@ def _score(
     masks = {task.case: task.prediction for task in tasks}
     trained, more = check_known(predictions.folder, masks, predictions.known, references.roles)
     warnings += more
-    outcomes = score_cases(tasks, settings, workers=workers, phase=phase, progress=progress)
+    outcomes = score_cases(tasks, settings, workers=options.workers, phase=phase, progress=progress)
     failed |= {case: found for case, found in outcomes.items() if isinstance(found, str)}
     results = {case: found for case, found in outcomes.items() if not isinstance(found, str)}
     if not results:
@@ -226,6 +233,8 @@ def _score(
     ]
     if changed:
         warnings += (f"Changed since 'predict' wrote them: {', '.join(changed)}.",)
+    stored = {value for result in results.values() for value in result.stored}
+    warnings += tuple(unheld_in_words(stored, settings.label_map, options.ignore_label))
     warnings += _odd_values(results, settings)
     return Side(predictions, results, failed, warnings, trained)
 

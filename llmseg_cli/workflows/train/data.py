@@ -12,7 +12,12 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
-from llmseg_cli.data.checking.label_values import ignore_hint, map_classes
+from llmseg_cli.data.checking.label_values import (
+    ignore_hint,
+    map_classes,
+    unheld_in_words,
+)
+from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_image, prepare_labels
 from llmseg_cli.data.patches.foreground import is_unknown, values_in
@@ -54,6 +59,12 @@ class TrainingData:
     bytes_cached: int
     labels: str
     ignore_label: int | None = None
+
+    @property
+    def voxels(self) -> dict[str, str]:
+        """Case to the digest of what its image shows."""
+        cases = (*self.labeled, *self.unlabeled, *self.validation)
+        return {case.id: case.voxels for case in cases}
 
 
 def digests_of(dataset: Dataset, wanted: Sequence[str]) -> dict[str, str]:
@@ -101,7 +112,7 @@ def prepare(
         refuse_over_cases(output, dataset.cases, data)
     ignore = ignored_value(dataset.ignore, ignore_label, label_map)
     digests = digests_of(dataset, [*split.images])
-    split.refuse_other_data(digests)
+    split.refuse_other_data(as_recorded(dataset.cases, digests, split.images))
     _refuse_leaks(split)
     if not split.labeled:
         raise PolicyError("The split has no labeled cases. Make one with 'llmseg split'.")
@@ -128,6 +139,7 @@ def prepare(
             prepared[role].append(found)
             done += 1
             progress("prepare", done, total)
+    _tell_unheld([*prepared["labeled"], *prepared["validation"]], label_map, ignore_label)
     everything = [case for cases in prepared.values() for case in cases]
     classes = map_classes(dataset.classes, label_map)
     learned, checked = (
@@ -145,6 +157,15 @@ def prepare(
         labels=sha256_json({case.id: case.labels.name for case in everything if case.labels}),
         ignore_label=ignore,
     )
+
+
+def _tell_unheld(
+    cases: Sequence[PreparedCase], label_map: Mapping[int, int], ignore: int | None
+) -> None:
+    """Warn of options whose value is in no label map; *ignore* is that of an option."""
+    stored = {value for case in cases for value in case.stored}
+    for sentence in unheld_in_words(stored, label_map, ignore):
+        logger.warning(sentence)
 
 
 def _refuse_leaks(split: Split) -> None:

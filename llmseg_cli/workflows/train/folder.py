@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from llmseg_cli.artifacts.files import remove_leftovers
+from llmseg_cli.artifacts.files import is_leftover, remove_leftovers
 from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 ROUNDS, PREPARED = "pseudo", "prepared"
 NAMES = (MANIFEST, STATE, WEIGHTS, BEST, CONFIG, SPLIT, LOG, TENSORBOARD, ROUNDS, PREPARED)
 ROUND = re.compile(r"step-\d{6,}")
-ARRAY = re.compile(r"(\.tmp-.+-)?(labels|voxels|foreground)-[0-9a-f]{32}\.npy")
+ARRAY = re.compile(r"(\.tmp-[0-9a-f]{12}-)?(labels|voxels|stored|foreground)-[0-9a-f]{32}\.npy")
 MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight
 OF_BLOCK = tuple(one.name for one in fields(TrainSettings) if "llm" in one.name)
 RECORDED = ("image_encoder", *OF_BLOCK)  # elsewhere in the record
@@ -81,8 +81,8 @@ def claim(
 
 def _others(folder: Path) -> set[str]:
     """What lies there besides the files of a run that was killed before its configuration."""
-    names = {found.name for found in folder.iterdir()} - {SPLIT, LEARNED}
-    return {name for name in names if not name.startswith(".tmp-")}
+    names = {found.name for found in folder.iterdir() if not is_leftover(found)}
+    return names - {SPLIT, LEARNED}
 
 
 def _remove_rounds(folder: Path) -> None:
@@ -90,10 +90,10 @@ def _remove_rounds(folder: Path) -> None:
     for step in folder.glob("step-*"):
         if step.is_symlink() or not ROUND.fullmatch(step.name):
             continue
-        for entry in Journal.read(step):
-            for name in entry.files:
-                (step / name).unlink(missing_ok=True)
-        for name in (JOURNAL, QC):
+        entries = Journal.read(step)
+        for entry in entries:
+            entry.remove(step)
+        for name in (JOURNAL, QC) if entries else ():
             (step / name).unlink(missing_ok=True)
         remove_leftovers(step)
         _remove_if_empty(step)

@@ -33,18 +33,12 @@ from llmseg_cli.training.precision import (
     demand_determinism,
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
-from llmseg_cli.workflows.runs.learned import learned_with
+from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.data import TrainingData, prepare
-from llmseg_cli.workflows.train.folder import (
-    NAMES,
-    claim,
-    plain,
-    recorded,
-    remove_prepared,
-)
+from llmseg_cli.workflows.train.folder import NAMES, claim, plain, recorded, remove_prepared
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
@@ -96,7 +90,11 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method_type = METHODS.load(request.method)
     refuse_unused(request.pseudo, request.method, method_type)
     learned = learned_with(
-        request.split, request.method, init=request.init, masks=request.pseudo.folder
+        request.split,
+        request.method,
+        init=request.init,
+        masks=request.pseudo.folder,
+        show=showing(request.data),
     )
     method_options = options_of(METHODS, request.method, request.method_option)
     method_options = {**METHODS.defaults(request.method), **method_options}
@@ -118,6 +116,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         output=request.output,
         progress=progress,
     )
+    learned = with_voxels(learned, request.split, data.voxels)
     pseudo = plan_pseudo(request, method_type, data)
     config = RunConfig(
         command=request.command,

@@ -1,5 +1,6 @@
 """Dice on the validation cases, at the network's own spacing."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.foreground import is_unknown
 from llmseg_cli.data.patches.mapped import MappedArrays
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.overlap import dice_per_class
+
+logger = logging.getLogger(__name__)
 
 
 def dice_scorer(
@@ -27,10 +31,11 @@ def dice_scorer(
         device: Where the networks are.
 
     Returns:
-        None if there are no validation cases. A class that neither the prediction nor the reference
-        of a case has is left out of the mean; where all are, the score is 1, for all agree. Voxels
-        of which nothing is known do not count.
+        None if there are no validation cases of which anything is known. A class that neither the
+        prediction nor the reference of a case has is left out of the mean; where all are, the score
+        is 1, for all agree. Voxels of which nothing is known do not count.
     """
+    cases = _telling(cases, config.ignore_label)
     if not cases:
         return None
     classes = range(1, len(config.classes))
@@ -56,6 +61,21 @@ def dice_scorer(
         return float(found.mean()) if found.size else 1.0
 
     return score
+
+
+def _telling(cases: Sequence[PreparedCase], ignore: int | None) -> list[PreparedCase]:
+    """Those of which something is known; any answer agrees with the others."""
+    if ignore is None:
+        return list(cases)
+    unknown = [case for case in cases if case.foreground and is_unknown(np.load(case.foreground))]
+    for case in unknown:
+        logger.warning(
+            "case %s is a validation case, but all its voxels have the ignore label %d; it says "
+            "nothing, and is left out.",
+            case.id,
+            ignore,
+        )
+    return [case for case in cases if case not in unknown]
 
 
 @torch.inference_mode()

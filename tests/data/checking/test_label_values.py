@@ -10,6 +10,7 @@ from llmseg_cli.data.checking.label_values import (
     find_value_fault,
     map_classes,
     map_values,
+    unheld,
 )
 from llmseg_cli.options import parse_label_map
 
@@ -45,6 +46,18 @@ def test_the_remedy_is_a_label_map(
     fault = find_value_fault(observed, declared)
     assert fault is not None
     assert proposal(fault.remedy) == wanted
+
+
+@given(
+    stored=values,
+    label_map=st.dictionaries(st.integers(-3, 300), st.integers(0, 9), max_size=4),
+    ignore=st.none() | st.integers(-3, 300),
+)
+def test_an_option_counts_exactly_if_its_value_is_held(stored, label_map, ignore):
+    told = unheld(stored, label_map, ignore).values()
+    array = np.array([*stored, *stored])
+    for value in {*label_map, *([] if ignore is None else [ignore])}:
+        assert (value in told) == (not (array == value).any())
 
 
 @given(observed=values, declared=st.sets(st.integers(1, 12), max_size=6))

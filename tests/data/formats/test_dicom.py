@@ -1,5 +1,6 @@
 """DICOM by its tags: many frames in a file, slices without positions, slopes that differ."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -61,6 +62,31 @@ def test_frames_with_slopes_of_their_own_are_refused(tmp_path):
         read_raw(path)
 
 
+def test_frames_of_different_pixel_sizes_are_refused(tmp_path):
+    spacings = ["0.5\\0.75", "0.5\\0.75", "0.5\\0.9", "0.5\\0.75", "0.5\\0.75"]
+    groups = frame_groups([0, 1, 2, 3, 4], spacings=spacings)
+    path = write_dicom_file(
+        tmp_path / "a.dcm", FRAMES, kind=ENHANCED_CT, spacing=None, groups=groups
+    )
+    wanted = r"Pixel Spacing \(0028,0030\) is 0\.500, 0\.900 in frame 3 and 0\.500, 0\.750 in the"
+    with pytest.raises(DataError, match=wanted):
+        read_raw(path)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_frames_without_positions_still_say_their_sizes(tmp_path, own):
+    spacings = ["0.5\\0.75"] * 5 if own else None
+    groups = frame_groups([None] * 5, spacings=spacings)
+    path = write_dicom_file(
+        tmp_path / "a.dcm", FRAMES, kind=ENHANCED_CT, spacing=None, groups=groups
+    )
+    raw = read_raw(path)
+    assert raw.grid.unit == "mm"
+    assert np.linalg.norm(raw.grid.affine[:3, :3], axis=0).tolist() == [0.75, 0.5, 9]
+    (doubt,) = raw.doubts
+    assert "Slice Thickness (0018,0050), 9 mm" in doubt.found
+
+
 def test_damaged_groups_are_told(tmp_path):
     groups = frame_groups([0, 1, 2, 3, 4])
     path = write_dicom_file(tmp_path / "a.dcm", FRAMES, kind=ENHANCED_CT, groups=groups[:-90])
@@ -85,6 +111,85 @@ def test_each_slice_has_its_own_slope(tmp_path):
     folder = write_series(tmp_path / "p1", slopes=[str(slope) for slope in slopes])
     expected = FRAMES.astype(np.float32) * np.array(slopes, np.float32)[:, None, None]
     np.testing.assert_array_equal(read_raw(folder).array[0], expected.T)
+
+
+SCALINGS = {
+    "intercepts": [(1, 0), (1, -1024), (1, -1024), (1, 0), (1, -1024)],
+    "no scaling in the first": [None, (1, -1024), (1, -1024), None, (1, -1024)],
+    "slopes": [(1, 0), (1000, 0), (1, 0), (3, -7), (1, 0)],
+}
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize("scalings", SCALINGS.values(), ids=SCALINGS)
+def test_whole_numbers_never_wrap_where_slices_are_scaled_apart(tmp_path, scalings, is_signed):
+    expected = []
+    for index, (pixels, scaling) in enumerate(zip(FRAMES, scalings, strict=True)):
+        slope, intercept = scaling or (1, 0)
+        more = [(0x28, 0x1052, "DS", str(intercept)), (0x28, 0x1053, "DS", str(slope))]
+        write_dicom_file(
+            tmp_path / "p1" / f"{index}.dcm",
+            pixels,
+            number=index + 1,
+            position=f"0\\0\\{index}",
+            more=more if scaling else (),
+            is_signed=is_signed,
+        )
+        expected.append(pixels.astype(np.int64) * slope + intercept)
+    np.testing.assert_array_equal(read_raw(tmp_path / "p1").array[0], np.array(expected).T)
+
+
+def test_slices_of_either_sign_keep_their_values(tmp_path):
+    stored = FRAMES.copy()
+    stored[1:] -= 500
+    for index, pixels in enumerate(stored):
+        write_dicom_file(
+            tmp_path / "p1" / f"{index}.dcm",
+            pixels,
+            number=index + 1,
+            position=f"0\\0\\{index}",
+            is_signed=index > 0,
+        )
+    np.testing.assert_array_equal(read_raw(tmp_path / "p1").array[0], stored.T)
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ((0x18, 0x1164), r"Imager Pixel Spacing \(0018,1164\), 0\.14 x 0\.2 mm"),
+        ((0x18, 0x2010), r"Nominal Scanned Pixel Spacing \(0018,2010\), 0\.14 x 0\.2 mm"),
+    ],
+)
+def test_a_pixel_size_at_the_detector_is_taken_and_told(tmp_path, tag, name):
+    path = write_dicom_file(
+        tmp_path / "a.dcm", FRAMES[0], spacing=None, more=[(*tag, "DS", "0.14\\0.2")]
+    )
+    raw = read_raw(path)
+    np.testing.assert_allclose(np.linalg.norm(raw.grid.affine[:3, :2], axis=0), (0.2, 0.14))
+    (doubt,) = raw.doubts
+    assert re.search(name, doubt.found)
+    assert doubt.is_warning
+
+
+def test_an_inverted_image_is_told(tmp_path):
+    path = write_dicom_file(tmp_path / "a.dcm", FRAMES[0], grey="MONOCHROME1")
+    (doubt,) = read_raw(path).doubts
+    assert doubt.is_warning
+    assert "Photometric Interpretation (0028,0004) is MONOCHROME1" in doubt.found
+
+
+def test_inverted_slices_among_others_are_refused(tmp_path):
+    folder = write_series(tmp_path / "p1")
+    write_dicom_file(
+        folder / "2.dcm",
+        FRAMES[2],
+        number=3,
+        position="0\\0\\5",
+        grey="MONOCHROME1",
+        more=[BETWEEN],
+    )
+    with pytest.raises(DataError, match="MONOCHROME1 in slice 3 and MONOCHROME2 in the first"):
+        read_raw(folder)
 
 
 def test_slices_without_positions_take_the_spacing_of_other_tags_and_say_so(tmp_path):

@@ -56,7 +56,7 @@ def test_what_is_no_data_set_of_numbers_is_told(tmp_path: Path, kind: str, name:
         read_raw(path, as_label=name == "label")
     assert hdf5.has_label(path) == (name == "label")  # so that it is read, and told
     if name == "image":
-        for reads in (read_header, hdf5.image_bytes):
+        for reads in (read_header, hdf5.content):
             with pytest.raises(DataError, match=r"a\.h5"):
                 reads(path)
 

@@ -5,6 +5,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -13,14 +14,30 @@ from PIL import Image
 
 from llmseg_cli.data.formats import opening, picture
 from llmseg_cli.data.reading import read_header, read_raw
+from llmseg_cli.data.volumes import load_image, load_label_map
 from llmseg_cli.errors import DataError, TooLargeError
 
 KIND = {1: 0, 2: 4, 3: 2, 4: 6}  # channels to the kind of PNG
 ROWS, COLUMNS = 5, 6
 
 
-def write_png(path: Path, array: NDArray[np.uint16], *, size: tuple[int, int] = (0, 0)) -> Path:
-    """A PNG of 16 bits a channel, whose header may say another size."""
+def write_png(
+    path: Path,
+    array: NDArray[np.uint16],
+    *,
+    size: tuple[int, int] = (0, 0),
+    depth: int = 16,
+    transparent: bytes = b"",
+) -> Path:
+    """A PNG of 16 bits a channel, or less of grey; its header may say another size.
+
+    Args:
+        path: The file.
+        array: `(rows, columns, C)`.
+        size: Columns and rows that the header says.
+        depth: Bits of a channel.
+        transparent: The color that is transparent, as a tRNS chunk says it.
+    """
 
     def chunk(name: bytes, content: bytes) -> bytes:
         check = zlib.crc32(name + content)
@@ -28,9 +45,12 @@ def write_png(path: Path, array: NDArray[np.uint16], *, size: tuple[int, int] = 
 
     rows, columns, channels = array.shape
     wide, high = size if any(size) else (columns, rows)
-    head = struct.pack(">IIBBBBB", wide, high, 16, KIND[channels], 0, 0, 0)
-    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
-    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    head = struct.pack(">IIBBBBB", wide, high, depth, KIND[channels], 0, 0, 0)
+    bits = np.unpackbits(array.astype(">u2").reshape(rows, -1, 1).view(np.uint8), axis=2)
+    packed = np.packbits(bits[:, :, 16 - depth :].reshape(rows, -1), axis=1)
+    lines = b"".join(b"\0" + row.tobytes() for row in packed)
+    parts = chunk(b"IHDR", head) + (chunk(b"tRNS", transparent) if transparent else b"")
+    parts += chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
     return path
 
@@ -66,6 +86,84 @@ def test_transparency_that_says_nothing_is_not_told(tmp_path, mode):
     raw = read_raw(tmp_path / "b.png")
     assert [doubt.kind for doubt in raw.doubts] == ["transparency"]
     assert (raw.array == 7).all()
+
+
+COLOR = (3, 2, 1)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize(
+    ("channels", "depth"), [(1, 1), (1, 2), (1, 4), (1, 8), (1, 16), (3, 8), (3, 16)]
+)
+def test_a_color_that_is_transparent_is_told(tmp_path, channels, depth, is_there):
+    color = np.array(COLOR[:channels]) % 2**depth
+    stored = np.tile(np.zeros(channels, np.uint16), (ROWS, COLUMNS, 1))
+    stored[1, 2] = color if is_there else 0
+    path = write_png(
+        tmp_path / "a.png", stored, depth=depth, transparent=color.astype(">u2").tobytes()
+    )
+    kinds = [doubt.kind for doubt in read_raw(path).doubts]
+    assert kinds == ["transparency"] * is_there
+
+
+def test_transparent_entries_of_a_palette_are_told_and_nothing_else_warned(tmp_path, recwarn):
+    made = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) % 3, mode="P")
+    colors = [(9, 8, 7), (60, 50, 40), (200, 210, 220)]
+    made.putpalette([value for color in colors for value in color])
+    made.save(tmp_path / "a.png", transparency=bytes([255, 128, 0]))
+    made.save(tmp_path / "opaque.png", transparency=bytes([255, 255, 255]))
+    raw = read_raw(tmp_path / "a.png")
+    assert [doubt.kind for doubt in raw.doubts] == ["transparency"]
+    expected = np.array(colors, np.uint8)[np.arange(12).reshape(3, 4) % 3]
+    np.testing.assert_array_equal(raw.array[..., 0], expected.transpose(2, 1, 0))
+    assert read_raw(tmp_path / "opaque.png").doubts == ()
+    labels = read_raw(tmp_path / "a.png", as_label=True)  # by its indices, whatever their colors
+    assert (labels.doubts, labels.array.max()) == ((), 2)
+    assert [str(one.message) for one in recwarn] == []
+
+
+def test_transparency_of_nifti_is_told(tmp_path):
+    kind = np.dtype([(name, "u1") for name in "RGBA"])
+    voxels = np.zeros((4, 3, 2), kind)
+    voxels["G"], voxels["A"] = 7, 255
+    for name, is_told in (("opaque", False), ("clear", True)):
+        voxels["A"][0, 0, 0] = 0 if is_told else 255
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}.nii")
+        raw = read_raw(tmp_path / f"{name}.nii")
+        assert ("transparency" in [doubt.kind for doubt in raw.doubts]) == is_told
+        assert raw.array.max(axis=(1, 2, 3)).tolist() == [0, 7, 0]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_class_numbers_in_grey_of_few_bits_are_read_as_stored(tmp_path, depth):
+    stored = (np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS, 1) % min(2**depth, 4)).astype("u2")
+    path = write_png(tmp_path / "a.png", stored, depth=depth)
+    labels = load_label_map(path).array
+    np.testing.assert_array_equal(labels[..., 0], stored[..., 0].T)
+
+
+def test_class_numbers_in_a_tiff_of_four_bits(tmp_path):
+    stored = np.array([[0, 1, 2, 3], [15, 2, 1, 0]], np.uint8)
+    packed = (stored[:, ::2] << 4 | stored[:, 1::2]).tobytes()
+    tags = ((256, 4), (257, 2), (258, 4), (259, 1), (262, 1), (273, 8), (277, 1), (278, 2))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    entries += struct.pack("<HHII", 279, 4, 1, len(packed))
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(packed))
+    end = struct.pack("<H", len(tags) + 1) + entries + struct.pack("<I", 0)
+    (tmp_path / "a.tif").write_bytes(start + packed + end)
+    labels = read_raw(tmp_path / "a.tif", as_label=True).array[0, ..., 0]
+    np.testing.assert_array_equal(labels, stored.T)
+
+
+def test_channels_that_are_turned_apart_are_refused(tmp_path):
+    for name, turn in (("a", 1), ("b", 6), ("c", 6)):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.new("L", (4, 4)).save(tmp_path / f"{name}.jpg", exif=exif)
+    a, b, c = (tmp_path / f"{name}.jpg" for name in "abc")
+    with pytest.raises(DataError, match=r"b\.jpg: turned by EXIF as 6, and a\.jpg as 1"):
+        load_image([a, b])
+    assert load_image([b, c]).array.shape == (2, 4, 4, 1)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])

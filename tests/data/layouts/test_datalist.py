@@ -126,6 +126,8 @@ FAULTY: list[dict[str, Any]] = [
     {"labels": ["a"]},
     {"labels": {"whole": [1, 2]}},
     {"labels": {"x": None}},
+    {"labels": {"x": 2 * 10**9}},
+    {"labels": {"x": 1, "ignore": 70000}},
 ]
 
 

@@ -11,6 +11,7 @@ from tiny_data import write_nifti
 from toy_cohort import SPACING_MM, toy_case
 
 from llmseg_cli.data.cases import Case, find_cases, image_digest
+from llmseg_cli.data.digests import voxel_digest
 from llmseg_cli.data.patches import cache as module
 from llmseg_cli.data.patches.cache import prepare_image, prepare_labels
 from llmseg_cli.data.patches.foreground import FOREGROUND_VOXELS, foreground_table
@@ -177,6 +178,22 @@ def test_other_faults_of_a_disk_keep_their_name(case, tmp_path, monkeypatch):
         prepared_image(case, tmp_path)
 
 
+@pytest.mark.parametrize("spacing", [0.0, 1.0])
+def test_what_an_image_shows_is_kept_beside_it(tmp_path, spacing, monkeypatch):
+    """Whatever the preparation; a cache from before it was kept is completed, and nothing else."""
+    path = write_nifti(tmp_path / "a.nii.gz", toy_case(0)[0])
+    case, settings = Case("a", (path,), None), Preprocessing((spacing,))
+    expected = voxel_digest(toy_case(0)[0][None])
+    first = prepared_image(case, tmp_path / "cache", settings)
+    assert first.voxels == expected
+    made = first.image.stat().st_ino  # a file that is written anew is another
+    first.image.with_name("shown.npy").unlink()
+    assert prepared_image(case, tmp_path / "cache", settings) == first
+    monkeypatch.setattr(module, "load_image", None)  # not read again
+    assert prepared_image(case, tmp_path / "cache", settings) == first
+    assert first.image.stat().st_ino == made
+
+
 def test_nan_voxels_name_the_case(tmp_path):
     image = toy_case(0)[0]
     image[3, 4, 5] = np.nan
@@ -235,7 +252,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["image", "spacing", "labels", "voxels"])
+@pytest.mark.parametrize("name", ["image", "spacing", "labels", "voxels", "shown"])
 def test_what_is_damaged_is_prepared_again(case, tmp_path, caplog, name, damage):
     found = prepared_labels(case, tmp_path)
     whole = {path: path.read_bytes() for path in files(tmp_path)}

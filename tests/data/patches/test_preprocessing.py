@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from llmseg_cli.data.patches import preprocessing
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.errors import DataError, TooLargeError, UsageError
 from llmseg_cli.numerics.resampling import resample
 
 SPACING_MM = (0.5, 1.0, 3.0)
@@ -33,6 +34,25 @@ def test_shape_keeps_the_extent(spacing, shape):
 
 def test_an_axis_of_one_voxel_stays():
     assert Preprocessing((1.0,)).shape((8, 6, 1), (2.0, 2.0, 5.0)) == (16, 12, 1)
+
+
+@pytest.mark.parametrize("spacing", [1e-6, 1e-3, 4e-3])
+def test_a_spacing_that_no_volume_can_have(spacing):
+    image = random_image()
+    for prepare, array in (("image", image), ("labels", image[0])):
+        with pytest.raises(TooLargeError, match=r"voxels, expected .*larger --spacing"):
+            getattr(Preprocessing((spacing,)), prepare)(array, SPACING_MM)
+    with pytest.raises(TooLargeError, match="expected no more than 8,589,934,592"):
+        Preprocessing((1e-6,)).shape((8, 6, 5), (1e300, 1.0, 3.0))
+
+
+def test_what_memory_cannot_hold_is_not_resampled(monkeypatch):
+    monkeypatch.setattr(preprocessing, "available_bytes", lambda: 160 << 20)
+    array = np.zeros((1, 100, 100, 100), np.float32)  # 8 bytes a voxel: 160 MB hold 21 million
+    assert Preprocessing((0.5,)).image(array, (1.0, 1.0, 1.0)).shape == (1, 200, 200, 200)
+    for prepare, one in (("image", array), ("labels", array[0])):
+        with pytest.raises(TooLargeError, match=r"2.7e\+07 voxels.*memory that is available"):
+            getattr(Preprocessing((1 / 3,)), prepare)(one, (1.0, 1.0, 1.0))
 
 
 def test_zscore_per_channel():

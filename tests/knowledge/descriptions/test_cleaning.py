@@ -19,6 +19,7 @@ WORDS = st.lists(st.sampled_from(["heart", "lies", "left.", "e.g.", "3.5", "mm!"
         ("# Atrium\n- **Thin** wall.\n2. Round.", "Atrium Thin wall. Round."),
         ("<think>Is it thin?\nYes.</think>A thin wall.", "A thin wall."),
         ("<think>never ends", ""),
+        ("<|channel|>analysis<|message|>It never ends.", ""),
         ("", ""),
     ],
 )
@@ -64,6 +65,13 @@ def test_the_result_is_a_beginning_within_the_limit(words, limit, finished):
         f"first thought</thinking> second thought </THINKING>{LIVER}",
         f"[THINK]Is it?[/THINK]{LIVER}",
         f"<reasoning>Is it?</reasoning>{LIVER}",
+        "<|channel|>analysis<|message|>Is it smooth?<|end|><|start|>assistant<|channel|>final"
+        f"<|message|>{LIVER}<|return|>",
+        f"<|channel|>final <|constrain|>text<|message|>{LIVER}",
+        f"analysisThe user wants the liver.assistantfinal{LIVER}",
+        f"<|im_start|>assistant\n{LIVER}<|im_end|>",
+        f"<|start_header_id|>assistant<|end_header_id|>\n\n{LIVER}<|eot_id|>",
+        f"{LIVER}<\uff5cend\u2581of\u2581sentence\uff5c>",
         f"| part | size |\n|---|:-:|\n| lobe | 9 cm |\n\n{LIVER}",
         f"{LIVER}\n\npart | size\n--- | ---\nlobe | 9 cm\n",
         f"```markdown\n{LIVER}\n```",
@@ -89,6 +97,8 @@ def test_what_is_no_description_goes(written):
         "Here is the left lobe: it is small.",
         "The wall is thin. Would-be edges are blurred.",
         "The value a < b, and c > d.",
+        "The value |a| <|b| or |c|> d.",
+        "Analysis of the wall shows two layers.",
     ],
 )
 def test_sentences_that_look_alike_stay(written):
@@ -106,6 +116,12 @@ def test_sentences_that_look_alike_stay(written):
         ("As an AI language model, I see no images.", True),
         ("I apologize, but this is medical advice.", True),
         ("I cannot provide medical advice.", True),
+        ("I'm not comfortable describing this. Please consult a doctor.", True),
+        ("I am not qualified to give medical advice.", True),
+        ("Please consult a physician.", True),
+        ("I must refuse.", True),
+        ("This request violates our policy.", True),
+        ("I-shaped in cross-section, it lies behind.", False),
         ("The liver cannot be seen as a whole in one slice.", False),
         ("Unfortunately for the reader, the edge is blurred.", False),
         ("In the heart, it lies behind.", False),

@@ -130,6 +130,23 @@ def test_the_models_own_habits_are_heeded(tmp_path):
     assert model.model.generation_config.min_new_tokens == 12
 
 
+@pytest.mark.parametrize("habit", [{"output_hidden_states": "yes"}, {"min_new_tokens": "many"}])
+def test_habits_that_make_no_sense_are_refused(tmp_path, habit):
+    folder = write_language_model(tmp_path)
+    (folder / "generation_config.json").write_text(json.dumps(habit))
+    with pytest.raises(WeightsError, match=r"does not write: .*|generation_config\.json is not"):
+        written(LocalModel(str(folder)))
+
+
+def test_a_tokenizer_without_its_unknown_word_is_refused(tmp_path):
+    folder = write_language_model(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["unk_token"] = "absent"
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=r"loads, but does not write: .*Missing"):
+        LocalModel(str(folder)).write("colonoscope", seed=0, sampling=Sampling())
+
+
 def test_a_template_that_takes_no_question_is_told_so(tmp_path):
     folder = write_language_model(tmp_path)
     (folder / "chat_template.jinja").write_text("{{ raise_exception('roles must alternate') }}")

@@ -104,6 +104,74 @@ def test_a_pooling_llmseg_does_not_know_is_refused(tmp_path):
         load_encoder(str(tmp_path))
 
 
+@pytest.mark.parametrize("mode", ["lasttoken", "weightedmean_tokens", "mean_sqrt_len_tokens"])
+@pytest.mark.parametrize("others", [{}, {"pooling_mode_mean_tokens": True}])
+def test_a_pooling_of_another_name_is_no_mean(tmp_path, mode, others):
+    write_pooling(write_encoder(tmp_path), "cls_token", normalize=False)
+    said = {"word_embedding_dimension": 12, "pooling_mode_cls_token": False, **others}
+    text = json.dumps({**said, f"pooling_mode_{mode}": True})
+    (tmp_path / "1_Pooling" / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match=rf"{mode}' pooling") as raised:
+        load_encoder(str(tmp_path))
+    assert raised.value.exit_code == 7
+
+
+@pytest.mark.parametrize(
+    ("said", "pooling"),
+    [
+        ({"word_embedding_dimension": 12}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode_mean_tokens": False}, None),
+        ({"pooling_mode": ["mean", "max"]}, None),
+    ],
+)
+def test_a_pooling_that_is_not_named(tmp_path, said, pooling):
+    write_pooling(write_encoder(tmp_path), "cls_token", normalize=False)
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(said))
+    if pooling is not None:
+        assert load_encoder(str(tmp_path)).pooling == pooling
+        return
+    with pytest.raises(WeightsError, match="pooling; llmseg knows"):
+        load_encoder(str(tmp_path))
+
+
+def placed(folder, place):
+    """Let modules.json name another place for the settings of the pooling."""
+    modules = json.loads((folder / "modules.json").read_text())
+    for module in modules:
+        module["path"] = place if module["type"].endswith("Pooling") else ""
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def test_the_pooling_is_where_modules_json_says(tmp_path):
+    write_pooling(write_encoder(tmp_path), "cls_token", normalize=False)
+    (tmp_path / "2_Pooling").mkdir()
+    said = tmp_path / "2_Pooling" / "config.json"
+    said.write_text('{"pooling_mode_max_tokens": true}')
+    placed(tmp_path, "2_Pooling")
+    before = load_encoder(str(tmp_path))
+    assert before.pooling == "max"
+    (tmp_path / "1_Pooling" / "config.json").write_text("{}")  # nobody reads it
+    assert load_encoder(str(tmp_path)).digest == before.digest
+    said.write_text('{"pooling_mode_mean_tokens": true}')
+    assert load_encoder(str(tmp_path)).digest != before.digest
+    said.unlink()
+    with pytest.raises(WeightsError, match="names the pooling 2_Pooling, and there is no"):
+        load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["../elsewhere", "/etc", "a/../../elsewhere"])
+def test_the_pooling_is_never_read_elsewhere(tmp_path, place):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_pooling(write_encoder(folder), "cls_token", normalize=False)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    placed(folder, place)
+    with pytest.raises(WeightsError, match="expected one folder in its own"):
+        load_encoder(str(folder))
+
+
 def test_a_stage_llmseg_does_not_know_is_refused(tmp_path):
     write_pooling(write_encoder(tmp_path), "cls_token", normalize=False)
     modules = json.loads((tmp_path / "modules.json").read_text())
@@ -188,6 +256,15 @@ def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path):
     (folder / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(WeightsError, match=r"has token 4000, and its network knows .* together"):
         encode_texts(load_encoder(str(folder)), ["the heart"])
+
+
+def test_a_tokenizer_without_its_unknown_word_is_refused(tmp_path):
+    folder = write_encoder(tmp_path / "encoder")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["unk_token"] = "absent"
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=r"does not take the texts: .*Missing"):
+        encode_texts(load_encoder(str(folder)), ["colonoscope"])
 
 
 def test_heads_of_another_task_are_left_aside_and_a_pooler_may_be_absent(tmp_path):

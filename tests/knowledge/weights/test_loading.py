@@ -18,6 +18,8 @@ from llmseg_cli.knowledge.embeddings.text_encoder import load_encoder
 from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder
 from llmseg_cli.knowledge.parts.llm_layers import read_layers
 from llmseg_cli.knowledge.sam.choose import open_segmenter
+from llmseg_cli.knowledge.weights.loading import load_network, open_config
+from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 SAFE = "model.safetensors"
 
@@ -137,14 +139,85 @@ def test_a_tensor_of_another_shape_is_named(model):
         loader.read(folder)
 
 
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8, torch.uint8, torch.float64])
-def test_numbers_of_other_formats_are_refused_by_name(model, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [
+        (torch.float8_e4m3fn, "so it is quantized"),
+        (torch.int8, "so it is quantized"),
+        (torch.uint8, "so it is quantized"),
+        (torch.int32, "int32, expected floating-point numbers"),
+        (torch.int64, "int64, expected floating-point numbers"),
+        (torch.bool, "bool, expected floating-point numbers"),
+        (torch.complex64, "expected floating-point numbers"),
+    ],
+)
+def test_numbers_of_other_formats_are_refused_by_name(model, dtype, said):
     name, loader, folder = model
     changed(folder, lambda tensors: tensors | {MISSING[name]: tensors[MISSING[name]].to(dtype)})
-    with pytest.raises(
-        WeightsError, match=rf"'{MISSING[name]}' as .*, so it is quantized.*float32"
-    ):
+    with pytest.raises(WeightsError, match=rf"'{MISSING[name]}' as .*{said}.*float32"):
         loader.read(folder)
+
+
+@pytest.mark.parametrize("is_pickle", [False, True])
+def test_double_precision_is_read(model, is_pickle):
+    _, loader, folder = model
+    _, plain = loader.read(folder)
+    changed(
+        folder,
+        lambda tensors: {k: t.double() if t.is_floating_point() else t for k, t in tensors.items()},
+    )
+    if is_pickle:
+        torch.save(load_file(folder / SAFE), folder / "pytorch_model.bin")
+        (folder / SAFE).unlink()
+    _, found = loader.read(folder)
+    for name, tensor in plain.items():
+        assert torch.equal(found[name].float(), tensor.float()), name
+        assert found[name].dtype != torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool])
+def test_whole_numbers_that_the_network_has_not_are_left_aside(model, dtype):
+    _, loader, folder = model
+    _, plain = loader.read(folder)
+    changed(folder, lambda tensors: tensors | {loader.inside: torch.ones(2).to(dtype)})
+    _, found = loader.read(folder)
+    assert all(torch.equal(found[name], tensor) for name, tensor in plain.items())
+
+
+def write_causal(folder, kind):
+    """A small GPT-2 or GPT-NeoX, and where its attention stands among its tensors."""
+    hf = load_transformers()
+    sizes = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 0}
+    if kind == "gpt2":
+        config = hf.GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=32, **sizes)
+        network, place = hf.GPT2LMHeadModel, "transformer.h.0.attn"
+    else:
+        wide = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = hf.GPTNeoXConfig(intermediate_size=32, **wide, **sizes)
+        network, place = hf.GPTNeoXForCausalLM, "gpt_neox.layers.0.attention"
+    network(config).save_pretrained(folder)
+    return network, place
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_masks_of_older_libraries_are_left_aside_and_true_biases_are_not(tmp_path, kind, dtype):
+    network, place = write_causal(tmp_path, kind)
+
+    def read():
+        found = load_network(tmp_path, network, config=open_config(tmp_path), what="the model")
+        return found.network.state_dict()
+
+    plain = read()
+    masks = {"bias": torch.ones(1, 1, 32, 32).to(dtype), "masked_bias": torch.tensor(-1e4)}
+    changed(tmp_path, lambda tensors: tensors | {f"{place}.{k}": v for k, v in masks.items()})
+    found = read()
+    assert all(torch.equal(found[name], tensor) for name, tensor in plain.items())
+    if kind == "gpt_neox":
+        return  # of which transformers itself leaves such names aside
+    changed(tmp_path, lambda tensors: tensors | {f"{place}.masked_bias": torch.ones(16)})
+    with pytest.raises(WeightsError, match=rf"holds 1 tensor that .*{place}\.masked_bias"):
+        read()
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,28 @@ def test_resuming_after_masks_to_be_scored_gives_masks_to_learn_from(mixed):
     assert "u2.png" not in names(mixed.out)
 
 
+@pytest.mark.parametrize("how", ["resume", "force"])
+def test_a_table_of_others_is_not_replaced(place, how):
+    place.mine()
+    place.mine(**{how: True})
+    (place.out / "qc.csv").write_text("my,own,table\n")
+    with pytest.raises(UsageError, match=r"qc\.csv was not written by llmseg"):
+        place.mine(**{how: True})
+    assert (place.out / "qc.csv").read_text() == "my,own,table\n"
+
+
+@pytest.mark.parametrize("how", ["resume", "force"])
+@pytest.mark.parametrize("file", ["u2.png", "overlays/u2.png"])
+def test_files_of_others_are_not_replaced(place, how, file):
+    place.mine(limit=1)  # u0
+    (place.out / file).write_bytes(b"drawn by hand")
+    with pytest.raises(PartialError, match=r"u2\.png was not written by llmseg"):
+        place.mine(**{how: True})
+    assert (place.out / file).read_bytes() == b"drawn by hand"
+    (place.out / file).unlink()
+    assert {case.status for case in place.mine(resume=True).cases} == {"kept", "ok"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_keeps_finished_cases_and_resuming_ends_as_if_it_had_not_come(place, number):
     def signals_in_the_second_case(prompt):

@@ -68,6 +68,18 @@ def test_every_case_that_is_asked_for(run, toy_data, toy_split, quiet_place):
     assert {path.name for path in out.glob("*.png")} == {"toy06.png", "toy07.png"}
 
 
+def test_files_of_others_are_not_replaced(run, toy_data, toy_split, quiet_place):
+    out = quiet_place / "explained"
+    words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out, "--limit", "0")
+    first = toy_data / "images" / "toy06.nii.gz"
+    assert invoke("explain", "--run", run, "--images", first, "-o", out).exit_code == 0
+    (out / "toy07.png").write_bytes(b"drawn by hand")
+    result = invoke("explain", *words, "--resume")
+    assert result.exit_code == 5, result.output
+    assert "was not written by llmseg" in result.stderr
+    assert (out / "toy07.png").read_bytes() == b"drawn by hand"
+
+
 def test_a_case_that_cannot_be_read_fails_alone(run, toy_data, quiet_place):
     images, out = quiet_place / "images", quiet_place / "explained"
     images.mkdir()

@@ -31,6 +31,7 @@ from llmseg_cli.errors import (
     UsageError,
 )
 from llmseg_cli.registry import MODELS
+from llmseg_cli.workflows import case_folder
 from llmseg_cli.workflows.predict import cases as predict_cases
 from llmseg_cli.workflows.predict import cost as predict_cost
 from llmseg_cli.workflows.predict import opening
@@ -432,6 +433,51 @@ def test_resuming_redoes_what_is_not_whole_or_made_from_something_else(
     assert statuses(run(folder, images=[images], out=out, resume=True, mirror=True)) == "ooo"
 
 
+@pytest.mark.parametrize("how", ["resume", "force"])
+def test_a_mask_that_somebody_else_put_there_is_not_replaced(tmp_path: Path, images, fake_run, how):
+    out, folder = tmp_path / "out", fake_run()
+    run(folder, images=[images], out=out)
+    write_nifti(images / "p9.nii.gz", integers((20, 18, 9), 9))
+    (out / "p9.nii.gz").write_text("drawn by hand")
+    (out / "notes.txt").write_text("mine")
+    (out / ".tmp-notes").write_text("mine")
+    for _ in range(2):  # what is not done is not done the second time either
+        with pytest.raises(PartialError, match=r"p9\.nii\.gz was not written by llmseg"):
+            run(folder, images=[images], out=out, **{how: True})
+    for name, content in (("p9.nii.gz", "drawn by hand"), ("notes.txt", "mine")):
+        assert (out / name).read_text() == content
+    assert (out / ".tmp-notes").read_text() == "mine"
+    assert set(load_manifest(out)["outputs"]) == {"a.nii.gz", "b.nii.gz", "c.nii.gz"}
+
+
+@pytest.mark.parametrize("how", ["resume", "force"])
+def test_the_record_of_another_program_is_kept(tmp_path: Path, images, fake_run, how):
+    out = tmp_path / "out"
+    run(fake_run(), images=[images], out=out)
+    (out / "run.json").write_text('{"tool": "other"}')
+    with pytest.raises(UsageError, match=r"run\.json was not written by llmseg"):
+        run(fake_run(), images=[images], out=out, **{how: True})
+    assert (out / "run.json").read_text() == '{"tool": "other"}'
+    assert "a.nii.gz" in names(out)
+
+
+def test_an_output_is_refused_while_signals_still_end_the_program(tmp_path: Path, images):
+    """What looks at a folder of others may take long, and must not outlast a signal."""
+    write_run(tmp_path / "run", run_config())
+    before, seen = signal.getsignal(signal.SIGTERM), []
+    (tmp_path / "out").mkdir()
+
+    def look(*_, **__) -> None:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        raise UsageError("not this one")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(case_folder, "refuse_replacing", look)
+        with pytest.raises(UsageError, match="not this one"):
+            run(tmp_path / "run", images=[images], out=tmp_path / "out")
+    assert seen == [before]
+
+
 def test_a_case_that_fails_now_leaves_no_mask_from_before(tmp_path: Path, images, fake_run):
     out = tmp_path / "out"
     run(fake_run(), images=[images], out=out)
@@ -505,7 +551,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_partial(
 
     def fsync(number: int) -> None:
         calls.append(number)
-        if len(calls) == 4:  # the journal twice (made, first case), the first mask, the second
+        if len(calls) == 6:  # the journal made; begun, mask, noted; begun, and the second mask
             raise OSError(errno.ENOSPC, "No space left on device")
         real(number)
 

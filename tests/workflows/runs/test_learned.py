@@ -1,7 +1,7 @@
 """What a run may start from: never weights that know what is held out now."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,22 @@ def test_what_a_run_inherits_is_remembered(before, tmp_path):
     assert third.trained == tuple(f"digest of {name}" for name in "abcd")
 
 
+@pytest.mark.parametrize("run_is_old", [True, False])
+@pytest.mark.parametrize("split_is_old", [True, False])
+def test_an_image_is_known_by_the_digests_of_earlier_versions(before, run_is_old, split_is_old):
+    """Earlier versions gave HDF5 other digests; what was learned then is not free now."""
+    old = {name: f"earlier digest of {name}" for name in NAMES}
+
+    def made(is_old: bool, **roles: tuple[str, ...]) -> Split:
+        return replace(split(**roles), **({"images": old} if is_old else {"former": old}))
+
+    run = before.of("usl")
+    made(run_is_old, **before.roles).save(run / "split.json")
+    with pytest.raises(PolicyError, match=r"has learned from 1 .*\(a\)"):
+        refuse_learned(run, made(split_is_old, labeled=("d",), test=("a",)))
+    refuse_learned(run, made(split_is_old, labeled=("d",), test=("e",)))
+
+
 def test_masks_bring_along_what_their_run_has_learned(before, tmp_path):
     maker = learned_by(before.of("usl"))
     masks = tmp_path / "pseudo"
@@ -108,7 +124,7 @@ def test_masks_bring_along_what_their_run_has_learned(before, tmp_path):
         "digest of d",
     )  # masks of others say nothing of where they come from
     manifest = Manifest("mine-sam")
-    manifest.details = maker.known({"d": "digest of d"}, "final")
+    manifest.details = maker.known({"d": {"digest of d"}}, "final")
     manifest.write(masks)
     found = learned_with(split(**roles), "sam-mining", init=None, masks=masks)
     assert found.trained == tuple(f"digest of {name}" for name in "abcd")
@@ -118,7 +134,7 @@ def test_masks_bring_along_what_their_run_has_learned(before, tmp_path):
 
 def test_which_masks_are_of_cases_that_are_known():
     learned = Learned(split="", trained=("1", "2"), chose=("3",))
-    images = {"a": "1", "b": "3", "c": "4", "d": "2"}
+    images = {"a": {"1"}, "b": {"3"}, "c": {"4"}, "d": {"7", "2"}}
     final, best = (learned.known(images, checkpoint) for checkpoint in ("final", "best"))
     assert final["training_cases"] == best["training_cases"] == ["a", "d"]
     assert (final["choosing_cases"], best["choosing_cases"]) == ([], ["b"])

@@ -166,3 +166,13 @@ def test_known_everywhere_is_the_score_without():
     assert found == score_pair(prediction, reference, **settings)
     with pytest.raises(ValueError, match="shapes differ"):
         score_pair(prediction, reference, **settings, known=np.ones((2, 2, 2), bool))
+
+
+def test_values_that_no_reference_holds_are_told(folders):
+    found = scored(folders, ignore_label=77, label_map={9: 1})
+    said = "counts for nothing. They hold"
+    assert [w.partition(":")[0] for w in found.warnings if said in w] == [
+        "--label-map 9",
+        "--ignore-label 77",
+    ]
+    assert not [w for w in scored(folders, ignore_label=IGNORE).warnings if said in w]

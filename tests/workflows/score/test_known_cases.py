@@ -1,8 +1,10 @@
 """Scores of cases that a run has learned from are refused, unless their role is asked for."""
 
 import dataclasses
+import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from tiny_data import write_nifti
@@ -12,8 +14,15 @@ from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
+from llmseg_cli.data.digests import voxels_of
 from llmseg_cli.errors import ArtifactError, PolicyError
 from llmseg_cli.workflows.predict import run as predicting
+from llmseg_cli.workflows.runs.learned import (
+    learned_from,
+    learned_with,
+    showing,
+    with_voxels,
+)
 from llmseg_cli.workflows.score.run import ScoreOptions
 from llmseg_cli.workflows.score.run import run as run_score
 
@@ -153,6 +162,128 @@ def test_training_cases_are_scored_on_purpose_alone_and_named(house):
     found = score(house, masks, split=house.split(), subset="labeled")
     assert found.predictions["training_cases"] == ["l0", "l1"]
     assert "2 of 2 cases in masks are training cases of the run" in found.warnings[0]
+
+
+@pytest.fixture
+def encoded(house) -> Path:
+    """The cases under other names and in other files, with a split; the run knows its voxels."""
+    cases = find_cases(house.data).cases
+    split = Split.load(house.run / "split.json")
+    shown = voxels_of(case for case in cases if case.id not in split.test)
+    with_voxels(learned_from(split, "usl"), split, shown).save(house.run / "learned.json")
+    place = house.place / "encoded"
+    for case in CASES:
+        for kind in ("images", "labels"):
+            array = np.asarray(nib.load(house.data / kind / f"{case}.nii.gz").dataobj)
+            header = np.diag([1.0, 1.0, 1.5, 1.0])
+            write_nifti(place / kind / f"new-{case}.nii", array.astype(np.float64), header)
+    return place
+
+
+def test_a_case_is_known_by_what_its_image_shows(house, encoded):
+    masks = house.predict(images=[encoded / "images"])
+    details = load_manifest(masks)["details"]
+    assert details["training_cases"] == ["new-l0", "new-l1", "new-u0"]
+    assert details["choosing_cases"] == []
+    with pytest.raises(PolicyError, match=r"learned from 3 .*\(new-l0, new-l1, new-u0\)"):
+        run_score(masks, encoded, options=ScoreOptions(classes=("1",), draws=0))
+    best = house.predict("best", images=[encoded / "images"], checkpoint="best")
+    assert load_manifest(best)["details"]["choosing_cases"] == ["new-v0"]
+
+
+@pytest.mark.parametrize(
+    ("role", "case", "checkpoint", "why"),
+    [
+        ("test", "new-l0", "final", "has learned from 1 test or validation"),
+        ("validation", "new-u0", "final", "has learned from 1 test or validation"),
+        ("test", "new-v0", "best", "was chosen by 1 test cases"),
+        ("test", "new-v0", "final", ""),
+        ("test", "new-t0", "best", ""),
+        ("labeled", "new-l0", "best", ""),
+    ],
+)
+def test_predicting_what_a_run_knows_in_other_files(house, encoded, role, case, checkpoint, why):
+    images = {one.id: image_digest(one) for one in find_cases(encoded).cases}
+    roles = dict.fromkeys(ROLES, ()) | {role: (case,)}
+    Split(**roles, seed=0, images=images, groups={}).save(house.place / "new.json")
+    words = {"data": encoded, "out": house.place / "masks", "overlap": 0, "checkpoint": checkpoint}
+
+    def ask(**more):
+        return predict(house.run, split=house.place / "new.json", subset=role, **words, **more)
+
+    if not why:
+        assert [one.status for one in ask().cases] == ["ok"]
+        return
+    with pytest.raises(PolicyError, match=rf"{why} .*\({case}\)"):
+        ask()
+    assert not (house.place / "masks" / "run.json").exists()
+    predict(house.run, images=[encoded / "images"], **{**words, "data": None}, force=True)
+    with pytest.raises(PolicyError, match=why):  # also of a mask that is there already
+        ask(resume=True)
+
+
+def test_weights_that_have_learned_what_is_held_out_in_another_file(house, encoded):
+    images = {one.id: image_digest(one) for one in find_cases(encoded).cases}
+    roles = dict.fromkeys(ROLES, ()) | {"labeled": ("new-t0",), "test": ("new-u0",)}
+    split = Split(**roles, seed=0, images=images, groups={})
+    with pytest.raises(PolicyError, match=r"--init .* learned from 1 .*\(new-u0\)"):
+        learned_with(split, "usl", init=house.run, masks=None, show=showing(encoded))
+    innocent = dataclasses.replace(split, test=("new-t1",))
+    found = learned_with(innocent, "usl", init=house.run, masks=None, show=showing(encoded))
+    before = Learned.load(house.run / "learned.json")
+    assert (found.trained_voxels, found.chose_voxels) == (before.trained_voxels, ())
+
+
+def test_a_training_mask_is_known_under_any_name(house):
+    masks = house.predict(split=house.split(), subset="labeled")
+    labels = house.place / "references"
+    write = (house.data / "labels" / "l0.nii.gz").read_bytes
+    labels.mkdir()
+    for name in ("zz", "l1"):
+        (labels / f"{name}.nii.gz").write_bytes(write())
+    (masks / "l0.nii.gz").rename(masks / "zz.nii.gz")
+    (labels / "l1.nii.gz").unlink()
+    options = ScoreOptions(classes=("1",), draws=0)
+    for one in (masks, masks / "zz.nii.gz"):
+        with pytest.raises(PolicyError, match=r"learned from 1 of these cases \(zz\)"):
+            run_score(one, labels, options=options)
+    (labels / "zz.nii.gz").rename(labels / "t0.nii.gz")
+    (masks / "zz.nii.gz").rename(masks / "t0.nii.gz")
+    with pytest.raises(PolicyError, match=r"learned from 1 of these cases \(t0\)"):
+        run_score(masks, labels, options=options)
+
+
+def test_masks_that_are_all_alike_tell_nothing_of_their_cases(house):
+    masks = house.predict(split=house.split(), subset="all")
+    record = json.loads((masks / "run.json").read_text())
+    record["outputs"] = dict.fromkeys(record["outputs"], record["outputs"]["t0.nii.gz"])
+    for case in CASES:
+        (masks / f"{case}.nii.gz").write_bytes((masks / "t0.nii.gz").read_bytes())
+    (masks / "run.json").write_text(json.dumps(record))
+    assert score(house, masks, split=house.split()).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("training_cases", None, "a list"),
+        ("training_cases", [[1]], "text"),
+        ("choosing_cases", "t0", "a list"),
+        ("learned", [1], "a mapping"),
+        ("ignore_label", [1], "a whole number"),
+        ("ignore_label", "x", "a whole number"),
+        ("ignore_label", True, "a whole number"),
+        ("checkpoint", 5, "text"),
+    ],
+)
+def test_a_record_of_masks_is_typed(house, key, value, wanted):
+    masks = house.predict(split=house.split())
+    record = json.loads((masks / "run.json").read_text())
+    record["details"][key] = value
+    (masks / "run.json").write_text(json.dumps(record))
+    for one in (masks, masks / "t0.nii.gz"):
+        with pytest.raises(ArtifactError, match=rf"'details\.{key}.* expected {wanted}"):
+            score(house, one, split=house.split())
 
 
 def test_the_other_side_of_a_comparison_is_held_to_the_same(house):

@@ -305,6 +305,9 @@ def test_choose_classes():
         ("boddy", "Did you mean 'body'"),
         ("0", "Unknown class"),
         ("-1", "Unknown"),
+        ("65536", "label values up to 65535"),
+        ("99999999999999999999", "Unknown class"),
+        ("9" * 5000, "Unknown class"),
     ):
         with pytest.raises(UsageError, match=message):
             choose_classes((wrong,), declared)

@@ -17,6 +17,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.registry import METHODS
 from llmseg_cli.workflows.train.validation import dice_scorer
 
@@ -133,6 +134,18 @@ def test_the_option_is_a_key_of_llmseg_yaml(plain, split, quiet_place, tmp_path)
     assert invoke("split", "--data", plain, "--labeled", "2", "-o", "s.json").exit_code == 0
 
 
+@pytest.mark.parametrize("prepared", [False, True])
+def test_options_of_values_that_no_label_map_holds_are_told(toy_data, toy_split, prepared):
+    words = ("train-sup", "--data", toy_data, "--split", toy_split, *TINY, "-n")
+    wrong = ("--ignore-label", "77", "--label-map", "9:1")
+    for _ in range(1 + prepared):  # what is prepared already is remembered
+        result = invoke(*words, *wrong)
+    assert result.exit_code == 0, result.output
+    assert "--ignore-label 77: no label map that was read holds the value 77" in result.stderr
+    assert "--label-map 9:1: no label map that was read holds the value 9" in result.stderr
+    assert "counts for nothing" not in invoke(*words, "--label-map", "1:1").stderr
+
+
 def test_without_it_the_message_names_the_option(plain, split, tmp_path):
     words = ("--data", plain, "-o", tmp_path / "run", *TINY, "--steps", "1")
     for more in (("--split", split), ("--labeled", "2")):
@@ -159,6 +172,23 @@ def test_resuming_with_another_ignore_label_is_refused(run, plain, split, tmp_pa
     assert "holds a run of other settings" in result.stderr
 
 
+def config(ignore_label: int | None) -> RunConfig:
+    return RunConfig(
+        command="train-sup",
+        method="supervised",
+        model="vnet",
+        settings={"patch": (16, 16, 16)},
+        unlabeled_batch=1,
+        seed=0,
+        in_channels=1,
+        classes=("background", "a", "b"),
+        preprocessing={"spacing": (0.0,), "normalize": "zscore"},
+        networks=("network",),
+        answer="network",
+        ignore_label=ignore_label,
+    )
+
+
 def test_validation_counts_known_voxels_alone(tmp_path):
     """Dice of a stand-in network on a label map with unknown voxels, against numpy."""
     image, labels = toy_case(0)
@@ -171,22 +201,6 @@ def test_validation_counts_known_voxels_alone(tmp_path):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return torch.cat([-((image - level) ** 2) for level in (0, 4, 8)], dim=1)
 
-    def config(ignore_label: int | None) -> RunConfig:
-        return RunConfig(
-            command="train-sup",
-            method="supervised",
-            model="vnet",
-            settings={"patch": (16, 16, 16)},
-            unlabeled_batch=1,
-            seed=0,
-            in_channels=1,
-            classes=("background", "a", "b"),
-            preprocessing={"spacing": (0.0,), "normalize": "zscore"},
-            networks=("network",),
-            answer="network",
-            ignore_label=ignore_label,
-        )
-
     scored = dice_scorer([case], config(3), device=torch.device("cpu"))
     predicted = np.abs(image[..., None] - np.array([0, 4, 8])).argmin(-1)
     known = labels != UNKNOWN
@@ -197,3 +211,26 @@ def test_validation_counts_known_voxels_alone(tmp_path):
     assert scored({"network": ByBrightness()}) == pytest.approx(np.mean(expected))
     everywhere = dice_scorer([case], config(None), device=torch.device("cpu"))
     assert everywhere({"network": ByBrightness()}) < np.mean(expected)
+
+
+def test_a_validation_case_of_which_nothing_is_known_says_nothing(tmp_path, caplog):
+    """Any answer agrees with it; beside another case it would make every score better."""
+    image, labels = toy_case(0)
+    cases = []
+    for name, known in (("nothing", False), ("all", True)):
+        array = labels if known else np.full_like(labels, UNKNOWN)
+        paths = [tmp_path / f"{name}-{kind}.npy" for kind in ("image", "labels", "voxels")]
+        table = foreground_table(array.astype(np.uint8), has_unknown=True)
+        for path, content in zip(paths, (image[None], array.astype(np.uint8), table), strict=True):
+            np.save(path, content)
+        cases.append(PreparedCase(name, *paths))
+
+    class Background(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.cat([image * 0 + level for level in (1, 0, 0)], dim=1)
+
+    networks = {"network": Background()}
+    assert dice_scorer(cases[:1], config(3), device=torch.device("cpu")) is None
+    assert "case nothing is a validation case, but all its voxels" in caplog.text
+    both = dice_scorer(cases, config(3), device=torch.device("cpu"))
+    assert both(networks) == 0.0  # no voxel of a class is found

@@ -9,6 +9,7 @@ from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
+from llmseg_cli.data.digests import voxels_of
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 OTHER = {
@@ -33,6 +34,10 @@ def test_from_the_first_run_to_the_scores(toy_data, toy_split, quiet_place, dige
     assert set(found.trained) == known
     assert set(found.chose) == {digests[case] for case in ROLES["validation"]}
     assert "learned.json" in load_manifest(first)["outputs"]
+    shown = voxels_of(find_cases(toy_data).cases)
+    cases = (*ROLES["labeled"], *ROLES["unlabeled"])
+    assert set(found.trained_voxels) == {shown[case] for case in cases}
+    assert set(found.chose_voxels) == {shown[case] for case in ROLES["validation"]}
 
     # Another run goes on from it with other cases, and its own test cases are new to it alone.
     innocent = {**OTHER, "test": ("toy01",)}

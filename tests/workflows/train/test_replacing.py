@@ -71,6 +71,16 @@ def test_what_lies_beside_stays(run: Path, mine: str):
     assert files(run) == {"config.yaml", "learned.json", "split.json", mine}
 
 
+def test_a_mask_that_somebody_corrected_stays(run: Path):
+    mask = sorted((run / "pseudo" / "step-000004").glob("*.nii.gz"))[0]
+    mask.write_bytes(b"corrected by hand")
+    claim(run, run_config(), SPLIT, SEEN, resume=False)
+    assert files(run) == {
+        *("config.yaml", "learned.json", "split.json"),
+        str(mask.relative_to(run)),
+    }
+
+
 def test_a_folder_without_a_run_keeps_everything(tmp_path: Path):
     for name in ("pseudo/step-000004/a.nii.gz", f"prepared/4/a/labels-{KEY}.npy", ".tmp-1-mine"):
         write(tmp_path / name)
