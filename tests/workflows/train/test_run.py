@@ -315,7 +315,7 @@ def test_killed_between_two_files(toy_data, toy_split, quiet_place, lost):
     shutil.rmtree(run / "tensorboard")
     for name in ("run.json", "best.safetensors", *order[order.index(lost) :]):
         (run / name).unlink()
-    (run / ".tmp-12345-model.safetensors").write_bytes(b"half")
+    (run / ".tmp-0123456789ab-model.safetensors").write_bytes(b"half")
     train("supervised", toy_data, run, *words, "--resume", steps=2)
     assert weights(run) == expected
     assert not list(run.glob(".tmp*"))
