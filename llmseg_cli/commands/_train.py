@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.train.request import Request
 
 
+UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learned
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """Which cases a training learns from, what it starts from, and how its folder is treated."""
@@ -154,6 +157,17 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     console.info(
         f"{request.output}: {trained.steps} steps in {trained.elapsed_s:.0f} s"
         + _validation(trained.final_score, trained.best_score, trained.best_step)
+    )
+    if trained.final_score is not None and trained.final_score < UNLEARNED:
+        console.warn(
+            f"Validation Dice is {trained.final_score:.3f}: the network has not learned yet. Train "
+            f"longer than {trained.steps} steps, or with another --learning-rate."
+        )
+    split = request.output / SPLIT
+    subset = "test" if request.split.test else "unlabeled"
+    console.next_step(
+        *("predict", "--run", request.output, "--data", request.data, "--split", split),
+        *("--subset", subset, "-o", f"{request.output}-masks"),
     )
     return {
         "run": str(request.output),

@@ -153,6 +153,11 @@ def predict(
         console.warn(warning)
     if not dry_run:
         _conclude(predicted)
+        if data is not None and split is not None and subset in (None, "test", "validation"):
+            console.next_step(
+                *("score", "--pred", out, "--ref", data, "--split", split),
+                *("--subset", subset or "test", "-o", f"{out}-scores.json"),
+            )
     return predicted.to_dict()
 
 

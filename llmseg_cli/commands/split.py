@@ -99,6 +99,7 @@ def split(
     else:
         planned.split.save(out)
         console.info(f"{out}: {len(planned.facts)} cases, sha256 {digest}.")
+        console.next_step("train-sup", "--data", data, "--split", out, "-o", "runs/supervised")
     return {"sha256": digest, **_summary(planned)}
 
 

@@ -4,8 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from tiny_data import random_image, write_nifti
+from tiny_runs import run_config, write_run
 
+from llmseg_cli.workflows.predict import opening
 from llmseg_cli.workflows.predict.absent_classes import absence_warnings, classes_in
+from llmseg_cli.workflows.predict.run import run
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 NAMES = ("background", "anterior", "posterior", "3")
 
@@ -43,3 +49,26 @@ def test_what_is_told_of_many_masks(masks, told):
     if "empty" in "".join(told):
         assert "runs/a/log.jsonl" in found[0]
         assert "--steps" in found[0]
+
+
+class Blank(torch.nn.Module):
+    """Background, whatever it sees."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.ones_like(image[:, :1]), torch.zeros_like(image[:, :1])], dim=1)
+
+
+def test_empty_masks_are_told_also_where_they_were_made_before(tmp_path: Path, monkeypatch):
+    config = run_config()
+    opened = OpenRun(config, {"first": Blank()}, torch.device("cpu"), torch.float32)
+    monkeypatch.setattr(opening, "open_run", lambda folder, **options: opened)
+    write_run(tmp_path / "run", config)
+    for case in "abc":
+        write_nifti(tmp_path / "images" / f"{case}.nii.gz", random_image((9, 8, 7)))
+    words = {"images": [tmp_path / "images"], "out": tmp_path / "out"}
+    made = run(tmp_path / "run", **words)
+    assert [case.classes for case in made.cases] == [()] * 3
+    again = run(tmp_path / "run", **words, resume=True)
+    assert [(case.status, case.classes) for case in again.cases] == [("skipped", ())] * 3
+    for one in (made, again):
+        assert any("3 of 3 masks are empty" in warning for warning in one.warnings)
