@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.files import to_json
-from llmseg_cli.artifacts.text import visible
+from llmseg_cli.artifacts.text import readable, visible
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import Progress, silent
 
@@ -97,12 +97,12 @@ def detail(message: str) -> None:
 def warn(message: str) -> None:
     """A warning, on stderr; nothing with `--quiet`."""
     if not _terminal.quiet:
-        _say(f"Warning: {message}", "yellow")
+        _say(f"Warning: {readable(message)}", "yellow")
 
 
 def error(message: str) -> None:
     """An error, on stderr, always."""
-    _say(f"Error: {message}", "bold red")
+    _say(f"Error: {readable(message)}", "bold red")
 
 
 def data(text: str) -> None:

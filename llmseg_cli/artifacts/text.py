@@ -8,10 +8,24 @@ BEYOND_ASCII = "\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 UNSEEN = re.compile(rf"[\x00-\x08\x0b-\x1f{BEYOND_ASCII}]")
 IN_JSON = re.compile(f"[{BEYOND_ASCII}]")
 
+HEAD, TAIL = 1500, 400  # signs that are shown of a line that is too long
+LONGEST_LINE = HEAD + TAIL + 100
+
 
 def visible(text: str) -> str:
     r"""The text with what cannot be seen written out, such as `\x1b` for ESC."""
     return UNSEEN.sub(_written_out, text)
+
+
+def readable(text: str) -> str:
+    """The text with lines that nobody reads to their end cut in the middle.
+
+    Libraries quote what they choke on, however long it is.
+    """
+    return "\n".join(
+        line if len(line) <= LONGEST_LINE else f"{line[:HEAD]} [...] {line[-TAIL:]}"
+        for line in text.split("\n")
+    )
 
 
 def in_one_line(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from llmseg_cli.artifacts.files import to_json
 from llmseg_cli.artifacts.spreadsheet import csv_text
-from llmseg_cli.artifacts.text import in_one_line, visible
+from llmseg_cli.artifacts.text import HEAD, LONGEST_LINE, TAIL, in_one_line, readable, visible
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,13 @@ def test_numbers_and_other_texts_stay_as_they_are():
 
 def test_control_characters_do_not_enter_a_table():
     assert "\x1b" not in csv_text(("case",), [{"case": "a\x1b[2J\udce9"}])
+
+
+@pytest.mark.parametrize("size", [0, 5, LONGEST_LINE, LONGEST_LINE + 1, 100_000])
+def test_a_line_that_nobody_reads_to_its_end_is_cut_in_the_middle(size):
+    line = "".join(chr(ord("a") + index % 26) for index in range(size))
+    first, found, last = readable(f"Error: a.safetensors\n{line}\nFetch it again.").split("\n")
+    assert (first, last) == ("Error: a.safetensors", "Fetch it again.")
+    assert found == line if size <= LONGEST_LINE else len(found) < LONGEST_LINE
+    assert line.startswith(found[:HEAD])
+    assert line.endswith(found[-TAIL:])
