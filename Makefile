@@ -98,7 +98,7 @@ $(DEMO)/embeddings.safetensors: $(DEMO)/descriptions.yaml
 	llmseg embed $< --encoder minilm -o $@ --force
 
 $(DEMO)/split.json: $(DEMO)/data/run.json $(DEMO)/check.json
-	llmseg split --data $(<D) --labeled 0.2 --test 0.3 --validation 1 --seed 0 -o $@ --force
+	llmseg split --data $(<D) --labeled 4 --test 9 --validation 1 --seed 0 -o $@ --force
 
 $(DEMO)/supervised/run.json: $(DEMO)/split.json
 	llmseg train-sup --data $(DEMO)/data --split $< $(DEMO_TRAIN) -o $(@D) --resume

@@ -15,7 +15,7 @@ mkdir -p "$run"
 
 llmseg check --data "$data"
 
-[[ -e $run/split.json ]] || llmseg split --data "$data" --labeled "${LABELED:-0.2}" \
+[[ -e $run/split.json ]] || llmseg split --data "$data" --labeled "${LABELED:-all}" \
   --test "${TEST:-0.2}" --validation "${VALIDATION:-1}" -o "$run/split.json"
 
 # The texts go straight into the encoder. To read and correct them in between, write them to a file.

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -76,6 +77,15 @@ def info(message: str) -> None:
     """A line for a person, on stderr; nothing with `--quiet`."""
     if not _terminal.quiet:
         _say(message)
+
+
+def next_step(*words: object) -> None:
+    """The command that usually follows, ready to be copied, on stderr; nothing with `--quiet`.
+
+    Args:
+        words: Its words without `llmseg`.
+    """
+    info(f"Next: {shlex.join(['llmseg', *map(str, words)])}")
 
 
 def detail(message: str) -> None:

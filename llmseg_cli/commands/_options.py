@@ -13,7 +13,11 @@ SplitFile = Annotated[
 ]
 Labeled = Annotated[
     str | None,
-    typer.Option("--labeled", help="Labeled cases: a fraction (0.2) or a count (8)."),
+    typer.Option(
+        "--labeled",
+        help="Labeled cases: all that have a label map and are not test (all), a fraction of those "
+        "with a label map (0.2, 20%), or a count (8). Default: all.",
+    ),
 ]
 Seed = Annotated[
     int, typer.Option("--seed", help="Seed of everything random.", min=0, max=2**32 - 1)

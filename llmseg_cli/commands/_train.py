@@ -25,7 +25,11 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from llmseg_cli.data.splitting.amounts import Amount
     from llmseg_cli.workflows.train.request import Request
+
+
+UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ class TrainOptions:
         """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
 
         Raises:
-            UsageError: If there is neither, or the two contradict each other.
+            UsageError: If a file and `--labeled` contradict each other.
         """
         path = self.split
         if path is None and self.resume and (output / SPLIT).is_file():
@@ -58,10 +62,6 @@ class TrainOptions:
             if self.labeled is not None:
                 _refuse_contradiction(found, self.labeled, path)
             return found
-        if self.labeled is None:
-            raise UsageError(
-                "Which cases are labeled? Pass --labeled 0.2 (or a count), or --split FILE."
-            )
         from llmseg_cli.options import parse_label_map
         from llmseg_cli.workflows.split import plan
 
@@ -73,7 +73,7 @@ class TrainOptions:
             ignore_label=self.ignore_label,
             seed=self.seed,
         )
-        for line in planned.official_test.sentences():
+        for line in planned.sentences():
             console.info(line)
         return planned.split
 
@@ -105,13 +105,22 @@ def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
     assert amount is not None  # only allow_none gives None
     own = len(found.labeled) + len(found.validation)
     total = own + len(found.unlabeled)
-    largest_group = max(Counter(found.groups.values()).values(), default=1)
-    slack = largest_group - 1 if amount.count is None else 0  # groups stay together
-    if abs(amount.of(total) - own) > slack:
+    if not _may_be(amount, found, own):
         raise UsageError(
             f"--labeled {labeled} contradicts {path}, which has {own} labeled cases of {total}. "
             "Leave one of the two out."
         )
+
+
+def _may_be(amount: "Amount", found: Split, own: int) -> bool:
+    """Whether a split may be of that amount; it does not say which unlabeled cases have maps."""
+    if amount.is_all:
+        return True
+    largest_group = max(Counter(found.groups.values()).values(), default=1)
+    slack = largest_group - 1 if amount.count is None else 0  # groups stay together
+    fewest = own + len(found.test)
+    most = fewest + len(found.unlabeled)
+    return amount.of(fewest) - slack <= own <= amount.of(most) + slack
 
 
 def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
@@ -148,6 +157,17 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     console.info(
         f"{request.output}: {trained.steps} steps in {trained.elapsed_s:.0f} s"
         + _validation(trained.final_score, trained.best_score, trained.best_step)
+    )
+    if trained.final_score is not None and trained.final_score < UNLEARNED:
+        console.warn(
+            f"Validation Dice is {trained.final_score:.3f}: the network has not learned yet. Train "
+            f"longer than {trained.steps} steps, or with another --learning-rate."
+        )
+    split = request.output / SPLIT
+    subset = "test" if request.split.test else "unlabeled"
+    console.next_step(
+        *("predict", "--run", request.output, "--data", request.data, "--split", split),
+        *("--subset", subset, "-o", f"{request.output}-masks"),
     )
     return {
         "run": str(request.output),

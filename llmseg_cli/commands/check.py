@@ -61,6 +61,9 @@ def check(
         error.report = content
         raise error
     console.info(f"{data}: {len(report.cases)} cases, no fault.")
+    if any(one.case.label is not None for one in report.cases):
+        changed = [word for text in label_map or () for word in ("--label-map", text)]
+        console.next_step("split", "--data", data, *changed, "--test", "0.2", "-o", "split.json")
     return content
 
 

@@ -115,4 +115,5 @@ def describe(
         return None
     found.save(out)
     console.info(f"{out}: {len(found.rows())} texts for {', '.join(found.classes)}.")
+    console.next_step("embed", out, "-o", "embeddings.safetensors")
     return found.to_dict()

@@ -98,5 +98,5 @@ def _conclude(mined: "MinedFolder", *, dry_run: bool) -> None:
     console.info(
         f"{mined.folder}: {counts['ok'] + counts['kept']} masks of {counts['cases_in']} cases"
         f"{dropped}{empty}; {counts['embeddings_made']} images encoded, "
-        f"{counts['embeddings_cached']} found in the cache."
+        f"{counts['embeddings_cached']} found in the cache. Look at overlays/ and qc.csv."
     )

@@ -153,6 +153,11 @@ def predict(
         console.warn(warning)
     if not dry_run:
         _conclude(predicted)
+        if data is not None and split is not None and subset in (None, "test", "validation"):
+            console.next_step(
+                *("score", "--pred", out, "--ref", data, "--split", split),
+                *("--subset", subset or "test", "-o", f"{out}-scores.json"),
+            )
     return predicted.to_dict()
 
 
@@ -198,7 +203,9 @@ def _conclude(predicted: "Predicted") -> None:
     skipped = f", {counts['skipped']} kept from before" if counts["skipped"] else ""
     empty = sum(case.windows_skipped for case in predicted.cases)
     unasked = f"; {_count(empty, 'window')} of background not asked" if empty else ""
-    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}{unasked}.")
+    blank = sum(case.classes == () for case in predicted.cases)
+    hollow = f"; {blank} of {len(predicted.cases)} empty" if blank else ""
+    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}{unasked}{hollow}.")
 
 
 def _count(number: int, noun: str) -> str:

@@ -40,7 +40,10 @@ def split(
     ] = None,
     validation: Annotated[
         str | None,
-        typer.Option(help="Validation cases, taken from the labeled: a fraction or a count."),
+        typer.Option(
+            help="Validation cases, taken from the labeled: a fraction of the cases with a label "
+            "map, or a count. Default: none."
+        ),
     ] = None,
     group_by: GroupBy = None,
     preset: Annotated[
@@ -96,6 +99,7 @@ def split(
     else:
         planned.split.save(out)
         console.info(f"{out}: {len(planned.facts)} cases, sha256 {digest}.")
+        console.next_step("train-sup", "--data", data, "--split", out, "-o", "runs/supervised")
     return {"sha256": digest, **_summary(planned)}
 
 
@@ -123,7 +127,7 @@ def _show(planned: "Plan") -> None:
 
 
 def _notes(planned: "Plan") -> list[str]:
-    notes = planned.official_test.sentences()
+    notes = planned.sentences()
     if not planned.split.test:
         notes.append("No test cases: --test 0.2 would lock a fifth of the labeled maps away.")
     if not planned.split.unlabeled:

@@ -20,7 +20,7 @@ from llmseg_cli.data.checking.label_values import (
 from llmseg_cli.data.digests import former_digest
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
-from llmseg_cli.data.splitting.amounts import Amount, parse_amount
+from llmseg_cli.data.splitting.amounts import ALL, Amount, parse_amount
 from llmseg_cli.data.splitting.official_test import OfficialTest, set_apart
 from llmseg_cli.data.splitting.published_lists import split_by_preset
 from llmseg_cli.data.splitting.roles import CaseFacts
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 SHOWN_NOTES = 5
 SHOWN_FAULTS = 10
+SHOWN_UNUSED = 5
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,31 @@ class Plan:
         facts: Case identifier to what the draw knew of it.
         classes: Foreground value to name; the value itself where the data set names none.
         official_test: The data set's own test set, if it is locked.
+        shares: What the fractions that were asked for are of, in words; empty if there are none.
     """
 
     split: Split
     facts: dict[str, CaseFacts]
     classes: dict[int, str]
     official_test: OfficialTest
+    shares: str = ""
+
+    def sentences(self) -> list[str]:
+        """What a user should know: fractions, the data set's own test set, labels left unused."""
+        shares = [self.shares] if self.shares else []
+        return [*shares, *self.official_test.sentences(), *self._unused()]
+
+    def _unused(self) -> list[str]:
+        split = self.split
+        unused = [name for name in split.unlabeled if self.facts[name].foreground is not None]
+        if not unused or split.preset is not None:
+            return []
+        known = sum(case.foreground is not None for case in self.facts.values())
+        names = ", ".join(unused[:SHOWN_UNUSED]) + ", ..." * (len(unused) > SHOWN_UNUSED)
+        return [
+            f"{len(unused)} of the {known} label maps are not used ({names}): these cases count as "
+            "unlabeled. --labeled all uses them."
+        ]
 
 
 def run(
@@ -102,9 +122,11 @@ def plan(
 
     Args:
         data: The data set.
-        labeled: Fraction ("0.2") of the cases that are not test, or count ("8").
+        labeled: Fraction ("0.2", "20%") of the cases with a label map, count ("8"), or all of them
+            that are not test ("all", None).
         test: Fraction of the cases with a label map, or count; with a preset, the last of its list.
-        validation: Fraction of the labeled, or count; taken from the labeled.
+        validation: Fraction of the cases with a label map (with a preset, of its list), or count;
+            taken from the labeled.
         group_by: Regular expression whose first group in the identifier is the patient.
         preset: A published list, instead of a draw.
         label_map: Label values to change.
@@ -162,17 +184,28 @@ def plan(
     )
     values = sorted({value for case in facts for value in case.foreground or ()})
     names = {value: classes.get(value, str(value)) for value in values}
-    return Plan(split, {case.id: case for case in facts}, names, official)
+    known = sum(case.foreground is not None for case in rest)
+    shares = (
+        _shares({"labeled": wanted, **amounts}, known, "cases with a label map")
+        if listed is None
+        else _shares(amounts, len(listed.cases), f"cases that {listed.name} lists")
+    )
+    return Plan(split, {case.id: case for case in facts}, names, official, shares)
+
+
+def _shares(amounts: Mapping[str, Amount | None], total: int, of: str) -> str:
+    """What fractions come to."""
+    parts = [
+        f"--{name} {amount.text} is {amount.of(total)}"
+        for name, amount in amounts.items()
+        if amount is not None and amount.fraction is not None and not amount.is_all
+    ]
+    return f"Fractions are of the {total} {of}: {', '.join(parts)}." if parts else ""
 
 
 def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
     if preset is None:
-        if labeled is None:
-            raise UsageError(
-                "How many cases are labeled? Pass --labeled 0.2 (a fraction) or --labeled 8 (a "
-                "count), or --preset la-8."
-            )
-        amount = parse_amount(labeled, flag="--labeled")
+        amount = parse_amount(labeled or ALL, flag="--labeled")
     else:
         amount = Amount(str(preset.labeled), count=preset.labeled)
         if labeled is not None and parse_amount(labeled, flag="--labeled") != amount:

@@ -70,10 +70,29 @@ def test_names_of_classes_follow_the_label_map(data: Path) -> None:
     assert plan(data, labeled="2", label_map={5: 2}).classes == {1: "head", 2: "tail"}
 
 
-@pytest.mark.parametrize("labeled", [None, "0", "1.5", "-3", "some"])
+@pytest.mark.parametrize("labeled", ["0", "1.5", "-3", "some"])
 def test_nonsense_is_a_usage_error(data: Path, labeled: str | None) -> None:
     with pytest.raises(UsageError, match=r"--labeled"):
         run(data, labeled=labeled)
+
+
+def test_all_label_maps_are_used_unless_told_otherwise(data: Path) -> None:
+    for index in (1, 3):
+        (data / "labels" / f"patient{index}_0.nii.gz").unlink()
+    made = plan(data, labeled=None, test="1")
+    assert (len(made.split.labeled), len(made.split.test)) == (5, 1)
+    bare = {"patient1_0", "patient3_0", "patient4_0", "patient4_1"}
+    assert set(made.split.unlabeled) == bare
+    assert made.sentences() == []
+    fewer = plan(data, labeled="50%", test="1")
+    assert (len(fewer.split.labeled), len(fewer.split.unlabeled)) == (3, 6)
+    shares, unused = fewer.sentences()
+    assert shares == "Fractions are of the 6 cases with a label map: --labeled 50% is 3."
+    left = [name for name in fewer.split.unlabeled if name not in bare]
+    assert unused == (
+        f"2 of the 6 label maps are not used ({', '.join(left)}): these cases count as unlabeled. "
+        "--labeled all uses them."
+    )
 
 
 def test_a_preset_and_labeled_must_agree(data: Path) -> None:

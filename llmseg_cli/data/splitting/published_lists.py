@@ -29,7 +29,7 @@ def split_by_preset(
         facts: The cases.
         preset: The list.
         test: Number or share of the list's last cases that become test.
-        validation: Share of the labeled, or a count; drawn from them.
+        validation: Share of the list, or a count; drawn from the labeled.
         seed: Seed of that draw.
         classes: Declared label values and their names.
 
@@ -53,7 +53,7 @@ def split_by_preset(
             f"Preset {preset.name}: {describe_classes(absent, names)} absent from its "
             f"{len(labeled)} labeled cases. Use --labeled without a preset."
         )
-    drawn = draw_validation(units, validation, needed, seed)
+    drawn = draw_validation(units, validation, needed, seed, of=len(preset.cases))
     if drawn is None:
         raise DataError(
             f"--validation {validation.text if validation else 0} cannot be spared from the "

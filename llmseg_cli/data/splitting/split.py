@@ -6,12 +6,28 @@ may labeled and unlabeled stand side by side in a group.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 
 from llmseg_cli.data.splitting.amounts import Amount
 from llmseg_cli.data.splitting.draws import Unit, classes_of, draw, sizes, smallest_cover, total
 from llmseg_cli.data.splitting.roles import CaseFacts, Roles, cases_of, describe_classes, units_of
 from llmseg_cli.errors import DataError
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The labeled cases, and how many of them validate.
+
+    Args:
+        labeled: Share, count or all.
+        validation: Share or count; None for none.
+        of: Number of cases that shares are of.
+    """
+
+    labeled: Amount
+    validation: Amount | None
+    of: int
 
 
 def make_split(
@@ -27,9 +43,9 @@ def make_split(
 
     Args:
         facts: The cases.
-        labeled: Share of all cases that are not test, or a count; from those with a label map.
+        labeled: Share of the cases with a label map, a count, or all of them that are not test.
         test: Share of the cases with a label map, or a count.
-        validation: Share of the labeled, or a count; taken from them.
+        validation: Share of the cases with a label map, or a count; taken from the labeled.
         seed: Seed of the draws.
         classes: Declared label values and their names; each must be among the labeled.
 
@@ -41,7 +57,8 @@ def make_split(
     needed = needed_classes(units, names)
     held_out = _draw_test(units, test, needed, seed)
     pool = [unit for unit in units if unit not in held_out]
-    learned, checked = _draw_training(pool, labeled, validation, needed, names, seed)
+    wanted = Wanted(labeled, validation, of=total(units))
+    learned, checked = _draw_training(pool, wanted, needed, names, seed)
     chosen = cases_of(learned)
     rest = [n for unit in pool if unit not in checked for n in (*unit.cases, *unit.bare)]
     return Roles(
@@ -88,7 +105,7 @@ def _draw_test(
             f"--test {amount.text}: {wanted} of the {available} cases with a label map leave none "
             f"to learn from. Ask for at most {available - 1}."
         )
-    drawn = _draw_sparing(units, amount, needed, Random(f"{seed}/test"))
+    drawn = _draw_sparing(units, amount, wanted, needed, Random(f"{seed}/test"))
     if drawn is None:
         _refuse_torn_groups("--test", amount, _whole(units))
         raise DataError(
@@ -100,18 +117,31 @@ def _draw_test(
 
 
 def draw_validation(
-    training: Sequence[Unit], amount: Amount | None, needed: frozenset[int], seed: int
+    training: Sequence[Unit],
+    amount: Amount | None,
+    needed: frozenset[int],
+    seed: int,
+    *,
+    of: int,
 ) -> list[Unit] | None:
     """Draw validation cases from the labeled, of which at least one and every class stays.
+
+    Args:
+        training: The labeled.
+        amount: How many; None for none.
+        needed: The classes that must stay.
+        seed: Seed of the draw.
+        of: Number of cases that a share is of.
 
     Returns:
         Nothing without an *amount*; None if so many cannot be spared.
     """
     if amount is None:
         return []
-    if amount.of(total(training)) >= total(training):
+    wanted = amount.of(of)
+    if wanted >= total(training):
         return None
-    return _draw_sparing(training, amount, needed, Random(f"{seed}/validation"))
+    return _draw_sparing(training, amount, wanted, needed, Random(f"{seed}/validation"))
 
 
 def _whole(units: Sequence[Unit]) -> list[Unit]:
@@ -119,11 +149,10 @@ def _whole(units: Sequence[Unit]) -> list[Unit]:
 
 
 def _draw_sparing(
-    units: Sequence[Unit], amount: Amount, needed: frozenset[int], rng: Random
+    units: Sequence[Unit], amount: Amount, wanted: int, needed: frozenset[int], rng: Random
 ) -> list[Unit] | None:
     """Draw whole groups with label maps so that every class stays with the others."""
     whole = _whole(units)
-    wanted = amount.of(total(units))
     drawn = draw(whole, _size(amount, wanted, whole), rng)
     if drawn and needed <= classes_of([unit for unit in units if unit not in drawn]):
         return drawn
@@ -134,40 +163,41 @@ def _draw_sparing(
 
 def _draw_training(
     pool: Sequence[Unit],
-    amount: Amount,
-    validation: Amount | None,
+    wanted: Wanted,
     needed: frozenset[int],
     names: Mapping[int, str],
     seed: int,
 ) -> tuple[list[Unit], list[Unit]]:
     """The groups that train, and those that validate."""
     units = [unit for unit in pool if unit.cases]
-    everything = sum(len(unit.cases) + len(unit.bare) for unit in pool)
-    wanted = amount.of(everything)
-    if wanted > total(units):
+    amount, left = wanted.labeled, total(units)
+    number = left if amount.is_all else amount.of(wanted.of)
+    if number > left:
+        taken = wanted.of - left
+        others = f" and {taken} of them are test" if taken else ""
         raise DataError(
-            f"--labeled {amount.text}: {wanted} cases wanted, but only {total(units)} of the "
-            f"{everything} cases that are not test have a label map. Ask for fewer."
+            f"--labeled {amount.text}: {number} cases wanted, but {wanted.of} have a label map"
+            f"{others}. Ask for at most {left}, or --labeled all."
         )
     _refuse_torn_groups("--labeled", amount, units)
-    size = _size(amount, wanted, units)
-    found = _try_training(units, size, validation, needed, seed)
+    size = _size(amount, number, units)
+    found = _try_training(units, size, wanted, needed, seed)
     if found is not None:
         return found
-    works = (n for n in sizes(units) if _try_training(units, n, validation, needed, seed))
-    number = next(works, None)
+    works = (n for n in sizes(units) if _try_training(units, n, wanted, needed, seed))
+    smallest = next(works, None)
     raise DataError(
-        f"--labeled {amount.text}: {_reason(units, size, validation, needed, names, seed)} "
-        + ("No number works." if number is None else f"The smallest number that works is {number}.")
+        f"--labeled {amount.text}: {_reason(units, size, wanted, needed, names, seed)} "
+        + (
+            "No number works."
+            if smallest is None
+            else f"The smallest number that works is {smallest}."
+        )
     )
 
 
 def _try_training(
-    units: Sequence[Unit],
-    size: int,
-    validation: Amount | None,
-    needed: frozenset[int],
-    seed: int,
+    units: Sequence[Unit], size: int, wanted: Wanted, needed: frozenset[int], seed: int
 ) -> tuple[list[Unit], list[Unit]] | None:
     """A plain draw; where it lacks a class, the fewest cases that have all classes and a draw."""
     for cover in ([], smallest_cover(units, needed) or []):
@@ -177,7 +207,7 @@ def _try_training(
         drawn = cover + (more or [])
         if more is None or not needed <= classes_of(drawn):
             continue
-        checked = draw_validation(drawn, validation, needed, seed)
+        checked = draw_validation(drawn, wanted.validation, needed, seed, of=wanted.of)
         if checked is not None:
             return [unit for unit in drawn if unit not in checked], checked
     return None
@@ -186,14 +216,17 @@ def _try_training(
 def _reason(
     units: Sequence[Unit],
     size: int,
-    validation: Amount | None,
+    wanted: Wanted,
     needed: frozenset[int],
     names: Mapping[int, str],
     seed: int,
 ) -> str:
-    if validation is not None and _try_training(units, size, None, needed, seed):
+    alone = replace(wanted, validation=None)
+    if wanted.validation is not None and _try_training(units, size, alone, needed, seed):
+        text, number = wanted.validation.text, wanted.validation.of(wanted.of)
+        asked = text if wanted.validation.count else f"{text} ({number} of {wanted.of})"
         return (
-            f"--validation {validation.text} cannot be spared from {size} labeled case(s): one "
+            f"--validation {asked} cannot be spared from {size} labeled case(s): one "
             "must stay, and so must every class, groups together."
         )
     drawn = draw(units, size, Random(f"{seed}/labeled")) or []

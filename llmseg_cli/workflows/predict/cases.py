@@ -22,6 +22,7 @@ from llmseg_cli.errors import (
 )
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.workflows.predict.absent_classes import classes_in
 from llmseg_cli.workflows.predict.image import (
     Manner,
     Prepared,
@@ -44,6 +45,8 @@ class CaseResult:
         reason: Why it failed, or None.
         elapsed_s: Seconds it took.
         windows_skipped: Windows that are background without asking.
+        classes: Foreground classes that the mask has; None if it failed, or was made by an older
+            version.
     """
 
     case: str
@@ -52,6 +55,7 @@ class CaseResult:
     reason: str | None = None
     elapsed_s: float = 0.0
     windows_skipped: int = 0
+    classes: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -104,12 +108,14 @@ class Work:
             self._refuse_stopped()
             if prepared is None:
                 entry = self.journal.entries[case.id]
-                result = CaseResult(case.id, "skipped", entry.file)
+                kept = entry.details.get("classes")
+                classes = None if kept is None else tuple(kept)
+                result = CaseResult(case.id, "skipped", entry.file, classes=classes)
             else:
-                file = self._write(case, image, prepared)
+                file, classes = self._write(case, image, prepared)
                 left = before + self.windows[case.id] - self.done
                 skipped = 0 if self.manner.skip_below is None else max(0, left)
-                result = CaseResult(case.id, "ok", file, windows_skipped=skipped)
+                result = CaseResult(case.id, "ok", file, windows_skipped=skipped, classes=classes)
         except (LlmsegError, OSError, MemoryError, RuntimeError) as error:
             result = CaseResult(case.id, "failed", reason=why_failed(error))
             if is_scarcity(error):
@@ -119,7 +125,7 @@ class Work:
         self._report(case.id)
         return replace(result, elapsed_s=round(time.monotonic() - begun, 3))
 
-    def _write(self, case: Case, image: str, prepared: Prepared) -> str:
+    def _write(self, case: Case, image: str, prepared: Prepared) -> tuple[str, tuple[int, ...]]:
         def asked(count: int) -> None:
             self._refuse_stopped()
             self._report(case.id)
@@ -131,9 +137,10 @@ class Work:
         labels = predict_labels(prepared, self.run, self.manner, asked=asked)
         self.journal.begin(case.id, file, image=image)
         save_label_map(self.journal.folder / file, labels, prepared.grid)
-        details = {"voxels": prepared.voxels}
+        classes = classes_in(labels)
+        details = {"voxels": prepared.voxels, "classes": list(classes)}
         self.journal.add(case.id, file, image=image, made_by=self.digest, details=details)
-        return file
+        return file, classes
 
     def _report(self, case: str) -> None:
         self.progress("predict", self.done, max(1, sum(self.windows.values())), case=case)

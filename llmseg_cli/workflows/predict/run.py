@@ -19,6 +19,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.predict.absent_classes import absence_warnings
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
@@ -174,9 +175,9 @@ def run(
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
         known = _known(learned, work.journal, cases, checkpoint)
-        predicted = Predicted(
-            out, cost, tuple(results), tuple(known["training_cases"]), _warnings(known)
-        )
+        masks = [result.classes for result in results if result.classes is not None]
+        warnings = (*_warnings(known), *absence_warnings(masks, opened.config.classes, run_folder))
+        predicted = Predicted(out, cost, tuple(results), tuple(known["training_cases"]), warnings)
         manifest.warnings += predicted.warnings
         manifest.details = {
             **made_by,

@@ -115,13 +115,12 @@ def prepare(
     split.refuse_other_data(as_recorded(dataset.cases, digests, split.images))
     _refuse_leaks(split)
     if not split.labeled:
-        raise PolicyError(
-            "The split has no labeled cases. Make one with 'llmseg split --labeled 8'."
-        )
+        raise PolicyError("The split has no labeled cases. Make one with 'llmseg split'.")
     if with_unlabeled and not split.unlabeled:
         raise PolicyError(
             "The split has no unlabeled cases, and this method learns from them. Use "
-            "'llmseg train-sup', or a split with fewer labeled cases."
+            "'llmseg train-sup', add images without label maps, or call fewer labeled: --labeled "
+            "0.2."
         )
     roles = {"labeled": split.labeled, "validation": split.validation}
     if with_unlabeled:

@@ -58,7 +58,7 @@ def split_or_advice(
 @settings(deadline=None, max_examples=200)
 @given(
     facts=cohorts(),
-    labeled=st.sampled_from(["0.2", "0.5", "3", "6"]),
+    labeled=st.sampled_from(["0.2", "0.5", "3", "6", "all"]),
     test=st.sampled_from([None, "0.2", "2"]),
     validation=st.sampled_from([None, "0.2", "1"]),
     seed=st.integers(0, 99),
@@ -94,6 +94,8 @@ def test_laws(
             assert held.setdefault(by_id[name].group, kind) == kind
     if labeled.isdigit():
         assert len(roles.labeled) + len(roles.validation) == int(labeled)
+    if labeled == "all":
+        assert not with_label & set(roles.unlabeled)
     if test == "2":
         assert len(roles.test) == 2
     shuffled = list(facts)
@@ -110,10 +112,10 @@ def plain(count: int, *, classes: Sequence[int] = (1,)) -> list[CaseFacts]:
 
 def test_numbers_of_the_fractions() -> None:
     roles = make_split(
-        plain(100), labeled=amount("0.2"), test=amount("0.25"), validation=amount("0.2")
+        plain(100), labeled=amount("0.2"), test=amount("0.25"), validation=amount("0.05")
     )
     numbers = [len(part) for part in (roles.labeled, roles.unlabeled, roles.validation, roles.test)]
-    assert numbers == [12, 60, 3, 25]
+    assert numbers == [15, 55, 5, 25]
 
 
 def test_test_cases_do_not_depend_on_labeled_but_on_the_seed() -> None:
@@ -161,8 +163,8 @@ def test_a_declared_class_that_never_occurs() -> None:
 
 def test_groups_are_whole_and_counts_say_so() -> None:
     facts = [CaseFacts(f"p{i}_{j}", f"p{i}", {1: 1.0}) for i in range(10) for j in range(2)]
-    roles = make_split(facts, labeled=amount("0.3"), test=amount("4"))
-    assert len(roles.labeled) == 4  # 0.3 of 16 is 5, which whole pairs do not make
+    roles = make_split(facts, labeled=amount("0.25"), test=amount("4"))
+    assert len(roles.labeled) == 4  # 0.25 of 20 is 5, which whole pairs do not make
     with pytest.raises(DataError, match=r"no 3 cases\. Ask for 2 or 4"):
         make_split(facts, labeled=amount("3"))
 
@@ -185,10 +187,20 @@ def test_a_patient_with_unlabeled_frames() -> None:
     [
         ([CaseFacts("a", None, None)], {"labeled": "1"}, "No case has a label map"),
         ([CaseFacts("a", None, {})], {"labeled": "1"}, "No foreground in any of the 1 label maps"),
-        (plain(4), {"labeled": "5"}, "5 cases wanted, but only 4 of the 4"),
-        (plain(4), {"labeled": "4", "test": "2"}, "only 2 of the 2 cases that are not test"),
+        (
+            plain(4),
+            {"labeled": "5"},
+            "5 cases wanted, but 4 have a label map. Ask for at most 4, or --labeled all",
+        ),
+        (
+            plain(4),
+            {"labeled": "4", "test": "2"},
+            "4 have a label map and 2 of them are test. Ask for at most 2",
+        ),
         (plain(4), {"labeled": "1", "test": "4"}, "leave none to learn from. Ask for at most 3"),
         (plain(4), {"labeled": "1", "test": "1.0"}, "leave none to learn from"),
+        (plain(10), {"labeled": "0.9", "test": "0.2"}, "9 cases wanted, but 10 have a label map"),
+        (plain(10), {"labeled": "2", "validation": "0.3"}, r"0\.3 \(3 of 10\) cannot be spared"),
         (plain(4), {"labeled": "2", "validation": "2"}, "cannot be spared|absent"),
         (plain(4), {"labeled": "1", "validation": "1"}, "cannot be spared|absent"),
     ],
@@ -196,6 +208,14 @@ def test_a_patient_with_unlabeled_frames() -> None:
 def test_too_few(facts: list[CaseFacts], kwargs: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         make_split(facts, **{name: amount(text) for name, text in kwargs.items()})
+
+
+@pytest.mark.parametrize("labeled", ["all", "1.0", "100%"])
+def test_few_label_maps_among_many_scans(labeled: str) -> None:
+    facts = [*plain(6), *(CaseFacts(f"u{index}", None, None) for index in range(24))]
+    roles = make_split(facts, labeled=amount(labeled), test=amount("0.2"), validation=amount("0.2"))
+    assert [len(roles.labeled), len(roles.validation), len(roles.test)] == [4, 1, 1]
+    assert set(roles.unlabeled) == {case.id for case in facts[6:]}
 
 
 def test_all_cases_may_be_labeled() -> None:

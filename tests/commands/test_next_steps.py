@@ -1,0 +1,55 @@
+"""The command that each command names as the next one: followed word for word, to the scores."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from toy_cohort import write_toy_cohort
+from training_cli import TINY, invoke
+
+
+def follow(words: list[str], *more: str) -> list[str]:
+    """Run a command; returns the words of the one that it names."""
+    result = invoke(*words, *more)
+    assert result.exit_code == 0, result.output
+    named = [line for line in result.stderr.splitlines() if line.startswith("Next: llmseg ")]
+    return shlex.split(named[-1])[2:] if named else []
+
+
+def test_from_a_folder_to_scores_by_what_each_command_names(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_toy_cohort(tmp_path / "my scans")
+    step = follow(["check", "--data", "my scans"])
+    assert step[0] == "split"
+    step = follow(step)
+    assert step[0] == "train-sup"
+    step = follow(step, *TINY, "--steps", "2")
+    assert step[0] == "predict"
+    step = follow(step)
+    assert step[0] == "score"
+    assert follow(step) == []
+    scores = json.loads(Path(step[step.index("-o") + 1]).read_text())
+    assert len(scores["cases"]) == 2  # a fifth of eight
+
+
+def test_without_label_maps_nothing_follows_a_check(tmp_path: Path):
+    write_toy_cohort(tmp_path)
+    for path in (tmp_path / "labels").iterdir():
+        path.unlink()
+    result = invoke("check", "--data", tmp_path)
+    assert "Next:" not in result.stderr
+
+
+@pytest.mark.parametrize("seed", ["3", "5"])  # first weights below and above a Dice of 0.01
+def test_a_network_that_has_not_learned_is_told(tmp_path: Path, seed: str):
+    write_toy_cohort(tmp_path / "data")
+    words = ["--data", tmp_path / "data", "-o", tmp_path / "run", *TINY, "--seed", seed]
+    split = tmp_path / "split.json"
+    made = ("split", "--data", tmp_path / "data", "--validation", "1", "-o", split)
+    assert invoke(*made).exit_code == 0
+    result = invoke(
+        "train-sup", *words, "--split", split, "--steps", "1", "--learning-rate", "1e-9", "--json"
+    )
+    dice = json.loads(result.stdout)["validation_dice_final"]
+    assert ("has not learned yet" in result.stderr) == (dice < 0.01)
