@@ -1,5 +1,6 @@
 """Option types that several commands share, so that a name means the same everywhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -78,3 +79,9 @@ Subset = Annotated[
     ),
 ]
 Checkpoint = Annotated[str, typer.Option(help="final, or best on the validation cases.")]
+
+
+def label_words(label_map: Sequence[str] | None, ignore_label: int | None) -> list[str]:
+    """The words of a command line that read label maps as these options do."""
+    words = [word for change in label_map or () for word in ("--label-map", change)]
+    return words if ignore_label is None else [*words, "--ignore-label", str(ignore_label)]

@@ -9,7 +9,14 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing, write_json
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import DataDir, Force, GroupBy, IgnoreLabel, LabelMap
+from llmseg_cli.commands._options import (
+    DataDir,
+    Force,
+    GroupBy,
+    IgnoreLabel,
+    LabelMap,
+    label_words,
+)
 from llmseg_cli.errors import GateError
 from llmseg_cli.options import parse_label_map
 
@@ -62,8 +69,10 @@ def check(
         raise error
     console.info(f"{data}: {len(report.cases)} cases, no fault.")
     if any(one.case.label is not None for one in report.cases):
-        changed = [word for text in label_map or () for word in ("--label-map", text)]
-        console.next_step("split", "--data", data, *changed, "--test", "0.2", "-o", "split.json")
+        same = label_words(label_map, ignore_label)
+        grouped = ["--group-by", group_by] if group_by else []
+        words = ("split", "--data", data, *same, *grouped, "--test", "0.2", "-o", "split.json")
+        console.next_step(*words)
     return content
 
 

@@ -18,6 +18,7 @@ from llmseg_cli.commands._options import (
     Resume,
     SplitFile,
     Subset,
+    label_words,
 )
 from llmseg_cli.config import BLENDS
 from llmseg_cli.errors import UsageError
@@ -156,7 +157,8 @@ def predict(
         if data is not None and split is not None and subset in (None, "test", "validation"):
             console.next_step(
                 *("score", "--pred", out, "--ref", data, "--split", split),
-                *("--subset", subset or "test", "-o", f"{out}-scores.json"),
+                *("--subset", subset or "test", *label_words(predicted.label_map, None)),
+                *("-o", f"{out}-scores.json"),
             )
     return predicted.to_dict()
 

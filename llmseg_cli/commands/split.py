@@ -19,6 +19,7 @@ from llmseg_cli.commands._options import (
     LabelMap,
     OutputFile,
     Seed,
+    label_words,
 )
 from llmseg_cli.options import parse_label_map
 
@@ -99,7 +100,9 @@ def split(
     else:
         planned.split.save(out)
         console.info(f"{out}: {len(planned.facts)} cases, sha256 {digest}.")
-        console.next_step("train-sup", "--data", data, "--split", out, "-o", "runs/supervised")
+        same = label_words(label_map, ignore_label)
+        words = ("train-sup", "--data", data, "--split", out, *same, "-o", "runs/supervised")
+        console.next_step(*words)
     return {"sha256": digest, **_summary(planned)}
 
 

@@ -4,6 +4,8 @@ import json
 import shlex
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from toy_cohort import write_toy_cohort
 from training_cli import TINY, invoke
@@ -17,10 +19,19 @@ def follow(words: list[str], *more: str) -> list[str]:
     return shlex.split(named[-1])[2:] if named else []
 
 
-def test_from_a_folder_to_scores_by_what_each_command_names(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("stored", [None, {1: 70, 2: 90, 0: 0}])
+def test_from_a_folder_to_scores_by_what_each_command_names(tmp_path: Path, monkeypatch, stored):
     monkeypatch.chdir(tmp_path)
     write_toy_cohort(tmp_path / "my scans")
-    step = follow(["check", "--data", "my scans"])
+    options = []
+    if stored:  # other values, and a slab of which nothing is known
+        options = ["--label-map", "70:1", "--label-map", "90:2", "--ignore-label", "50"]
+        for path in (tmp_path / "my scans" / "labels").iterdir():
+            image = nib.load(path)
+            values = np.vectorize(stored.get)(np.asarray(image.dataobj)).astype(np.uint8)
+            values[:2] = 50
+            nib.save(nib.Nifti1Image(values, image.affine), path)
+    step = follow(["check", "--data", "my scans", *options])
     assert step[0] == "split"
     step = follow(step)
     assert step[0] == "train-sup"

@@ -43,6 +43,7 @@ class Predicted:
         cases: What became of each.
         training_cases: Those that the run has learned from.
         warnings: What a reader should know.
+        label_map: Changes of label values that references need, as the run had them.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Predicted:
     cases: tuple[CaseResult, ...]
     training_cases: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    label_map: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -177,7 +179,9 @@ def run(
         known = _known(learned, work.journal, cases, checkpoint)
         masks = [result.classes for result in results if result.classes is not None]
         warnings = (*_warnings(known), *absence_warnings(masks, opened.config.classes, run_folder))
-        predicted = Predicted(out, cost, tuple(results), tuple(known["training_cases"]), warnings)
+        trained, ignore = tuple(known["training_cases"]), opened.config.ignore_label
+        changes = opened.config.label_map
+        predicted = Predicted(out, cost, tuple(results), trained, warnings, changes)
         manifest.warnings += predicted.warnings
         manifest.details = {
             **made_by,
@@ -188,7 +192,7 @@ def run(
             "device": opened.device.type,
             "dtype": str(opened.dtype).removeprefix("torch."),
             "cases": [asdict(case) for case in predicted.cases],
-            **_ignore(opened),
+            **({} if ignore is None else {"ignore_label": ignore}),  # for `score`
         }
         _finish(predicted, manifest, lacking=work.lacking)
     return predicted
@@ -233,10 +237,12 @@ def _known(
     """Which of the masks are of cases that the run knows, for `score`."""
     if learned is None:
         return {"learned": None, "training_cases": [], "choosing_cases": []}
-    done = [entry for case in cases if (entry := journal.entries.get(case.id))]
-    former = {case.id: former_digest(case) for case in cases}
-    images = {entry.case: {entry.image, *filter(None, (former[entry.case],))} for entry in done}
-    voxels = {entry.case: entry.details.get("voxels", "") for entry in done}
+    done = [case for case in cases if case.id in journal.entries]  # the others may be unreadable
+    images = {
+        case.id: {journal.entries[case.id].image, *filter(None, (former_digest(case),))}
+        for case in done
+    }
+    voxels = {case.id: journal.entries[case.id].details.get("voxels", "") for case in done}
     return learned.known(images, checkpoint, voxels)
 
 
@@ -249,12 +255,6 @@ def _warnings(known: dict[str, Any]) -> tuple[str, ...]:
             f"({some(names)}); 'score' takes them with --subset labeled or unlabeled alone.",
         )
     return ()
-
-
-def _ignore(opened: OpenRun) -> dict[str, int]:
-    """For `score`: the value that stands for the unknown in the label maps of the run's data."""
-    value = opened.config.ignore_label
-    return {} if value is None else {"ignore_label": value}
 
 
 def _made_by(

@@ -178,16 +178,16 @@ def test_an_inverted_image_is_told(tmp_path):
     assert "Photometric Interpretation (0028,0004) is MONOCHROME1" in doubt.found
 
 
+def series_with_another_slice(place: Path, **changes) -> Path:
+    """A series whose third slice is written otherwise."""
+    folder = write_series(place / "p1")
+    how = {"number": 3, "position": "0\\0\\5", "more": [BETWEEN]} | changes
+    write_dicom_file(folder / "2.dcm", FRAMES[2], **how)
+    return folder
+
+
 def test_inverted_slices_among_others_are_refused(tmp_path):
-    folder = write_series(tmp_path / "p1")
-    write_dicom_file(
-        folder / "2.dcm",
-        FRAMES[2],
-        number=3,
-        position="0\\0\\5",
-        grey="MONOCHROME1",
-        more=[BETWEEN],
-    )
+    folder = series_with_another_slice(tmp_path, grey="MONOCHROME1")
     with pytest.raises(DataError, match="MONOCHROME1 in slice 3 and MONOCHROME2 in the first"):
         read_raw(folder)
 
@@ -211,15 +211,7 @@ def test_where_no_tag_says_a_spacing_distances_count_in_voxels(tmp_path):
 
 
 def test_slices_of_different_pixel_sizes_or_directions_are_refused(tmp_path):
-    folder = write_series(tmp_path / "p1")
-    write_dicom_file(
-        folder / "2.dcm",
-        FRAMES[2],
-        number=3,
-        position="0\\0\\5",
-        spacing="0.5\\0.9",
-        more=[BETWEEN],
-    )
+    folder = series_with_another_slice(tmp_path, spacing="0.5\\0.9")
     with pytest.raises(
         DataError, match=r"Pixel Spacing \(0028,0030\) is 0\.500, 0\.900 in slice 3"
     ):

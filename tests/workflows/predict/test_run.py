@@ -18,6 +18,7 @@ from PIL import Image
 from tiny_runs import run_config, write_run
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import Split
@@ -691,3 +692,16 @@ def test_a_second_job_in_the_folder_is_refused_and_an_estimate_is_not(fake_run, 
         run(made, out=out, images=[images], dry_run=True)
     assert not out.exists()
     assert len(run(made, out=out, images=[images]).cases) == 3
+
+
+def test_a_damaged_hdf5_image_does_not_stop_the_others(tmp_path: Path, fake_run):
+    folder = fake_run()
+    (folder / LEARNED).write_text(Learned(split="0", trained=()).to_text())
+    for name in "abc":
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["image"] = integers((20, 18, 9)).astype(np.float32)
+    (tmp_path / "b.h5").write_bytes(b"no HDF5")
+    images = [tmp_path / f"{name}.h5" for name in "abc"]
+    with pytest.raises(PartialError, match="1 of 3 cases failed"):
+        run(folder, images=images, out=tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.nii.gz", "c.nii.gz", "cases.jsonl", "run.json"]
