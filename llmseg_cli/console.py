@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmseg_cli.artifacts.files import to_json
-from llmseg_cli.artifacts.text import readable, visible
+from llmseg_cli.artifacts.text import readable, visible, wrapped
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import Progress, silent
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_EVERY_S = 30.0
+NARROWEST_COLUMN = 8  # signs of the one that folds
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
 
 
@@ -68,9 +69,15 @@ def _stderr() -> "Console":
     return found
 
 
-def _say(message: str, style: str | None = None) -> None:
-    """The one way to the terminal of what was not written here, such as the names of files."""
-    _stderr().print(visible(message), markup=False, style=style)
+def _say(message: str, style: str | None = None, *, to_copy: bool = False) -> None:
+    """The one way to the terminal of what was not written here, such as the names of files.
+
+    A terminal gets lines broken at words, unless they are *to_copy*; a pipe gets them whole.
+    """
+    console, text = _stderr(), visible(message)
+    if console.is_terminal and not to_copy:
+        text = wrapped(text, console.width)
+    console.print(text, markup=False, style=style)
 
 
 def info(message: str) -> None:
@@ -85,7 +92,8 @@ def next_step(*words: object) -> None:
     Args:
         words: Its words without `llmseg`.
     """
-    info(f"Next: {shlex.join(['llmseg', *map(str, words)])}")
+    if not _terminal.quiet:
+        _say(f"Next: {shlex.join(['llmseg', *map(str, words)])}", to_copy=True)
 
 
 def detail(message: str) -> None:
@@ -138,18 +146,31 @@ def json_document(content: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for a person, on stderr; the first column is left-aligned, the others right."""
+    """A table for a person, on stderr; the first column is left-aligned, the others right.
+
+    On a terminal that is too narrow the first column folds; nothing is ever cut.
+    """
     if _terminal.quiet:
         return
     from rich.table import Table
     from rich.text import Text  # a string would be read as markup, and a class may be called [/red]
 
-    shown = Table(title=Text(visible(title), "table.title"), title_justify="left")
-    for index, column in enumerate(columns):
-        shown.add_column(Text(visible(column)), justify="left" if index == 0 else "right")
-    for row in rows:
-        shown.add_row(*(Text(visible(cell)) for cell in row))
-    _stderr().print(shown, soft_wrap=False)
+    shown = Table()
+    cells = [[Text(visible(cell)) for cell in row] for row in (columns, *rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    for index, (head, width) in enumerate(zip(cells[0], widths, strict=True)):
+        least = min(width, NARROWEST_COLUMN) if index == 0 else width
+        side: Literal["left", "right"] = "left" if index == 0 else "right"
+        shown.add_column(head, justify=side, overflow="fold", min_width=least)
+    for row_cells in cells[1:]:
+        shown.add_row(*row_cells)
+    console = _stderr()
+    if title:
+        console.print(Text(visible(title), "table.title"))
+    borders = 3 * len(columns) + 1
+    least = min(widths[0], NARROWEST_COLUMN) + sum(widths[1:]) + borders
+    width = max(console.width, least) if console.is_terminal else sum(widths) + borders
+    console.print(shown, width=width, soft_wrap=False, crop=False)
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.choices import AXES
 from llmseg_cli.knowledge.mining.prompts import (
     components,
     describe,
@@ -23,7 +24,7 @@ from llmseg_cli.knowledge.mining.prompts import (
     tight_box,
     widened,
 )
-from llmseg_cli.knowledge.mining.rules import AXES, Finding, Mined, MiningRules
+from llmseg_cli.knowledge.mining.rules import Finding, Mined, MiningRules
 from llmseg_cli.knowledge.sam.interface import Answer, Embedding, PromptableSegmenter
 from llmseg_cli.knowledge.sam.prompt import Prompt
 from llmseg_cli.numerics.resampling import axis_weights, resample

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from llmseg_cli.choices import AXES
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.mining.prompts import PromptRules
-
-AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True, kw_only=True)
