@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.files import to_json
 from llmseg_cli.artifacts.text import readable, visible, wrapped
@@ -155,22 +155,21 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text  # a string would be read as markup, and a class may be called [/red]
 
-    shown = Table()
     cells = [[Text(visible(cell)) for cell in row] for row in (columns, *rows)]
     widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
-    for index, (head, width) in enumerate(zip(cells[0], widths, strict=True)):
-        least = min(width, NARROWEST_COLUMN) if index == 0 else width
-        side: Literal["left", "right"] = "left" if index == 0 else "right"
-        shown.add_column(head, justify=side, overflow="fold", min_width=least)
+    console = _stderr()
+    if console.is_terminal:
+        left = console.width - sum(widths[1:]) - 3 * len(widths) - 1  # borders
+        widths[0] = min(widths[0], max(left, NARROWEST_COLUMN))
+    shown = Table(width=sum(widths) + 3 * len(widths) + 1)
+    for head, width in zip(cells[0], widths, strict=True):
+        shown.add_column(head, justify="right", overflow="fold", width=width)
+    shown.columns[0].justify = "left"
     for row_cells in cells[1:]:
         shown.add_row(*row_cells)
-    console = _stderr()
     if title:
         console.print(Text(visible(title), "table.title"))
-    borders = 3 * len(columns) + 1
-    least = min(widths[0], NARROWEST_COLUMN) + sum(widths[1:]) + borders
-    width = max(console.width, least) if console.is_terminal else sum(widths) + borders
-    console.print(shown, width=width, soft_wrap=False, crop=False)
+    console.print(shown, soft_wrap=False, crop=False)
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
-from llmseg_cli.choices import AXES
 from llmseg_cli.knowledge.mining.prompts import (
     components,
     describe,
@@ -54,7 +53,7 @@ def mine(
 
 def sliced_axis(shape: Sequence[int], rules: MiningRules) -> int:
     """The axis `(X, Y, Z)` that is sliced; a picture has one slice, whatever the rules say."""
-    return 2 if shape[2] == 1 else AXES.index(rules.axis)
+    return 2 if shape[2] == 1 else rules.axis_number
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,6 +50,11 @@ class MiningRules:
                 f"max area ratio {self.max_area_ratio:g}: expected 1 or more, or 0 for no limit."
             )
 
+    @property
+    def axis_number(self) -> int:
+        """The axis in `(X, Y, Z)`."""
+        return AXES.index(self.axis)
+
     def prompts_for(self, label: int) -> PromptRules:
         """The prompt rules of a class, with its threshold."""
         if not self.thresholds:
