@@ -1,7 +1,7 @@
 """An option of a command that is also a YAML key, and how its text is read."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -142,6 +142,11 @@ def parse_label_map(entries: Iterable[str]) -> dict[int, int]:
             raise UsageError(f"label map '{pair}': each value once, to 0 to {HIGHEST_LABEL}.")
         found[source] = target
     return found
+
+
+def label_pairs(label_map: Mapping[int, int]) -> tuple[str, ...]:
+    """A label map as it is typed and recorded: `("4:3", "255:1")`, one pair each, ascending."""
+    return tuple(f"{source}:{target}" for source, target in sorted(label_map.items()))
 
 
 def _numbers(value: Any, kind: Callable[[Any], Any], name: str) -> list[Any]:
