@@ -143,7 +143,7 @@ def train(
         trained = train_arrays(
             cohort,
             place,
-            method=method or ("usl" if unlabeled else "supervised"),
+            method=method or ("usl" if len(unlabeled) else "supervised"),
             method_option=method_option,
             options=options or {},
             text=text,

@@ -271,7 +271,7 @@ def test_texts_and_embeddings_are_those_of_the_commands(tmp_path: Path, cache: P
     images, labels = channels_of(3, 1)
     trained = api.train(
         *(images[:2], labels[:2]),
-        unlabeled=images[2:],
+        unlabeled=np.stack(images[2:]),
         spacing=SPACING_MM,
         options=OPTIONS,
         text=embedded,
