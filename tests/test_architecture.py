@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "llmseg_cli"
 LAYERS = (  # an import points down this list; names of one row are neighbors and never meet
     ("__main__",),
-    ("cli",),
-    ("commands",),
+    ("cli", "api"),
+    ("commands", "api_run"),
     ("console", "process"),
     ("workflows",),
     ("methods",),
@@ -35,6 +35,8 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 LIGHT = {
     "__main__",
+    "api",
+    "api_run",
     "cli",
     "commands",
     "console",

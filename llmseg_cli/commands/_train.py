@@ -23,6 +23,7 @@ from llmseg_cli.commands._options import (
 )
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
+from llmseg_cli.options import label_pairs, parse_label_map
 
 if TYPE_CHECKING:
     from llmseg_cli.data.splitting.amounts import Amount
@@ -62,7 +63,6 @@ class TrainOptions:
             if self.labeled is not None:
                 _refuse_contradiction(found, self.labeled, path)
             return found
-        from llmseg_cli.options import parse_label_map
         from llmseg_cli.workflows.split import plan
 
         planned = plan(
@@ -88,8 +88,8 @@ class TrainOptions:
             split=split,
             output=output,
             settings=settings,
-            label_map=tuple(self.label_map or ()),
-            ignore_label=self.ignore_label,
+            label_map=label_pairs(split.label_changes(parse_label_map(self.label_map or ()))),
+            ignore_label=split.ignored(self.ignore_label),
             seed=self.seed,
             cache=settings.cache or default_cache(),
             init=self.init,

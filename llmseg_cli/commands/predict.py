@@ -20,7 +20,6 @@ from llmseg_cli.commands._options import (
     Resume,
     SplitFile,
     Subset,
-    label_words,
 )
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
@@ -163,13 +162,14 @@ def predict(
         )
     for warning in predicted.warnings:
         console.warn(warning)
+    for note in predicted.notes:
+        console.info(note)
     if not dry_run:
         _conclude(predicted)
         if data is not None and split is not None and subset in (None, "test", "validation"):
             console.next_step(
                 *("score", "--pred", out, "--ref", data, "--split", split),
-                *("--subset", subset or "test", *label_words(predicted.label_map, None)),
-                *("-o", f"{out}-scores.json"),
+                *("--subset", subset or "test", "-o", f"{out}-scores.json"),
             )
     return predicted.to_dict()
 

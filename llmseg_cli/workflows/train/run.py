@@ -139,6 +139,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         split=request.split.digest,
         labels=data.labels,
         ignore_label=data.ignore_label,
+        label_values=data.label_values,
         **parts.record,
     )
     if request.text and len(request.text[0].token_ids) not in (1, len(data.classes) - 1):
