@@ -67,6 +67,15 @@ Cache = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE")
 ]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="Also add what is said to this file, with times and the details of --verbose.",
+        rich_help_panel="General",
+    ),
+]
 ROLES = ("test", "validation", "labeled", "unlabeled", "all")
 DataChoice = Annotated[
     Path | None, typer.Option("--data", help="Folder or list file of the data set.")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHOWN_CASES = 3
 
 
-@command()
+@command(places={"data": "DIR"})
 def check(
     data: DataDir,
     label_map: LabelMap = None,

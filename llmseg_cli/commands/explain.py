@@ -20,7 +20,7 @@ from llmseg_cli.commands._options import (
 )
 
 
-@command()
+@command(places={"run": "RUN", "images": "IMAGE"})
 def explain(
     *,
     run: Annotated[Path, typer.Option("--run", help="Run folder of --model medvisionllama.")],

@@ -41,7 +41,7 @@ def parse_stride(value: Any) -> tuple[int, ...]:
         raise UsageError(f"stride '{value}': expected whole numbers, such as 18,18,4.") from None
 
 
-@command()
+@command(places={"run": "RUN", "images": "IMAGE"})
 def predict(
     *,
     run: Annotated[Path, typer.Option("--run", help="Run folder whose networks predict.")],
@@ -51,9 +51,6 @@ def predict(
     images: Annotated[
         list[Path] | None,
         typer.Option("--images", help="Image, or folder of images; more may follow."),
-    ] = None,
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE", help="More images or folders.")
     ] = None,
     from0: Annotated[
         str | None,
@@ -128,7 +125,7 @@ def predict(
             run,
             out=out,
             data=data,
-            images=[*(images or []), *(more or []), *_from0(from0)],
+            images=[*(images or []), *_from0(from0)],
             split=split,
             subset=subset,
             overlap=overlap,

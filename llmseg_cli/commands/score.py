@@ -20,7 +20,7 @@ SHOWN = ("dice", "jaccard", "hd95", "asd", "nsd")
 SHOWN_FAILURES = 5
 
 
-@command()
+@command(places={"pred": "PRED", "ref": "REF"})
 def score(
     pred: Annotated[Path, typer.Option(help="Folder of label maps named by case, or one file.")],
     ref: Annotated[Path, typer.Option(help="Data set, folder of label maps, or one file.")],

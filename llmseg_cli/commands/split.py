@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.split import Plan
 
 
-@command()
+@command(places={"data": "DIR"})
 def split(
     data: DataDir,
     out: OutputFile,

@@ -11,7 +11,7 @@ from llmseg_cli.config import SemiSettings, TrainSettings
 from llmseg_cli.config_mining import MiningSettings
 
 
-@command(TrainOptions, SemiSettings, MiningSettings, TrainSettings)
+@command(TrainOptions, SemiSettings, MiningSettings, TrainSettings, places={"data": "DIR"})
 def train_semi(
     *,
     data: DataDir,

@@ -11,7 +11,7 @@ from llmseg_cli.commands._train import TrainOptions, train
 from llmseg_cli.config import TrainSettings
 
 
-@command(TrainOptions, TrainSettings)
+@command(TrainOptions, TrainSettings, places={"data": "DIR"})
 def train_sup(
     *,
     data: DataDir,

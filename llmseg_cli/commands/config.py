@@ -1,0 +1,58 @@
+"""`llmseg config show`; the general options among its words are those of the command shown."""
+
+from typing import Annotated
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.artifacts.text import aligned
+from llmseg_cli.commands._command import Json
+from llmseg_cli.commands._origins import Known, Shown, known_values
+from llmseg_cli.config_file import PROJECT_FILE
+
+config = typer.Typer(
+    help="Settings: every value that a command would use, and where it comes from.",
+    no_args_is_help=True,
+)
+AS_TYPED = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@config.callback()
+def _config() -> None:
+    """Settings: every value that a command would use, and where it comes from."""
+
+
+@config.command("show", context_settings=AS_TYPED)
+def show_config(
+    context: typer.Context,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="COMMAND [ITS OPTIONS]...", help="What would be run."),
+    ],
+    json_output: Json = False,
+) -> None:
+    """Show every value that a command would use, and where it comes from; nothing is run.
+
+    For example: llmseg config show train-semi --recipe la-cpu --steps 5
+    """
+    shown = known_values(context, words)
+    if json_output or shown.as_json:
+        console.json_document(shown.to_dict())
+        return
+    console.print_lines(_lines(shown))
+    console.info(f"Read: {', '.join(shown.files)}." if shown.files else f"No {PROJECT_FILE} here.")
+
+
+def _lines(shown: Shown) -> list[str]:
+    """A table in parts: what is needed, what is set, and what is left as it is."""
+    parts = [shown.of_kind("needed"), shown.changed(), shown.of_kind("default")]
+    rows = [_row(one) for part in parts for one in part]
+    table = iter(aligned(rows, numbers=False))
+    lines = [f"llmseg {shown.command}: {len(parts[1])} of {len(rows)} values are set."]
+    for part in filter(None, parts):
+        lines += ["", *(next(table) for _ in part)]
+    return lines
+
+
+def _row(one: Known) -> list[str]:
+    return [one.option, one.text, one.origin]
