@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.files import to_json
-from llmseg_cli.artifacts.log_file import LogFile
 from llmseg_cli.artifacts.text import aligned, readable, visible
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import Progress, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from llmseg_cli.artifacts.log_file import LogFile
 
 PLAIN_EVERY_S = 30.0
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
@@ -33,7 +34,7 @@ class _Terminal:
     color: bool = True
     progress: str = "auto"
     console: Any = field(default=None)
-    log: LogFile | None = None
+    log: "LogFile | None" = None
 
 
 _terminal = _Terminal()
@@ -61,11 +62,16 @@ def configure(
     _terminal.console = None
     if _terminal.log is not None:
         _terminal.log.close()
-    words = ["llmseg", *sys.argv[1:]]
-    _terminal.log = None if log is None else LogFile(log, shlex.join(words))
+    _terminal.log = None if log is None else _open_log(log)
     library = logging.getLogger(__package__)
     if not any(isinstance(handler, _Said) for handler in library.handlers):
         library.addHandler(_Said())
+
+
+def _open_log(path: Path) -> "LogFile":
+    from llmseg_cli.artifacts.log_file import LogFile
+
+    return LogFile(path, shlex.join(["llmseg", *sys.argv[1:]]))
 
 
 class _Said(logging.Handler):

@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from llmseg_cli.artifacts.own_folder import CONFIG
 from llmseg_cli.commands._assigned import is_typed
 from llmseg_cli.commands._showing import showing
 from llmseg_cli.errors import UsageError
@@ -125,12 +124,17 @@ def _is_for(
 ) -> bool:
     """Whether the first word is for this place, or for the list of images that follows.
 
-    Where the run is named elsewhere, and images may follow `--images`, a run folder is told by what
-    it holds.
+    Where the run is named elsewhere, a run folder is told by what it holds; where it is not, a file
+    behind `--images` is an image.
     """
+    from llmseg_cli.artifacts.own_folder import CONFIG
+
     last = places[-1]
-    may_follow = last.is_list and (values[place.name] is not None or is_typed(context, last.name))
-    return not may_follow or (word / CONFIG).is_file()
+    if not last.is_list:
+        return True
+    if values[place.name] is None:
+        return not (is_typed(context, last.name) and word.is_file())
+    return (word / CONFIG).is_file()
 
 
 def _set(context: typer.Context, values: dict[str, Any], place: Place, word: Path) -> None:

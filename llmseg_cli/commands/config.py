@@ -1,14 +1,16 @@
 """`llmseg config show`; the general options among its words are those of the command shown."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmseg_cli import console
 from llmseg_cli.artifacts.text import aligned
 from llmseg_cli.commands._command import Json
-from llmseg_cli.commands._origins import Known, Shown, known_values
 from llmseg_cli.config_file import PROJECT_FILE
+
+if TYPE_CHECKING:
+    from llmseg_cli.commands._origins import Known, Shown
 
 config = typer.Typer(
     help="Settings: every value that a command would use, and where it comes from.",
@@ -35,6 +37,8 @@ def show_config(
 
     For example: llmseg config show train-semi --recipe la-cpu --steps 5
     """
+    from llmseg_cli.commands._origins import known_values
+
     shown = known_values(context, words)
     if json_output or shown.as_json:
         console.json_document(shown.to_dict())
@@ -43,7 +47,7 @@ def show_config(
     console.info(f"Read: {', '.join(shown.files)}." if shown.files else f"No {PROJECT_FILE} here.")
 
 
-def _lines(shown: Shown) -> list[str]:
+def _lines(shown: "Shown") -> list[str]:
     """A table in parts: what is needed, what is set, and what is left as it is."""
     parts = [shown.of_kind("needed"), shown.changed(), shown.of_kind("default")]
     rows = [_row(one) for part in parts for one in part]
@@ -54,5 +58,5 @@ def _lines(shown: Shown) -> list[str]:
     return lines
 
 
-def _row(one: Known) -> list[str]:
+def _row(one: "Known") -> list[str]:
     return [one.option, one.text, one.origin]
