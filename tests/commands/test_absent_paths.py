@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train-semi scans --method sam-mining --pseudo runz/semi", 3, f"{MEANT} runs/semi?"),
         ("mine-sam --run runs/semi --data scans --split spilt.json", 2, f"{MEANT} split.json?"),
         ("embed text.yaml -o e.safetensors", 2, f"text.yaml: {FILE} {MEANT} texts.yaml?"),
-        ("describe --target x --llm file:text.yaml -o d.yaml", 2, f"--llm text.yaml: {EITHER} {MEANT}"),
+        ("describe --target x --llm file:text.yaml -o d.yaml", 2, f"--llm text.yaml: {EITHER}"),
         ("check scans --config text.yaml", 2, f"--config text.yaml: {FILE} {MEANT} texts.yaml?"),
         ("bench start-up --data scan", 3, "--data scan: "),
     ],
