@@ -29,7 +29,7 @@ def show_config(
     context: typer.Context,
     words: Annotated[
         list[str],
-        typer.Argument(metavar="COMMAND [ITS OPTIONS]...", help="What would be run."),
+        typer.Argument(metavar="COMMAND", help="What would be run: a command and its options."),
     ],
     json_output: Json = False,
 ) -> None:
