@@ -7,18 +7,21 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.files import to_json
-from llmseg_cli.artifacts.text import readable, visible, wrapped
+from llmseg_cli.artifacts.text import aligned, readable, visible, wrapped
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import Progress, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from llmseg_cli.artifacts.log_file import LogFile
 
 PLAIN_EVERY_S = 30.0
 NARROWEST_COLUMN = 8  # signs of the one that folds
@@ -32,21 +35,44 @@ class _Terminal:
     color: bool = True
     progress: str = "auto"
     console: Any = field(default=None)
+    log: "LogFile | None" = None
 
 
 _terminal = _Terminal()
 
 
-def configure(*, quiet: bool, verbose: bool, color: bool, progress: str) -> None:
-    """Set how much is said, and how; the last call counts."""
+def configure(
+    *, quiet: bool, verbose: bool, color: bool, progress: str, log: Path | None = None
+) -> None:
+    """Set how much is said, and how; the last call counts.
+
+    Args:
+        quiet: Whether only errors are said.
+        verbose: Whether details are said.
+        color: Whether a terminal gets colors.
+        progress: One of `PROGRESS_MODES`.
+        log: A file to which all of it is added, whatever is said on the terminal.
+
+    Raises:
+        UsageError: If the mode is not known or the log cannot be written.
+    """
     if progress not in PROGRESS_MODES:
         raise unknown("progress mode", progress, PROGRESS_MODES)
     _terminal.quiet, _terminal.verbose = quiet, verbose
     _terminal.color, _terminal.progress = color, progress
     _terminal.console = None
+    if _terminal.log is not None:
+        _terminal.log.close()
+    _terminal.log = None if log is None else _open_log(log)
     library = logging.getLogger(__package__)
     if not any(isinstance(handler, _Said) for handler in library.handlers):
         library.addHandler(_Said())
+
+
+def _open_log(path: Path) -> "LogFile":
+    from llmseg_cli.artifacts.log_file import LogFile
+
+    return LogFile(path, shlex.join(["llmseg", *sys.argv[1:]]))
 
 
 class _Said(logging.Handler):
@@ -54,6 +80,7 @@ class _Said(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
+            _keep(record.getMessage())
             _say(record.getMessage())
 
 
@@ -80,8 +107,15 @@ def _say(message: str, style: str | None = None, *, to_copy: bool = False) -> No
     console.print(text, markup=False, style=style)
 
 
+def _keep(message: str) -> None:
+    """Add what is said to the log, if there is one, whether it is shown or not."""
+    if _terminal.log is not None and (fault := _terminal.log.add(message)):
+        _say(f"Warning: the log {_terminal.log.path} ends here: {fault}.", "yellow")
+
+
 def info(message: str) -> None:
     """A line for a person, on stderr; nothing with `--quiet`."""
+    _keep(message)
     if not _terminal.quiet:
         _say(message)
 
@@ -98,18 +132,21 @@ def next_step(*words: object) -> None:
 
 def detail(message: str) -> None:
     """A line that only `--verbose` shows."""
+    _keep(message)
     if _terminal.verbose and not _terminal.quiet:
         _say(message, "dim")
 
 
 def warn(message: str) -> None:
     """A warning, on stderr; nothing with `--quiet`."""
+    _keep(f"Warning: {readable(message)}")
     if not _terminal.quiet:
         _say(f"Warning: {readable(message)}", "yellow")
 
 
 def error(message: str) -> None:
     """An error, on stderr, always."""
+    _keep(f"Error: {readable(message)}")
     _say(f"Error: {readable(message)}", "bold red")
 
 
@@ -150,6 +187,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     On a terminal that is too narrow the first column folds; nothing is ever cut.
     """
+    _keep("\n".join(filter(None, [title, *aligned([columns, *rows])])))
     if _terminal.quiet:
         return
     from rich.table import Table
@@ -184,6 +222,21 @@ def progress(unit: str = "step") -> Iterator[Progress]:
     Args:
         unit: What is counted, for the plain lines.
     """
+    with _display(unit) as shown:
+        if _terminal.log is None or isinstance(shown, _PlainProgress):
+            yield shown  # plain lines are kept as they are said
+            return
+        kept = _PlainProgress(unit, _keep)
+
+        def both(phase: str, done: int, total: int, **values: float | str) -> None:
+            shown(phase, done, total, **values)
+            kept(phase, done, total, **values)
+
+        yield both
+
+
+@contextmanager
+def _display(unit: str) -> Iterator[Progress]:
     mode = _terminal.progress
     if mode == "auto":
         mode = "bar" if _stderr().is_terminal else "plain"
@@ -222,15 +275,16 @@ def _json_progress(phase: str, done: int, total: int, **values: float | str) -> 
 
 
 class _PlainProgress:
-    def __init__(self, unit: str) -> None:
+    def __init__(self, unit: str, say: Callable[[str], None] = info) -> None:
         self.unit = unit
+        self.say = say
         self.last = time.monotonic()
 
     def __call__(self, phase: str, done: int, total: int, **values: float | str) -> None:
         now = time.monotonic()
         if done >= total or now - self.last >= PLAIN_EVERY_S:
             self.last = now
-            info(f"{phase}: {self.unit} {done}/{total} {_shown(values)}".rstrip())
+            self.say(f"{phase}: {self.unit} {done}/{total} {_shown(values)}".rstrip())
 
 
 def _shown(values: dict[str, float | str]) -> str:

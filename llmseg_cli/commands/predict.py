@@ -41,7 +41,10 @@ def parse_stride(value: Any) -> tuple[int, ...]:
         raise UsageError(f"stride '{value}': expected whole numbers, such as 18,18,4.") from None
 
 
-@command(example="llmseg predict --run runs/sup --images scan.nii.gz -o masks")
+@command(
+    example="llmseg predict --run runs/sup --images scan.nii.gz -o masks",
+    places={"run": "RUN", "images": "IMAGE"},
+)
 def predict(
     *,
     run: Annotated[
@@ -56,9 +59,6 @@ def predict(
             "--images", help="Image, or folder of images; more may follow.", metavar="PATH"
         ),
         BASIC,
-    ] = None,
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE", help="More images or folders.")
     ] = None,
     from0: Annotated[
         str | None,
@@ -138,7 +138,7 @@ def predict(
             run,
             out=out,
             data=data,
-            images=[*(images or []), *(more or []), *_from0(from0)],
+            images=[*(images or []), *_from0(from0)],
             split=split,
             subset=subset,
             overlap=overlap,

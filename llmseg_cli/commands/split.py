@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.split import Plan
 
 
-@command(example="llmseg split --data scans --test 0.2 --validation 2 -o split.json")
+@command(
+    example="llmseg split --data scans --test 0.2 --validation 2 -o split.json",
+    places={"data": "DIR"},
+)
 def split(
     data: DataDir,
     out: OutputFile,

@@ -66,7 +66,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def asked(place, monkeypatch) -> dict[str, Any]:
+def asked(place, monkeypatch, names_alone) -> dict[str, Any]:
     """Trainings go no further than their request, which is kept."""
     kept: dict[str, Any] = {}
     for module in (semi, sup):

@@ -144,7 +144,7 @@ def test_a_file_that_is_no_split(toy_data, run):
 
 def test_no_data(toy_split, run):
     result = train("usl", Path("nowhere"), run, "--split", toy_split, code=3)
-    refused(result, "nowhere does not exist")
+    refused(result, "nowhere: there is no such file or folder")
 
 
 def test_empty_data(toy_split, run):
