@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from llmseg_cli.commands._assigned import is_typed
+from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._showing import showing
 from llmseg_cli.errors import UsageError
 
@@ -76,8 +77,9 @@ def with_places(own: Sequence[Parameter], places: Sequence[Place]) -> Iterator[P
         yield place.argument()
     for one in own:
         if one.name in named and named[one.name].is_needed:
-            kind, info = get_args(one.annotation)
-            yield one.replace(default=None, annotation=Annotated[kind | None, info])
+            kind, *marks = get_args(one.annotation)
+            annotation: Any = Annotated[(kind | None, *marks, BASIC)]  # type: ignore[valid-type]
+            yield one.replace(default=None, annotation=annotation)
         else:
             yield one
 
