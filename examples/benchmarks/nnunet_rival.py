@@ -45,7 +45,7 @@ def main() -> None:
         nnUNet_raw=str(chosen.raw.parent),
         nnUNet_preprocessed=str(chosen.folder / "preprocessed"),
         nnUNet_results=str(chosen.folder / "results"),
-        nnUNet_n_proc_DA=str(chosen.augmenting),
+        nnUNet_n_proc_DA=str(chosen.threads),  # the planner has as many threads; never 0
         nnUNet_compile="f",
     )
     import torch
@@ -66,6 +66,7 @@ def train(chosen: argparse.Namespace) -> None:
     from nnunetv2.experiment_planning import plan_and_preprocess_api as planning
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+    began = time.time()
     np.random.seed(chosen.seed)  # noqa: NPY002 - nnU-Net draws from it
     plans_name = f"nnUNetPlans_{chosen.memory_gb:g}G"
     planning.extract_fingerprints([1], num_processes=chosen.threads, show_progress_bar=False)
@@ -80,6 +81,8 @@ def train(chosen: argparse.Namespace) -> None:
         show_progress_bar=False,
     )
     prepared = time.time()
+    os.environ["nnUNet_n_proc_DA"] = str(chosen.augmenting)
+    torch.set_num_threads(chosen.threads)  # which the planner has changed
 
     class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]
         """nnU-Net's trainer, whose steps end in time."""
@@ -112,7 +115,7 @@ def train(chosen: argparse.Namespace) -> None:
     facts = {
         "steps": trainer.pace.done,
         "seconds_per_step": trainer.pace.seconds_per_step,
-        "prepared_s": prepared - chosen.deadline,
+        "prepare_s": prepared - began,
         "settings": _settings(trainer),
         "trained": str(trainer.output_folder_base),
     }
