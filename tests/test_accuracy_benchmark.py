@@ -343,9 +343,9 @@ class TestTable:
 
     def test_a_failure_is_a_row_too(self, program):
         table = program("accuracy_table")
-        failed = {name: LINE[name] for name in list(LINE)[:7]} | {"error": "no | room\nleft"}
+        failed = {name: LINE[name] for name in list(LINE)[:7]} | {"error": "it said:\nno | room\n"}
         assert table.row(failed).count("|") == 10
-        assert "failed: no / room left" in table.row(failed)
+        assert "failed: no / room |" in table.row(failed)
 
     def test_results_print_again(self, program, tmp_path):
         results = tmp_path / "accuracy.jsonl"

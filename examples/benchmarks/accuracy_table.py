@@ -25,7 +25,7 @@ def row(line: Mapping[str, Any]) -> str:
         f"{line['minutes']:g}",
     ]
     if "error" in line:
-        return _row([*first, *[""] * 4, f"failed: {_one_line(line['error'])}", ""])
+        return _row([*first, *[""] * 4, f"failed: {_last_line(line['error'])}", ""])
     dice = line["dice"]
     low, high = dice["interval"]
     return _row(
@@ -45,8 +45,8 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.replace("|", "/").split())[:200]
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1].replace("|", "/")
 
 
 HEAD = _row(list(COLUMNS)) + "\n" + "|---" * len(COLUMNS) + "|"

@@ -81,7 +81,7 @@ def train(chosen: argparse.Namespace) -> None:
         show_progress_bar=False,
     )
     prepared = time.time()
-    os.environ["nnUNet_n_proc_DA"] = str(chosen.augmenting)
+    os.environ.update(nnUNet_n_proc_DA=str(chosen.augmenting))
     torch.set_num_threads(chosen.threads)  # which the planner has changed
 
     class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]

@@ -26,7 +26,7 @@ from typing import Any
 
 from pace import Pace, poly
 
-RESERVE_S = 2.0  # to write the weights and to end
+RESERVE_S = 3.0  # to write the weights and to end
 LEARNING_RATE, POWER = 1e-3, 0.8
 LARGEST_PATCH = (96, 96, 64)  # X Y Z
 THICK_SLICES = 32  # fewer slices, and fewer than half of a side, are a stack
