@@ -248,6 +248,15 @@ class TestContestants:
         with pytest.raises(ValueError, match="1 timed"):
             program("contestants").seconds_per_step(json.dumps(lines[-1]))
 
+    def test_steps_of_all_trainings_count(self, program, tmp_path):
+        steps_taken = program("contestants").steps_taken
+        assert steps_taken(tmp_path) is None
+        for name, steps in (("first", (10, 20)), ("second", (5, 7))):
+            (tmp_path / name).mkdir()
+            lines = [json.dumps({"step": step}) for step in steps]
+            (tmp_path / name / "log.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        assert steps_taken(tmp_path) == 27
+
     @pytest.mark.parametrize(
         ("shape", "is_2d", "patch"),
         [

@@ -10,8 +10,8 @@ grids, and scored by `llmseg score`. What each was set to, and why, stands in `c
 `nnunet_rival.py` and `pymic_rival.py`; the files' conversion for the rivals is not counted.
 
 One contestant at a time has the machine's cores, or, with --side-by-side and --threads 1, two at
-once, one core each. A line of JSON for each is added to the file of -o; `--table FILE` prints such
-a file as a table.
+once, one core each: name an even number of them, for whoever is left over runs alone. A line of
+JSON for each is added to the file of -o; `--table FILE` prints such a file as a table.
 """
 
 import argparse
@@ -216,6 +216,8 @@ def take_part(
         "test": len(laid.test),
         "seed": chosen.seed,
     }
+    on = ", ".join(map(str, cores))
+    print(f"{name}: {minutes:g} minutes on cores {on}; {task.folder}", file=sys.stderr, flush=True)
     try:
         result = CONTESTANTS[name](task)
         return line | {

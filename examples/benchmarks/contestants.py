@@ -72,7 +72,7 @@ class Result:
     Args:
         train: Planning, preparing and training.
         predict: Masks of the test images.
-        steps: Training steps, or None where nobody knows.
+        steps: Training steps, of all trainings together; None where nobody knows.
         settings: What was trained, in a few words.
     """
 
@@ -123,9 +123,16 @@ def llmseg(task: Task) -> Result:
         train, steps = _in_steps(task)
     else:
         train = task.measure(words_of(task.train_words, _places(task)), "train.log")
-        steps = None
+        steps = steps_taken(task.folder / "out")
     predict = task.measure(words_of(task.predict_words, _places(task)), "predict.log")
     return Result(train, predict, steps, task.train_words)
+
+
+def steps_taken(out: Path) -> int | None:
+    """Steps of all trainings below a folder of llmseg, by their logs; None if there is no log."""
+    logs = [path.read_text(encoding="utf-8").splitlines() for path in out.rglob("log.jsonl")]
+    steps = [max((json.loads(line).get("step", 0) for line in log), default=0) for log in logs]
+    return sum(steps) if steps else None
 
 
 def _in_steps(task: Task) -> tuple[Measured, int]:
