@@ -216,8 +216,8 @@ def take_part(
         "test": len(laid.test),
         "seed": chosen.seed,
     }
-    on = ", ".join(map(str, cores))
-    print(f"{name}: {minutes:g} minutes on cores {on}; {task.folder}", file=sys.stderr, flush=True)
+    on = f"core{'s' * (len(cores) > 1)} {', '.join(map(str, cores))}"
+    sys.stderr.write(f"{name}: {minutes:g} minutes on {on}; {task.folder}\n")
     try:
         result = CONTESTANTS[name](task)
         return line | {
