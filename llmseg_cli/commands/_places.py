@@ -78,7 +78,7 @@ def with_places(own: Sequence[Parameter], places: Sequence[Place]) -> Iterator[P
     for one in own:
         if one.name in named and named[one.name].is_needed:
             kind, *marks = get_args(one.annotation)
-            annotation: Any = Annotated[(kind | None, *marks, BASIC)]  # type: ignore[valid-type]
+            annotation: Any = Annotated[(kind | None, *marks, BASIC)]
             yield one.replace(default=None, annotation=annotation)
         else:
             yield one
