@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.command_line import is_typed
-from llmseg_cli.artifacts.files import refuse_existing
-from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.commands._options import (
     DryRun,
@@ -73,6 +71,7 @@ class TrainOptions:
             )
         if self.force:
             return
+        from llmseg_cli.artifacts.files import refuse_existing
         from llmseg_cli.workflows.train.standing import further, refuse_taken
 
         if self.resume:
@@ -216,6 +215,8 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
 
 def _summary(trained: "Trained", folder: Path) -> list[str]:
     """The last lines of a training: time, memory, loss, validation and folder."""
+    from llmseg_cli.artifacts.manifest import load_manifest
+
     record = load_manifest(folder)
     peak = memory(record["peak_rss_mb"])
     if gpu := record["details"].get("peak_vram_mb"):
