@@ -29,8 +29,8 @@ def pixels(path: Path, found: Course) -> np.ndarray:
 
 def rows_of(image: np.ndarray, color: tuple[int, int, int], columns: slice) -> np.ndarray:
     """Rows of the plot in which a color is, below its legend."""
-    near = np.abs(image[80:410, columns] - color).max(axis=-1) < 8
-    return np.flatnonzero(near.any(axis=1)) + 80
+    near = np.abs(image[66:410, columns] - color).max(axis=-1) < 8
+    return np.flatnonzero(near.any(axis=1)) + 66
 
 
 def test_size_and_bytes(tmp_path):

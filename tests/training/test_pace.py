@@ -1,11 +1,9 @@
 """Seconds a step and seconds left, by a clock that the test turns."""
 
-import os
-
 import pytest
 import torch
 
-from llmseg_cli.training.pace import WINDOW, Pace, memory_mb
+from llmseg_cli.training.pace import STATM, WINDOW, Pace, memory_mb
 
 
 class Clock:
@@ -72,7 +70,7 @@ def test_what_is_left_has_steps_and_validations(pace, clock):
     assert pace.left_s(0, 0) == 0
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="nothing says it here")
+@pytest.mark.skipif(not STATM.exists(), reason="nothing says it here")
 def test_the_memory_of_this_process():
     before = memory_mb(torch.device("cpu"))
     held = torch.ones(50, 2**20)  # 200 MiB

@@ -1,6 +1,7 @@
 """A run folder that is there already: what is said, refused, and how it goes on to more steps."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from training_cli import TINY, log_lines, logged_steps, signaled, train, weights
 
 from llmseg_cli.artifacts.own_folder import CONFIG
 from llmseg_cli.training import loop
-from llmseg_cli.training.ramps import learning_rate_factor
 from llmseg_cli.workflows.train import standing
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
@@ -76,7 +76,8 @@ def test_it_is_refused_before_torch_is_loaded(toy_data, words, quiet_place, more
             "import sys",
             "from llmseg_cli.cli import main",
             "try: main()",
-            "except SystemExit as end: print(end.code, *sorted({'torch', 'numpy'} & {*sys.modules}))",
+            "except SystemExit as end: code = end.code",
+            "print(code, *sorted({'torch', 'numpy'} & {*sys.modules}))",
         )
     )
     command = ["train-sup", "--data", toy_data, "-o", run, *TINY, *words, *more]
@@ -85,7 +86,7 @@ def test_it_is_refused_before_torch_is_loaded(toy_data, words, quiet_place, more
         capture_output=True,
         text=True,
         check=True,
-        env={**__import__("os").environ, "COLUMNS": "400"},
+        env={**os.environ, "COLUMNS": "400"},
     )
     assert said in done.stderr
     assert done.stdout.split() == ["2"]
@@ -98,7 +99,7 @@ def test_a_finished_run_goes_on_with_a_new_optimizer(toy_data, words, quiet_plac
     train(method, toy_data, run, *words, steps=3)
     before, first = weights(run), log_lines(run)
     result = train(method, toy_data, run, *words, "--resume", steps=6)
-    rate = [0.02 * learning_rate_factor("poly", step, steps=6) for step in range(6)]
+    rate = [0.02 * (1 - step / 6) ** 0.9 for step in range(6)]
     assert f"goes on at {rate[3]:.2g}" in result.stderr
     assert "goes on to 6" in result.stderr
     assert "The optimizer starts anew" in result.stderr
@@ -141,7 +142,6 @@ def test_with_its_state_a_run_goes_on_as_if_it_had_not_ended(toy_data, words, qu
     train("supervised", toy_data, whole, *words, steps=6)
     assert weights(run) == weights(whole)
     assert config(run)["raised"] == [{"from": 3, "to": 6, "optimizer": "continued"}]
-    assert (run / "curve.png").read_bytes() == (whole / "curve.png").read_bytes()
 
 
 def test_an_unfinished_run_goes_on_to_more_steps(toy_data, words, quiet_place):

@@ -239,7 +239,7 @@ def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_pla
     train(method, toy_data, quiet_place / "run", *words, "--resume")
     assert weights(quiet_place / "run") == weights(quiet_place / "whole")
     assert logged_steps(quiet_place / "run") == [1, 2, 3, 4, 5, 6]
-    for name in ("best.safetensors", "split.json", "config.yaml"):
+    for name in ("best.safetensors", "split.json", "config.yaml", "curve.png"):
         same = [(quiet_place / run / name).read_bytes() for run in ("run", "whole")]
         assert same[0] == same[1]
     scores = [
