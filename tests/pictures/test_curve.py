@@ -47,7 +47,7 @@ def test_lines_lie_where_their_values_are(tmp_path):
     middle = slice(600, 800)
     top = rows_of(pixels(tmp_path / "a.png", course()), TERMS[0], middle)
     dice = rows_of(pixels(tmp_path / "a.png", course()), DICE, middle)
-    two = course(terms={"a": [(s, 0.5) for s in STEPS], "b": [(s, 0.5) for s in STEPS]})
+    two = course(terms={"a": [(s, 0.5) for s in STEPS], "b": [(s, 0.5) for s in STEPS]}, dice=[])
     both = rows_of(pixels(tmp_path / "b.png", two), (0, 0, 0), middle)
     terms = rows_of(pixels(tmp_path / "b.png", two), TERMS[1], middle)
     assert both.mean() == pytest.approx(top.mean(), abs=1)  # their sum is 1 again
