@@ -1,13 +1,11 @@
 """The only module that prints: data to stdout, all else to stderr."""
 
 import errno
-import json
 import logging
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +15,13 @@ from llmseg_cli.artifacts.files import to_json
 from llmseg_cli.artifacts.text import aligned, readable, visible, wrapped
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.progress_display import PlainProgress, bars, json_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from llmseg_cli.artifacts.log_file import LogFile
 
-PLAIN_EVERY_S = 30.0
 NARROWEST_COLUMN = 8  # signs of the one that folds
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
 
@@ -223,10 +221,10 @@ def progress(unit: str = "step") -> Iterator[Progress]:
         unit: What is counted, for the plain lines.
     """
     with _display(unit) as shown:
-        if _terminal.log is None or isinstance(shown, _PlainProgress):
+        if _terminal.log is None or isinstance(shown, PlainProgress):
             yield shown  # plain lines are kept as they are said
             return
-        kept = _PlainProgress(unit, _keep)
+        kept = PlainProgress(unit, _keep)
 
         def both(phase: str, done: int, total: int, **values: float | str) -> None:
             shown(phase, done, total, **values)
@@ -243,53 +241,9 @@ def _display(unit: str) -> Iterator[Progress]:
     if _terminal.quiet or mode == "none":
         yield silent
     elif mode == "json":
-        yield _json_progress
+        yield json_progress
     elif mode == "plain":
-        yield _PlainProgress(unit)
+        yield PlainProgress(unit, info)
     else:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}", markup=False),
-        )
-        with Bars(*columns, console=_stderr(), transient=True) as bars:
-            tasks: dict[str, Any] = {}
-
-            def report(phase: str, done: int, total: int, **values: float | str) -> None:
-                if phase not in tasks:
-                    tasks[phase] = bars.add_task(phase, total=total, values="")
-                bars.update(tasks[phase], completed=done, total=total, values=_shown(values))
-
+        with bars(_stderr()) as report:
             yield report
-
-
-def _json_progress(phase: str, done: int, total: int, **values: float | str) -> None:
-    line = {"t": round(time.time(), 3), "phase": phase, "step": done, "total": total, **values}
-    sys.stderr.write(json.dumps(line) + "\n")
-    sys.stderr.flush()
-
-
-class _PlainProgress:
-    def __init__(self, unit: str, say: Callable[[str], None] = info) -> None:
-        self.unit = unit
-        self.say = say
-        self.last = time.monotonic()
-
-    def __call__(self, phase: str, done: int, total: int, **values: float | str) -> None:
-        now = time.monotonic()
-        if done >= total or now - self.last >= PLAIN_EVERY_S:
-            self.last = now
-            self.say(f"{phase}: {self.unit} {done}/{total} {_shown(values)}".rstrip())
-
-
-def _shown(values: dict[str, float | str]) -> str:
-    shown = " ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
-    return visible(shown)

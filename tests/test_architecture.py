@@ -22,6 +22,7 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("cli", "api"),
     ("commands", "api_run"),
     ("console", "process"),
+    ("progress_display",),
     ("workflows",),
     ("methods",),
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics", "pictures"),
@@ -41,7 +42,8 @@ LIGHT = {
     "commands",
     "console",
     "process",
-    *chain(*LAYERS[8:]),
+    "progress_display",
+    *chain(*LAYERS[9:]),
 }
 LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it

@@ -82,6 +82,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         init: Digest of the weights that training started from, or null.
         split: Digest of the split.
         labels: Digest of the label maps that were learned from or validated with.
+        raised: Each time that the steps were raised with --resume: from and to how many, and
+            whether the optimizer continued or started anew.
     """
 
     command: str
@@ -107,6 +109,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     llm_block: Annotated[dict[str, Any], _Block] | None = None
     ignore_label: int | None = None
     label_values: tuple[int, ...] = ()
+    raised: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         numbers = {"in_channels": self.in_channels, "unlabeled_batch": self.unlabeled_batch}

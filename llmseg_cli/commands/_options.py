@@ -72,6 +72,13 @@ Resume = Annotated[
     typer.Option("--resume", help="Continue what -o holds, exactly; skip what is done."),
     BASIC,
 ]
+KeepState = Annotated[
+    bool,
+    typer.Option(
+        "--keep-state",
+        help="Keep state.ckpt of the finished run, so that --steps MORE --resume goes on exactly.",
+    ),
+]
 Init = Annotated[
     Path | None,
     typer.Option("--init", help="Run folder whose weights to start from.", metavar="FOLDER"),

@@ -3,10 +3,10 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,10 @@ from llmseg_cli.training.checkpoints import (
 )
 from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
+from llmseg_cli.training.learner import Learner, Score
 from llmseg_cli.training.log import ScalarLog
 from llmseg_cli.training.optimizers import build_optimizer, load_optimizer
+from llmseg_cli.training.pace import Pace, memory_mb
 from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
@@ -32,20 +34,7 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.training.undisturbed import answering
 
 WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
-
-
-class Learner(Protocol):
-    """What the loop needs of a method (methods/base.py)."""
-
-    def losses(self, batch: Any, *, progress: float) -> dict[str, Tensor]: ...
-    def after_step(self, step: int) -> None: ...
-    def networks(self) -> dict[str, nn.Module]: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def train(self, mode: bool = True) -> Any: ...
-
-
-Score = Callable[[Mapping[str, nn.Module]], float]
+LOOK_EVERY_S = 5.0  # between two looks at the loss on a GPU, which is waited for then
 
 
 @dataclass
@@ -112,7 +101,8 @@ class Loop:
         self.losses: dict[str, float] = {}  # when they were last looked at
         self.final_score: float | None = None
         self.best: tuple[float, int] | None = None
-        self.log = ScalarLog(folder)
+        self.log, self.pace = ScalarLog(folder), Pace()
+        self._looked = -LOOK_EVERY_S  # when at the loss
         self._losses = learner.losses
         if settings.compile:
             self._losses = compiled(learner.losses, learner.networks())
@@ -159,6 +149,8 @@ class Loop:
     def _run(self, batches: Iterator[Any], stop: StopRequest) -> Trained:
         self.learner.train()
         started, waited = time.monotonic(), 0.0
+        self.pace.start()
+        self._report()
         while self.step < self.settings.steps:
             before = time.monotonic()
             chosen = list(itertools.islice(batches, self.settings.accumulate))
@@ -220,17 +212,43 @@ class Loop:
         last = step == settings.steps
         saves = step % settings.save_every == 0 and not last
         logs = step % settings.log_every == 0 or last
-        if logs or saves or stopping:  # a state that is saved is worth continuing from
+        if logs or saves or stopping or self._may_look():
             self.losses = {name: float(term) for name, term in terms.items()}
-            self._refuse_nonfinite()
+            self._refuse_nonfinite()  # a state that is saved is worth continuing from
         if logs:
             rate = self.optimizer.param_groups[0]["lr"]
             self.log.write(step, learning_rate=rate, data_wait_s=round(waited, 3), **self.losses)
-            self.progress("train", step, settings.steps, loss=sum(self.losses.values()))
+        self.pace.step()
+        self._report()
         if self.score and (step % settings.validate_every == 0 or last):
-            self._validate()
+            with self.pace.validating():
+                self._validate()
         if saves:
             self.save()
+
+    def _may_look(self) -> bool:
+        """Whether to ask for the losses of a step: a GPU would have to be waited for."""
+        now = time.monotonic()
+        if self.device.type != "cpu" and now - self._looked < LOOK_EVERY_S:
+            return False
+        self._looked = now
+        return True
+
+    def _report(self) -> None:
+        """Say how far training is, and what is known without waiting for a GPU."""
+        step, steps, every = self.step, self.settings.steps, self.settings.validate_every
+        known: dict[str, float | None] = {
+            "step_s": self.pace.step_s,
+            "left_s": None,
+            "loss": sum(self.losses.values()) if self.losses else None,
+            "validation_dice": self.final_score,
+            "memory_mb": memory_mb(self.device),
+        }
+        if self.pace.step_s is not None:
+            validations = -(-steps // every) - step // every
+            known["left_s"] = self.pace.left_s(steps - step, validations if self.score else 0)
+        told = {name: value for name, value in known.items() if value is not None}
+        self.progress("train", step, steps, **told)
 
     def _refuse_nonfinite(self) -> None:
         odd = [name for name, value in self.losses.items() if not math.isfinite(value)]
