@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.artifacts.files import sha256_json
@@ -29,6 +30,9 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
         preset: The published list, such as `la-8`, or null.
         former: Case identifier to the digest that earlier versions gave its image, where that was
             another, so that what older runs have learned from is known again.
+        fold: Number of the fold, from 0, if this is one of several; its validation cases are
+            those of no other fold.
+        folds: Number of folds.
 
     Raises:
         ArtifactError: If a case has two roles.
@@ -45,6 +49,8 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     group_by: str | None = None
     preset: str | None = None
     former: dict[str, str] = field(default_factory=dict)
+    fold: int | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         cases = Counter(chain(self.labeled, self.unlabeled, self.validation, self.test))
@@ -66,6 +72,11 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
         if torn:
             raise PolicyError(f"A group stays together; in several roles: {', '.join(torn)}.")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Schema, version and fields; those of folds only where the split is a fold."""
+        content = super().to_dict()
+        return content if self.fold is not None else _without(content, "fold", "folds")
+
     def cases(self, role: str) -> tuple[str, ...]:
         """The cases of `labeled`, `unlabeled`, `validation`, `test`, or `all`.
 
@@ -82,8 +93,7 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     @property
     def digest(self) -> str:
         """SHA-256 of the roles, whatever version of llmseg wrote them."""
-        content = self.to_dict()
-        return sha256_json({k: v for k, v in content.items() if k not in ("llmseg", "former")})
+        return sha256_json(_without(self.to_dict(), "llmseg", "former"))
 
     def digests_of(self, case: str) -> set[str]:
         """All digests by which older and newer documents know the image of a case."""
@@ -112,3 +122,7 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
                 f"The split was made from other data: {' and '.join(faults)} of "
                 f"{len(self.images)} images. Make a new one with 'llmseg split'."
             )
+
+
+def _without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}
