@@ -3,7 +3,9 @@
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
@@ -19,7 +21,6 @@ from llmseg_cli.commands._options import (
     Offline,
     Resume,
     Seed,
-    SplitFile,
 )
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.train.request import Request
 
 
+MOST_SEEDS = 1000
+SplitOrFolds = Annotated[
+    Path | None,
+    typer.Option(
+        "--split",
+        help="File of 'llmseg split'; it decides the roles. A folder of folds ('llmseg split "
+        "--folds') trains one run a fold.",
+    ),
+]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        "--seeds", help="Runs to train, with the seeds from --seed on.", min=1, max=MOST_SEEDS
+    ),
+]
 UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learned
 
 
@@ -36,17 +52,40 @@ UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learne
 class TrainOptions:
     """Which cases a training learns from, what it starts from, and how its folder is treated."""
 
-    split: SplitFile = None
+    split: SplitOrFolds = None
     labeled: Labeled = None
     label_map: LabelMap = None
     ignore_label: IgnoreLabel = None
     group_by: GroupBy = None
     init: Init = None
     seed: Seed = 0
+    seeds: Seeds = 1
     resume: Resume = False
     force: Force = False
     dry_run: DryRun = False
     offline: Offline = False
+
+    @property
+    def asks_several(self) -> bool:
+        """Whether there is more than one run to train."""
+        return self.seeds > 1 or (self.split is not None and self.split.is_dir())
+
+    def of_same_run(self, folder: Path | None, split: Split, *, flag: str) -> Path | None:
+        """Of a folder with one for each fold or seed, the one of this run's.
+
+        Args:
+            folder: What the option *flag* names, or None.
+            split: The split of this run.
+            flag: For messages.
+
+        Raises:
+            ArtifactError: If there is none.
+        """
+        if folder is None or not folder.is_dir():
+            return folder
+        from llmseg_cli.artifacts.run_set import member_folder
+
+        return member_folder(folder, fold=split.fold, seed=self.seed, flag=flag)
 
     def choose_split(self, data: Path, output: Path) -> Split:
         """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
@@ -92,7 +131,7 @@ class TrainOptions:
             ignore_label=self.ignore_label,
             seed=self.seed,
             cache=settings.cache or default_cache(),
-            init=self.init,
+            init=self.of_same_run(self.init, split, flag="--init"),
             offline=self.offline,
             **wishes,
         )
@@ -124,6 +163,19 @@ def _may_be(amount: "Amount", found: Split, own: int) -> bool:
 
 
 def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
+    """Run, or say what would be run, and what comes next; returns the `--json` document."""
+    document = train_one(request, options)
+    if not options.dry_run:
+        split = request.output / SPLIT
+        subset = "test" if request.split.test else "unlabeled"
+        console.next_step(
+            *("predict", "--run", request.output, "--data", request.data, "--split", split),
+            *("--subset", subset, "-o", f"{request.output}-masks"),
+        )
+    return document
+
+
+def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
     """Run, or say what would be run; returns the `--json` document."""
     from llmseg_cli.workflows.train.run import plan, run
 
@@ -163,12 +215,6 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
             f"Validation Dice is {trained.final_score:.3f}: the network has not learned yet. Train "
             f"longer than {trained.steps} steps, or with another --learning-rate."
         )
-    split = request.output / SPLIT
-    subset = "test" if request.split.test else "unlabeled"
-    console.next_step(
-        *("predict", "--run", request.output, "--data", request.data, "--split", split),
-        *("--subset", subset, "-o", f"{request.output}-masks"),
-    )
     return {
         "run": str(request.output),
         "steps": trained.steps,
