@@ -1,8 +1,10 @@
 """A folder of splits, one a fold: `fold-0.json`, `fold-1.json`, ..."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from llmseg_cli.artifacts.files import sha256_file, sha256_json
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.errors import ArtifactError
 
@@ -53,3 +55,33 @@ def load_one_or_folds(path: Path) -> dict[Path, Split]:
         ArtifactError: If it is neither.
     """
     return load_folds(path) if path.is_dir() else {path: Split.load(path)}
+
+
+def load_pooled(path: Path) -> tuple[Split, str]:
+    """The split of a file; of a folder of folds, one with the validation cases of all of them.
+
+    Returns:
+        The split, and the SHA-256 of its file or of its files together.
+
+    Raises:
+        ArtifactError: If it is neither, or the folds do not belong together.
+    """
+    if not path.is_dir():
+        return Split.load(path), sha256_file(path)
+    folds = load_folds(path)
+    first, *others = folds.values()
+    if any((one.test, one.images) != (first.test, first.images) for one in others):
+        raise ArtifactError(
+            f"The folds of {path} have other test cases or images; expected the same in all. "
+            "Write them again with 'llmseg split --folds'."
+        )
+    labeled = set(first.labeled).intersection(*(one.labeled for one in others))
+    validation = sorted(case for one in folds.values() for case in one.validation)
+    pooled = replace(
+        first,
+        labeled=tuple(sorted(labeled)),
+        validation=tuple(validation),
+        fold=None,
+        folds=None,
+    )
+    return pooled, sha256_json({file.name: sha256_file(file) for file in folds})

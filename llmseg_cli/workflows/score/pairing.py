@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.artifacts.folds import load_pooled
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Dataset, nearest
@@ -77,7 +77,8 @@ def find_references(root: Path, *, split: Path | None, subset: str | None) -> Re
 
     Args:
         root: Where they are.
-        split: File of `llmseg split`; without it, all cases that have a label map.
+        split: File of `llmseg split`, or folder of folds, whose validation cases are pooled;
+            without it, all cases that have a label map.
         subset: Role in the split; `test` if omitted.
 
     Raises:
@@ -105,7 +106,7 @@ def find_references(root: Path, *, split: Path | None, subset: str | None) -> Re
 
 
 def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> References:
-    chosen = Split.load(split)
+    chosen, digest = load_pooled(split)
     cases = chosen.cases(subset)
     if not cases:
         raise DataError(f"{split} has no '{subset}' cases. Choose another --subset.")
@@ -126,7 +127,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         labels={case: _label_of(case, found.labels) for case in cases},
         classes=found.classes,
         groups={case: groups[case] for case in cases if case in groups},
-        split=sha256_file(split),
+        split=digest,
         subset=subset,
         unscored=unscored,
         roles=chosen,
