@@ -1,6 +1,7 @@
 """A folder of splits, one a fold: `fold-0.json`, `fold-1.json`, ..."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,19 +70,31 @@ def load_pooled(path: Path) -> tuple[Split, str]:
     if not path.is_dir():
         return Split.load(path), sha256_file(path)
     folds = load_folds(path)
-    first, *others = folds.values()
+    return pool(list(folds.values()), name=str(path)), sha256_json(
+        {file.name: sha256_file(file) for file in folds}
+    )
+
+
+def pool(folds: Sequence[Split], *, name: str) -> Split:
+    """One split with the validation cases of all folds.
+
+    Args:
+        folds: All of them.
+        name: What holds them, for messages.
+
+    Raises:
+        ArtifactError: If they do not belong together.
+    """
+    first, *others = folds
     if any((one.test, one.images) != (first.test, first.images) for one in others):
         raise ArtifactError(
-            f"The folds of {path} have other test cases or images; expected the same in all. "
+            f"The folds of {name} have other test cases or images; expected the same in all. "
             "Write them again with 'llmseg split --folds'."
         )
-    labeled = set(first.labeled).intersection(*(one.labeled for one in others))
-    validation = sorted(case for one in folds.values() for case in one.validation)
-    pooled = replace(
+    return replace(
         first,
-        labeled=tuple(sorted(labeled)),
-        validation=tuple(validation),
+        labeled=tuple(sorted(set(first.labeled).intersection(*(one.labeled for one in others)))),
+        validation=tuple(sorted(case for one in folds for case in one.validation)),
         fold=None,
         folds=None,
     )
-    return pooled, sha256_json({file.name: sha256_file(file) for file in folds})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmseg_cli import console
 from llmseg_cli.artifacts.folds import load_folds
 from llmseg_cli.artifacts.run_set import Member, RunOfSet
-from llmseg_cli.artifacts.split import Split
+from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.commands._train import TrainOptions, train_one
 from llmseg_cli.errors import UsageError
 
@@ -50,17 +50,25 @@ def train_set(ask: Ask, options: TrainOptions, data: Path, output: Path) -> dict
     runs = run_set(output, requests, train, resume=options.resume, force=options.force)
     spread = validation_spread(runs)
     _show(output, runs, spread)
-    first = output / runs[0].folder
-    subset = "test" if splits[0].test else "validation" if splits[0].validation else "unlabeled"
-    console.next_step(
-        *("predict", "--run", first, "--data", data, "--split", first / "split.json"),
-        *("--subset", subset, "-o", f"{output}-masks/{runs[0].folder}"),
-    )
+    _next_step(splits[0], runs, data, output)
     return {
         "out": str(output),
         "runs": [asdict(run) for run in runs],
         "validation_dice": spread,
     }
+
+
+def _next_step(split: Split, runs: tuple[RunOfSet, ...], data: Path, output: Path) -> None:
+    if split.fold is not None:
+        words = ("predict", "--run", output, "--cross-validation", "--data", data)
+        console.next_step(*words, "-o", f"{output}-masks")
+        return
+    first = output / runs[0].folder
+    subset = "test" if split.test else "validation" if split.validation else "unlabeled"
+    console.next_step(
+        *("predict", "--run", first, "--data", data, "--split", first / SPLIT),
+        *("--subset", subset, "-o", f"{output}-masks/{runs[0].folder}"),
+    )
 
 
 def _splits(options: TrainOptions, data: Path, output: Path) -> list[Split]:

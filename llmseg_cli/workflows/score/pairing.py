@@ -1,5 +1,6 @@
 """Which prediction belongs to which reference."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from llmseg_cli.workflows.score.known_cases import NOTHING_KNOWN, Known, maker_o
 
 LABELS_ONLY = ("images only", "one image")  # layouts of a folder or file without images beside it
 RECORDED = ("checkpoint", "network", "run")
+FOLD = re.compile(r"fold-(\d+)")
 SHOWN = 3
 
 
@@ -61,6 +63,7 @@ class Predictions:
         ignore_label: That of the run that made them, or None.
         warnings: What a reader should know about them.
         known: What the run that made them has learned from.
+        parts: Of predictions of several folds, those of each; `known` says nothing then.
     """
 
     folder: Path
@@ -70,6 +73,7 @@ class Predictions:
     warnings: tuple[str, ...] = ()
     known: Known = NOTHING_KNOWN
     ignore_label: int | None = None
+    parts: tuple["Predictions", ...] = ()
 
 
 def find_references(root: Path, *, split: Path | None, subset: str | None) -> References:
@@ -160,6 +164,8 @@ def find_predictions(root: Path) -> Predictions:
     if not root.exists():
         raise DataError(f"Predictions {root} do not exist. Write them with 'llmseg predict'.")
     files = label_files(root)
+    if not files and (folds := _fold_folders(root)):
+        return _of_folds(root, [find_predictions(fold) for fold in folds])
     if not files:
         raise DataError(f"No label maps in {root}. Write them with 'llmseg predict'.")
     if root.is_file() and (maker := maker_of(root)):
@@ -175,6 +181,36 @@ def find_predictions(root: Path) -> Predictions:
     ignore = manifest["details"].get("ignore_label")
     outputs = dict(manifest["outputs"])
     return Predictions(root, files, details, outputs, warnings, known, ignore)
+
+
+def _fold_folders(root: Path) -> list[Path]:
+    """`fold-0`, `fold-1`, ..., as `predict --cross-validation` writes them."""
+    names = (FOLD.fullmatch(path.name) for path in root.iterdir() if path.is_dir())
+    return [root / f"fold-{number}" for number in sorted(int(name[1]) for name in names if name)]
+
+
+def _of_folds(root: Path, parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of all folds as one, each case once."""
+    files: dict[str, Path] = {}
+    for part in parts:
+        if twice := sorted(files.keys() & part.files.keys()):
+            raise DataError(
+                f"{root}: {twice[0]} is in {files[twice[0]].parent.name} and {part.folder.name}. A "
+                "case is in the fold alone that validates with it; score the folds one by one."
+            )
+        files |= part.files
+    labels = {part.ignore_label for part in parts} - {None}
+    if len(labels) > 1:
+        raise DataError(f"{root}: the folds have different ignore labels. Score them one by one.")
+    return Predictions(
+        root,
+        files,
+        {"folds": [{"folder": part.folder.name, **part.details} for part in parts]},
+        {name: digest for part in parts for name, digest in part.recorded.items()},
+        tuple(warning for part in parts for warning in part.warnings),
+        ignore_label=next(iter(labels), None),
+        parts=tuple(parts),
+    )
 
 
 def label_files(root: Path) -> dict[str, Path]:

@@ -250,8 +250,11 @@ def _score(
 ) -> Side:
     tasks, failed, warnings = pair(predictions, references)
     masks = {task.case: task.prediction for task in tasks}
-    trained, more = check_known(predictions.folder, masks, predictions.known, references.roles)
-    warnings += more
+    trained: tuple[str, ...] = ()
+    for part in predictions.parts or (predictions,):
+        own = {case: mask for case, mask in masks.items() if mask in part.files.values()}
+        known, more = check_known(part.folder, own, part.known, references.roles)
+        trained, warnings = (*trained, *known), (*warnings, *more)
     outcomes = score_cases(tasks, settings, workers=options.workers, phase=phase, progress=progress)
     failed |= {case: found for case, found in outcomes.items() if isinstance(found, str)}
     results = {case: found for case, found in outcomes.items() if not isinstance(found, str)}
