@@ -124,8 +124,10 @@ def next_step(*words: object) -> None:
     Args:
         words: Its words without `llmseg`.
     """
+    line = f"Next: {shlex.join(['llmseg', *map(str, words)])}"
+    _keep(line)
     if not _terminal.quiet:
-        _say(f"Next: {shlex.join(['llmseg', *map(str, words)])}", to_copy=True)
+        _say(line, to_copy=True)
 
 
 def detail(message: str) -> None:

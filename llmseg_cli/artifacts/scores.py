@@ -13,7 +13,9 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     """Means with intervals, and every value they come from.
 
     Numbers that do not exist are null, and a `reason` stands beside them. Names carry their unit:
-    `hd95_mm`, `volume_difference_ml`.
+    `hd95_mm`, `volume_difference_ml`. Of trainings of several seeds, `predictions`, `metrics` and
+    `comparison` have `seeds` (folders; means of each and their std), counts are sums over them, and
+    a case stands once for each.
 
     Args:
         status: `ok`, or `partial` if cases have no score; then there are no means either.

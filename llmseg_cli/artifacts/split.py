@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.artifacts.files import sha256_json
@@ -39,6 +40,9 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
             the split says nothing of them, as older ones.
         ignore_label: Value in the files of voxels of which nothing is known, or null.
         classes: Label value after these changes, to the name of the class; empty if unknown.
+        fold: Number of the fold, from 0, if this is one of several; its validation cases are
+            those of no other fold.
+        folds: Number of folds.
 
     Raises:
         ArtifactError: If a case has two roles.
@@ -58,6 +62,8 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     label_map: tuple[str, ...] = ()
     ignore_label: int | None = None
     classes: dict[str, str] = field(default_factory=dict)
+    fold: int | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         self._refuse_reading()
@@ -79,6 +85,11 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
         torn = sorted(group for group, found in roles.items() if len(found) > 1)
         if torn:
             raise PolicyError(f"A group stays together; in several roles: {', '.join(torn)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Schema, version and fields; those of folds only where the split is a fold."""
+        content = super().to_dict()
+        return content if self.fold is not None else _without(content, "fold", "folds")
 
     def cases(self, role: str) -> tuple[str, ...]:
         """The cases of `labeled`, `unlabeled`, `validation`, `test`, or `all`.
@@ -145,9 +156,8 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     @property
     def digest(self) -> str:
         """SHA-256 of the roles, whatever version of llmseg wrote them."""
-        content = self.to_dict()
-        others = ("llmseg", "former", *READING)
-        return sha256_json({key: value for key, value in content.items() if key not in others})
+        content, others = self.to_dict(), ("llmseg", "former", *READING)
+        return sha256_json(_without(content, *others))
 
     def digests_of(self, case: str) -> set[str]:
         """All digests by which older and newer documents know the image of a case."""
@@ -176,3 +186,7 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
                 f"The split was made from other data: {' and '.join(faults)} of "
                 f"{len(self.images)} images. Make a new one with 'llmseg split'."
             )
+
+
+def _without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in keys}

@@ -15,7 +15,7 @@ from llmseg_cli.errors import UsageError
 
 OUTPUTS = ("out", "output", "csv")
 LOG, LOG_FLAG = "log_file", "--log-file"
-SHARED = ("cache",)  # read and written by all commands, beside everything else
+SHARED = ("cache", "folder")  # the cache, which all commands read and write beside all else
 SETTINGS = ("config", "recipe")  # may lie in a folder that is written
 MAY_BE_PATHS = (
     *("descriptions", "from0", "encoder"),

@@ -23,12 +23,14 @@ class Place:
         metavar: The word for it in `--help`.
         kind: Its type.
         is_needed: Whether the command cannot do without.
+        is_last: Whether no other place follows.
     """
 
     name: str
     metavar: str
     kind: Any
     is_needed: bool
+    is_last: bool
 
     @property
     def word(self) -> str:
@@ -37,12 +39,17 @@ class Place:
 
     @property
     def is_list(self) -> bool:
-        """Whether it takes all words that are left."""
+        """Whether its option may be said several times."""
         return list[Path] in (self.kind, *get_args(self.kind))
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it takes all words that are left; a list before other places takes one."""
+        return self.is_list and self.is_last
 
     def argument(self) -> Parameter:
         """What typer reads in the place."""
-        kind = self.kind | None
+        kind = self.kind | None if self.takes_all or not self.is_list else Path | None
         info: Any = typer.Argument(
             metavar=self.metavar, help=f"As --{self.name}.", show_default=False
         )
@@ -65,8 +72,9 @@ def places_of(own: Sequence[Parameter], words: Mapping[str, str]) -> list[Place]
             word,
             get_args(known[name].annotation)[0],
             known[name].default is known[name].empty,
+            number == len(words),
         )
-        for name, word in words.items()
+        for number, (name, word) in enumerate(words.items(), start=1)
     ]
 
 
@@ -98,11 +106,11 @@ def fill_places(context: typer.Context, values: dict[str, Any], places: Sequence
     """
     words = [word for place in places for word in _as_list(values.pop(place.word))]
     for place in places:
-        if place.is_list:
+        if place.takes_all:
             _add(context, values, place, words)
-        elif words and _is_for(context, values, place, words[0], places):
+        elif words and _is_for(context, values, place, words, places):
             _set(context, values, place, words.pop(0))
-        if place.is_needed and values[place.name] is None:
+        if place.is_needed and not values[place.name]:
             if (notes := showing(context)) is not None:
                 notes.needed.append(place.name)
                 continue
@@ -121,17 +129,20 @@ def _is_for(
     context: typer.Context,
     values: dict[str, Any],
     place: Place,
-    word: Path,
+    words: Sequence[Path],
     places: Sequence[Place],
 ) -> bool:
-    """Whether the first word is for this place, or for the list of images that follows.
+    """Whether the first word is for this place, or for one that follows.
 
-    Where the run is named elsewhere, a run folder is told by what it holds; where it is not, a file
-    behind `--images` is an image.
+    A list that options say leaves one word for another place that none says. Where the run is named
+    elsewhere, a run folder is told by what it holds; where it is not, a file behind `--images` is
+    an image.
     """
     from llmseg_cli.artifacts.own_folder import CONFIG
 
-    last = places[-1]
+    last, word = places[-1], words[0]
+    if place.is_list and is_typed(context, place.name):
+        return len(words) > 1 or is_typed(context, last.name)
     if not last.is_list:
         return True
     if values[place.name] is None:
@@ -140,12 +151,11 @@ def _is_for(
 
 
 def _set(context: typer.Context, values: dict[str, Any], place: Place, word: Path) -> None:
-    option = values[place.name]
-    if is_typed(context, place.name) and option != word:
-        raise UsageError(
-            f"{place.metavar} {word} and --{place.name} {option} are not the same. Say it once."
-        )
-    values[place.name] = word
+    option, said = values[place.name], [word] if place.is_list else word
+    if is_typed(context, place.name) and option != said:
+        options = " ".join(f"--{place.name} {one}" for one in _as_list(option))
+        raise UsageError(f"{place.metavar} {word} and {options} are not the same. Say it once.")
+    values[place.name] = said
     _note(context, place)
 
 

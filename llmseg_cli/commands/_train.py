@@ -1,14 +1,17 @@
 """What `train-sup` and `train-semi` share."""
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.command_line import is_typed
 from llmseg_cli.artifacts.split import SPLIT, Split
+from llmseg_cli.commands._hints import BASIC
+from llmseg_cli.commands._labeled import refuse_contradiction
 from llmseg_cli.commands._options import (
     DryRun,
     Force,
@@ -21,7 +24,6 @@ from llmseg_cli.commands._options import (
     Offline,
     Resume,
     Seed,
-    SplitFile,
 )
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
@@ -29,12 +31,30 @@ from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.progress import duration, memory
 
 if TYPE_CHECKING:
-    from llmseg_cli.data.splitting.amounts import Amount
+    from llmseg_cli.artifacts.run_set import Member
     from llmseg_cli.training.loop import Trained
     from llmseg_cli.workflows.train.request import Request
 
 
 CURVE = "curve.png"
+MOST_SEEDS = 1000
+SplitOrFolds = Annotated[
+    Path | None,
+    typer.Option(
+        "--split",
+        help="File of 'llmseg split'; it decides the roles. A folder of folds ('llmseg split "
+        "--folds') trains one run a fold.",
+        metavar="PATH",
+    ),
+    BASIC,
+]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        "--seeds", help="Runs to train, with the seeds from --seed on.", min=1, max=MOST_SEEDS
+    ),
+    BASIC,
+]
 UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learned
 
 
@@ -42,13 +62,14 @@ UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learne
 class TrainOptions:
     """Which cases a training learns from, what it starts from, and how its folder is treated."""
 
-    split: SplitFile = None
+    split: SplitOrFolds = None
     labeled: Labeled = None
     label_map: LabelMap = None
     ignore_label: IgnoreLabel = None
     group_by: GroupBy = None
     init: Init = None
     seed: Seed = 0
+    seeds: Seeds = 1
     resume: Resume = False
     force: Force = False
     keep_state: KeepState = False
@@ -59,12 +80,13 @@ class TrainOptions:
         """Refuse what the folder does not allow, before torch is loaded.
 
         Args:
-            output: The run folder.
+            output: The run folder, or that of several runs.
             settings: How to train.
 
         Raises:
-            UsageError: If it holds a run, and is not to be resumed or replaced; or fewer steps are
-                asked for than it has.
+            UsageError: If it or a folder of one of several runs holds a run, and is not to be
+                resumed or replaced; or fewer steps are asked for than that has.
+            ArtifactError: If folds are missing.
         """
         if self.resume and self.force:
             raise UsageError(
@@ -75,14 +97,56 @@ class TrainOptions:
         from llmseg_cli.artifacts.files import refuse_existing
         from llmseg_cli.workflows.train.standing import further, refuse_taken
 
+        folders = [output / member.folder for member in self.members()]
         if self.resume:
-            if told := further(output, settings, is_given=is_typed("--steps")):
+            is_given = is_typed("--steps")
+            for told in filter(
+                None, (further(one, settings, is_given=is_given) for one in folders)
+            ):
                 console.info(told)
         elif not self.dry_run:
-            refuse_taken(output)
+            for folder in folders:
+                refuse_taken(folder)
             refuse_existing(output, force=False)
         if not self.dry_run:
             console.info("Loading torch and the data ...")
+
+    def members(self) -> list["Member"]:
+        """The runs to train: a fold and seed each, or a single one without these.
+
+        Raises:
+            ArtifactError: If folds are missing.
+        """
+        from llmseg_cli.artifacts.folds import load_folds
+        from llmseg_cli.artifacts.run_set import Member
+
+        folds: list[int | None] = [None]
+        if self.split is not None and self.split.is_dir():
+            folds = [split.fold for split in load_folds(self.split).values()]
+        seeds = [self.seed + number if self.seeds > 1 else None for number in range(self.seeds)]
+        return [Member(fold, seed) for fold in folds for seed in seeds]
+
+    @property
+    def asks_several(self) -> bool:
+        """Whether there is more than one run to train."""
+        return self.seeds > 1 or (self.split is not None and self.split.is_dir())
+
+    def of_same_run(self, folder: Path | None, split: Split, *, flag: str) -> Path | None:
+        """Of a folder with one for each fold or seed, the one of this run's.
+
+        Args:
+            folder: What the option *flag* names, or None.
+            split: The split of this run.
+            flag: For messages.
+
+        Raises:
+            ArtifactError: If there is none.
+        """
+        if folder is None or not folder.is_dir():
+            return folder
+        from llmseg_cli.artifacts.run_set import member_folder
+
+        return member_folder(folder, fold=split.fold, seed=self.seed, flag=flag)
 
     def choose_split(self, data: Path, output: Path) -> Split:
         """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
@@ -96,7 +160,7 @@ class TrainOptions:
         if path is not None:
             found = Split.load(path)
             if self.labeled is not None:
-                _refuse_contradiction(found, self.labeled, path)
+                refuse_contradiction(found, self.labeled, path)
             return found
         from llmseg_cli.workflows.split import plan
 
@@ -127,39 +191,27 @@ class TrainOptions:
             ignore_label=split.ignored(self.ignore_label),
             seed=self.seed,
             cache=settings.cache or default_cache(),
-            init=self.init,
+            init=self.of_same_run(self.init, split, flag="--init"),
             offline=self.offline,
             keep_state=self.keep_state,
             **wishes,
         )
 
 
-def _refuse_contradiction(found: Split, labeled: str, path: Path) -> None:
-    from llmseg_cli.data.splitting.amounts import parse_amount
-
-    amount = parse_amount(labeled, flag="--labeled")
-    assert amount is not None  # only allow_none gives None
-    own = len(found.labeled) + len(found.validation)
-    total = own + len(found.unlabeled)
-    if not _may_be(amount, found, own):
-        raise UsageError(
-            f"--labeled {labeled} contradicts {path}, which has {own} labeled cases of {total}. "
-            "Leave one of the two out."
-        )
-
-
-def _may_be(amount: "Amount", found: Split, own: int) -> bool:
-    """Whether a split may be of that amount; it does not say which unlabeled cases have maps."""
-    if amount.is_all:
-        return True
-    largest_group = max(Counter(found.groups.values()).values(), default=1)
-    slack = largest_group - 1 if amount.count is None else 0  # groups stay together
-    fewest = own + len(found.test)
-    most = fewest + len(found.unlabeled)
-    return amount.of(fewest) - slack <= own <= amount.of(most) + slack
-
-
 def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
+    """Run, or say what would be run, and what comes next; returns the `--json` document."""
+    document = train_one(request, options)
+    if not options.dry_run:
+        split = request.output / SPLIT
+        subset = "test" if request.split.test else "unlabeled"
+        console.next_step(
+            *("predict", "--run", request.output, "--data", request.data, "--split", split),
+            *("--subset", subset, "-o", f"{request.output}-masks"),
+        )
+    return document
+
+
+def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
     """Run, or say what would be run; returns the `--json` document."""
     from llmseg_cli.workflows.train.run import plan, run
 
@@ -195,12 +247,6 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
             f"Validation Dice is {trained.final_score:.3f}: the network has not learned yet. Train "
             f"longer than {trained.steps} steps, or with another --learning-rate."
         )
-    split = request.output / SPLIT
-    subset = "test" if request.split.test else "unlabeled"
-    console.next_step(
-        *("predict", "--run", request.output, "--data", request.data, "--split", split),
-        *("--subset", subset, "-o", f"{request.output}-masks"),
-    )
     return {
         "run": str(request.output),
         "steps": trained.steps,

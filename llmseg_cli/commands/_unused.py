@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from llmseg_cli.artifacts.split import SPLIT, Split
+from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_assignments
@@ -79,10 +79,12 @@ def _runs_model(values: Values) -> bool:
 
 def _validates(values: Values) -> bool:
     """Whether the split has validation cases; one that `--labeled` draws has none."""
+    from llmseg_cli.artifacts.folds import load_one_or_folds
+
     path = values.get("split")
     if path is None and values.get("resume") and (values["output"] / SPLIT).is_file():
         path = values["output"] / SPLIT
-    return path is not None and bool(Split.load(path).validation)
+    return path is not None and any(s.validation for s in load_one_or_folds(path).values())
 
 
 def _option(kind: str, key: str, default: str, values: Values) -> Any:
@@ -199,9 +201,14 @@ RULES = (
     ),
     Rule(
         ("seed",),
-        lambda v: v.get("preset") is None or v["validation"] is not None,
+        lambda v: v.get("preset") is None or bool(v["validation"] or v["folds"]),
         "--preset lists the cases, and nothing is drawn without --validation; leave it out",
         is_shared=True,
+    ),
+    Rule(
+        ("validation",),
+        lambda v: v.get("folds") is None,
+        "with --folds all labeled cases validate, each in one fold; leave one of the two out",
     ),
     Rule(
         ("older_than", "to"),

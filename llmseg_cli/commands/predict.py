@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.choices import BLENDS, PRECISIONS
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
@@ -23,6 +24,7 @@ from llmseg_cli.commands._options import (
 )
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
+from llmseg_cli.progress import Progress
 from llmseg_cli.reading import file_fault, read_stdin
 
 if TYPE_CHECKING:
@@ -66,6 +68,15 @@ def predict(
             "--from0", help="File of images, separated by NUL; - is stdin.", metavar="FILE"
         ),
     ] = None,
+    cross_validation: Annotated[
+        bool,
+        typer.Option(
+            "--cross-validation",
+            help="Of the runs of folds in --run, each predicts its own validation cases; a folder "
+            "of masks a fold, which 'score --subset validation' takes together.",
+        ),
+        BASIC,
+    ] = False,
     out: OutputDir,
     overlap: Annotated[
         float, typer.Option(help="Share of a window that the next one covers.")
@@ -133,12 +144,16 @@ def predict(
     """Segment images: a mask for each, on its own voxels."""
     from llmseg_cli.workflows.predict.run import run as run_predict
 
-    with console.progress("window") as progress:
-        predicted = run_predict(
+    asked = [*(images or []), *_from0(from0)]
+
+    def answer(
+        run: Path, split: Path | None, out: Path, subset: str | None, progress: Progress
+    ) -> "Predicted":
+        return run_predict(
             run,
             out=out,
             data=data,
-            images=[*(images or []), *_from0(from0)],
+            images=asked,
             split=split,
             subset=subset,
             overlap=overlap,
@@ -160,18 +175,56 @@ def predict(
             on_estimate=_announce,
             on_case=_tell,
         )
+
+    if cross_validation:
+        _refuse_beside_folds(data, split, subset, asked)
+        from llmseg_cli.workflows.predict.cross_validation import cross_validate
+
+        with console.progress("window") as progress:
+            found = cross_validate(
+                run,
+                out,
+                lambda one, roles, masks: _told(answer(one, roles, masks, "validation", progress)),
+                resume=resume,
+                force=force,
+                dry_run=dry_run,
+            )
+        if not dry_run:
+            console.next_step(
+                *("score", "--pred", out, "--ref", data, "--split", out / SPLIT),
+                *("--subset", "validation", "-o", f"{out}-scores.json"),
+            )
+        return {"out": str(out), "folds": [one.to_dict() for one in found]}
+    with console.progress("window") as progress:
+        predicted = _told(answer(run, split, out, subset, progress))
+    is_scored = data is not None and split is not None and subset in (None, "test", "validation")
+    if is_scored and not dry_run:
+        console.next_step(
+            *("score", "--pred", out, "--ref", data, "--split", split),
+            *("--subset", subset or "test", "-o", f"{out}-scores.json"),
+        )
+    return predicted.to_dict()
+
+
+def _told(predicted: "Predicted") -> "Predicted":
+    """The same, after saying what a reader should know of it."""
     for warning in predicted.warnings:
         console.warn(warning)
     for note in predicted.notes:
         console.info(note)
-    if not dry_run:
+    if predicted.cases:  # there are none in a dry run
         _conclude(predicted)
-        if data is not None and split is not None and subset in (None, "test", "validation"):
-            console.next_step(
-                *("score", "--pred", out, "--ref", data, "--split", split),
-                *("--subset", subset or "test", "-o", f"{out}-scores.json"),
-            )
-    return predicted.to_dict()
+    return predicted
+
+
+def _refuse_beside_folds(
+    data: Path | None, split: Path | None, subset: str | None, images: list[Path]
+) -> None:
+    if data is None or split is not None or subset is not None or images:
+        raise UsageError(
+            "--cross-validation predicts the validation cases that the runs of the folds have in "
+            "their own splits. Pass --data DIR, and neither --split, --subset nor images."
+        )
 
 
 def _from0(source: str | None) -> list[Path]:

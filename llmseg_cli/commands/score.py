@@ -10,7 +10,7 @@ from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.scores import EMPTY_POLICIES
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
-from llmseg_cli.commands._options import SUBSETS, Force, IgnoreLabel, LabelMap, Seed, SplitFile
+from llmseg_cli.commands._options import SUBSETS, Force, IgnoreLabel, LabelMap, Seed
 from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
 from llmseg_cli.options import parse_label_map
 
@@ -27,12 +27,25 @@ SHOWN_FAILURES = 5
 )
 def score(
     pred: Annotated[
-        Path, typer.Option(help="Folder of label maps named by case, or one file.", metavar="PATH")
+        list[Path],
+        typer.Option(
+            help="Folder of label maps named by case, or one file; several folders, or one of "
+            "seed-0, seed-1, ..., are trainings of other seeds, scored together.",
+            metavar="PATH",
+        ),
     ],
     ref: Annotated[
         Path, typer.Option(help="Data set, folder of label maps, or one file.", metavar="PATH")
     ],
-    split: SplitFile = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of 'llmseg split'; it decides the roles. Of a folder of folds, --subset "
+            "validation is the cases of all folds, each once.",
+            metavar="PATH",
+        ),
+        BASIC,
+    ] = None,
     subset: Annotated[
         str | None,
         typer.Option(help="Cases of the split.", show_default="test"),
@@ -40,8 +53,12 @@ def score(
         BASIC,
     ] = None,
     compare: Annotated[
-        Path | None,
-        typer.Option(help="Other predictions of the same cases, to compare with.", metavar="PATH"),
+        list[Path] | None,
+        typer.Option(
+            help="Other predictions of the same cases, to compare with; of as many seeds as "
+            "--pred.",
+            metavar="PATH",
+        ),
         BASIC,
     ] = None,
     classes: Annotated[
@@ -94,7 +111,8 @@ def score(
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
-    from llmseg_cli.workflows.score.run import ScoreOptions, run
+    from llmseg_cli.workflows.score.run import ScoreOptions
+    from llmseg_cli.workflows.score.seeds import run_one_or_seeds
 
     document, table = _targets(out, csv, force=force)
     options = ScoreOptions(
@@ -110,12 +128,12 @@ def score(
         workers=workers,
     )
     with console.progress("case") as progress:
-        scored = run(
+        scored = run_one_or_seeds(
             pred,
             ref,
+            others=compare or (),
             split=split,
             subset=subset,
-            other=compare,
             options=options,
             outputs=(document, table),
             progress=progress,
@@ -178,8 +196,9 @@ def _show(scores: "Scores") -> None:
         _show_means(folder, scores.comparison["metrics"], scores)
         _show_differences(folder, scores)
     counts = scores.counts
+    times = f" of {counts['seeds']} seeds" if "seeds" in counts else ""
     console.info(
-        f"{counts['ok']} of {counts['cases_in']} cases; masks scored {counts['n_scored']}, "
+        f"{counts['ok']} of {counts['cases_in']} cases{times}; masks scored {counts['n_scored']}, "
         f"missed {counts['n_missed']}, false alarms {counts['n_false_alarm']}, "
         f"empty in both {counts['n_both_empty']}."
     )
@@ -199,16 +218,20 @@ def _keys(metrics: dict[str, Any]) -> list[str]:
 
 def _show_means(folder: str, metrics: dict[str, Any], scores: "Scores") -> None:
     names = {**scores.classes, **({"": "class mean"} if len(scores.classes) > 1 else {})}
-    rows = []
+    seeds, rows = scores.counts.get("seeds"), []
     for number, name in names.items():
         label = name
         for key in _keys(metrics):
             found = metrics[key]["classes"][number] if number else metrics[key]
             values = [_number(found[field]) for field in ("mean", "std", "median")]
-            rows.append([label, key, values[0], _interval(found), *values[1:], str(found["n"])])
+            own = [_number(found["seeds"]["std"])] if seeds else []
+            row = [label, key, values[0], _interval(found), *own, *values[1:], str(found["n"])]
+            rows.append(row)
             label = ""
-    columns = ["class", "metric", "mean", "95 % interval", "std", "median", "n"]
-    console.table(f"{folder}: over {scores.counts['ok']} cases", columns, rows)
+    own = ["std of seeds"] if seeds else []
+    columns = ["class", "metric", "mean", "95 % interval", *own, "std", "median", "n"]
+    cases, times = scores.counts["ok"] // (seeds or 1), f" and {seeds} seeds" if seeds else ""
+    console.table(f"{folder}: over {cases} cases{times}", columns, rows)
 
 
 def _number(value: float | None) -> str:

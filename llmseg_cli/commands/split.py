@@ -1,5 +1,6 @@
 """`llmseg split`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,13 +19,14 @@ from llmseg_cli.commands._options import (
     IgnoreLabel,
     Labeled,
     LabelMap,
-    OutputFile,
     Seed,
 )
 from llmseg_cli.options import parse_label_map
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.split import Plan
+
+MOST_FOLDS = 1000
 
 
 @command(
@@ -33,7 +35,16 @@ if TYPE_CHECKING:
 )
 def split(
     data: DataDir,
-    out: OutputFile,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write; - is stdout. With --folds, the folder of them.",
+            metavar="PATH",
+        ),
+        BASIC,
+    ],
     labeled: Labeled = None,
     test: Annotated[
         str | None,
@@ -50,6 +61,16 @@ def split(
             help="Validation cases, taken from the labeled: a fraction of the cases with a label "
             "map, or a count. Default: none.",
             metavar="AMOUNT",
+        ),
+        BASIC,
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Divide the labeled cases into so many folds, a file each in the folder of -o: "
+            "each part validates in one and is labeled in the others.",
+            min=2,
+            max=MOST_FOLDS,
         ),
         BASIC,
     ] = None,
@@ -85,10 +106,13 @@ def split(
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Give every case a role: labeled, unlabeled, validation or test."""
+    from llmseg_cli.commands._folds import refuse_folder, write_folds
     from llmseg_cli.workflows.split import plan
 
     to_stdout = str(out) == "-"
-    if not to_stdout and not dry_run:
+    if folds:
+        refuse_folder(out, data, folds, force=force or dry_run)
+    elif not to_stdout and not dry_run:
         refuse_existing(out, force=force)
     with console.progress("case") as progress:
         planned = plan(
@@ -106,6 +130,9 @@ def split(
             out=None if to_stdout or dry_run else out,
             progress=progress,
         )
+    next_words = ("train-sup", "--data", data, "--split", out, "-o", "runs/supervised")
+    if folds:
+        return write_folds(planned, folds, out, dry_run=dry_run, next_words=next_words)
     _show(planned)
     digest = sha256_text(planned.split.to_text(suffix=out.suffix))
     if dry_run:
@@ -116,15 +143,37 @@ def split(
     else:
         planned.split.save(out)
         console.info(f"{out}: {len(planned.facts)} cases, sha256 {digest}.")
-        words = ("train-sup", "--data", data, "--split", out, "-o", "runs/supervised")
-        console.next_step(*words)
-    return {"sha256": digest, **_summary(planned)}
+        console.next_step(*next_words)
+    return {"sha256": digest, **summary(planned)}
 
 
-def _counts(planned: "Plan", role: str) -> dict[int, int]:
+def class_counts(planned: "Plan", role: str) -> dict[int, int]:
     """Class to the number of cases of a role in which it occurs."""
     cases = [planned.facts[name].foreground or {} for name in planned.split.cases(role)]
     return {value: sum(value in case for case in cases) for value in planned.classes}
+
+
+def class_names(planned: "Plan") -> list[str]:
+    """The classes as columns of a table."""
+    return [
+        name if name != str(value) else f"class {value}" for value, name in planned.classes.items()
+    ]
+
+
+def summary(planned: "Plan") -> dict[str, Any]:
+    """What `--json` says of a split besides its digest."""
+    return {
+        "counts": {role: len(planned.split.cases(role)) for role in ROLES},
+        "classes": {
+            name: {role: class_counts(planned, role)[value] for role in ROLES}
+            for value, name in planned.classes.items()
+        },
+        "cases": {role: list(planned.split.cases(role)) for role in ROLES},
+        "own_test": {
+            "with_label_map": list(planned.official_test.scored),
+            "without_label_map": list(planned.official_test.bare),
+        },
+    }
 
 
 def _show(planned: "Plan") -> None:
@@ -132,14 +181,12 @@ def _show(planned: "Plan") -> None:
     for role in ROLES:
         cases = planned.split.cases(role)
         groups = {planned.split.groups[name] for name in cases if name in planned.split.groups}
-        counts = _counts(planned, role)
+        counts = class_counts(planned, role)
         grouped = [str(len(groups))] if planned.split.groups else []
         rows.append([role, str(len(cases)), *grouped, *map(str, counts.values())])
     group_column = ["groups"] if planned.split.groups else []
-    names = [
-        name if name != str(value) else f"class {value}" for value, name in planned.classes.items()
-    ]
-    console.table("Split: cases per role and class", ["role", "cases", *group_column, *names], rows)
+    columns = ["role", "cases", *group_column, *class_names(planned)]
+    console.table("Split: cases per role and class", columns, rows)
     for line in _notes(planned):
         console.info(line)
 
@@ -151,22 +198,7 @@ def _notes(planned: "Plan") -> list[str]:
     if not planned.split.unlabeled:
         notes.append("No unlabeled cases: train-sup can use this split, train-semi cannot.")
     for role in ("validation", "test"):
-        absent = [planned.classes[v] for v, n in _counts(planned, role).items() if not n]
+        absent = [planned.classes[v] for v, n in class_counts(planned, role).items() if not n]
         if planned.split.cases(role) and absent:
             notes.append(f"No {role} case has {', '.join(absent)}; it cannot be scored there.")
     return notes
-
-
-def _summary(planned: "Plan") -> dict[str, Any]:
-    return {
-        "counts": {role: len(planned.split.cases(role)) for role in ROLES},
-        "classes": {
-            name: {role: _counts(planned, role)[value] for role in ROLES}
-            for value, name in planned.classes.items()
-        },
-        "cases": {role: list(planned.split.cases(role)) for role in ROLES},
-        "own_test": {
-            "with_label_map": list(planned.official_test.scored),
-            "without_label_map": list(planned.official_test.bare),
-        },
-    }

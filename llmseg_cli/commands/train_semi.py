@@ -1,14 +1,19 @@
 """`llmseg train-semi`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.cache_folder import default_cache
+from llmseg_cli.artifacts.split import Split
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._options import DataDir, OutputDir
 from llmseg_cli.commands._train import TrainOptions, train
 from llmseg_cli.config import SemiSettings, TrainSettings
 from llmseg_cli.config_mining import MiningSettings
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.train.request import Request
 
 
 @command(
@@ -30,27 +35,33 @@ def train_semi(
 ) -> dict[str, Any]:
     """Train on labeled and unlabeled cases together, with or without the help of text."""
     train_options.begin(output, train_settings)
+    from llmseg_cli.commands._train_set import train_set
     from llmseg_cli.workflows.train.request import pseudo_request
     from llmseg_cli.workflows.train.text_guidance import text_for
 
+    def ask(options: TrainOptions, split: Split, folder: Path) -> "Request":
+        text = text_for(
+            semi_settings.text,
+            control=semi_settings.text_control,
+            fusion=semi_settings.fusion,
+            seed=options.seed,
+            cache=train_settings.cache or default_cache(),
+        )
+        pseudo = options.of_same_run(semi_settings.pseudo, split, flag="--pseudo")
+        return options.request(
+            data,
+            split,
+            folder,
+            train_settings,
+            command="train-semi",
+            method=semi_settings.method,
+            method_option=semi_settings.method_option,
+            unlabeled_batch=semi_settings.unlabeled_batch or None,
+            text=text,
+            pseudo=pseudo_request(replace(semi_settings, pseudo=pseudo), mining_settings),
+        )
+
+    if train_options.asks_several:
+        return train_set(ask, train_options, data, output)
     split = train_options.choose_split(data, output)
-    text = text_for(
-        semi_settings.text,
-        control=semi_settings.text_control,
-        fusion=semi_settings.fusion,
-        seed=train_options.seed,
-        cache=train_settings.cache or default_cache(),
-    )
-    request = train_options.request(
-        data,
-        split,
-        output,
-        train_settings,
-        command="train-semi",
-        method=semi_settings.method,
-        method_option=semi_settings.method_option,
-        unlabeled_batch=semi_settings.unlabeled_batch or None,
-        text=text,
-        pseudo=pseudo_request(semi_settings, mining_settings),
-    )
-    return train(request, train_options)
+    return train(ask(train_options, split, output), train_options)

@@ -104,6 +104,7 @@ def signature(
     seed: int,
     version: str,
     ignore: int | None = None,
+    seeds: int | None = None,
 ) -> str:
     """All that decides a mean, in one line; two means with equal signatures are comparable.
 
@@ -119,6 +120,7 @@ def signature(
         seed: Their seed.
         version: Of llmseg.
         ignore: Value of the voxels of the references that belong to neither mask, or None.
+        seeds: Trainings of other seeds that the mean and the interval include, or None.
     """
     own = METRICS[name].unit(unit) if name in METRICS else "-"
     parts = [
@@ -130,6 +132,7 @@ def signature(
         *([f"tol:{tolerance:g}{unit}"] if name == "nsd" else []),
         f"cases:{cases}",
         *([f"groups:{groups}"] if groups is not None else []),
+        *([f"seeds:{seeds}"] if seeds is not None else []),
         f"ci:bootstrap{draws}s{seed}" if draws else "ci:none",
         f"v:{version}",
     ]

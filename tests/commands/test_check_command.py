@@ -59,7 +59,7 @@ def test_a_missing_or_empty_folder(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         result = check(folder)
         assert result.exit_code == 3
-        assert result.stderr.startswith(("Error: No cases in", "Error: Data "))
+        assert result.stderr.startswith(("Error: No cases in", "Error: --data "))
         assert "Traceback" not in result.stderr
 
 

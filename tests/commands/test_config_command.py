@@ -9,6 +9,8 @@ import pytest
 from test_startup import loaded_by
 from training_cli import invoke
 
+from llmseg_cli.artifacts.split import Split
+
 PROJECT = """\
 data: scans
 seed: 3
@@ -70,7 +72,10 @@ def test_each_value_has_its_origin(place: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_values_are_those_that_the_command_gets(place: Path, monkeypatch: pytest.MonkeyPatch):
     heard: dict[str, Any] = {}
     monkeypatch.setattr("llmseg_cli.commands._command.refuse_absent", lambda values: None)
-    monkeypatch.setattr("llmseg_cli.commands._train.TrainOptions.choose_split", lambda *_: None)
+    split = Split(
+        labeled=("a",), unlabeled=("b",), validation=(), test=(), seed=0, images={}, groups={}
+    )
+    monkeypatch.setattr("llmseg_cli.commands._train.TrainOptions.choose_split", lambda *_: split)
     monkeypatch.setattr(
         "llmseg_cli.commands.train_semi.train", lambda request, _: heard.update(found=request)
     )

@@ -23,7 +23,7 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names_alone: None) ->
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("check", "score.run", "predict.run", "split"):
+    for name in ("check", "score.seeds", "predict.run", "split"):
         monkeypatch.setattr(f"llmseg_cli.workflows.{name}.run", listen, raising=False)
     monkeypatch.setattr("llmseg_cli.workflows.split.plan", listen)
     assert workflow.run is listen
@@ -39,11 +39,25 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names_alone: None) ->
         ("split scans -o s.json", ["scans"]),
         ("score masks scans", ["masks", "scans"]),
         ("score masks --ref scans", ["masks", "scans"]),
+        ("score --pred masks scans", ["masks", "scans"]),
+        ("score masks scans --pred masks", ["masks", "scans"]),
     ],
 )
 def test_a_word_is_as_its_option(heard: dict[str, Any], words: str, expected: list[str]):
     invoke(*words.split())
     assert heard["words"] == expected
+
+
+@pytest.mark.parametrize("words", ["scans --pred a --pred b", "--pred a --pred b --ref scans"])
+def test_predictions_of_several_seeds_leave_the_word_to_the_references(
+    heard: dict[str, Any], monkeypatch: pytest.MonkeyPatch, words: str
+):
+    def listen(predictions: list[Path], references: Path, **values: Any) -> None:
+        heard["words"] = [*map(str, predictions), str(references)]
+
+    monkeypatch.setattr("llmseg_cli.workflows.score.seeds.run_over_seeds", listen)
+    invoke("score", *words.split())
+    assert heard["words"] == ["a", "b", "scans"]
 
 
 @pytest.mark.parametrize("command", ["train-sup", "train-semi"])
@@ -104,6 +118,7 @@ def test_words_win_over_the_file(
     [
         ("check a --data b", "DIR a and --data b are not the same. Say it once."),
         ("score a --pred b --ref c", "PRED a and --pred b are not the same"),
+        ("score a b --pred c --pred d", "PRED a and --pred c --pred d are not the same"),
         ("score a b --ref c", "REF b and --ref c are not the same"),
         ("predict run a.png --run r -o o", "RUN run and --run r are not the same"),
         ("check", "llmseg check needs DIR, or --data DIR; 'data: DIR' in llmseg.yaml says it"),

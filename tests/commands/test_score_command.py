@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from llmseg_cli.cli import app
 from llmseg_cli.workflows.score import run as workflow
+from llmseg_cli.workflows.score import seeds
 
 SHAPE = (8, 9, 7)
 
@@ -195,7 +196,7 @@ def test_options_reach_the_workflow(folders, monkeypatch, names_alone):
         seen.update(options, arguments=arguments)
         raise KeyError("stop here")
 
-    monkeypatch.setattr(workflow, "run", run)
+    monkeypatch.setattr(seeds, "run", run)
     result = invoke(
         *("--split", "s.json", "--subset", "all", "--compare", "other", "--classes", "1"),
         *("--label-map", "255:1", "--pred-label-map", "4:3", "--voxel-units"),

@@ -9,7 +9,8 @@ from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.metrics.bootstrap import LEVEL
 from llmseg_cli.metrics.empty_policy import count_statuses
 from llmseg_cli.workflows.score.case import CaseScore
-from llmseg_cli.workflows.score.pairing import Predictions, References
+from llmseg_cli.workflows.score.pairing import References
+from llmseg_cli.workflows.score.predictions import Predictions
 from llmseg_cli.workflows.score.report import ByCase, Report
 
 TREATMENT = (
@@ -72,12 +73,13 @@ def build_document(
         subset=references.subset,
         **_side(report, first, scores[0]),
         comparison=_comparison(report, sides, scores) if len(sides) > 1 else None,
-        warnings=tuple(dict.fromkeys((*warnings, *_absent(report, scores[0])))),
-        ignore=_ignore(report, first),
+        warnings=tuple(dict.fromkeys((*warnings, *absent_of(report, scores[0])))),
+        ignore=ignore_of(report, first),
     )
 
 
-def _ignore(report: Report, side: Side) -> dict[str, Any] | None:
+def ignore_of(report: Report, side: Side) -> dict[str, Any] | None:
+    """The ignore label, how many voxels have it, and what became of them."""
     if report.ignore is None:
         return None
     voxels = sum(result.ignored for result in side.results.values())
@@ -89,9 +91,9 @@ def _side(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
     made_by = {**side.predictions.details, **trained}
     return {
         "predictions": {"folder": side.predictions.folder.name, **made_by},
-        "counts": _counts(report, side, scores),
+        "counts": counts_of(report, side, scores),
         "metrics": report.metrics(scores, unscored=len(side.failed)),
-        "cases": _cases(report, side, scores),
+        "cases": cases_of(report, side, scores),
         "failed": side.failed,
     }
 
@@ -108,7 +110,8 @@ def _comparison(report: Report, sides: Sequence[Side], scores: Sequence[ByCase])
     }
 
 
-def _counts(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
+def counts_of(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
+    """Cases of a folder, and what became of its masks."""
     by_class = {number: count_statuses(scores, number) for number in report.classes}
     names = next(iter(by_class.values()))
     return {
@@ -120,7 +123,8 @@ def _counts(report: Report, side: Side, scores: ByCase) -> dict[str, Any]:
     }
 
 
-def _cases(report: Report, side: Side, scores: ByCase) -> tuple[dict[str, Any], ...]:
+def cases_of(report: Report, side: Side, scores: ByCase) -> tuple[dict[str, Any], ...]:
+    """Every case with its values."""
     return tuple(
         {
             "case": case,
@@ -136,7 +140,8 @@ def _cases(report: Report, side: Side, scores: ByCase) -> tuple[dict[str, Any], 
     )
 
 
-def _absent(report: Report, scores: ByCase) -> list[str]:
+def absent_of(report: Report, scores: ByCase) -> list[str]:
+    """Warnings of classes that no reference has."""
     return [
         f"Class {number} ({name}) is in no reference; every prediction of it is a false alarm."
         for number, name in report.classes.items()
@@ -144,11 +149,24 @@ def _absent(report: Report, scores: ByCase) -> list[str]:
     ]
 
 
-def build_table(report: Report, sides: Sequence[Side], scores: Sequence[ByCase]) -> str:
-    """CSV with one line per folder, case and class, and one per case that has no score."""
+def build_table(
+    report: Report,
+    sides: Sequence[Side],
+    scores: Sequence[ByCase],
+    *,
+    names: Sequence[str] | None = None,
+) -> str:
+    """CSV with one line per folder, case and class, and one per case that has no score.
+
+    Args:
+        report: Names the columns.
+        sides: The folders.
+        scores: Of each folder.
+        names: What the folders are called, if not by their last name.
+    """
     rows: list[dict[str, Any]] = []
-    for side, found in zip(sides, scores, strict=True):
-        name = side.predictions.folder.name
+    names = names or [side.predictions.folder.name for side in sides]
+    for side, found, name in zip(sides, scores, names, strict=True):
         rows += report.rows(found, predictions=name)
         rows += [
             {"predictions": name, "case": case, "status": "failed", "reason": reason}

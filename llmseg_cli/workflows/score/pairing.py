@@ -3,22 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from llmseg_cli.artifacts.files import sha256_file
-from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
+from llmseg_cli.artifacts.folds import load_pooled
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Dataset, nearest
 from llmseg_cli.data.cases import find_cases, image_digest
 from llmseg_cli.data.digests import as_recorded
-from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, dicom_folder, is_dicom_folder, stem, suffix
+from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.case_folder import paths_of
 from llmseg_cli.workflows.score.case import ScoreTask
-from llmseg_cli.workflows.score.known_cases import NOTHING_KNOWN, Known, maker_of
+from llmseg_cli.workflows.score.predictions import Predictions, label_files
 
 LABELS_ONLY = ("images only", "one image")  # layouts of a folder or file without images beside it
-RECORDED = ("checkpoint", "network", "run")
 SHOWN = 3
 
 
@@ -49,45 +46,13 @@ class References:
     files: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """A folder of predictions.
-
-    Args:
-        folder: The folder, or a single file.
-        files: Case to label map.
-        details: What made them, as far as `run.json` says.
-        recorded: File name to digest, as `run.json` says.
-        ignore_label: That of the run that made them, or None.
-        warnings: What a reader should know about them.
-        known: What the run that made them has learned from.
-        label_map: Changes of label values that the run has learned with.
-        label_values: Values in the masks of classes 0, 1, 2, ...; empty where they are these.
-        classes: Names of the run's classes, background first; empty if unknown.
-    """
-
-    folder: Path
-    files: dict[str, Path]
-    details: dict[str, Any]
-    recorded: dict[str, str]
-    warnings: tuple[str, ...] = ()
-    known: Known = NOTHING_KNOWN
-    ignore_label: int | None = None
-    label_map: tuple[str, ...] = ()
-    label_values: tuple[int, ...] = ()
-    classes: tuple[str, ...] = ()
-
-    def name_of(self, value: int) -> str:
-        """The name of a class, as far as the run tells it."""
-        return self.classes[value] if value < len(self.classes) else f"class {value}"
-
-
 def find_references(root: Path, *, split: Path | None, subset: str | None) -> References:
     """The label maps of a data set, of a folder that holds nothing else, or of one file.
 
     Args:
         root: Where they are.
-        split: File of `llmseg split`; without it, all cases that have a label map.
+        split: File of `llmseg split`, or folder of folds, whose validation cases are pooled;
+            without it, all cases that have a label map.
         subset: Role in the split; `test` if omitted.
 
     Raises:
@@ -115,7 +80,7 @@ def find_references(root: Path, *, split: Path | None, subset: str | None) -> Re
 
 
 def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> References:
-    chosen = Split.load(split)
+    chosen, digest = load_pooled(split)
     cases = chosen.cases(subset)
     if not cases:
         raise DataError(f"{split} has no '{subset}' cases. Choose another --subset.")
@@ -136,7 +101,7 @@ def _restrict(found: References, dataset: Dataset, split: Path, subset: str) -> 
         labels={case: _label_of(case, found.labels) for case in cases},
         classes=found.classes,
         groups={case: groups[case] for case in cases if case in groups},
-        split=sha256_file(split),
+        split=digest,
         subset=subset,
         unscored=unscored,
         roles=chosen,
@@ -157,65 +122,6 @@ def _bare_test_set(dataset: Dataset, cases: Sequence[str]) -> tuple[str, ...]:
 def _label_of(case: str, labels: Mapping[str, Path | None]) -> Path | None:
     names = (case, *(case + ending for ending in LABEL_ENDINGS))
     return next((labels[name] for name in names if labels.get(name) is not None), None)
-
-
-def find_predictions(root: Path) -> Predictions:
-    """The label maps of a folder, named by case, and the manifest of `predict` if it is there.
-
-    Raises:
-        DataError: If there is none, or two of one case.
-        ArtifactError: If `run.json` was not written by llmseg.
-    """
-    if not root.exists():
-        raise DataError(f"Predictions {root} do not exist. Write them with 'llmseg predict'.")
-    files = label_files(root)
-    if not files:
-        raise DataError(f"No label maps in {root}. Write them with 'llmseg predict'.")
-    if root.is_file() and (maker := maker_of(root)):
-        return _made_by(maker, Predictions(root, files, {}, {}), root.parent)
-    if not (root / MANIFEST).is_file():
-        return Predictions(root, files, {}, {})
-    manifest = load_manifest(root)
-    details = {key: manifest["details"].get(key) for key in RECORDED}
-    warnings: tuple[str, ...] = ()
-    if manifest["status"] != "ok":
-        warnings = (f"The predictions in {root.name} are not complete ({manifest['status']}).",)
-    found = Predictions(root, files, details, dict(manifest["outputs"]), warnings)
-    return _made_by(manifest, found, root)
-
-
-def _made_by(manifest: Mapping[str, Any], found: Predictions, folder: Path) -> Predictions:
-    """Predictions with what their run's `run.json` says of their values, and of what it learned."""
-    details = manifest["details"]
-    return replace(
-        found,
-        known=Known.of(manifest, name=str(folder / MANIFEST)),
-        ignore_label=details.get("ignore_label"),
-        label_map=tuple(details.get("label_map", ())),
-        label_values=tuple(details.get("label_values", ())),
-        classes=tuple(details.get("classes", ())),
-    )
-
-
-def label_files(root: Path) -> dict[str, Path]:
-    """Label map per case, the case being the file's name without its suffix.
-
-    Raises:
-        DataError: If a case has two files.
-    """
-    if root.is_file() or is_dicom_folder(root):
-        return {stem(root): root}
-    found: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
-        series = dicom_folder(path)
-        if path.name.startswith(".") or (series is None and not (path.is_file() and suffix(path))):
-            continue
-        name = path.name if series is not None else stem(path)
-        if name in found:
-            names = f"{found[name].name} and {path.name}"
-            raise DataError(f"{root}: {names} are the same case. Remove one of them.")
-        found[name] = series or path
-    return found
 
 
 def pair(

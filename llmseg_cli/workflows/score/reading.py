@@ -8,7 +8,8 @@ from llmseg_cli.data.class_values import changes_from_stored
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_label_map
-from llmseg_cli.workflows.score.pairing import Predictions, References
+from llmseg_cli.workflows.score.pairing import References
+from llmseg_cli.workflows.score.predictions import Predictions
 
 
 @dataclass(frozen=True)

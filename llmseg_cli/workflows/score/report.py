@@ -37,6 +37,8 @@ class Report:
         draws: Bootstrap draws.
         seed: Their seed.
         ignore: The ignore label of the references, recorded in signatures; None for none.
+        seeds: Trainings of other seeds that are summed up together, recorded in signatures; None
+            for one training.
     """
 
     classes: Mapping[int, str]
@@ -47,6 +49,7 @@ class Report:
     draws: int
     seed: int
     ignore: int | None = None
+    seeds: int | None = None
 
     def metrics(self, scores: ByCase, *, unscored: int = 0) -> dict[str, Any]:
         """Every metric over the cases, the mean over classes first, then per class.
@@ -57,24 +60,24 @@ class Report:
                 the better for it.
         """
         found: dict[str, Any] = {}
-        groups = self._groups_of(scores)
+        groups = self.groups_of(scores)
 
         def summed(values: list[float | None]) -> Summary:
             known = summarize(values, groups=groups, draws=self.draws, seed=self.seed)
             return withheld(known, unscored)
 
         for name, metric in METRICS.items():
-            mean, by_class = self._values(scores, name)
+            mean, by_class = self.values(scores, name)
             found[key(name, self.unit)] = {
-                **_plain(summed(mean)),
+                **plain(summed(mean)),
                 "unit": metric.unit(self.unit),
                 "better": metric.better,
-                "definition": metric.definition + self._without_ignored,
-                "signature": self._signature(name, tuple(self.classes), scores),
+                "definition": metric.definition + self.without_ignored,
+                "signature": self.signature_of(name, tuple(self.classes), scores),
                 "classes": {
                     str(number): {
-                        **_plain(summed(values)),
-                        "signature": self._signature(name, (number,), scores),
+                        **plain(summed(values)),
+                        "signature": self.signature_of(name, (number,), scores),
                     }
                     for number, values in by_class.items()
                 },
@@ -92,18 +95,18 @@ class Report:
     ) -> dict[str, Any]:
         """Paired differences, first minus second; none while cases are *unscored* in one."""
         cases = [case for case in first if case in second]
-        groups = self._groups_of(cases)
+        groups = self.groups_of(cases)
         found: dict[str, Any] = {}
         for name, metric in METRICS.items():
-            mean, by_class = self._values({case: first[case] for case in cases}, name)
-            other, other_by_class = self._values({case: second[case] for case in cases}, name)
+            mean, by_class = self.values({case: first[case] for case in cases}, name)
+            other, other_by_class = self.values({case: second[case] for case in cases}, name)
             paired = partial(
                 compare, better=metric.better, groups=groups, draws=self.draws, seed=self.seed
             )
             found[key(name, self.unit)] = {
-                **_plain(without_difference(paired(mean, other), unscored)),
+                **plain(without_difference(paired(mean, other), unscored)),
                 "classes": {
-                    str(number): _plain(
+                    str(number): plain(
                         without_difference(paired(values, other_by_class[number]), unscored)
                     )
                     for number, values in by_class.items()
@@ -137,9 +140,10 @@ class Report:
         metrics = [key(name, self.unit) for name in METRICS]
         return ["predictions", "case", "group", "class", "name", "status", *metrics, "reason"]
 
-    def _values(
+    def values(
         self, scores: ByCase, name: str
     ) -> tuple[list[float | None], dict[int, list[float | None]]]:
+        """One metric case by case: the mean over classes, and each class."""
         by_class = {
             number: [found[number].values[name] for found in scores.values()]
             for number in self.classes
@@ -168,7 +172,7 @@ class Report:
 
     def _pooled_dice(self, scores: ByCase, unscored: int) -> dict[str, Any]:
         """Dice of all voxels of all cases together, per class and the mean over classes."""
-        groups = self._groups_of(scores)
+        groups = self.groups_of(scores)
         by_class: dict[str, Any] = {}
         means: list[float | None] = []
         for number in self.classes:
@@ -185,7 +189,7 @@ class Report:
             by_class[str(number)] = {
                 "mean": means[-1],
                 "interval": list(interval) if interval and has_mean else None,
-                "signature": self._signature("pooled_dice", (number,), scores),
+                "signature": self.signature_of("pooled_dice", (number,), scores),
             }
         reason = {"reason": unscored_reason(unscored)} if unscored else {}
         return {
@@ -194,12 +198,12 @@ class Report:
             "unit": "-",
             "better": "higher",
             "definition": "2 sum |P n R| / sum (|P| + |R|) over all cases, mean over classes"
-            + self._without_ignored,
-            "signature": self._signature("pooled_dice", tuple(self.classes), scores),
+            + self.without_ignored,
+            "signature": self.signature_of("pooled_dice", tuple(self.classes), scores),
             "classes": by_class,
         }
 
-    def _groups_of(self, cases: Sequence[str] | Mapping[str, Any]) -> list[str] | None:
+    def groups_of(self, cases: Sequence[str] | Mapping[str, Any]) -> list[str] | None:
         """The group of each case; a case without one stands for itself."""
         if not self.groups:
             return None
@@ -208,8 +212,9 @@ class Report:
             for case in cases
         ]
 
-    def _signature(self, name: str, classes: tuple[int, ...], scores: ByCase) -> str:
-        groups = self._groups_of(scores)
+    def signature_of(self, name: str, classes: tuple[int, ...], scores: ByCase) -> str:
+        """The signature of one metric over the cases."""
+        groups = self.groups_of(scores)
         return signature(
             name,
             classes=classes,
@@ -222,10 +227,11 @@ class Report:
             seed=self.seed,
             version=llmseg_version(),
             ignore=self.ignore,
+            seeds=self.seeds,
         )
 
     @property
-    def _without_ignored(self) -> str:
+    def without_ignored(self) -> str:
         """What a definition says besides where there is an ignore label."""
         if self.ignore is None:
             return ""
@@ -236,7 +242,8 @@ def _number(value: float | None) -> float | None:
     return None if value is None or isnan(value) else value
 
 
-def _plain(found: Summary | Comparison) -> dict[str, Any]:
+def plain(found: Summary | Comparison) -> dict[str, Any]:
+    """The numbers as JSON has them; no reason if there is none."""
     values = asdict(found)
     values["interval"] = None if found.interval is None else list(found.interval)
     if not found.reason:

@@ -6,24 +6,26 @@ from pathlib import Path
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.scores import Scores
-from llmseg_cli.data.checking.label_values import OFTEN_IGNORED, ignore_hint, unheld_in_words
-from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
+from llmseg_cli.data.checking.label_values import unheld_in_words
+from llmseg_cli.errors import DataError, TooLargeError, UsageError
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
-from llmseg_cli.metrics.scoring import NOTHING, ClassScore
-from llmseg_cli.options import HIGHEST_LABEL, parse_whole
+from llmseg_cli.metrics.scoring import ClassScore
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.case_folder import refuse_over_files
-from llmseg_cli.workflows.score.case import CaseScore, Lacking, ScoreSettings
+from llmseg_cli.workflows.score.agreement import (
+    complete,
+    odd_values,
+    one_unit,
+    refuse_strangers,
+    values_of,
+)
+from llmseg_cli.workflows.score.case import Lacking, ScoreSettings
+from llmseg_cli.workflows.score.classes import choose_classes
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
 from llmseg_cli.workflows.score.known_cases import check_known
-from llmseg_cli.workflows.score.pairing import (
-    Predictions,
-    References,
-    find_predictions,
-    find_references,
-    pair,
-)
+from llmseg_cli.workflows.score.pairing import References, find_references, pair
 from llmseg_cli.workflows.score.pool import score_cases
+from llmseg_cli.workflows.score.predictions import Predictions, find_predictions
 from llmseg_cli.workflows.score.reading import changes_of, reading_of
 from llmseg_cli.workflows.score.report import Report
 
@@ -82,6 +84,25 @@ class Scored:
             self.scores.save(output)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Folders of predictions, scored.
+
+    Args:
+        report: Sums up.
+        sides: What each folder scored.
+        scores: Of each, case to class to score, the policy for empty masks applied.
+        references: What was scored against.
+        worst: Diagonal of the largest image, in the report's unit.
+    """
+
+    report: Report
+    sides: list[Side]
+    scores: list[dict[str, dict[int, ClassScore]]]
+    references: References
+    worst: float
+
+
 def run(
     predictions: Path,
     references: Path,
@@ -112,12 +133,51 @@ def run(
             has learned from held-out cases.
         UsageError: If an option is wrong, or an output would replace what is read.
     """
-    options = options or ScoreOptions()
+    folders = [folder for folder in (predictions, other) if folder is not None]
+    found = measure(
+        folders,
+        references,
+        phases=("score", "compare")[: len(folders)],
+        split=split,
+        subset=subset,
+        options=options or ScoreOptions(),
+        outputs=outputs,
+        progress=progress,
+    )
+    document = build_document(
+        found.report, found.sides, found.scores, found.references, worst_distance=found.worst
+    )
+    return Scored(document, build_table(found.report, found.sides, found.scores))
+
+
+def measure(
+    folders: Sequence[Path],
+    references: Path,
+    *,
+    phases: Sequence[str],
+    split: Path | None,
+    subset: str | None,
+    options: ScoreOptions,
+    outputs: Sequence[Path | None],
+    progress: Progress,
+) -> Measured:
+    """Score folders of predictions of the same cases; see `run`.
+
+    Args:
+        folders: The folders.
+        references: What to score against.
+        phases: What the progress of each folder is called.
+        split: File of `llmseg split`, or folder of its folds.
+        subset: Its role to score.
+        options: How to score.
+        outputs: Files that will be written.
+        progress: Called after each case.
+    """
     check_policy(options.empty_policy)
     if subset is not None and split is None:
         raise UsageError(f"--subset {subset} needs the --split FILE that defines it.")
     found = find_references(references, split=split, subset=subset)
-    made = [find_predictions(folder) for folder in (predictions, other) if folder is not None]
+    made = [find_predictions(folder) for folder in folders]
     for output in outputs:
         refuse_over_files(output, [*found.files, *(p for one in made for p in one.files.values())])
     reading = reading_of(
@@ -134,16 +194,16 @@ def run(
     )
     sides = [
         _score(one, found, settings, options, phase, progress)
-        for one, phase in zip(made, ("score", "compare"), strict=False)
+        for one, phase in zip(made, phases, strict=True)
     ]
-    unit = _one_unit(sides)
+    unit = one_unit(sides)
     if not reading.classes:
-        _refuse_strangers(sides)
-    names = names or {value: made[0].name_of(value) for value in _values(sides)}
+        refuse_strangers(sides)
+    names = names or {value: made[0].name_of(value) for value in values_of(sides)}
     worst = max(result.diagonal for side in sides for result in side.results.values())
     scores = [
         apply_policy(
-            _complete(side.results, names), policy=options.empty_policy, worst_distance=worst
+            complete(side.results, names), policy=options.empty_policy, worst_distance=worst
         )
         for side in sides
     ]
@@ -157,36 +217,7 @@ def run(
         seed=options.seed,
         ignore=reading.ignore,
     )
-    document = build_document(report, sides, scores, found, worst_distance=worst)
-    return Scored(document, build_table(report, sides, scores))
-
-
-def choose_classes(chosen: Sequence[str], declared: Mapping[int, str]) -> dict[int, str]:
-    """The classes to score.
-
-    Args:
-        chosen: Entries such as `1`, `liver`, `1=liver` or `1,2`; none for all.
-        declared: Label value to name, as the data set says; may be empty.
-
-    Returns:
-        Label value to name; empty if all are wanted and none are declared.
-
-    Raises:
-        UsageError: If a name is unknown or a value is not a whole number above 0.
-    """
-    found: dict[int, str] = {}
-    value_of = {name: value for value, name in declared.items()}
-    for entry in (part.strip() for text in chosen for part in text.split(",")):
-        number, _, name = entry.partition("=")
-        if entry in value_of:
-            found[value_of[entry]] = entry
-        elif (value := parse_whole(number) or 0) > 0:
-            if value > HIGHEST_LABEL:
-                raise UsageError(f"--classes {entry}: expected label values up to {HIGHEST_LABEL}.")
-            found[value] = name or declared.get(value, f"class {value}")
-        else:
-            raise unknown("class", entry, value_of or ["1", "1=NAME"])
-    return found or dict(declared)
+    return Measured(report, sides, scores, found, worst)
 
 
 def _score(
@@ -197,12 +228,15 @@ def _score(
     phase: str,
     progress: Progress,
 ) -> Side:
-    own = changes_of(predictions, options.prediction_label_map)
-    settings = replace(settings, prediction_label_map=own)
+    changes = changes_of(predictions, options.prediction_label_map)
+    settings = replace(settings, prediction_label_map=changes)
     tasks, failed, warnings = pair(predictions, references)
     masks = {task.case: task.prediction for task in tasks}
-    trained, more = check_known(predictions.folder, masks, predictions.known, references.roles)
-    warnings += more
+    trained: tuple[str, ...] = ()
+    for part in predictions.parts or (predictions,):
+        own = {case: mask for case, mask in masks.items() if mask in part.files.values()}
+        known, more = check_known(part.folder, own, part.known, references.roles)
+        trained, warnings = (*trained, *known), (*warnings, *more)
     outcomes = score_cases(tasks, settings, workers=options.workers, phase=phase, progress=progress)
     failed |= {case: found for case, found in outcomes.items() if isinstance(found, str)}
     results = {case: found for case, found in outcomes.items() if not isinstance(found, str)}
@@ -222,18 +256,8 @@ def _score(
         warnings += (f"Changed since 'predict' wrote them: {', '.join(changed)}.",)
     stored = {value for result in results.values() for value in result.stored}
     warnings += tuple(unheld_in_words(stored, options.label_map or {}, options.ignore_label))
-    warnings += _odd_values(results, settings)
+    warnings += odd_values(results, settings)
     return Side(predictions, results, failed, warnings, trained)
-
-
-def _odd_values(results: Mapping[str, CaseScore], settings: ScoreSettings) -> tuple[str, ...]:
-    """A warning about a value that no prediction has and that often stands for the unknown."""
-    if settings.classes or settings.ignore is not None:
-        return ()
-    referenced = {value for result in results.values() for value in result.referenced}
-    predicted = {value for result in results.values() for value in result.predicted}
-    hint = "" if predicted & set(OFTEN_IGNORED) else ignore_hint(referenced)
-    return (f"The references have the values {sorted(referenced)}.{hint}",) if hint else ()
 
 
 def list_failures(failed: Mapping[str, str]) -> str:
@@ -242,43 +266,3 @@ def list_failures(failed: Mapping[str, str]) -> str:
     if len(failed) > SHOWN_FAILURES:
         lines.append(f"... and {len(failed) - SHOWN_FAILURES} more")
     return "\n".join(("", *lines)).strip("\n")
-
-
-def _one_unit(sides: Sequence[Side]) -> str:
-    units = {result.unit: case for side in sides for case, result in side.results.items()}
-    if len(units) > 1:
-        shown = ", ".join(f"{unit} ({case})" for unit, case in sorted(units.items()))
-        raise DataError(f"Distances in different units: {shown}. Use --voxel-units for all.")
-    return next(iter(units))
-
-
-def _values(sides: Sequence[Side]) -> list[int]:
-    values = sorted(
-        {v for side in sides for result in side.results.values() for v in result.scores}
-    )
-    if not values:
-        raise DataError("All label maps are empty; there is nothing to score. Check --label-map.")
-    return values
-
-
-def _refuse_strangers(sides: Sequence[Side]) -> None:
-    """Refuse 255 in the references beside 1 in the predictions, which would all score 0."""
-    for side in sides:
-        predicted = {v for result in side.results.values() for v in result.predicted}
-        referenced = {v for result in side.results.values() for v in result.referenced}
-        if predicted and referenced and not predicted & referenced:
-            raise DataError(
-                f"The references have the label values {sorted(referenced)}, the predictions in "
-                f"{side.predictions.folder} {sorted(predicted)}. Map the references with "
-                f"--label-map, such as --label-map {min(referenced)}:{min(predicted)}."
-            )
-
-
-def _complete(
-    results: Mapping[str, CaseScore], classes: Mapping[int, str]
-) -> dict[str, dict[int, ClassScore]]:
-    """Every class in every case; what neither label map holds is empty in both."""
-    return {
-        case: {number: result.scores.get(number, NOTHING) for number in classes}
-        for case, result in results.items()
-    }
