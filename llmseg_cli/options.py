@@ -1,17 +1,20 @@
 """An option of a command that is also a YAML key, and how its text is read."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import field
 from typing import Any
 
-from llmseg_cli.errors import UsageError
+from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.reading import parse_yaml
 
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 MOST = 10**9  # of every number that a user gives, unless an option says otherwise
 HIGHEST_LABEL = 2**16 - 1  # of a class, and of the ignore label
 FINEST_MM = 1e-6  # a nanometer
+DEVICE = re.compile(r"auto|(cpu|cuda)(:\d{1,2})?")
+NORMALIZATIONS = ("zscore", "zscore-nonzero", "minmax", "none", "window:LOW:HIGH")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 
 
@@ -210,3 +213,32 @@ def parse_margins(value: Any) -> tuple[float, ...]:
 def parse_layers(value: Any) -> tuple[int, ...]:
     """Turn `-1` or `0,5` (or a YAML list) into numbers of layers."""
     return tuple(_numbers(value, int, "layers"))
+
+
+def parse_window(normalize: str) -> tuple[float, float] | None:
+    """The bounds of `window:LOW:HIGH`; None for the other ways to normalize intensities.
+
+    Raises:
+        UsageError: If the way is unknown, or the window is empty.
+    """
+    if not normalize.startswith("window:"):
+        if normalize not in NORMALIZATIONS:
+            raise unknown("normalization", normalize, NORMALIZATIONS)
+        return None
+    try:
+        low, high = (float(part) for part in normalize.split(":")[1:])
+    except ValueError:
+        low = high = 0.0
+    if not -math.inf < low < high < math.inf:
+        raise UsageError(f"normalize '{normalize}': expected window:LOW:HIGH, as window:-125:275.")
+    return low, high
+
+
+def refuse_unknown_device(name: str) -> None:
+    """Refuse what names no device, whether or not it is there.
+
+    Raises:
+        UsageError: If it is none of `auto`, `cpu`, `cuda` and `cuda:N`.
+    """
+    if not DEVICE.fullmatch(name):
+        raise UsageError(f"device '{name}': expected auto, cpu, cuda or cuda:N.")

@@ -60,6 +60,12 @@ def toy_split(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands do not look what is there before they call their workflow, which just listens."""
+    monkeypatch.setattr("llmseg_cli.commands._command.refuse_early", lambda values: None)
+
+
+@pytest.fixture
 def quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Path]:
     """An empty working folder without anybody's configuration, and torch as it was before."""
     import torch

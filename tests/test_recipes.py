@@ -19,7 +19,7 @@ PAPERS = {  # steps of an "epoch" (labeled / 2), steps, patch, w_max, learning r
 
 
 @pytest.fixture
-def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
+def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, words_alone: None) -> dict[str, Any]:
     """Runs train-semi up to the point where it would train, and keeps the request."""
     found: dict[str, Any] = {}
 

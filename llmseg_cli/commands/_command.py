@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.commands._early import refuse_early
 from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
 from llmseg_cli.commands._numbers import refuse_wild_numbers
 from llmseg_cli.commands._options import OutputDir
@@ -224,6 +225,7 @@ def command(
             for name in ASSIGNMENTS.keys() & values.keys():
                 values[name] = _assignments(context, name, values)
             refuse_unused(context, values)
+            refuse_early(values)
             for name, cls in names.items():
                 asked = [field for field in fields(cls) if field.name not in without]
                 values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in asked})

@@ -127,8 +127,6 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     """Run, or say what would be run; returns the `--json` document."""
     from llmseg_cli.workflows.train.run import plan, run
 
-    if options.resume and options.force:
-        raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")
     if options.dry_run:
         from llmseg_cli.workflows.train.cost import cost_of
 

@@ -121,14 +121,18 @@ def predict(
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Segment images: a mask for each, on its own voxels."""
-    from llmseg_cli.workflows.predict.run import run as run_predict
+    from llmseg_cli.workflows.predict.choice import refuse_contradiction
+
+    wanted = [*(images or []), *(more or []), *_from0(from0)]
+    refuse_contradiction(data, wanted, split, subset)
+    from llmseg_cli.workflows.predict.run import run as run_predict  # loads torch
 
     with console.progress("window") as progress:
         predicted = run_predict(
             run,
             out=out,
             data=data,
-            images=[*(images or []), *(more or []), *_from0(from0)],
+            images=wanted,
             split=split,
             subset=subset,
             overlap=overlap,

@@ -12,7 +12,11 @@ from llmseg_cli.artifacts.inputs import (
 )
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST
-from llmseg_cli.artifacts.own_folder import refuse_foreign_record, refuse_replacing
+from llmseg_cli.artifacts.own_folder import (
+    refuse_foreign_record,
+    refuse_replacing,
+    refuse_resume_and_force,
+)
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.layouts.folders import PAIRS
 from llmseg_cli.data.sources import files_read
@@ -27,8 +31,7 @@ def refuse_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> 
     Raises:
         UsageError: If it exists, is the run folder, or *resume* and *force* are both asked.
     """
-    if resume and force:
-        raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
+    refuse_resume_and_force(resume=resume, force=force)
     refuse_folder_over_inputs(out, [Input("the run folder", run_folder)])
     if not resume:
         refuse_replacing(out, force=force)

@@ -37,7 +37,7 @@ NEEDED = ("--run", "runs/a", "--data", "scans", "--split", "s.json")
 
 
 @pytest.fixture
-def call(monkeypatch, quiet_place):
+def call(monkeypatch, quiet_place, words_alone):
     """Runs the command with a workflow that only listens; gives the result and its arguments."""
 
     def make(*words: str, outcome=DONE):

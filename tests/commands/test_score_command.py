@@ -188,7 +188,7 @@ def test_two_classes_have_a_row_for_their_mean(folders):
     assert "class mean" not in invoke("--classes", "1=wall").stderr
 
 
-def test_options_reach_the_workflow(folders, monkeypatch):
+def test_options_reach_the_workflow(folders, monkeypatch, words_alone):
     seen = {}
 
     def run(*arguments, **options):

@@ -56,7 +56,7 @@ REFUSED = [  # command, options that do not count, what is said
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
+def place(tmp_path, monkeypatch, words_alone) -> Path:
     """An empty working folder, and nobody's configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
