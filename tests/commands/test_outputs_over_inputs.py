@@ -84,7 +84,7 @@ SEMI = "train-semi --data scans --split split.json"
         "describe --target x --modality y --template prompt.txt -o prompt.txt",
         "embed d.yaml -o d.yaml",
         "embed d.yaml --encoder enc -o enc/config.json",
-        "bench start-up --data scans -o scans/notes.json",
+        "bench startup --data scans -o scans/notes.json",
     ],
 )
 def test_it_is_refused(place: Path, words: str):

@@ -165,7 +165,7 @@ def test_operations_of_a_step_are_three_times_those_of_its_forward_passes(quiet_
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if n not in ("start-up", "mining", "torch-compile")]
+    "name", [n for n in NAMES if n not in ("startup", "mining", "torch-compile")]
 )
 def test_each_comparison_agrees_on_made_data(name, quiet_place):
     out = quiet_place / "bench.json"
@@ -259,7 +259,7 @@ def test_an_earlier_file_is_not_replaced(quiet_place):
 
 @pytest.mark.parametrize("option", ["--steps", "--accumulate", "--ema", "--save-every"])
 def test_options_that_would_do_nothing_are_none(option):
-    result = invoke("bench", "start-up", option, 5)
+    result = invoke("bench", "startup", option, 5)
     assert result.exit_code == 2
     assert f"No such option: {option}" in result.stderr
 
@@ -267,7 +267,7 @@ def test_options_that_would_do_nothing_are_none(option):
 def test_a_recipe_with_such_options_holds_for_the_others(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("steps: 7\nlog_every: 1\nbatch: 3\n", encoding="utf-8")
-    result = invoke("bench", "start-up", "--rounds", 1, "--recipe", recipe, "--json")
+    result = invoke("bench", "startup", "--rounds", 1, "--recipe", recipe, "--json")
     assert result.exit_code == 0, result.stderr
     settings = json.loads(result.stdout)["settings"]
     assert settings["batch"] == 3
