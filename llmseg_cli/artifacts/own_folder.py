@@ -35,16 +35,6 @@ def refuse_replacing(folder: Path, *, force: bool, names: Collection[str] = ()) 
         )
 
 
-def refuse_resume_and_force(*, resume: bool, force: bool) -> None:
-    """Refuse to keep and to replace at once.
-
-    Raises:
-        UsageError: If both are asked.
-    """
-    if resume and force:
-        raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")
-
-
 def refuse_links(folder: Path, names: tuple[str, ...]) -> None:
     """Refuse folders in an output folder that are links, for what is written there goes elsewhere.
 

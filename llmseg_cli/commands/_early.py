@@ -15,7 +15,7 @@ from llmseg_cli.artifacts.at_hand import (
     refuse_absent_run,
     refuse_unfinished_run,
 )
-from llmseg_cli.artifacts.own_folder import refuse_resume_and_force
+from llmseg_cli.artifacts.files import refuse_resume_and_force
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.commands._inputs import refuse_taken_outputs
 from llmseg_cli.options import parse_window, refuse_unknown_device

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.files import refuse_resume_and_force
 from llmseg_cli.artifacts.inputs import (
     Input,
     refuse_file_over_inputs,
@@ -12,11 +13,7 @@ from llmseg_cli.artifacts.inputs import (
 )
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST
-from llmseg_cli.artifacts.own_folder import (
-    refuse_foreign_record,
-    refuse_replacing,
-    refuse_resume_and_force,
-)
+from llmseg_cli.artifacts.own_folder import refuse_foreign_record, refuse_replacing
 from llmseg_cli.data.cases import Case, find_cases
 from llmseg_cli.data.layouts.folders import PAIRS
 from llmseg_cli.data.sources import files_read

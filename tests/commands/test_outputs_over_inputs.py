@@ -122,7 +122,7 @@ def listed(place: Path) -> Path:
         "split --data lists/cases.csv --labeled 1 -o {}",
         "score --pred ct/seg0.mhd --ref lists/cases.csv -o {}",
         "score --pred ct/seg0.mhd --ref lists/cases.csv -o s.json --csv {}",
-        "bench prepare --data lists/cases.csv -o {}",
+        "bench preprocessing --data lists/cases.csv -o {}",
     ],
 )
 def test_files_that_a_list_names_elsewhere_are_not_replaced(listed: Path, words: str, file: str):
