@@ -1,5 +1,9 @@
 """Names that options take, some with what they mean: for help, completion and the checks."""
 
+import math
+
+from llmseg_cli.errors import UsageError, unknown
+
 TEXT_CONTROLS = {"none": "", "shuffled": "another target's text", "random": "noise"}
 SCHEDULES = {"one-time": "", "continuous": "again every --every steps"}
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
@@ -46,3 +50,22 @@ SAM_NAMES = {
 }
 PROMPTS = ("box", "points", "mask")
 AXES = ("x", "y", "z")
+
+
+def parse_window(normalize: str) -> tuple[float, float] | None:
+    """The bounds of `window:LOW:HIGH`; None for the other ways to normalize intensities.
+
+    Raises:
+        UsageError: If the way is unknown, or the window is empty.
+    """
+    if not normalize.startswith("window:"):
+        if normalize not in NORMALIZATIONS:
+            raise unknown("normalization", normalize, NORMALIZATIONS)
+        return None
+    try:
+        low, high = (float(part) for part in normalize.split(":")[1:])
+    except ValueError:
+        low = high = 0.0
+    if not -math.inf < low < high < math.inf:
+        raise UsageError(f"normalize '{normalize}': expected window:LOW:HIGH, as window:-125:275.")
+    return low, high

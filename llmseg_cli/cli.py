@@ -3,20 +3,20 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_group
 
 from llmseg_cli import console, process
 from llmseg_cli.artifacts import command_line
 from llmseg_cli.artifacts.cache_folder import default_cache
-from llmseg_cli.commands._command import file_of
 from llmseg_cli.commands._help import Command, Group
+from llmseg_cli.commands._summaries import SUMMARIES
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError, is_out_of_memory
 
 COMMANDS: dict[str, str] = {
@@ -46,8 +46,56 @@ UNUSABLE = (
 )  # fmt: skip
 
 
+class _Commands(Mapping[str, Any]):
+    """The commands by name; the module of one is imported when it is asked for, and not before.
+
+    Args:
+        targets: Name to `module:attribute`.
+    """
+
+    def __init__(self, targets: dict[str, str]) -> None:
+        self._targets = dict(targets)
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            self._built[name] = _build(name, self._targets[name])
+        return self._built[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+
+def _build(name: str, target: str) -> Any:
+    """The command of a function, or the group of commands that a `Typer` holds."""
+    module, _, attribute = target.partition(":")
+    found = getattr(import_module(module), attribute)
+    holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    if isinstance(found, typer.Typer):
+        holder.add_typer(found, name=name)
+    else:
+        holder.command(name, cls=Command)(found)
+    return get_group(holder).commands[name]
+
+
 class _Program(Group):
     """The one place where errors become messages and exit codes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(COMMANDS)  # type: ignore[assignment]  # nothing adds to them
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)  # their names alone
+
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        return list(SUMMARIES.items())  # without their modules
 
     def make_context(self, info_name: Any, args: list[str], *more: Any, **kwargs: Any) -> Any:
         command_line.note(args)  # before they are consumed
@@ -64,6 +112,8 @@ def _boundary() -> Iterator[None]:
     try:
         yield
     except typer.BadParameter as error:
+        from llmseg_cli.commands._command import file_of
+
         if path := file_of(error):
             error.message = f"{error.message.rstrip('.')}. It is set in {path}."
         raise
@@ -135,6 +185,8 @@ def _resource_message(error: Exception) -> str | None:
 
 def _version(value: bool) -> None:
     if value:
+        from importlib.metadata import version  # takes as long as typer
+
         console.print_lines([f"llmseg {version('llmseg')}"])
         raise typer.Exit
 
@@ -163,19 +215,6 @@ def _root(
     ] = False,
 ) -> None:
     """Segment medical scans with few labels and much unlabeled data. Research use only."""
-
-
-def _register() -> None:
-    for name, target in COMMANDS.items():
-        module, _, attribute = target.partition(":")
-        function = getattr(import_module(module), attribute)
-        if isinstance(function, typer.Typer):
-            app.add_typer(function, name=name)
-        else:
-            app.command(name, cls=Command)(function)
-
-
-_register()
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 MOST = 10**9  # of every number that a user gives, unless an option says otherwise
 HIGHEST_LABEL = 2**16 - 1  # of a class, and of the ignore label
 FINEST_MM = 1e-6  # a nanometer
+DEVICE = re.compile(r"auto|(cpu|cuda)(:\d{1,2})?")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
 # Names that an option takes, or name to meaning; a callable is asked when they are needed.
 Choices = Collection[str] | Mapping[str, str] | Callable[[], Collection[str]]
@@ -246,3 +247,13 @@ def parse_margins(value: Any) -> tuple[float, ...]:
 def parse_layers(value: Any) -> tuple[int, ...]:
     """Turn `-1` or `0,5` (or a YAML list) into numbers of layers."""
     return tuple(_numbers(value, int, "layers"))
+
+
+def refuse_unknown_device(name: str) -> None:
+    """Refuse what names no device, whether or not it is there.
+
+    Raises:
+        UsageError: If it is none of `auto`, `cpu`, `cuda` and `cuda:N`.
+    """
+    if not DEVICE.fullmatch(name):
+        raise UsageError(f"device '{name}': expected auto, cpu, cuda or cuda:N.")

@@ -34,8 +34,8 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def names_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files and folders are names that go no further, and need not be there."""
-    monkeypatch.setattr("llmseg_cli.commands._command.refuse_absent", lambda values: None)
+    """Files and folders are names that go no further, and need not be there or be free."""
+    monkeypatch.setattr("llmseg_cli.commands._command.refuse_early", lambda values: None)
 
 
 @pytest.fixture(scope="session")

@@ -143,3 +143,13 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     if path.is_dir() and not any(path.iterdir()):
         return
     raise UsageError(f"{path} exists. Choose another -o, or pass --force to replace it.")
+
+
+def refuse_resume_and_force(*, resume: bool, force: bool) -> None:
+    """Refuse to keep and to replace at once.
+
+    Raises:
+        UsageError: If both are asked.
+    """
+    if resume and force:
+        raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")

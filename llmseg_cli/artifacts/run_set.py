@@ -80,6 +80,11 @@ def load_set(folder: Path) -> tuple[RunOfSet, ...] | None:
     return found
 
 
+def is_set(folder: Path) -> bool:
+    """Whether a folder holds those of folds or seeds."""
+    return any(_numbers(folder, part) for part in PARTS)
+
+
 def member_folder(folder: Path, *, fold: int | None, seed: int, flag: str) -> Path:
     """The folder of a fold and seed within *folder*; *folder* itself where it is not of several.
 

@@ -12,6 +12,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.commands._absent import refuse_absent, unknown_recipe
 from llmseg_cli.commands._assigned import fill_assigned
+from llmseg_cli.commands._early import refuse_early
 from llmseg_cli.commands._hints import BASIC, OneOf, facts_of, in_words
 from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
 from llmseg_cli.commands._numbers import refuse_wild_numbers
@@ -217,7 +218,7 @@ def command(
                 values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in asked})
             if showing(context):
                 return said
-            refuse_absent(said)
+            refuse_early(said)
             try:
                 result = function(**values)
             except LlmsegError as error:

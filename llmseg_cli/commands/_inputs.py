@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.inputs import (
     Input,
     refuse_file_over_inputs,
@@ -49,6 +50,19 @@ def refuse_outputs_over_inputs(
         else:
             _refuse_image_name(out)
             refuse_file_over_inputs(out, [*inputs, *read])
+
+
+def refuse_taken_outputs(values: Mapping[str, Any]) -> None:
+    """Refuse a command whose output is there already.
+
+    Args:
+        values: All of its words, by the names of its options.
+
+    Raises:
+        UsageError: Naming it.
+    """
+    for out in _outputs(values):
+        refuse_existing(out, force=False)
 
 
 def _outputs(values: Mapping[str, Any]) -> Iterator[Path]:

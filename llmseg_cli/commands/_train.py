@@ -26,7 +26,6 @@ from llmseg_cli.commands._options import (
     Seed,
 )
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.errors import UsageError
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.progress import duration, memory
 
@@ -88,10 +87,6 @@ class TrainOptions:
                 resumed or replaced; or fewer steps are asked for than that has.
             ArtifactError: If folds are missing.
         """
-        if self.resume and self.force:
-            raise UsageError(
-                "--resume continues what -o holds, --force replaces it. Pass one of them."
-            )
         if self.force:
             return
         from llmseg_cli.artifacts.files import refuse_existing

@@ -11,14 +11,16 @@ from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import Force
 from llmseg_cli.config import OF_THE_COURSE, TrainSettings
-from llmseg_cli.errors import GateError
+from llmseg_cli.errors import GateError, unknown
 from llmseg_cli.registry import METHODS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmseg_cli.workflows.bench.run import Outcome
 
 NAMES = (
-    *("start-up", "training-step", "convolution-floor", "torch-compile", "data-path"),
+    *("startup", "training-step", "convolution-floor", "torch-compile", "data-path"),
     *("patch-reading", "preprocessing", "sliding-window", "distances", "mining"),
 )
 
@@ -61,6 +63,9 @@ def bench(
     Network, patch, batch, precision and the like are those of training. Exit 8 if two ways that
     should agree do not.
     """
+    for name in names or ():
+        if name not in NAMES:
+            raise unknown("benchmark", name, NAMES)
     from llmseg_cli.artifacts.files import refuse_existing, write_json
     from llmseg_cli.numerics.memory import keep_freed_memory
     from llmseg_cli.workflows.bench.contests import CONTESTS
@@ -73,13 +78,12 @@ def bench(
     keep_freed_memory()  # as training, predict and mine-sam; all ways have it here, others' too
     cache = train_settings.cache or default_cache()
     wish = Wish(train_settings, method, tuple(method_option or ()), data, cache, Path())
-    with console.progress("round") as progress:
+    with console.progress("turn") as progress:
         outcomes = run(
             CONTESTS, names or (), wish, rounds=rounds, on_outcome=_tell, progress=progress
         )
     document = report(outcomes, wish, rounds)
-    rows = [row for outcome in outcomes for row in _rows(outcome)]
-    console.table("", ("benchmark", "work", "way", "median s", "times the first"), rows)
+    _show(outcomes)
     if out is not None:
         write_json(out, document)
         console.info(f"Wrote {out}.")
@@ -93,6 +97,28 @@ def bench(
 def _tell(outcome: "Outcome") -> None:
     if outcome.status == "skipped":
         console.warn(f"{outcome.name} skipped: {outcome.reason}")
+
+
+def _show(outcomes: "Sequence[Outcome]") -> None:
+    """A table of all comparisons, and one for each outcome that has aims."""
+    rows = [row for outcome in outcomes if not outcome.aims for row in _rows(outcome)]
+    if rows:
+        console.table("", ("benchmark", "work", "way", "median s", "times the first"), rows)
+    for outcome in outcomes:
+        if outcome.aims:
+            columns = (f"{outcome.name}: {outcome.work}", "median s", "worst s", "aim s", "")
+            console.table("", columns, [_beside_aim(outcome, way) for way in outcome.medians])
+            console.info(
+                f"{sum(outcome.met.values())} of {len(outcome.met)} medians are within their aims, "
+                "which are for an idle machine."
+            )
+
+
+def _beside_aim(outcome: "Outcome", way: str) -> tuple[str, ...]:
+    seconds = f"{outcome.medians[way]:.3g}", f"{outcome.worst[way]:.3g}"
+    if way not in outcome.aims:
+        return (way, *seconds, "", "")
+    return (way, *seconds, f"{outcome.aims[way]:.3g}", "met" if outcome.met[way] else "missed")
 
 
 def _rows(outcome: "Outcome") -> list[tuple[str, ...]]:

@@ -59,12 +59,13 @@ def embed(
     from llmseg_cli.workflows.embed import read_descriptions, run
 
     refuse_existing(out, force=force)
+    length = _length(max_length)
     content = read_descriptions(descriptions, read_stdin_text() if descriptions == "-" else None)
     found = run(
         content,
         name="stdin" if descriptions == "-" else descriptions,
         encoder=encoder,
-        max_length=_length(max_length),
+        max_length=length,
         cache=cache,
         offline=offline,
         device=device,

@@ -51,7 +51,10 @@ def explain(
     force: Force = False,
 ) -> dict[str, Any]:
     """Show attention and activation around the block of a language model, as picture and NIfTI."""
-    from llmseg_cli.workflows.predict.explain import run as run_explain
+    from llmseg_cli.workflows.predict.choice import refuse_contradiction
+
+    refuse_contradiction(data, images or [], split, subset)
+    from llmseg_cli.workflows.predict.explain import run as run_explain  # loads torch
 
     with console.progress("case") as progress:
         explained = run_explain(

@@ -142,9 +142,14 @@ def predict(
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Segment images: a mask for each, on its own voxels."""
-    from llmseg_cli.workflows.predict.run import run as run_predict
+    from llmseg_cli.workflows.predict.choice import refuse_contradiction
 
-    asked = [*(images or []), *_from0(from0)]
+    wanted = [*(images or []), *_from0(from0)]
+    if cross_validation:
+        _refuse_beside_folds(data, split, subset, wanted)
+    else:
+        refuse_contradiction(data, wanted, split, subset)
+    from llmseg_cli.workflows.predict.run import run as run_predict  # loads torch
 
     def answer(
         run: Path, split: Path | None, out: Path, subset: str | None, progress: Progress
@@ -153,7 +158,7 @@ def predict(
             run,
             out=out,
             data=data,
-            images=asked,
+            images=wanted,
             split=split,
             subset=subset,
             overlap=overlap,
@@ -177,7 +182,6 @@ def predict(
         )
 
     if cross_validation:
-        _refuse_beside_folds(data, split, subset, asked)
         from llmseg_cli.workflows.predict.cross_validation import cross_validate
 
         with console.progress("window") as progress:

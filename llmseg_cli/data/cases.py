@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from llmseg_cli.artifacts.at_hand import refuse_absent_data
 from llmseg_cli.data.case import Case, Dataset, Fault, LayoutError, Survey
 from llmseg_cli.data.case_names import name_faults
 from llmseg_cli.data.digests import image_digest
@@ -49,10 +50,7 @@ def survey(root: Path, *, group_by: str | None = None) -> Survey:
         DataError: If there is nothing to look at, or the cases cannot be grouped.
         UsageError: If *group_by* is no regular expression.
     """
-    if not root.exists():
-        raise DataError(f"Data {root} does not exist. Check --data.")
-    if not (root.is_dir() or root.is_file()):
-        raise DataError(f"Data {root} is a pipe, socket or device, expected a folder or a file.")
+    refuse_absent_data(root)
     try:
         found = _survey(root)
     except LayoutError as error:

@@ -8,7 +8,6 @@ from typing import Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import wilcoxon
 
 from llmseg_cli.metrics.bootstrap import bootstrap_interval
 from llmseg_cli.metrics.summary import unscored_reason
@@ -109,6 +108,8 @@ def _is_number(value: float | None) -> TypeGuard[float]:
 
 
 def _wilcoxon(differences: NDArray[np.float64], groups: Sequence[Hashable] | None) -> float:
+    from scipy.stats import wilcoxon  # takes half a second
+
     if groups is not None:
         members: dict[Hashable, list[float]] = {}
         for group, difference in zip(groups, differences, strict=True):

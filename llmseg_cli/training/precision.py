@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from llmseg_cli.errors import ResourceError, UsageError
+from llmseg_cli.errors import ResourceError, UsageError, unknown
+from llmseg_cli.options import refuse_unknown_device
 
 BAD_CUDNN_BF16 = range(90800, 91100)  # bf16 3D convolutions may be wrong (pytorch#163539)
 
@@ -18,14 +19,10 @@ def choose_device(name: str) -> torch.device:
         ResourceError: If there is no such device here.
         UsageError: If the name is none of these.
     """
+    refuse_unknown_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device '{name}': expected auto, cpu, cuda or cuda:N.") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device '{name}': expected auto, cpu, cuda or cuda:N.")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ResourceError(
             f"device '{name}': {torch.cuda.device_count()} CUDA devices here. Use --device cpu."
@@ -44,6 +41,8 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         if precision == "fp16" and device.type == "cpu":
             raise UsageError("precision 'fp16' needs a GPU. Use bf16, fp32 or auto on a CPU.")
         return named[precision]
+    if precision != "auto":
+        raise unknown("precision", precision, ("auto", *named))
     if device.type == "cuda":
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         sound = cudnn not in BAD_CUDNN_BF16

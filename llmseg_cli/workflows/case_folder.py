@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.files import refuse_resume_and_force
 from llmseg_cli.artifacts.inputs import (
     Input,
     refuse_file_over_inputs,
@@ -27,8 +28,7 @@ def refuse_output(out: Path, run_folder: Path, *, resume: bool, force: bool) -> 
     Raises:
         UsageError: If it exists, is the run folder, or *resume* and *force* are both asked.
     """
-    if resume and force:
-        raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
+    refuse_resume_and_force(resume=resume, force=force)
     refuse_folder_over_inputs(out, [Input("the run folder", run_folder)])
     if not resume:
         refuse_replacing(out, force=force)

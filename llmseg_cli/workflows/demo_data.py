@@ -14,7 +14,6 @@ from llmseg_cli.artifacts.files import (
     write_text,
 )
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
-from llmseg_cli.data.demo_cohort import CLASSES, load_template, make_case, save_case
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.knowledge.weights.embedded import path_of
 from llmseg_cli.progress import Progress, silent
@@ -80,6 +79,8 @@ def run(
         WeightsError: If the template was not fetched.
     """
     _refuse(output, force=force)
+    from llmseg_cli.data.demo_cohort import load_template, make_case, save_case  # loads torch
+
     manifest = Manifest(COMMAND, seed=seed)
     template = load_template(path_of("mni152", cache=cache), spacing_mm=spacing_mm)
     cases = _names(subjects)
@@ -148,6 +149,8 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def _description(cases: tuple[str, ...]) -> dict[str, object]:
+    from llmseg_cli.data.demo_cohort import CLASSES
+
     return {
         "name": "llmseg demo",
         "description": "Brains made from the MNI152 template by 'llmseg demo-data'",

@@ -18,7 +18,6 @@ from llmseg_cli.knowledge.descriptions.providers import (
     open_model,
 )
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.training.precision import choose_device
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,8 @@ def _provided(
         return from_library(request)
     if not asks_a_model(llm):
         return from_file(Path(llm.removeprefix(hand_written.PREFIX)).expanduser(), request)
+    from llmseg_cli.training.precision import choose_device  # loads torch
+
     template = load_template(settings.template)
     model = open_model(
         llm,

@@ -3,19 +3,16 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmseg_cli.artifacts.descriptions import Descriptions
 from llmseg_cli.artifacts.files import sha256_text
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.embeddings.file import Embeddings
-from llmseg_cli.knowledge.embeddings.text_encoder import (
-    EncodedTexts,
-    TextEncoder,
-    encode_texts,
-    load_encoder,
-)
 from llmseg_cli.reading import read_text
-from llmseg_cli.training.precision import choose_device
+
+if TYPE_CHECKING:
+    from llmseg_cli.knowledge.embeddings.text_encoder import EncodedTexts, TextEncoder
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,9 @@ def run(
         WeightsError: If the encoder cannot be had.
     """
     document = Descriptions.from_text(descriptions, name=name)
+    from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder
+    from llmseg_cli.training.precision import choose_device  # both load torch
+
     loaded = load_encoder(encoder, cache=cache, offline=offline, device=str(choose_device(device)))
     texts = tuple(text for _, text in document.rows())
     encoded = encode_texts(loaded, texts, max_length=max_length)
@@ -85,7 +85,7 @@ def read_descriptions(source: str, stdin: str | None) -> str:
 
 
 def _metadata(
-    document: Descriptions, encoder: TextEncoder, encoded: EncodedTexts
+    document: Descriptions, encoder: "TextEncoder", encoded: "EncodedTexts"
 ) -> dict[str, str]:
     normalized = "normalized" if encoder.normalized else "as it is"
     return {
@@ -102,7 +102,7 @@ def _metadata(
     }
 
 
-def _warnings(document: Descriptions, encoded: EncodedTexts) -> tuple[str, ...]:
+def _warnings(document: Descriptions, encoded: "EncodedTexts") -> tuple[str, ...]:
     warnings = []
     if encoded.truncated:
         names = ", ".join(_label(document, index) for index in encoded.truncated)

@@ -71,7 +71,7 @@ def test_each_value_has_its_origin(place: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_values_are_those_that_the_command_gets(place: Path, monkeypatch: pytest.MonkeyPatch):
     heard: dict[str, Any] = {}
-    monkeypatch.setattr("llmseg_cli.commands._command.refuse_absent", lambda values: None)
+    monkeypatch.setattr("llmseg_cli.commands._command.refuse_early", lambda values: None)
     split = Split(
         labeled=("a",), unlabeled=("b",), validation=(), test=(), seed=0, images={}, groups={}
     )

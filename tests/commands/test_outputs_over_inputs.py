@@ -84,7 +84,7 @@ SEMI = "train-semi --data scans --split split.json"
         "describe --target x --modality y --template prompt.txt -o prompt.txt",
         "embed d.yaml -o d.yaml",
         "embed d.yaml --encoder enc -o enc/config.json",
-        "bench start-up --data scans -o scans/notes.json",
+        "bench startup --data scans -o scans/notes.json",
     ],
 )
 def test_it_is_refused(place: Path, words: str):
@@ -122,7 +122,7 @@ def listed(place: Path) -> Path:
         "split --data lists/cases.csv --labeled 1 -o {}",
         "score --pred ct/seg0.mhd --ref lists/cases.csv -o {}",
         "score --pred ct/seg0.mhd --ref lists/cases.csv -o s.json --csv {}",
-        "bench prepare --data lists/cases.csv -o {}",
+        "bench preprocessing --data lists/cases.csv -o {}",
     ],
 )
 def test_files_that_a_list_names_elsewhere_are_not_replaced(listed: Path, words: str, file: str):

@@ -103,7 +103,8 @@ def test_the_run_and_then_images(
 def test_words_win_over_the_file(
     heard: dict[str, Any], tmp_path: Path, words: str, run: str, images: list[str]
 ):
-    (tmp_path / "llmseg.yaml").write_text("predict: {run: other, images: [all]}\ndata: elsewhere\n")
+    settings = "predict: {run: other, images: [all]}\ncheck: {data: elsewhere}\n"
+    (tmp_path / "llmseg.yaml").write_text(settings)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
     invoke("predict", *words.split(), "-o", "out")

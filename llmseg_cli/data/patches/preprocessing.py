@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.choices import NORMALIZATIONS
-from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
+from llmseg_cli.choices import parse_window
+from llmseg_cli.errors import DataError, TooLargeError
 from llmseg_cli.numerics.free_memory import available_bytes
 from llmseg_cli.numerics.resampling import resample
 
@@ -36,7 +36,7 @@ class Preprocessing:
     normalize: str = "zscore"
 
     def __post_init__(self) -> None:
-        _window(self.normalize)
+        parse_window(self.normalize)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for digests and records."""
@@ -134,23 +134,9 @@ def _not_finite(array: NDArray[np.float32]) -> int:
     return sum(part.size - int(np.count_nonzero(np.isfinite(part))) for part in parts)
 
 
-def _window(normalize: str) -> tuple[float, float] | None:
-    if not normalize.startswith("window:"):
-        if normalize not in NORMALIZATIONS:
-            raise unknown("normalization", normalize, NORMALIZATIONS)
-        return None
-    try:
-        low, high = (float(part) for part in normalize.split(":")[1:])
-    except ValueError:
-        low = high = 0.0
-    if not -math.inf < low < high < math.inf:
-        raise UsageError(f"normalize '{normalize}': expected window:LOW:HIGH, as window:-125:275.")
-    return low, high
-
-
 def _normalize(channel: NDArray[np.float32], normalize: str, out: NDArray[np.float32]) -> None:
     origin, unit = _origin_and_unit(channel, normalize)
-    if window := _window(normalize):
+    if window := parse_window(normalize):
         channel = np.clip(channel, *window, out=out)
     np.subtract(channel, np.float32(origin), out=out)
     np.divide(out, np.float32(unit), out=out)
@@ -158,7 +144,7 @@ def _normalize(channel: NDArray[np.float32], normalize: str, out: NDArray[np.flo
 
 def _origin_and_unit(channel: NDArray[np.float32], normalize: str) -> tuple[float, float]:
     """The intensity that becomes 0, and how far from it the one is that becomes 1."""
-    if window := _window(normalize):
+    if window := parse_window(normalize):
         return window[0], window[1] - window[0]
     if normalize == "none":
         return 0.0, 1.0

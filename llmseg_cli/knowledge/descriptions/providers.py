@@ -10,7 +10,7 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.descriptions import hand_written, openai_client
 from llmseg_cli.knowledge.descriptions.cleaning import clean, is_refusal
 from llmseg_cli.knowledge.descriptions.library import LibraryEntry, find_entry
-from llmseg_cli.knowledge.descriptions.llm import SMALL, LanguageModel, LocalModel, Sampling
+from llmseg_cli.knowledge.descriptions.llm import SMALL, LanguageModel, Sampling
 from llmseg_cli.knowledge.descriptions.openai_answers import declined
 from llmseg_cli.knowledge.descriptions.openai_client import EndpointModel
 from llmseg_cli.knowledge.descriptions.prompt_template import PromptTemplate
@@ -106,6 +106,8 @@ def open_model(
         return EndpointModel(name, base_url=base_url, offline=offline)
     if base_url is not None:
         raise UsageError(f"--base-url goes with --llm openai:MODEL, not with '{llm}'.")
+    from llmseg_cli.knowledge.descriptions.local_model import LocalModel  # loads transformers
+
     return LocalModel(llm, cache=cache, offline=offline, device=device)
 
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from llmseg_cli.artifacts.at_hand import refuse_absent_embeddings
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.artifacts.tensors import write_tensors
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.reading import file_fault, parse_json
+from llmseg_cli.reading import parse_json
 from llmseg_cli.typed import fit
 
 SCHEMA = "llmseg/embeddings/1"
@@ -108,8 +109,7 @@ def load_embeddings(path: Path) -> Embeddings:
     Raises:
         ArtifactError: If it is missing, truncated, of another schema, or incomplete.
     """
-    if fault := file_fault(path):
-        raise ArtifactError(f"Cannot read {path}: {fault}. 'llmseg embed' writes it.")
+    refuse_absent_embeddings(path)
     try:
         with safe_open(path, framework="numpy") as stream:
             metadata = dict(stream.metadata() or {})

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
-
 
 def load_transformers() -> Any:
     """The module `transformers`; it reports through exceptions only."""
+    from llmseg_cli.numerics.torchvision_operators import ensure_torchvision  # loads torch
+
     ensure_torchvision()
     import transformers
     from transformers import modeling_gguf_pytorch_utils as gguf

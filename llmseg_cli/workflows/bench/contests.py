@@ -1,8 +1,6 @@
 """What `llmseg bench` measures: each name makes the data and the ways of one comparison."""
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from llmseg_cli.metrics.surface import asd, hd95
 from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.bench.run import Contest, MakeContest, SkippedError, Way, Wish
+from llmseg_cli.workflows.bench.startup import startup
 from llmseg_cli.workflows.bench.training import (
     compilation,
     convolution_floor,
@@ -44,18 +43,6 @@ from llmseg_cli.workflows.predict.image import SIDE_BY_SIDE, fast_batch
 READS = 16  # patches
 SAME_PROBABILITY = 0.02
 Spacing = tuple[float, float, float]
-
-
-@contextmanager
-def start_up(wish: Wish) -> Iterator[Contest]:
-    """The program's first answer, beside the import of torch that other tools begin with."""
-
-    def call(*words: str) -> Callable[[], Any]:
-        command = [sys.executable, "-P", *words]  # not of modules that lie where we stand
-        return lambda: subprocess.run(command, check=True, capture_output=True)
-
-    ours = Way("llmseg --version", call("-m", "llmseg_cli", "--version"))
-    yield Contest("a process", (ours, Way("import torch", call("-c", "import torch"))))
 
 
 @contextmanager
@@ -223,7 +210,7 @@ def mining(wish: Wish) -> Iterator[Contest]:
 
 
 CONTESTS: dict[str, MakeContest] = {
-    "start-up": start_up,
+    "startup": startup,
     "training-step": training_step,
     "convolution-floor": convolution_floor,
     "torch-compile": compilation,

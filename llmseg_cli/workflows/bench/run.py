@@ -27,10 +27,12 @@ class Way:
     Args:
         name: In a few words.
         run: Does it once; what it returns is compared with what the first way returns.
+        aim_s: Seconds that its median should not exceed; None where there is no such aim.
     """
 
     name: str
     run: Callable[[], Any]
+    aim_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ class Outcome:
         reason: Why it was skipped, or how the results differ.
         seconds: Way to the seconds of each round.
         medians: Way to their median.
+        worst: Way to the longest of them.
+        aims: Way to the seconds that its median should not exceed, for those that have such an aim.
+        met: Way to whether it does not.
         ratios: Way to its median over that of the first way.
         difference: The largest difference to the first way's result; None if none was taken, or if
             it is not a number.
@@ -97,6 +102,9 @@ class Outcome:
     reason: str = ""
     seconds: dict[str, list[float]] = field(default_factory=dict)
     medians: dict[str, float] = field(default_factory=dict)
+    worst: dict[str, float] = field(default_factory=dict)
+    aims: dict[str, float] = field(default_factory=dict)
+    met: dict[str, bool] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
     difference: float | None = None
     tolerance: float = 0.0
@@ -147,12 +155,13 @@ def _hold(name: str, make: MakeContest, wish: Wish, rounds: int, progress: Progr
         results = {way.name: way.run() for way in contest.ways}  # warms up, too
         seconds: dict[str, list[float]] = {way.name: [] for way in contest.ways}
         device = choose_device(wish.settings.device)
-        for done in range(rounds):
-            for way in contest.ways:
-                progress("measure", done + 1, rounds, benchmark=name)
-                seconds[way.name].append(timed(way.run, device))
+        turns = rounds * len(contest.ways)
+        for done, way in enumerate(contest.ways * rounds, start=1):
+            progress("measure", done, turns, benchmark=name)
+            seconds[way.name].append(timed(way.run, device))
     first, *others = contest.ways
     medians = {way: statistics.median(found) for way, found in seconds.items()}
+    aims = {way.name: way.aim_s for way in contest.ways if way.aim_s is not None}
     ratios = {way.name: medians[way.name] / medians[first.name] for way in others}
     difference, status, reason = None, "ok", ""
     if contest.difference is not None:
@@ -166,7 +175,18 @@ def _hold(name: str, make: MakeContest, wish: Wish, rounds: int, progress: Progr
                 f"{contest.tolerance:.3g}"
             )
     return Outcome(
-        name, contest.work, status, reason, seconds, medians, ratios, difference, contest.tolerance
+        name,
+        contest.work,
+        status,
+        reason,
+        seconds,
+        medians,
+        worst={name: max(found) for name, found in seconds.items()},
+        aims=aims,
+        met={name: medians[name] <= aim for name, aim in aims.items()},
+        ratios=ratios,
+        difference=difference,
+        tolerance=contest.tolerance,
     )
 
 

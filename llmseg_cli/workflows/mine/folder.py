@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llmseg_cli.artifacts.at_hand import refuse_absent_masks
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
@@ -36,8 +37,7 @@ def find_masks(folder: Path, split: Split) -> dict[str, Path]:
         PolicyError: If the folder was made for another split or other images, or holds masks of
             cases that are not unlabeled.
     """
-    if not folder.is_dir():
-        raise DataError(f"--pseudo {folder}: there is no such folder. 'llmseg mine-sam' makes one.")
+    refuse_absent_masks(folder)
     masks: dict[str, Path] = {}
     for path in filter(_is_mask, sorted(folder.iterdir())):
         if other := masks.get(stem(path)):

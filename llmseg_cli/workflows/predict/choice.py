@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from llmseg_cli.artifacts.at_hand import refuse_absent_image
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case_names import alike
 from llmseg_cli.data.cases import Case, find_cases, image_digest
@@ -21,13 +22,8 @@ def choose_cases(
         DataError: If there is no case, a file is missing, or two images share a name.
         PolicyError: If the images are not those that the split was made from.
     """
-    if (data is None) == (not images):
-        raise UsageError("What to predict? Pass --data DIR, or --images with folders or files.")
-    if split is None and subset is not None:
-        raise UsageError(f"--subset {subset} is a role of a split. Pass --split FILE with it.")
+    refuse_contradiction(data, images, split, subset)
     if data is None:
-        if split is not None:
-            raise UsageError("--split names cases of a data set. Pass --data DIR with it.")
         return _from_images(images)
     found = find_cases(data)
     if split is None:
@@ -47,11 +43,26 @@ def choose_cases(
     return chosen
 
 
+def refuse_contradiction(
+    data: Path | None, images: Sequence[Path], split: Path | None, subset: str | None
+) -> None:
+    """Refuse words that choose no cases, or contradict each other.
+
+    Raises:
+        UsageError: Saying what to pass.
+    """
+    if (data is None) == (not images):
+        raise UsageError("What to predict? Pass --data DIR, or --images with folders or files.")
+    if split is None and subset is not None:
+        raise UsageError(f"--subset {subset} is a role of a split. Pass --split FILE with it.")
+    if split is not None and data is None:
+        raise UsageError("--split names cases of a data set. Pass --data DIR with it.")
+
+
 def _from_images(images: Sequence[Path]) -> tuple[Case, ...]:
     found: dict[str, Case] = {}
     for path in images:
-        if not path.exists():
-            raise DataError(f"There is no image or folder {path}. Check --images.")
+        refuse_absent_image(path)
         for case in find_cases(path).cases:
             first = found.setdefault(alike(case.id), case)
             if first is not case:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from llmseg_cli.artifacts.at_hand import refuse_unfinished_run
 from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
@@ -12,7 +13,6 @@ from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.digests import voxels_of
 from llmseg_cli.errors import ArtifactError, PolicyError
 from llmseg_cli.registry import METHODS
-from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.workflows.runs.run_folder import CONFIG
 
 SHOWN = 3
@@ -137,11 +137,7 @@ def refuse_learned(
         ArtifactError: If the folder holds no finished run.
         PolicyError: If an image that it learned from is a test or validation case of *split*.
     """
-    if not (folder / WEIGHTS).is_file():
-        raise ArtifactError(
-            f"{flag} {folder}: there is no {WEIGHTS}. Name the folder of a finished run, or finish "
-            "that one with --resume."
-        )
+    refuse_unfinished_run(folder, flag=flag)
     _refuse_held_out(f"{flag} {folder}", learned_by(folder), split, show)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.at_hand import refuse_absent_run
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.choices import CHECKPOINT_NAMES
 from llmseg_cli.data.patches.preprocessing import Preprocessing
@@ -107,8 +108,7 @@ def open_run(
         ArtifactError: If the folder is no finished run or its weights do not fit.
         UsageError: If it has no such network or checkpoint.
     """
-    if not folder.is_dir():
-        raise ArtifactError(f"There is no run folder {folder}. 'llmseg train-semi' makes one.")
+    refuse_absent_run(folder)
     config = RunConfig.load(folder / CONFIG)
     source = checkpoint_file(folder, checkpoint)
     weights = load_weights(source)

@@ -10,7 +10,8 @@ from tiny_models import write_language_model
 
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.descriptions import openai_connection
-from llmseg_cli.knowledge.descriptions.llm import LocalModel, Sampling
+from llmseg_cli.knowledge.descriptions.llm import Sampling
+from llmseg_cli.knowledge.descriptions.local_model import LocalModel
 from llmseg_cli.knowledge.descriptions.openai_client import EndpointModel
 
 SAMPLING = Sampling(temperature=0.5, top_p=0.8, max_tokens=17)

@@ -13,7 +13,7 @@ from tiny_models import write_encoder, write_image_encoder, write_language_model
 from tiny_sam import write_sam
 
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.descriptions.llm import LocalModel
+from llmseg_cli.knowledge.descriptions.local_model import LocalModel
 from llmseg_cli.knowledge.embeddings.text_encoder import load_encoder
 from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder
 from llmseg_cli.knowledge.parts.llm_layers import read_layers

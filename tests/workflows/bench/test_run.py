@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -75,6 +76,33 @@ def test_ways_take_turns_and_medians_leave_the_warm_up_out(clock):
     assert found.medians == {"ours": 3, "theirs": 9}
     assert found.ratios == {"theirs": 3}
     assert (found.status, found.difference) == ("ok", None)
+
+
+def test_a_median_is_held_against_its_aim(clock):
+    ways = [
+        clock.way("soon", [9, 1, 2, 9]),
+        clock.way("late", [0, 4, 3, 5]),
+        clock.way("free", [1] * 4),
+    ]
+    aimed = [replace(way, aim_s=aim) for way, aim in zip(ways, (2.0, 3.9, None), strict=True)]
+    (found,) = run({"x": contest(*aimed)}, (), wish(), rounds=3)
+    assert found.aims == {"soon": 2.0, "late": 3.9}
+    assert found.met == {"soon": True, "late": False}
+    assert found.worst == {"soon": 9, "late": 5, "free": 1}
+
+
+def test_aims_are_shown_beside_medians(monkeypatch, quiet_place):
+    ways = (Way("soon", lambda: 0, 60.0), Way("late", lambda: 0, 0.0), Way("free", lambda: 0))
+    monkeypatch.setitem(CONTESTS, "startup", contest(*ways))
+    found = invoke("bench", "startup", "--rounds", 1)
+    assert found.exit_code == 0, found.output
+    shown = {
+        line.split()[1]: line.split() for line in found.stderr.splitlines() if "\u2502" in line
+    }
+    assert [shown[way][-4:-1:2] for way in ("soon", "late")] == [["60", "met"], ["0", "missed"]]
+    assert "met" not in shown["free"]
+    assert "missed" not in shown["free"]
+    assert "1 of 2 medians are within their aims" in found.stderr
 
 
 @pytest.mark.parametrize(
@@ -165,7 +193,7 @@ def test_operations_of_a_step_are_three_times_those_of_its_forward_passes(quiet_
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if n not in ("start-up", "mining", "torch-compile")]
+    "name", [n for n in NAMES if n not in ("startup", "mining", "torch-compile")]
 )
 def test_each_comparison_agrees_on_made_data(name, quiet_place):
     out = quiet_place / "bench.json"
@@ -259,7 +287,7 @@ def test_an_earlier_file_is_not_replaced(quiet_place):
 
 @pytest.mark.parametrize("option", ["--steps", "--accumulate", "--ema", "--save-every"])
 def test_options_that_would_do_nothing_are_none(option):
-    result = invoke("bench", "start-up", option, 5)
+    result = invoke("bench", "distances", option, 5)
     assert result.exit_code == 2
     assert f"No such option: {option}" in result.stderr
 
@@ -267,7 +295,7 @@ def test_options_that_would_do_nothing_are_none(option):
 def test_a_recipe_with_such_options_holds_for_the_others(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("steps: 7\nlog_every: 1\nbatch: 3\n", encoding="utf-8")
-    result = invoke("bench", "start-up", "--rounds", 1, "--recipe", recipe, "--json")
+    result = invoke("bench", "distances", *SMALL, "--recipe", recipe, "--json")
     assert result.exit_code == 0, result.stderr
     settings = json.loads(result.stdout)["settings"]
     assert settings["batch"] == 3

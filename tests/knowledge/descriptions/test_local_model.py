@@ -13,7 +13,8 @@ from tiny_gguf import write_short_gguf
 from tiny_models import write_image_encoder, write_language_model
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.descriptions.llm import LocalModel, Sampling
+from llmseg_cli.knowledge.descriptions.llm import Sampling
+from llmseg_cli.knowledge.descriptions.local_model import LocalModel
 from llmseg_cli.knowledge.weights.embedded import WEIGHTS, path_of
 from llmseg_cli.knowledge.weights.gguf_file import converted_folder
 
