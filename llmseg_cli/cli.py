@@ -21,6 +21,7 @@ from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError, is_out_o
 COMMANDS: dict[str, str] = {
     "check": "llmseg_cli.commands.check:check",
     "describe": "llmseg_cli.commands.describe:describe",
+    "plan": "llmseg_cli.commands.plan:plan",
     "embed": "llmseg_cli.commands.embed:embed",
     "split": "llmseg_cli.commands.split:split",
     "train-sup": "llmseg_cli.commands.train_sup:train_sup",

@@ -16,6 +16,7 @@ TEXT_CONTROLS = ("none", "shuffled", "random")
 SCHEDULES = ("one-time", "continuous")
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
 FINAL_NORMS = ("plain", "loaded", "none")
+AUGMENTATIONS = ("none", "paper", "standard", "no-flips", "turned")
 BLENDS = ("gaussian", "constant")  # of windows
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 OF_THE_COURSE = (  # settings that make no difference to a single step
@@ -82,8 +83,9 @@ class TrainSettings:
     augment: str = option(
         "standard",
         "Augmentation: none, paper (rotations by 90 degrees, flips, "
-        "brightness), standard (flips, brightness, small rotation, scaling, gamma, noise) or "
-        "turned (both, for pictures without up and down).",
+        "brightness), standard (flips, brightness, small rotation, scaling, gamma, noise), "
+        "no-flips (the same without flips, for classes of the left and the right) or "
+        "turned (standard and paper, for pictures without up and down).",
     )
     foreground: float = option(
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
@@ -144,7 +146,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         choices = {
-            "augment": ("none", "paper", "standard", "turned"),
+            "augment": AUGMENTATIONS,
             "optimizer": ("sgd", "adam", "adamw"),
             "learning_rate_schedule": ("poly", "cosine", "step", "constant", "plateau"),
             "precision": ("auto", "fp32", "bf16", "fp16"),

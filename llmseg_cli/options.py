@@ -210,3 +210,21 @@ def parse_margins(value: Any) -> tuple[float, ...]:
 def parse_layers(value: Any) -> tuple[int, ...]:
     """Turn `-1` or `0,5` (or a YAML list) into numbers of layers."""
     return tuple(_numbers(value, int, "layers"))
+
+
+DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def parse_duration(value: Any) -> float:
+    """Turn `30m`, `1h`, `90s` or `1h30m` into seconds.
+
+    Raises:
+        UsageError: If it is none of these, or no time at all.
+    """
+    text = str(value).strip().lower().replace(" ", "")
+    found = DURATION.fullmatch(text)
+    parts = found.groups() if found and text else (None,)
+    seconds = sum(float(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not 0 < seconds <= MOST:
+        raise UsageError(f"time '{value}': expected such as 90s, 30m, 2h or 1h30m.")
+    return seconds
