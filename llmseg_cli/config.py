@@ -70,11 +70,15 @@ class TrainSettings:
         minimum=1,
     )
     patch: tuple[int, ...] = option(
-        (64, 64, 48), "Patch in voxels, X,Y,Z; two numbers train in 2D.", parse=parse_sizes
+        (),
+        "Patch in voxels, X,Y,Z; two numbers train in 2D. auto takes that of --init, or chooses as "
+        "'llmseg plan' does.",
+        parse=parse_sizes,
     )
     spacing: tuple[float, ...] = option(
-        (0.0,),
-        "Resample to this spacing in mm, one or three numbers; 0 keeps each scan's own.",
+        (),
+        "Resample to this spacing in mm, one or three numbers; 0 keeps each scan's own. auto does "
+        "where a patch is given, and is chosen with it otherwise.",
         parse=parse_spacing,
     )
     normalize: str = option(

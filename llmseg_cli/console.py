@@ -44,6 +44,7 @@ def configure(*, quiet: bool, verbose: bool, color: bool, progress: str) -> None
     _terminal.color, _terminal.progress = color, progress
     _terminal.console = None
     library = logging.getLogger(__package__)
+    library.setLevel(logging.INFO)
     if not any(isinstance(handler, _Said) for handler in library.handlers):
         library.addHandler(_Said())
 
@@ -54,6 +55,8 @@ class _Said(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             _say(record.getMessage())
+        else:
+            info(record.getMessage())
 
 
 def _stderr() -> "Console":

@@ -10,6 +10,7 @@ from llmseg_cli.reading import parse_yaml
 
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 MOST = 10**9  # of every number that a user gives, unless an option says otherwise
+AUTO = "auto"  # chosen from the scans and the machine
 HIGHEST_LABEL = 2**16 - 1  # of a class, and of the ignore label
 FINEST_MM = 1e-6  # a nanometer
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
@@ -50,11 +51,14 @@ def option(
 
 
 def parse_sizes(value: Any) -> tuple[int, ...]:
-    """Turn `64,64,48` (or a YAML list) into two or three positive whole numbers."""
+    """Turn `64,64,48` (or a YAML list) into two or three positive whole numbers; `auto` is none."""
+    if value == AUTO:
+        return ()
     sizes = _numbers(value, int, "patch")
     if len(sizes) not in (2, 3) or min(sizes) < 1:
         raise UsageError(
-            f"patch '{_joined(value)}': expected 2 or 3 positive whole numbers, such as 64,64,48."
+            f"patch '{_joined(value)}': expected 2 or 3 positive whole numbers, such as 64,64,48, "
+            "or auto."
         )
     return tuple(int(size) for size in sizes)
 
@@ -73,12 +77,17 @@ def parse_size(value: Any) -> int:
 
 
 def parse_spacing(value: Any) -> tuple[float, ...]:
-    """Turn `1.25` or `1,1,2.5` into one or three positive numbers in mm; 0 keeps the scan's."""
+    """Turn `1.25` or `1,1,2.5` into one or three numbers in mm; 0 keeps the scan's own.
+
+    `auto` is none.
+    """
+    if value == AUTO:
+        return ()
     spacing = _numbers(value, float, "spacing")
     if len(spacing) not in (1, 3) or not all(mm == 0 or mm >= FINEST_MM for mm in spacing):
         raise UsageError(
             f"spacing '{_joined(value)}': expected one or three numbers in mm from {FINEST_MM:g} "
-            "on, such as 1.25 or 1,1,2.5 (0 keeps each scan's own)."
+            "on, such as 1.25 or 1,1,2.5 (0 keeps each scan's own), or auto."
         )
     return tuple(spacing)
 

@@ -17,6 +17,7 @@ from llmseg_cli.commands._unused import LAYERS, refuse_unused
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, Key, load_layers
 from llmseg_cli.errors import LlmsegError, UsageError
+from llmseg_cli.options import AUTO
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -271,9 +272,9 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
             continue
         extra: dict[str, Any] = {}
         if meta["parser"] is not None:
-            words = isinstance(default[0], str)
+            words = bool(default) and isinstance(default[0], str)
             extra = {"parser": meta["parser"], "metavar": "NAME,NAME" if words else "N,N,N"}
-            default = ",".join(v if isinstance(v, str) else f"{v:g}" for v in default)
+            default = ",".join(v if isinstance(v, str) else f"{v:g}" for v in default) or AUTO
             kind = str if get_origin(kind) is tuple else kind
         elif get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]

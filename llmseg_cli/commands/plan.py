@@ -45,9 +45,9 @@ def plan(
     split: PlanSplit = None,
     label_map: LabelMap = None,
     ignore_label: IgnoreLabel = None,
-    output: Annotated[
-        Path, typer.Option("--out", "-o", help="File to write; - is stdout.")
-    ] = Path(PROJECT_FILE),
+    output: Annotated[Path, typer.Option("--out", "-o", help="File to write; - is stdout.")] = Path(
+        PROJECT_FILE
+    ),
     device: Device = "auto",
     cache: Cache = None,
     force: Force = False,

@@ -34,9 +34,16 @@ class Geometry:
     shape: tuple[int, int, int]
 
     @property
-    def dimensions(self) -> int:
-        """2 or 3."""
-        return len(tuple(self.patch.value))  # type: ignore[arg-type]  # a tuple of sides
+    def sides(self) -> tuple[int, ...]:
+        """The patch as two or three numbers."""
+        assert isinstance(self.patch.value, tuple)
+        return self.patch.value
+
+    @property
+    def millimeters(self) -> tuple[float, ...]:
+        """The spacing as one or three numbers."""
+        assert isinstance(self.spacing.value, tuple)
+        return self.spacing.value
 
 
 def median_sizes(
@@ -61,7 +68,11 @@ def median_sizes(
 
 
 def choose_geometry(
-    sizes: Sizes, voxels: dict[int, int], extents: Iterable[Sequence[float]] = ()
+    sizes: Sizes,
+    voxels: dict[int, int],
+    extents: Iterable[Sequence[float]] = (),
+    *,
+    given: tuple[float, ...] = (),
 ) -> Geometry:
     """Choose patch and spacing.
 
@@ -70,9 +81,19 @@ def choose_geometry(
         voxels: The most voxels of a patch, in 2 and in 3 dimensions.
         extents: Sides of each class's box, in units of the spacing; a coarser grid leaves eight
             voxels across the smallest, as far as there are so many.
+        given: The spacing, if it is given: one or three numbers, of which 0 is the scans' own.
     """
     dimensions, why = _dimensions(sizes)
-    spacing, coarsened = _spacing(sizes, dimensions, voxels[dimensions], list(extents))
+    if given:
+        x, y, z = (
+            float(want or have)
+            for want, have in zip(
+                given if len(given) == 3 else given * 3, sizes.spacing, strict=True
+            )
+        )
+        spacing, coarsened = (x, y, z), True
+    else:
+        spacing, coarsened = _spacing(sizes, dimensions, voxels[dimensions], list(extents))
     shape = _shape(sizes, spacing)
     sides = _patch(shape[:dimensions], voxels[dimensions])
     share = min(1.0, math.prod(sides) / math.prod(shape[:dimensions]))
@@ -84,6 +105,8 @@ def choose_geometry(
         f"{why}; the {kind} has {looked}, of which this sees {share:.0%}; sides are multiples of "
         f"{STRIDE}",
     )
+    if given:
+        return Geometry(patch, Choice(tuple(given), "as it was given"), shape)
     return Geometry(patch, _told(sizes, spacing, coarsened, dimensions), shape)
 
 

@@ -48,21 +48,18 @@ def recommend(scans: Fingerprint, power: Power) -> Recommended:
     """Choose everything but the number of steps, which takes a look at the clock."""
     voxels = {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)}
     geometry = choose_geometry(scans.sizes, voxels, scans.extents.values())
-    sides = tuple(geometry.patch.value)  # type: ignore[arg-type]  # a tuple of sides
     network, options = choose_network(power)
     choices = {
         "patch": geometry.patch,
         "spacing": geometry.spacing,
-        "batch": choose_batch(sides, scans, power),
+        "batch": choose_batch(geometry.sides, scans, power),
         "normalize": choose_normalization(scans),
         "augment": choose_augmentation(scans),
         "model": network,
         "model-option": options,
     }
     has_unlabeled = scans.labeled < scans.sizes.cases
-    return Recommended(
-        scans, power, geometry, choices, choose_method() if has_unlabeled else None
-    )
+    return Recommended(scans, power, geometry, choices, choose_method() if has_unlabeled else None)
 
 
 @dataclass(frozen=True)

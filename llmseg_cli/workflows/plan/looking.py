@@ -1,7 +1,6 @@
 """The facts of a data set that settings depend on, from all headers and some of the voxels."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -14,9 +13,10 @@ from llmseg_cli.data.checking.label_values import map_classes
 from llmseg_cli.data.checking.voxels import look_at
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.pool import map_cases
-from llmseg_cli.data.volumes import load_image, load_label_map, read_grid
-from llmseg_cli.errors import DataError, TooLargeError
-from llmseg_cli.planning.fingerprint import Fingerprint, Sizes
+from llmseg_cli.data.sizes import read_sizes
+from llmseg_cli.data.volumes import load_image, load_label_map
+from llmseg_cli.errors import TooLargeError
+from llmseg_cli.planning.fingerprint import Fingerprint
 from llmseg_cli.planning.geometry import median_sizes
 from llmseg_cli.progress import Progress, silent
 
@@ -35,23 +35,6 @@ class _Seen:
     high: float
     extents: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     foreground: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-
-
-def look_at_sizes(cases: Sequence[Case]) -> Sizes:
-    """Medians over the headers of scans.
-
-    Raises:
-        DataError: If a header cannot be read, or there is no case.
-    """
-    if not cases:
-        raise DataError("There are no scans whose size could be looked at.")
-    with ThreadPoolExecutor(4) as pool:
-        grids = list(pool.map(lambda case: read_grid(case.images), cases))
-    units = [grid.unit for grid in grids]
-    unit = max(set(units), key=units.count)
-    return median_sizes(
-        [grid.ras_shape for grid in grids], [grid.spacing_mm for grid in grids], unit
-    )
 
 
 def look(
@@ -76,7 +59,7 @@ def look(
     """
     ignore = ignored_value(dataset.ignore, ignore_label, label_map)
     cases = [case for case in dataset.cases if not case.is_test] or list(dataset.cases)
-    sizes = look_at_sizes(cases)
+    sizes = median_sizes(*read_sizes(cases))
     learning = set(labeled if labeled is not None else (c.id for c in cases if c.label is not None))
     taught = [case for case in cases if case.id in learning]
     rest = [case for case in cases if case.id not in learning]

@@ -117,8 +117,7 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
         for command, method in _trainings(found).items()
     }
     steps = {
-        command: steps_within(Budget(wish.budget_s), pace.step_s)
-        for command, pace in paces.items()
+        command: steps_within(Budget(wish.budget_s), pace.step_s) for command, pace in paces.items()
     }
     text = write_plan(wish.data, wish.label_map, wish.ignore_label, found, steps)
     return Planned(found, steps, paces, text)

@@ -17,6 +17,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.methods.base import Method, SemiBatch
@@ -39,6 +40,7 @@ from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.data import TrainingData, prepare
 from llmseg_cli.workflows.train.folder import NAMES, claim, plain, recorded, remove_prepared
+from llmseg_cli.workflows.train.geometry import settled
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
@@ -60,6 +62,7 @@ class Plan:
     """A run that is ready to start: what `--dry-run` shows.
 
     Args:
+        settings: How to train, with nothing left open.
         config: All values.
         data: The prepared cases.
         method: The way of learning with its networks, not yet on a device.
@@ -69,6 +72,7 @@ class Plan:
         parts: What the networks have of pre-trained models.
     """
 
+    settings: TrainSettings
     config: RunConfig
     data: TrainingData
     method: Method
@@ -86,6 +90,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         DataError, PolicyError: If the data, the split or what `init` learned from do not serve.
         ArtifactError: If `init` does not fit.
     """
+    request = settled(request)
     settings = request.settings
     method_type = METHODS.load(request.method)
     refuse_unused(request.pseudo, request.method, method_type)
@@ -161,7 +166,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method.start()
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(config, data, method, learned, trained, pseudo, parts)
+    return Plan(settings, config, data, method, learned, trained, pseudo, parts)
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
@@ -193,6 +198,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         request.command, seed=request.seed, deterministic=request.settings.deterministic
     )
     with stop_on_signals() as stop:
+        request = settled(request, resume=resume)
         planned = plan(request, progress=stoppable(progress, stop, PREPARING))
         finished = claim(folder, planned.config, request.split, planned.learned, resume=resume)
         if finished:
@@ -217,7 +223,7 @@ def start(
         progress: Hears about steps.
         resume: Go on from the saved state, if there is one.
     """
-    settings, config = request.settings, planned.config
+    settings, config = planned.settings, planned.config
     device = choose_device(settings.device)
     layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
     method = planned.method.to(device=device)
