@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmseg_cli import console, process
+from llmseg_cli.artifacts import command_line
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.commands._command import file_of
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError, is_out_of_memory
@@ -47,9 +48,10 @@ UNUSABLE = (
 class _Program(TyperGroup):
     """The one place where errors become messages and exit codes."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+    def make_context(self, info_name: Any, args: list[str], *more: Any, **kwargs: Any) -> Any:
+        command_line.note(args)  # before they are consumed
         with _boundary():
-            return super().make_context(*args, **kwargs)
+            return super().make_context(info_name, args, *more, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         with _boundary():

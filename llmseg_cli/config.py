@@ -6,6 +6,7 @@ from pathlib import Path
 from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.options import (
     option,
+    parse_duration,
     parse_layers,
     parse_sizes,
     parse_spacing,
@@ -20,7 +21,7 @@ AUGMENTATIONS = ("none", "paper", "standard", "no-flips", "turned")
 BLENDS = ("gaussian", "constant")  # of windows
 FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 OF_THE_COURSE = (  # settings that make no difference to a single step
-    *("steps", "accumulate", "warmup", "ema", "embed_llm"),
+    *("steps", "budget", "accumulate", "warmup", "ema", "embed_llm"),
     *("validate_every", "save_every", "log_every"),
 )
 
@@ -62,6 +63,11 @@ class TrainSettings:
     )
     embed_llm: bool = option(False, "Keep the pretrained block in the run, not its digest alone.")
     steps: int = option(2000, "Training steps (batches).", minimum=1)
+    budget: str = option(
+        "",
+        "Time for the steps, such as 30m or 2h, instead of their number; the learning rate then "
+        "follows the clock. Validation at the end and saving come on top.",
+    )
     batch: int = option(2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1)
     accumulate: int = option(
         1,
@@ -166,8 +172,14 @@ class TrainSettings:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
         if self.compile and self.gradient_checkpointing:
             raise UsageError("--compile and --gradient-checkpointing do not go together; drop one.")
+        _ = self.budget_s  # refuses what is no time
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema {self.ema}: expected a decay from 0 to below 1, such as 0.99.")
+
+    @property
+    def budget_s(self) -> float:
+        """Seconds for the steps; 0 where their number is given."""
+        return parse_duration(self.budget) if self.budget else 0.0
 
     @property
     def dimensions(self) -> int:

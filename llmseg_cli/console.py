@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from llmseg_cli.artifacts.files import to_json
 from llmseg_cli.artifacts.text import readable, visible
 from llmseg_cli.errors import unknown
-from llmseg_cli.progress import Progress, silent
+from llmseg_cli.progress import LEFT, UNITS, Progress, duration, in_words, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN_EVERY_S = 30.0
+PLAIN_FIRST_S, PLAIN_EVERY_S = 3.0, 30.0
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
 
 
@@ -177,25 +177,40 @@ def progress(unit: str = "step") -> Iterator[Progress]:
     elif mode == "plain":
         yield _PlainProgress(unit)
     else:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}", markup=False),
-        )
-        with Bars(*columns, console=_stderr(), transient=True) as bars:
-            tasks: dict[str, Any] = {}
-
-            def report(phase: str, done: int, total: int, **values: float | str) -> None:
-                if phase not in tasks:
-                    tasks[phase] = bars.add_task(phase, total=total, values="")
-                bars.update(tasks[phase], completed=done, total=total, values=_shown(values))
-
+        with _bars() as report:
             yield report
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """A bar per phase; one that is full goes when another phase goes on."""
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bars
+    from rich.table import Column
+
+    def text(field: str) -> TextColumn:
+        column = Column(no_wrap=True, overflow="crop")
+        return TextColumn(f"{{task.{field}}}", markup=False, table_column=column)
+
+    bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=3))
+    columns = (SpinnerColumn(), text("description"), bar, text("fields[facts]"))
+    with Bars(*columns, console=_stderr(), transient=True, expand=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(phase: str, done: int, total: int, **values: float | str) -> None:
+            for other, task in tasks.items():
+                if other != phase and bars.tasks[task].finished:
+                    bars.update(task, visible=False)
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(visible(phase), total=total, facts="")
+            task = tasks[phase]
+            if done < bars.tasks[task].completed:  # it begins anew
+                bars.reset(task)
+            bars.update(task, completed=done, total=total, visible=True)
+            left = values.get(LEFT, bars.tasks[task].time_remaining)
+            bars.update(task, facts=_facts(done, total, left, values), refresh=done in (0, total))
+
+        yield report
 
 
 def _json_progress(phase: str, done: int, total: int, **values: float | str) -> None:
@@ -205,20 +220,24 @@ def _json_progress(phase: str, done: int, total: int, **values: float | str) -> 
 
 
 class _PlainProgress:
+    """A line when a phase has run for a moment, then now and then, and at its end."""
+
     def __init__(self, unit: str) -> None:
         self.unit = unit
-        self.last = time.monotonic()
+        self.due: dict[str, float] = {}
 
     def __call__(self, phase: str, done: int, total: int, **values: float | str) -> None:
         now = time.monotonic()
-        if done >= total or now - self.last >= PLAIN_EVERY_S:
-            self.last = now
-            info(f"{phase}: {self.unit} {done}/{total} {_shown(values)}".rstrip())
+        due = self.due.setdefault(phase, now + PLAIN_FIRST_S)
+        if done >= total or now >= due:
+            self.due[phase] = now + PLAIN_EVERY_S
+            unit = UNITS.get(phase, self.unit)
+            info(f"{phase}: {unit} {_facts(done, total, values.get(LEFT), values)}")
 
 
-def _shown(values: dict[str, float | str]) -> str:
-    shown = " ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
-    return visible(shown)
+def _facts(
+    done: int, total: int, left: float | str | None, values: Mapping[str, float | str]
+) -> str:
+    """What a report says, in at most 70 signs for a training."""
+    remaining = f"{duration(float(left))} left" if left is not None and done < total else ""
+    return visible(" ".join(filter(None, (f"{done}/{total}", remaining, in_words(values)))))

@@ -12,8 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
 
+from llmseg_cli.artifacts.command_line import command_line
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.artifacts.files import sha256_file, write_json
+from llmseg_cli.artifacts.hardware import hardware
 from llmseg_cli.errors import ArtifactError, ExitCode
 from llmseg_cli.reading import read_text
 from llmseg_cli.typed import fitted, parsed
@@ -73,6 +75,7 @@ class Manifest:
                 "tool": "llmseg",
                 "version": llmseg_version(),
                 "command": self.command,
+                "command_line": command_line(),
                 "status": status,
                 "exit_code": int(exit_code),
                 "started": self.started.isoformat(timespec="seconds"),
@@ -84,6 +87,7 @@ class Manifest:
                 "seed": self.seed,
                 "deterministic": self.deterministic,
                 "env": environment(),
+                "hardware": hardware(),
                 "counts": self.counts,
                 "warnings": self.warnings,
                 "peak_rss_mb": peak_rss_mb(),

@@ -1,7 +1,7 @@
 """`config.yaml` of a run folder: every value that a run used."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from llmseg_cli.artifacts.document import Document
@@ -79,6 +79,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         init: Digest of the weights that training started from, or null.
         split: Digest of the split.
         labels: Digest of the label maps that were learned from or validated with.
+        raised: Each time that the steps were raised with --resume: from and to how many, and
+            whether the optimizer continued or started anew.
     """
 
     command: str
@@ -103,6 +105,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     image_encoder: Annotated[dict[str, Any], _Encoder] | None = None
     llm_block: Annotated[dict[str, Any], _Block] | None = None
     ignore_label: int | None = None
+    raised: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         numbers = {"in_channels": self.in_channels, "unlabeled_batch": self.unlabeled_batch}
@@ -126,6 +129,10 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
                 f"config.yaml: 'preprocessing.spacing' is {list(spacing)}, expected one or three "
                 "numbers of 0 or more."
             )
+
+    def with_steps(self, steps: int) -> "RunConfig":
+        """The same, with the steps that a budget of time has allowed."""
+        return replace(self, settings={**self.settings, "steps": steps})
 
     @property
     def patch(self) -> tuple[int, ...]:

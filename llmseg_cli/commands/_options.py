@@ -53,6 +53,13 @@ Offline = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue what -o holds, exactly; skip what is done.")
 ]
+KeepState = Annotated[
+    bool,
+    typer.Option(
+        "--keep-state",
+        help="Keep state.ckpt of the finished run, so that --steps MORE --resume goes on exactly.",
+    ),
+]
 Init = Annotated[
     Path | None, typer.Option("--init", help="Run folder whose weights to start from.")
 ]

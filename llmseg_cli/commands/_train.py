@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
+from llmseg_cli.artifacts.command_line import is_typed
+from llmseg_cli.artifacts.files import refuse_existing
+from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.commands._options import (
     DryRun,
@@ -14,6 +17,7 @@ from llmseg_cli.commands._options import (
     GroupBy,
     IgnoreLabel,
     Init,
+    KeepState,
     Labeled,
     LabelMap,
     Offline,
@@ -23,12 +27,15 @@ from llmseg_cli.commands._options import (
 )
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
+from llmseg_cli.progress import duration, memory
 
 if TYPE_CHECKING:
     from llmseg_cli.data.splitting.amounts import Amount
+    from llmseg_cli.training.loop import Trained
     from llmseg_cli.workflows.train.request import Request
 
 
+CURVE = "curve.png"
 UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learned
 
 
@@ -45,8 +52,37 @@ class TrainOptions:
     seed: Seed = 0
     resume: Resume = False
     force: Force = False
+    keep_state: KeepState = False
     dry_run: DryRun = False
     offline: Offline = False
+
+    def begin(self, output: Path, settings: TrainSettings) -> None:
+        """Refuse what the folder does not allow, before torch is loaded.
+
+        Args:
+            output: The run folder.
+            settings: How to train.
+
+        Raises:
+            UsageError: If it holds a run, and is not to be resumed or replaced; or fewer steps are
+                asked for than it has.
+        """
+        if self.resume and self.force:
+            raise UsageError(
+                "--resume continues what -o holds, --force replaces it. Pass one of them."
+            )
+        if self.force:
+            return
+        from llmseg_cli.workflows.train.standing import further, refuse_taken
+
+        if self.resume:
+            if told := further(output, settings, is_given=is_typed("--steps")):
+                console.info(told)
+        elif not self.dry_run:
+            refuse_taken(output)
+            refuse_existing(output, force=False)
+        if not self.dry_run:
+            console.info("Loading torch and the data ...")
 
     def choose_split(self, data: Path, output: Path) -> Split:
         """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
@@ -94,6 +130,7 @@ class TrainOptions:
             cache=settings.cache or default_cache(),
             init=self.init,
             offline=self.offline,
+            keep_state=self.keep_state,
             **wishes,
         )
 
@@ -127,8 +164,6 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     """Run, or say what would be run; returns the `--json` document."""
     from llmseg_cli.workflows.train.run import plan, run
 
-    if options.resume and options.force:
-        raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")
     if options.dry_run:
         from llmseg_cli.workflows.train.cost import cost_of
 
@@ -154,10 +189,8 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
         }
     with console.progress() as progress:
         trained = run(request, resume=options.resume, force=options.force, progress=progress)
-    console.info(
-        f"{request.output}: {trained.steps} steps in {trained.elapsed_s:.0f} s"
-        + _validation(trained.final_score, trained.best_score, trained.best_step)
-    )
+    for line in _summary(trained, request.output):
+        console.info(line)
     if trained.final_score is not None and trained.final_score < UNLEARNED:
         console.warn(
             f"Validation Dice is {trained.final_score:.3f}: the network has not learned yet. Train "
@@ -181,7 +214,22 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     }
 
 
+def _summary(trained: "Trained", folder: Path) -> list[str]:
+    """The last lines of a training: time, memory, loss, validation and folder."""
+    record = load_manifest(folder)
+    peak = memory(record["peak_rss_mb"])
+    if gpu := record["details"].get("peak_vram_mb"):
+        peak += f", {memory(gpu)} of the GPU"
+    lines = [
+        f"Trained {trained.steps:,} steps in {duration(trained.elapsed_s)}, with at most {peak} "
+        "of memory.",
+        f"Loss {sum(trained.losses.values()):.4g} at the end. "
+        + _validation(trained.final_score, trained.best_score, trained.best_step),
+    ]
+    return [*lines, f"Wrote {folder}: the weights, and the course in {folder / CURVE}."]
+
+
 def _validation(final: float | None, best: float | None, step: int | None) -> str:
-    if final is None or best is None:
-        return "; no validation cases."
-    return f"; validation Dice {final:.3f} at the end, {best:.3f} at step {step}."
+    if final is None or best is None or step is None:
+        return "There are no validation cases."
+    return f"Validation Dice {final:.3f} at the end, best {best:.3f} at step {step:,}."

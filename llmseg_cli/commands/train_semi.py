@@ -22,6 +22,7 @@ def train_semi(
     train_settings: TrainSettings,
 ) -> dict[str, Any]:
     """Train on labeled and unlabeled cases together, with or without the help of text."""
+    train_options.begin(output, train_settings)
     from llmseg_cli.workflows.train.request import pseudo_request
     from llmseg_cli.workflows.train.text_guidance import text_for
 

@@ -23,6 +23,7 @@ def train_sup(
     train_settings: TrainSettings,
 ) -> dict[str, Any]:
     """Train a network on the labeled cases alone: the baseline, and the start of mining."""
+    train_options.begin(output, train_settings)
     request = train_options.request(
         data,
         train_options.choose_split(data, output),

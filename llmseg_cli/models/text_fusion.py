@@ -21,6 +21,7 @@ class TextFeatures:
         token_ids: `(N, T, L)` int64 for N foreground classes with T texts of at most L tokens.
         mask: `(N, T, L)` bool, true where there is a token and no padding.
         pooled: One vector per text, `(N, T, D)` float32.
+        names: The classes that the texts are of, if that is known.
 
     Raises:
         ValueError: If the shapes do not fit or there is no text.
@@ -29,6 +30,7 @@ class TextFeatures:
     token_ids: Tensor
     mask: Tensor
     pooled: Tensor
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = [tuple(t.shape) for t in (self.token_ids, self.mask, self.pooled)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -44,6 +44,7 @@ class State(TypedDict):
     plateau: NotRequired[dict[str, Any] | None]  # absent in older runs, as what follows
     losses: NotRequired[dict[str, float]]
     score: NotRequired[float | None]
+    used_s: NotRequired[float | None]  # of a budget of time
     best: list[float] | None
 
 
@@ -83,6 +84,21 @@ def load_weights(path: Path) -> dict[str, dict[str, Tensor]]:
         name, _, parameter = key.partition(".")
         found.setdefault(name, {})[parameter] = value
     return found
+
+
+def weights_note(path: Path) -> dict[str, str]:
+    """The text that `save_weights` kept with weights.
+
+    Raises:
+        ArtifactError: If the file is missing or damaged.
+    """
+    if fault := file_fault(path):
+        raise ArtifactError(f"Cannot read the weights {path}: {fault}. {FINISH}")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return dict(stored.metadata() or {})
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ArtifactError(f"Cannot read the weights {path}: {error}. {FINISH}") from error
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypedDict
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.errors import ArtifactError
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 LOG = "log.jsonl"
+RATE, DICE = "learning_rate", "validation_dice"
+NO_LOSS = ("step", "time", RATE, "data_wait_s")  # of a line with losses
 TENSORBOARD = "tensorboard"
 
 
@@ -69,6 +71,23 @@ class ScalarLog:
         if self._stream and self._writer:
             self._stream.close()
             self._writer.close()
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, up to one that a kill cut short; none without a log.
+
+    Raises:
+        ArtifactError: If a line is damaged.
+    """
+    path = folder / LOG
+    return [parse_json(line) for line, _ in _lines(path)] if path.is_file() else []
+
+
+def losses_of(line: Mapping[str, Any]) -> dict[str, float]:
+    """The terms of the loss that a line of the log holds, none if it holds something else."""
+    if RATE not in line:
+        return {}
+    return {name: float(value) for name, value in line.items() if name not in NO_LOSS}
 
 
 class _Line(TypedDict):

@@ -3,16 +3,17 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import DataError, StoppedError
+from llmseg_cli.options import MOST
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.checkpoints import (
     load_into,
@@ -21,10 +22,13 @@ from llmseg_cli.training.checkpoints import (
     save_state,
     save_weights,
 )
+from llmseg_cli.training.clock import Clock
 from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
+from llmseg_cli.training.learner import Learner, Score
 from llmseg_cli.training.log import ScalarLog
 from llmseg_cli.training.optimizers import build_optimizer, load_optimizer
+from llmseg_cli.training.pace import Pace, memory_mb
 from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
@@ -32,20 +36,7 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.training.undisturbed import answering
 
 WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
-
-
-class Learner(Protocol):
-    """What the loop needs of a method (methods/base.py)."""
-
-    def losses(self, batch: Any, *, progress: float) -> dict[str, Tensor]: ...
-    def after_step(self, step: int) -> None: ...
-    def networks(self) -> dict[str, nn.Module]: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def train(self, mode: bool = True) -> Any: ...
-
-
-Score = Callable[[Mapping[str, nn.Module]], float]
+LOOK_EVERY_S = 5.0  # between two looks at the loss on a GPU, which is waited for then
 
 
 @dataclass
@@ -108,11 +99,13 @@ class Loop:
         )
         is_plateau = settings.learning_rate_schedule == "plateau"
         self.plateau = Plateau(epoch) if is_plateau else None
-        self.step = 0
+        self.step, self.steps = 0, settings.steps
+        self.clock = Clock(settings.budget_s) if settings.budget else None
         self.losses: dict[str, float] = {}  # when they were last looked at
         self.final_score: float | None = None
         self.best: tuple[float, int] | None = None
-        self.log = ScalarLog(folder)
+        self.log, self.pace = ScalarLog(folder), Pace()
+        self._looked = -LOOK_EVERY_S  # when at the loss
         self._losses = learner.losses
         if settings.compile:
             self._losses = compiled(learner.losses, learner.networks())
@@ -131,8 +124,10 @@ class Loop:
                 load_into(average, state["averages"][name], source=str(path))
             if self.plateau:
                 self.plateau.load_state_dict(state.get("plateau") or {})
-            if not 0 <= state["step"] <= self.settings.steps:
-                raise ValueError(f"step {state['step']} of {self.settings.steps}")
+            if not 0 <= state["step"] <= self.last_step:
+                raise ValueError(f"step {state['step']} of {self.steps}")
+            if self.clock:
+                self.clock.start(float(state.get("used_s") or 0.0))
             value, at = state["best"] or (0.0, 0)
         self.best = (value, int(at)) if state["best"] else None
         self.step = state["step"]
@@ -151,6 +146,8 @@ class Loop:
             DataError: If a loss is not finite.
         """
         self.log.start(self.step)
+        if self.clock:
+            self.clock.start(self.clock.used_s if self.step else 0.0)
         try:
             return self._run(batches, stop)
         finally:
@@ -159,21 +156,28 @@ class Loop:
     def _run(self, batches: Iterator[Any], stop: StopRequest) -> Trained:
         self.learner.train()
         started, waited = time.monotonic(), 0.0
-        while self.step < self.settings.steps:
+        self.pace.start()
+        self._report()
+        while self.step < self.steps:
             before = time.monotonic()
             chosen = list(itertools.islice(batches, self.settings.accumulate))
             if len(chosen) < self.settings.accumulate:
-                raise ValueError(f"batches end at step {self.step} of {self.settings.steps}")
+                raise ValueError(f"batches end at step {self.step} of {self.steps}")
             waited += time.monotonic() - before
             terms = self.take_step(*chosen)
             self._after_step(terms, waited, stopping=bool(stop))
             if stop:
                 self.save()
                 raise StoppedError(
-                    f"{stop.signal}: saved after step {self.step} of {self.settings.steps} in "
+                    f"{stop.signal}: saved after step {self.step} of {self.steps} in "
                     f"{self.folder}. Run the same command with --resume to continue."
                 )
         return self._finish(time.monotonic() - started, waited)
+
+    @property
+    def last_step(self) -> int:
+        """One past the last step that batches may be asked for."""
+        return MOST if self.clock else self.steps
 
     def final_networks(self) -> dict[str, nn.Module]:
         """The networks whose weights are the result: the averages if there are any."""
@@ -184,7 +188,7 @@ class Loop:
         factor = learning_rate_factor(
             self.settings.learning_rate_schedule,
             self.step,
-            steps=self.settings.steps,
+            steps=self.steps,
             warmup=self.settings.warmup,
         )
         if self.plateau:
@@ -195,7 +199,7 @@ class Loop:
         means: dict[str, Tensor] = {}
         for batch in batches:
             with autocast(self.device, self.dtype):
-                terms = self._losses(batch, progress=self.step / self.settings.steps)
+                terms = self._losses(batch, progress=self.step / self.steps)
             shares = {name: term.float() / len(batches) for name, term in terms.items()}
             self.scaler.scale(torch.stack([*shares.values()]).sum()).backward()  # type: ignore[no-untyped-call]
             for name, share in shares.items():
@@ -217,20 +221,50 @@ class Loop:
 
     def _after_step(self, terms: dict[str, Tensor], waited: float, *, stopping: bool) -> None:
         settings, step = self.settings, self.step
-        last = step == settings.steps
+        self.pace.step()
+        if self.clock:
+            self.steps = self.clock.steps(
+                step, step_s=self.pace.step_s, ending_s=self.pace.validation_s
+            )
+        last = step == self.steps
         saves = step % settings.save_every == 0 and not last
         logs = step % settings.log_every == 0 or last
-        if logs or saves or stopping:  # a state that is saved is worth continuing from
+        if logs or saves or stopping or self._may_look():
             self.losses = {name: float(term) for name, term in terms.items()}
-            self._refuse_nonfinite()
+            self._refuse_nonfinite()  # a state that is saved is worth continuing from
         if logs:
             rate = self.optimizer.param_groups[0]["lr"]
             self.log.write(step, learning_rate=rate, data_wait_s=round(waited, 3), **self.losses)
-            self.progress("train", step, settings.steps, loss=sum(self.losses.values()))
+        self._report()
         if self.score and (step % settings.validate_every == 0 or last):
-            self._validate()
+            with self.pace.validating():
+                self._validate()
         if saves:
             self.save()
+
+    def _may_look(self) -> bool:
+        """Whether to ask for the losses of a step: a GPU would have to be waited for."""
+        now = time.monotonic()
+        if self.device.type != "cpu" and now - self._looked < LOOK_EVERY_S:
+            return False
+        self._looked = now
+        return True
+
+    def _report(self) -> None:
+        """Say how far training is, and what is known without waiting for a GPU."""
+        step, steps, every = self.step, self.steps, self.settings.validate_every
+        known: dict[str, float | None] = {
+            "step_s": self.pace.step_s,
+            "left_s": None,
+            "loss": sum(self.losses.values()) if self.losses else None,
+            "validation_dice": self.final_score,
+            "memory_mb": memory_mb(self.device),
+        }
+        if self.pace.step_s is not None:
+            validations = -(-steps // every) - step // every
+            known["left_s"] = self.pace.left_s(steps - step, validations if self.score else 0)
+        told = {name: value for name, value in known.items() if value is not None}
+        self.progress("train", step, steps, **told)
 
     def _refuse_nonfinite(self) -> None:
         odd = [name for name, value in self.losses.items() if not math.isfinite(value)]
@@ -266,6 +300,7 @@ class Loop:
                 "plateau": self.plateau.state_dict() if self.plateau else None,
                 "losses": self.losses,
                 "score": self.final_score,
+                "used_s": self.clock.used_s if self.clock else None,
                 "best": list(self.best) if self.best else None,
             },
         )

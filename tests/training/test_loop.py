@@ -173,7 +173,44 @@ def test_progress_is_told(tmp_path):
     training = loop(tmp_path, steps=10)
     training.progress = lambda *report, **values: heard.append((*report, sorted(values)))
     training.run(batches(), StopRequest())
-    assert heard == [("train", step, 10, ["loss"]) for step in (4, 8, 10)]
+    assert [report[:3] for report in heard] == [("train", step, 10) for step in range(11)]
+    rate = ["left_s", "loss", "step_s"]
+    assert all(set(report[3]) - {"memory_mb"} == set(rate) for report in heard[1:])
+
+
+def test_each_step_tells_its_loss_and_the_last_score(tmp_path):
+    told = []
+    training = loop(tmp_path, steps=7, score=lambda _: 0.25)
+    training.progress = lambda phase, done, total, **values: told.append(values)
+    terms = []
+    take = training.take_step
+    training.take_step = lambda *chosen: terms.append(take(*chosen)) or terms[-1]
+    training.run(batches(), StopRequest())
+    for values, step in zip(told[1:], terms, strict=True):
+        assert values["loss"] == pytest.approx(sum(float(term) for term in step.values()))
+    assert [values.get("validation_dice") for values in told] == [None] * 4 + [0.25] * 4
+    assert told[-1]["left_s"] == 0
+
+
+def test_a_gpu_is_not_waited_for_at_each_step(tmp_path):
+    training = loop(tmp_path, log_every=1000, score=None)
+    looked = []
+    training.device = torch.device("meta")  # no CPU; the steps themselves run on one
+    training.dtype = torch.float32
+
+    class Lazy(torch.Tensor):
+        def __float__(self) -> float:
+            looked.append(training.step)
+            return 0.5
+
+    training.take_step = lambda *chosen: _counted(training, torch.zeros(()).as_subclass(Lazy))
+    training.run(batches(), StopRequest())
+    assert looked == [1, 12]  # at once, for something to show, and for the log
+
+
+def _counted(training: Loop, term: Tensor) -> dict[str, Tensor]:
+    training.step += 1
+    return {"near": term}
 
 
 @pytest.mark.parametrize("log_every", [1, 4, 100])

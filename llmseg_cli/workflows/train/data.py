@@ -129,6 +129,7 @@ def prepare(
     total = sum(len(names) for names in roles.values())
     prepared: dict[str, list[PreparedCase]] = {}
     done = 0
+    progress("prepare", done, total)
     for role, names in roles.items():
         prepared[role] = []
         for name in names:

@@ -23,11 +23,16 @@ from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
 from llmseg_cli.typed import fitted
 from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.runs.run_folder import CONFIG
+from llmseg_cli.workflows.train.course import CURVE
+from llmseg_cli.workflows.train.raised_steps import without_raised_steps
 
 logger = logging.getLogger(__name__)
 
 ROUNDS, PREPARED = "pseudo", "prepared"
-NAMES = (MANIFEST, STATE, WEIGHTS, BEST, CONFIG, SPLIT, LOG, TENSORBOARD, ROUNDS, PREPARED)
+NAMES = (
+    *(MANIFEST, STATE, WEIGHTS, BEST, CONFIG, SPLIT, CURVE),
+    *(LOG, TENSORBOARD, ROUNDS, PREPARED),
+)
 ROUND = re.compile(r"step-\d{6,}")
 ARRAY = re.compile(r"(\.tmp-[0-9a-f]{12}-)?(labels|voxels|stored|foreground)-[0-9a-f]{32}\.npy")
 MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight
@@ -51,31 +56,42 @@ def claim(
     path = folder / CONFIG
     refuse_links(folder, (ROUNDS, PREPARED, TENSORBOARD))
     if resume and path.exists():
+        return _continued(folder, config, learned)
+    if resume and folder.is_dir() and _others(folder):
+        raise ArtifactError(
+            f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
+            "-o, or pass --force instead of --resume to replace it."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_ours(folder):  # of an earlier run, and nothing that lies beside it
+        _remove_rounds(folder / ROUNDS)
+        remove_prepared(folder)
+    if resume or is_ours(folder):
         remove_leftovers(folder)
-        _refuse_other_settings(folder, RunConfig.load(path), config)
-        if not (folder / LEARNED).is_file():  # an older run
-            learned.save(folder / LEARNED)
-        if (folder / MANIFEST).exists() and (found := load_manifest(folder))["status"] == "ok":
-            return _trained(folder / MANIFEST, found["details"])
-        if not (folder / STATE).exists():
-            logger.warning("%s has no saved state yet: it starts anew, from step 0.", folder)
-    else:
-        if resume and folder.is_dir() and _others(folder):
-            raise ArtifactError(
-                f"{folder} is no run to resume: it has other files and no {CONFIG}. Choose another "
-                "-o, or pass --force instead of --resume to replace it."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        if is_ours(folder):  # of an earlier run, and nothing that lies beside it
-            _remove_rounds(folder / ROUNDS)
-            remove_prepared(folder)
-        if resume or is_ours(folder):
-            remove_leftovers(folder)
-        for name in (MANIFEST, STATE, WEIGHTS, BEST, CONFIG):
-            (folder / name).unlink(missing_ok=True)
-        split.save(folder / SPLIT)
+    for name in (MANIFEST, STATE, WEIGHTS, BEST, CURVE, CONFIG):
+        (folder / name).unlink(missing_ok=True)
+    split.save(folder / SPLIT)
+    learned.save(folder / LEARNED)
+    config.save(path)  # last, for it makes the folder a run
+    return None
+
+
+def _continued(folder: Path, config: RunConfig, learned: Learned) -> Trained | None:
+    """Make a run that the folder holds this one; returns the result if it is complete already."""
+    remove_leftovers(folder)
+    existing = RunConfig.load(folder / CONFIG)
+    _refuse_other_settings(folder, existing, config)
+    if existing.raised != config.raised:
+        config.save(folder / CONFIG)
+    if not (folder / LEARNED).is_file():  # an older run
         learned.save(folder / LEARNED)
-        config.save(path)  # last, for it makes the folder a run
+    if (folder / MANIFEST).exists() and (found := load_manifest(folder))["status"] == "ok":
+        trained = _trained(folder / MANIFEST, found["details"])
+        if config.settings["budget"] or trained.steps >= config.settings["steps"]:
+            return trained
+        (folder / MANIFEST).unlink()  # of fewer steps
+    if not (folder / STATE).exists() and not (folder / WEIGHTS).exists():
+        logger.warning("%s has no saved state yet: it starts anew, from step 0.", folder)
     return None
 
 
@@ -141,6 +157,9 @@ def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig)
     old |= {key: since[key] for key in new if key not in old and key in since}
     if existing.llm_block:
         old = {f"llm_block.{key}": value for key, value in OLDER_BLOCK.items()} | old
+    old, new = without_raised_steps(old, new)
+    if new.get("settings.budget"):
+        old, new = ({k: v for k, v in one.items() if k != "settings.steps"} for one in (old, new))
     changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in PLACES]
     if changed:
         first = changed[0]

@@ -123,7 +123,7 @@ class PseudoBatches:
         self.masks = dict(plan.masks)
 
     def __iter__(self) -> Iterator[SemiBatch]:
-        start, steps = self.loop.step, self.settings.steps
+        start, steps = self.loop.step, self.loop.last_step
         bounds = [0, *(step for step in self.plan.minings if step), steps]
         for first, last in pairwise(bounds):
             if first in self.plan.minings:
@@ -170,7 +170,9 @@ class PseudoBatches:
                     "were changed. Train anew with --force."
                 )
             return {e.case: folder / e.file for e in entries if e.file is not None}
-        return {case.case: folder / case.file for case in self._mine(folder, step) if case.file}
+        with self.loop.pace.paused():
+            mined = self._mine(folder, step)
+        return {case.case: folder / case.file for case in mined if case.file}
 
     def _mine(self, folder: Path, step: int) -> list[MinedCase]:
         miner, loop = self.plan.miner, self.loop

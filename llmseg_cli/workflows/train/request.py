@@ -53,6 +53,7 @@ class Request:
         pseudo: What to do about pseudo-labels.
         offline: Never use the network.
         prepared: Cache folder of prepared cases, if it is not that of all else.
+        keep_state: Keep what an exact continuation needs when the run is finished.
     """
 
     command: str
@@ -72,6 +73,7 @@ class Request:
     pseudo: PseudoRequest = field(default_factory=PseudoRequest)
     offline: bool = False
     prepared: Path | None = None
+    keep_state: bool = False
 
 
 def pseudo_request(semi: SemiSettings, mining: MiningSettings) -> PseudoRequest:

@@ -4,29 +4,29 @@ import logging
 import math
 import random
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from llmseg_cli.artifacts.files import sha256_file, sha256_json
-from llmseg_cli.artifacts.learned import LEARNED, Learned
+from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.patches.sampling import prefetch
+from llmseg_cli.errors import DataError, StoppedError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import recompute_activations
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import LOSSES, METHODS, MODELS
-from llmseg_cli.training.loop import BEST, WEIGHTS, Loop, Trained
+from llmseg_cli.training.loop import STATE, WEIGHTS, Loop, Trained
 from llmseg_cli.training.precision import (
     choose_device,
     choose_dtype,
@@ -38,16 +38,20 @@ from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
+from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData, prepare
-from llmseg_cli.workflows.train.folder import NAMES, claim, plain, recorded, remove_prepared
+from llmseg_cli.workflows.train.doubts import doubts
+from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_prepared
 from llmseg_cli.workflows.train.geometry import settled
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
-from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan, pseudo_labeled
+from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
+from llmseg_cli.workflows.train.raised_steps import go_on_from_weights, with_raised_steps
+from llmseg_cli.workflows.train.record import write_record
 from llmseg_cli.workflows.train.request import Request
 from llmseg_cli.workflows.train.starting_weights import start_from
-from llmseg_cli.workflows.train.validation import dice_scorer
+from llmseg_cli.workflows.train.validation import Absences, dice_scorer
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +74,8 @@ class Plan:
         parameters: Trained parameters of all networks.
         pseudo: Where pseudo-labels come from.
         parts: What the networks have of pre-trained models.
+        warnings: Sentences for `run.json`, which have been said.
+        absences: Classes that the last validation did not find.
     """
 
     settings: TrainSettings
@@ -80,6 +86,8 @@ class Plan:
     parameters: int = field(default=0)
     pseudo: PseudoPlan = field(default_factory=PseudoPlan)
     parts: Pretrained = field(default_factory=Pretrained)
+    warnings: list[str] = field(default_factory=list)
+    absences: Absences = field(default_factory=Absences)
 
 
 def plan(request: Request, *, progress: Progress = silent) -> Plan:
@@ -146,13 +154,9 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         ignore_label=data.ignore_label,
         **parts.record,
     )
-    if request.text and len(request.text[0].token_ids) not in (1, len(data.classes) - 1):
-        logger.warning(
-            "The texts describe %d classes, the labels have %d: %s. Their mean guides the network.",
-            len(request.text[0].token_ids),
-            len(data.classes) - 1,
-            ", ".join(data.classes[1:]),
-        )
+    found = doubts(settings.patch, data, request.text and request.text[0].names)
+    for sentence in found:
+        logger.warning(sentence)
     torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
     random.seed(request.seed)
     text = request.text[0] if request.text else None
@@ -166,7 +170,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method.start()
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(settings, config, data, method, learned, trained, pseudo, parts)
+    return Plan(settings, config, data, method, learned, trained, pseudo, parts, found)
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
@@ -200,14 +204,26 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
     with stop_on_signals() as stop:
         request = settled(request, resume=resume)
         planned = plan(request, progress=stoppable(progress, stop, PREPARING))
+        if resume:
+            planned = replace(planned, config=with_raised_steps(planned.config, folder))
         finished = claim(folder, planned.config, request.split, planned.learned, resume=resume)
         if finished:
             (folder / MANIFEST).touch()  # newer than its inputs again, so that make is content
             return finished
         loop, batches = start(request, planned, stop, progress, resume=resume)
-        trained = loop.run(batches, stop)
+        try:
+            trained = loop.run(batches, stop)
+        except (StoppedError, DataError):
+            draw_course(folder)
+            raise
         remove_prepared(folder)
-    _write_manifest(manifest, request, planned, trained)
+    if planned.settings.budget:  # only now it is known
+        planned = replace(planned, config=planned.config.with_steps(trained.steps))
+        planned.config.save(folder / CONFIG)
+    draw_course(folder)
+    write_record(manifest, request, planned, trained)
+    if not request.keep_state:
+        (folder / STATE).unlink(missing_ok=True)  # last: a run without record goes on from it
     return trained
 
 
@@ -231,7 +247,13 @@ def start(
     hold_blocks_as(method, choose_dtype(settings.precision, device))
     if settings.gradient_checkpointing:
         recompute_activations(method)
-    score = dice_scorer(planned.data.validation, config, device=device)
+    score = dice_scorer(
+        planned.data.validation,
+        config,
+        device=device,
+        absences=planned.absences,
+        progress=progress,
+    )
     loop = Loop(
         method,
         settings,
@@ -243,6 +265,7 @@ def start(
     )
     if resume:
         loop.resume()
+        go_on_from_weights(loop, method)
     ready: Iterable[SemiBatch]
     if planned.pseudo.record:
         ready = PseudoBatches(
@@ -263,41 +286,6 @@ def start(
             uses_unlabeled=method.uses_unlabeled,
             pin=device.type == "cuda",
         )
-        first, end = (settings.accumulate * step for step in (loop.step, settings.steps))
+        first, end = (settings.accumulate * step for step in (loop.step, loop.last_step))
         ready = prefetch(make, start=first, stop=end, workers=settings.workers)
     return loop, map(partial(place_batch, device=device, layout=layout), ready)
-
-
-def _write_manifest(manifest: Manifest, request: Request, planned: Plan, trained: Trained) -> None:
-    split, data = request.split, planned.data
-    manifest.inputs = {
-        "split": f"sha256:{planned.config.split}",
-        "images": f"sha256:{sha256_json(split.images)}",
-    }
-    if planned.config.text:
-        manifest.inputs["embeddings"] = f"sha256:{planned.config.text['embeddings']}"
-    if planned.config.init:
-        manifest.inputs["init"] = f"sha256:{planned.config.init}"
-    manifest.inputs |= planned.parts.inputs
-    pseudo = planned.pseudo
-    if pseudo.masks:
-        assert pseudo.record is not None
-        manifest.inputs["pseudo"] = f"sha256:{pseudo.record['masks']}"
-    manifest.counts = {
-        "labeled": len(data.labeled),
-        "unlabeled": len(data.unlabeled),
-        "validation": len(data.validation),
-        "locked_test": len(split.test),
-    }
-    if pseudo.record:
-        manifest.counts["pseudo_labeled"] = pseudo_labeled(pseudo, request.output)
-    manifest.details = {"trained": asdict(trained), "parameters": planned.parameters}
-    if torch.cuda.is_available():
-        manifest.details["peak_vram_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
-        manifest.details["gpu"] = torch.cuda.get_device_name()
-    best = (BEST,) if (request.output / BEST).is_file() else ()
-    manifest.write(
-        request.output,
-        outputs=(WEIGHTS, *best, CONFIG, SPLIT, LEARNED),
-        config=plain(planned.config).to_dict(),
-    )

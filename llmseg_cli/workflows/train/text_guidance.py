@@ -1,5 +1,6 @@
 """Text features for a network, and the controls that show whether the text matters."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ def text_for(
     elif control == "random":
         embeddings = random_text(embeddings, seed=seed)
     features = features_of(embeddings)
+    if control != "none":  # meant to be of others
+        unnamed = tuple(f"class {number}" for number, _ in enumerate(features.names, start=1))
+        features = replace(features, names=unnamed)
     return features, {
         "fusion": fusion,
         "control": control,
@@ -68,4 +72,5 @@ def features_of(embeddings: Embeddings) -> TextFeatures:
         token_ids=torch.from_numpy(embeddings.token_ids[index]),
         mask=torch.from_numpy(embeddings.mask[index]),
         pooled=torch.from_numpy(embeddings.pooled[index]),
+        names=tuple(names),
     )

@@ -16,12 +16,48 @@ from llmseg_cli.data.patches.mapped import MappedArrays
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.overlap import dice_per_class
+from llmseg_cli.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
 
 
+class Absences:
+    """The foreground classes that the last validation found in no prediction."""
+
+    def __init__(self) -> None:
+        self.wanted: set[int] = set()
+        self.found: set[int] = set()
+
+    def add(self, labels: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> None:
+        """Take note of the label map of a case, and of its reference."""
+        for values, seen in ((labels, self.found), (wanted, self.wanted)):
+            seen.update(np.flatnonzero(np.bincount(values.ravel())).tolist())
+
+    def warnings(self, classes: Sequence[str]) -> list[str]:
+        """A sentence, if some classes are predicted and others never.
+
+        Args:
+            classes: Names of the classes, background first.
+        """
+        absent = sorted((self.wanted - self.found) & set(range(1, len(classes))))
+        if not absent or not self.found - {0}:  # where nothing is, the Dice says it
+            return []
+        names = ", ".join(classes[value] for value in absent)
+        is_one = len(absent) == 1
+        return [
+            f"{'Class' if is_one else 'Classes'} {names}: predicted on no validation case. The "
+            f"network has not learned {'it' if is_one else 'them'} yet. Train longer (--steps, "
+            "with --resume), or with another --seed or --learning-rate."
+        ]
+
+
 def dice_scorer(
-    cases: Sequence[PreparedCase], config: RunConfig, *, device: torch.device
+    cases: Sequence[PreparedCase],
+    config: RunConfig,
+    *,
+    device: torch.device,
+    absences: Absences | None = None,
+    progress: Progress = silent,
 ) -> Callable[[Mapping[str, nn.Module]], float] | None:
     """Returns what scores networks by their mean Dice over cases and foreground classes.
 
@@ -29,6 +65,8 @@ def dice_scorer(
         cases: Validation cases with label maps.
         config: The run: classes, patch and the network that answers.
         device: Where the networks are.
+        absences: Told of the classes of each validation.
+        progress: Hears about every case.
 
     Returns:
         None if there are no validation cases of which anything is known. A class that neither the
@@ -48,17 +86,26 @@ def dice_scorer(
         for network in asked.values():
             network.eval()
         values = []
-        for stored, reference in files:
+        told = absences or Absences()
+        told.wanted.clear()
+        told.found.clear()
+        progress("validate", 0, len(files))
+        for done, (stored, reference) in enumerate(files, start=1):
             image = torch.from_numpy(np.array(arrays.get(stored))).to(device)
             labels = _predict(image, list(asked.values()), config.patch)
             wanted: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
             if config.ignore_label is not None:
                 counts = wanted != UNKNOWN
                 labels, wanted = labels[counts], wanted[counts]
+            told.add(labels, wanted)
             values.append(dice_per_class(labels, wanted, classes=classes))
+            if done < len(files):
+                progress("validate", done, len(files))
         found = np.concatenate(values)
         found = found[~np.isnan(found)]
-        return float(found.mean()) if found.size else 1.0
+        mean = float(found.mean()) if found.size else 1.0
+        progress("validate", len(files), len(files), validation_dice=mean)
+        return mean
 
     return score
 

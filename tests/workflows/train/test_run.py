@@ -50,12 +50,12 @@ def test_the_folder(finished):
     assert sorted(path.name for path in finished.iterdir()) == [
         "best.safetensors",
         "config.yaml",
+        "curve.png",
         "learned.json",
         "log.jsonl",
         "model.safetensors",
         "run.json",
         "split.json",
-        "state.ckpt",
         "tensorboard",
     ]
     assert logged_steps(finished) == [2, 4, 6]
@@ -73,6 +73,7 @@ def test_the_manifest(finished, toy_split):
         "model.safetensors",
         "best.safetensors",
         "config.yaml",
+        "curve.png",
         "learned.json",
         "split.json",
     }
