@@ -20,6 +20,7 @@ from llmseg_cli.commands._command import file_of
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError, is_out_of_memory
 
 COMMANDS: dict[str, str] = {
+    "auto": "llmseg_cli.commands.auto:auto",
     "check": "llmseg_cli.commands.check:check",
     "describe": "llmseg_cli.commands.describe:describe",
     "plan": "llmseg_cli.commands.plan:plan",

@@ -49,6 +49,13 @@ def configure(*, quiet: bool, verbose: bool, color: bool, progress: str) -> None
         library.addHandler(_Said())
 
 
+def general_words() -> list[str]:
+    """The options that make another command speak as this one does."""
+    flags = {"--quiet": _terminal.quiet, "--verbose": _terminal.verbose}
+    flags["--no-color"] = not _terminal.color
+    return [*(flag for flag, is_set in flags.items() if is_set), "--progress", _terminal.progress]
+
+
 class _Said(logging.Handler):
     """Says what the library logs, which Python's own handler would pass on as it is."""
 

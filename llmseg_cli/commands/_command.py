@@ -192,10 +192,13 @@ def command(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())
+        own = dict(inspect.signature(function, eval_str=True).parameters)
         names = {_snake(cls.__name__): cls for cls in settings}
+        given = ["context"] if own.pop("context", None) else []
         parameters = [
-            p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own if p.name not in names
+            p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for p in own.values()
+            if p.name not in names
         ]
         for cls in settings:
             parameters += [p for p in _parameters(cls) if p.name not in without]
@@ -228,6 +231,7 @@ def command(
             for name, cls in names.items():
                 asked = [field for field in fields(cls) if field.name not in without]
                 values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in asked})
+            values |= dict.fromkeys(given, context)
             try:
                 result = function(**values)
             except LlmsegError as error:

@@ -70,7 +70,8 @@ class Planned:
             "llmseg": llmseg_version(),
             "choices": {name: asdict(choice) for name, choice in choices.items()},
             "steps": {name: asdict(choice) for name, choice in self.steps.items()},
-            "seconds_a_step": {name: pace.step_s for name, pace in self.paces.items()},
+            "paces": {name: asdict(pace) for name, pace in self.paces.items()},
+            "shape": list(self.recommended.geometry.shape),
             "scans": asdict(self.recommended.scans),
             "machine": asdict(self.recommended.power),
         }

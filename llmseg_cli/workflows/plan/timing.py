@@ -17,8 +17,10 @@ from llmseg_cli.data.digests import image_digest
 from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.planning.fingerprint import Fingerprint
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.training.precision import choose_memory_format
+from llmseg_cli.training.loop import Loop
+from llmseg_cli.training.precision import autocast, choose_memory_format
 from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.training.undisturbed import answering
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.request import Request
 from llmseg_cli.workflows.train.run import plan, start
@@ -32,10 +34,12 @@ class Pace:
 
     Args:
         step_s: Seconds of a step, the median of three.
+        forward_s: Seconds in which the network that answers predicts one patch.
         parameters: Trained weights.
     """
 
     step_s: float
+    forward_s: float
     parameters: int
 
 
@@ -111,4 +115,19 @@ def time_steps(
                     torch.cuda.synchronize()
                 seconds.append(time.monotonic() - before)
                 progress("time", done + 1, TIMED_STEPS + 1)
-    return Pace(statistics.median(seconds[1:]), planned.parameters)
+        forward_s = _forward_s(loop, planned.config.in_channels, settings.patch)
+    return Pace(statistics.median(seconds[1:]), forward_s, planned.parameters)
+
+
+def _forward_s(loop: Loop, channels: int, patch: tuple[int, ...]) -> float:
+    """Seconds to predict a patch, as validation does it; all networks of the method answer."""
+    networks = loop.final_networks()
+    image = torch.zeros(1, channels, *patch, device=loop.device)
+    seconds = []
+    with answering(networks), autocast(loop.device, loop.dtype), torch.inference_mode():
+        for _ in range(TIMED_STEPS):
+            before = time.monotonic()
+            for network in networks.values():
+                network(image).float().softmax(dim=1).sum().item()
+            seconds.append(time.monotonic() - before)
+    return statistics.median(seconds)
