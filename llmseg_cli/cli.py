@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from llmseg_cli import console, process
 from llmseg_cli.artifacts import command_line
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.commands._command import file_of
+from llmseg_cli.commands._help import Command, Group
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError, is_out_of_memory
 
 COMMANDS: dict[str, str] = {
@@ -46,7 +46,7 @@ UNUSABLE = (
 )  # fmt: skip
 
 
-class _Program(TyperGroup):
+class _Program(Group):
     """The one place where errors become messages and exit codes."""
 
     def make_context(self, info_name: Any, args: list[str], *more: Any, **kwargs: Any) -> Any:
@@ -172,7 +172,7 @@ def _register() -> None:
         if isinstance(function, typer.Typer):
             app.add_typer(function, name=name)
         else:
-            app.command(name)(function)
+            app.command(name, cls=Command)(function)
 
 
 _register()

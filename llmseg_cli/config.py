@@ -3,23 +3,30 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.choices import (
+    AUGMENTATIONS,
+    FINAL_NORMS,
+    FUSION_NAMES,
+    LEARNING_RATE_SCHEDULES,
+    LLM_BLOCKS,
+    MEMORY_FORMATS,
+    NORMALIZATIONS,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    TEXT_CONTROLS,
+)
+from llmseg_cli.errors import UsageError
 from llmseg_cli.options import (
     option,
     parse_duration,
     parse_layers,
     parse_sizes,
     parse_spacing,
+    refuse_unknown_choices,
 )
 from llmseg_cli.registry import LOSSES, METHODS, MODELS
 
-TEXT_CONTROLS = ("none", "shuffled", "random")
-SCHEDULES = ("one-time", "continuous")
-LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
-FINAL_NORMS = ("plain", "loaded", "none")
-AUGMENTATIONS = ("none", "paper", "standard", "no-flips", "turned")
-BLENDS = ("gaussian", "constant")  # of windows
-FUSION_NAMES = ("token-map", "token-map-balance", "sentence-modulation")
 OF_THE_COURSE = (  # settings that make no difference to a single step
     *("steps", "budget", "accumulate", "warmup", "ema", "embed_llm"),
     *("validate_every", "save_every", "log_every"),
@@ -30,21 +37,25 @@ OF_THE_COURSE = (  # settings that make no difference to a single step
 class TrainSettings:
     """All about training that is not data, method or knowledge; a recipe is a set of these."""
 
-    model: str = option("vnet", "Network.", complete=MODELS.names)
-    model_option: tuple[str, ...] = option((), "Option of the network, KEY=VALUE; repeat for more.")
+    model: str = option("vnet", "Network.", choices=MODELS.names, basic=True)
+    model_option: tuple[str, ...] = option(
+        (), "Option of the network; repeat for more.", kind="KEY=VALUE"
+    )
     image_encoder: str | None = option(
         None,
         "Pre-trained encoder of unetpp, for pictures: PATH or ID of a ResNet, ConvNeXt, Swin or "
         "other model of transformers with feature maps.",
+        kind="MODEL",
     )
     llm_block: str | None = option(
         None,
-        "Block of medvisionllama: pretrained (its default), or a control: random-frozen, "
-        "random-trainable, identity or mlp.",
-        complete=lambda: LLM_BLOCKS,
+        "Block of medvisionllama; all but the first, which is its default, are controls.",
+        choices=LLM_BLOCKS,
     )
     llm_model: str | None = option(
-        None, "Language model of the block: smollm2 (its default), PATH, FILE.gguf or ID."
+        None,
+        "Language model of the block: smollm2 (its default), PATH, FILE.gguf or ID.",
+        kind="MODEL",
     )
     llm_layers: tuple[int, ...] = option(
         (-1,), "Layers of the block, counted from 0, or from -1, the last.", parse=parse_layers
@@ -54,21 +65,24 @@ class TrainSettings:
     )
     llm_final_norm: str = option(
         "plain",
-        "Norm behind the block: plain (weight 1, as published), loaded (the language model's own) "
-        "or none.",
-        complete=lambda: FINAL_NORMS,
+        "Norm behind the block.",
+        choices=FINAL_NORMS,
     )
     llm_lora: int = option(
         0, "Rank of trained adapters (LoRA) within the frozen block; 0 has none.", minimum=0
     )
     embed_llm: bool = option(False, "Keep the pretrained block in the run, not its digest alone.")
-    steps: int = option(2000, "Training steps (batches).", minimum=1)
+    steps: int = option(2000, "Training steps (batches).", minimum=1, basic=True)
     budget: str = option(
         "",
         "Time for the steps, such as 30m or 2h, instead of their number; the learning rate then "
         "follows the clock. Validation at the end and saving come on top.",
+        kind="TIME",
+        basic=True,
     )
-    batch: int = option(2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1)
+    batch: int = option(
+        2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1, basic=True
+    )
     accumulate: int = option(
         1,
         "Batches per step, whose gradients are averaged: with little memory, a smaller --batch and "
@@ -80,41 +94,29 @@ class TrainSettings:
         "Patch in voxels, X,Y,Z; two numbers train in 2D. auto takes that of --init, or chooses as "
         "'llmseg plan' does.",
         parse=parse_sizes,
+        basic=True,
     )
     spacing: tuple[float, ...] = option(
         (),
         "Resample to this spacing in mm, one or three numbers; 0 keeps each scan's own. auto does "
         "where a patch is given, and is chosen with it otherwise.",
         parse=parse_spacing,
+        basic=True,
     )
     normalize: str = option(
-        "zscore", "Intensities: zscore, zscore-nonzero, minmax, window:LOW:HIGH or none."
+        "zscore", "How intensities are normalized.", choices=NORMALIZATIONS, is_open=True
     )
-    augment: str = option(
-        "standard",
-        "Augmentation: none, paper (rotations by 90 degrees, flips, "
-        "brightness), standard (flips, brightness, small rotation, scaling, gamma, noise), "
-        "no-flips (the same without flips, for classes of the left and the right) or "
-        "turned (standard and paper, for pictures without up and down).",
-    )
+    augment: str = option("standard", "Augmentation.", choices=AUGMENTATIONS)
     foreground: float = option(
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
     )
-    loss: str = option(
-        "dice-ce",
-        "Loss of labels and pseudo-labels: dice-ce (soft Dice and cross entropy), dice-bce (soft "
-        "Dice and binary cross entropy of each class) or hard-dice-bce (Dice of the label map, "
-        "which trains nothing).",
-        complete=LOSSES.names,
-    )
-    optimizer: str = option("sgd", "Optimizer: sgd, adam or adamw.")
+    loss: str = option("dice-ce", "Loss of labels and pseudo-labels.", choices=LOSSES.meanings)
+    optimizer: str = option("sgd", "Optimizer.", choices=OPTIMIZERS)
     learning_rate: float = option(0.02, "Learning rate at the start.", minimum=0)
     momentum: float = option(0.9, "Momentum of sgd.", minimum=0)
     weight_decay: float = option(1e-4, "Weight decay.", minimum=0)
     learning_rate_schedule: str = option(
-        "poly",
-        "Learning rate over the steps: poly, cosine, step, constant, or plateau (halved where the "
-        "loss has not fallen for 10 epochs).",
+        "poly", "Learning rate over the steps.", choices=LEARNING_RATE_SCHEDULES
     )
     warmup: int = option(0, "Steps of linear warm-up.", minimum=0)
     clip_grad: float = option(
@@ -126,8 +128,8 @@ class TrainSettings:
         "0 keeps the last weights.",
         minimum=0,
     )
-    precision: str = option("auto", "auto, fp32, bf16 or fp16.")
-    memory_format: str = option("auto", "auto, channels-last or contiguous.")
+    precision: str = option("auto", "Numbers of convolutions.", choices=PRECISIONS)
+    memory_format: str = option("auto", "Order of tensors in memory.", choices=MEMORY_FORMATS)
     gradient_checkpointing: bool = option(
         False,
         "Keep the inputs of blocks alone and compute their activations again in the backward pass: "
@@ -139,7 +141,12 @@ class TrainSettings:
     )
     deterministic: bool = option(False, "Demand deterministic algorithms.")
     device: str = option(
-        "auto", "auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE", panel="Machine"
+        "auto",
+        "Where it runs: auto, cpu, cuda or cuda:N.",
+        kind="DEVICE",
+        envvar="LLMSEG_DEVICE",
+        panel="Machine",
+        basic=True,
     )
     workers: int = option(
         1, "Threads that prepare batches.", envvar="LLMSEG_WORKERS", minimum=0, panel="Machine"
@@ -147,6 +154,7 @@ class TrainSettings:
     cache: Path | None = option(
         None,
         "Folder of preprocessed cases; default: the user's cache folder.",
+        kind="FOLDER",
         envvar="LLMSEG_CACHE",
         panel="Machine",
     )
@@ -155,19 +163,7 @@ class TrainSettings:
     log_every: int = option(10, "Steps between lines of log.jsonl.", minimum=1)
 
     def __post_init__(self) -> None:
-        choices = {
-            "augment": AUGMENTATIONS,
-            "optimizer": ("sgd", "adam", "adamw"),
-            "learning_rate_schedule": ("poly", "cosine", "step", "constant", "plateau"),
-            "precision": ("auto", "fp32", "bf16", "fp16"),
-            "memory_format": ("auto", "channels-last", "contiguous"),
-            "llm_block": LLM_BLOCKS,
-            "llm_final_norm": FINAL_NORMS,
-            "loss": LOSSES.names(),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in (None, *known):
-                raise unknown(name.replace("_", "-"), getattr(self, name), known)
+        refuse_unknown_choices(self)
         if not 0 <= self.foreground <= 1:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
         if self.compile and self.gradient_checkpointing:
@@ -191,9 +187,11 @@ class TrainSettings:
 class SemiSettings:
     """What `train-semi` adds: the way of learning, and the knowledge of a language model."""
 
-    method: str = option("usl", "Way of learning.", complete=METHODS.names, panel="Method")
+    method: str = option(
+        "usl", "Way of learning.", choices=METHODS.names, panel="Method", basic=True
+    )
     method_option: tuple[str, ...] = option(
-        (), "Option of the method, KEY=VALUE; repeat for more.", panel="Method"
+        (), "Option of the method; repeat for more.", kind="KEY=VALUE", panel="Method"
     )
     unlabeled_batch: int = option(
         0, "Unlabeled cases per step; 0 takes as many as --batch.", minimum=0, panel="Method"
@@ -201,12 +199,14 @@ class SemiSettings:
     pseudo: Path | None = option(
         None,
         "Folder of pseudo-labels: of 'llmseg mine-sam', or masks named like the cases.",
+        kind="FOLDER",
         panel="Method",
+        basic=True,
     )
     schedule: str = option(
         "one-time",
-        "When pseudo-labels are made: one-time, or continuous (again every --every steps).",
-        complete=lambda: SCHEDULES,
+        "When pseudo-labels are made.",
+        choices=SCHEDULES,
         panel="Method",
     )
     every: int = option(
@@ -215,27 +215,24 @@ class SemiSettings:
         minimum=1,
         panel="Method",
     )
-    text: Path | None = option(None, "File of 'llmseg embed'.", panel="Text")
+    text: Path | None = option(
+        None, "File of 'llmseg embed'.", kind="FILE", panel="Text", basic=True
+    )
     text_control: str = option(
         "none",
-        "A control instead of the text: shuffled (another target's text) or random (noise).",
-        complete=lambda: TEXT_CONTROLS,
+        "A control instead of the text.",
+        choices=TEXT_CONTROLS,
         panel="Text",
     )
     fusion: str = option(
         "token-map-balance",
-        "How text enters: token-map (the authors' code), token-map-balance or sentence-modulation.",
-        complete=lambda: FUSION_NAMES,
+        "How text enters.",
+        choices=FUSION_NAMES,
         panel="Text",
     )
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.text_control not in TEXT_CONTROLS:
-            raise unknown("text-control", self.text_control, TEXT_CONTROLS)
-        if self.fusion not in FUSION_NAMES:
-            raise unknown("fusion", self.fusion, FUSION_NAMES)
+        refuse_unknown_choices(self)
         if self.text_control != "none" and self.text is None:
             raise UsageError(
                 f"--text-control {self.text_control} needs the text that it replaces: pass "

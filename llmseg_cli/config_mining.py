@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from llmseg_cli.choices import AXES, PRECISIONS, PROMPTS, SAM_NAMES
 from llmseg_cli.errors import UsageError
-from llmseg_cli.options import option, parse_margins, parse_words
+from llmseg_cli.options import option, parse_margins, parse_words, refuse_unknown_choices
 
 CALIBRATED = "labeled"
-SAM_NAMES = ("lite-medsam", "vit_b:", "vit_l:", "vit_h:", "medsam:", "transformers:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +15,19 @@ class MiningSettings:
 
     sam: str = option(
         "lite-medsam",
-        "Segment Anything model: lite-medsam; vit_b:PATH, vit_l:PATH, vit_h:PATH or medsam:PATH "
-        "for a checkpoint; transformers:PATH or transformers:ID (SAM, SAM 2, SAM-HQ).",
-        complete=lambda: SAM_NAMES,
+        "Segment Anything model; vit and medsam are checkpoints of segment-anything.",
+        choices=SAM_NAMES,
+        is_open=True,
         panel="Mining",
+        basic=True,
     )
     prompts: tuple[str, ...] = option(
-        ("box",), "Prompts: box, points, mask, or several.", parse=parse_words, panel="Mining"
+        ("box",),
+        "Prompts, one or several.",
+        parse=parse_words,
+        choices=PROMPTS,
+        is_open=True,
+        panel="Mining",
     )
     box_margin: tuple[float, ...] = option(
         (0.1, 0.3),
@@ -39,7 +45,7 @@ class MiningSettings:
         "0.5",
         "Probability from which a pixel belongs to a component, or 'labeled': for each class the "
         "one, from 0.5, at which its mean share of the unlabeled images is that of the labeled.",
-        complete=lambda: ("0.5", CALIBRATED),
+        kind="NUMBER",
         panel="Mining",
     )
     smallest_component: float = option(
@@ -49,12 +55,18 @@ class MiningSettings:
         0, "Times that SAM is asked again with its own mask.", minimum=0, panel="Mining"
     )
     mirror: bool = option(False, "Average the network over flips.", panel="Mining")
-    slice_axis: str = option("z", "Axis along which a volume is sliced: x, y or z.", panel="Mining")
+    slice_axis: str = option(
+        "z", "Axis along which a volume is sliced.", choices=AXES, panel="Mining"
+    )
     largest_component: bool = option(
         False, "Keep the largest component of each class, in 3D.", panel="Mining"
     )
     min_iou: float = option(
-        0.0, "Drop masks whose predicted IoU is lower; 0 drops none.", minimum=0, panel="Mining"
+        0.0,
+        "Drop masks whose predicted IoU is lower; 0 drops none.",
+        minimum=0,
+        panel="Mining",
+        basic=True,
     )
     min_stability: float = option(
         0.0, "Drop masks whose stability is lower; 0 drops none.", minimum=0, panel="Mining"
@@ -72,9 +84,12 @@ class MiningSettings:
         minimum=0,
         panel="Mining",
     )
-    sam_precision: str = option("auto", "Of SAM: auto, fp32, bf16 or fp16.", panel="Mining")
+    sam_precision: str = option(
+        "auto", "Numbers of SAM's encoder.", choices=PRECISIONS, panel="Mining"
+    )
 
     def __post_init__(self) -> None:
+        refuse_unknown_choices(self)
         if self.threshold != CALIBRATED:
             self.fixed_threshold  # noqa: B018 - refuses what is no number
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.files import to_json
-from llmseg_cli.artifacts.text import readable, visible
+from llmseg_cli.artifacts.text import readable, visible, wrapped
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import LEFT, UNITS, Progress, duration, in_words, silent
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_FIRST_S, PLAIN_EVERY_S = 3.0, 30.0
+NARROWEST_COLUMN = 8  # signs of the one that folds
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
 
 
@@ -78,9 +79,15 @@ def _stderr() -> "Console":
     return found
 
 
-def _say(message: str, style: str | None = None) -> None:
-    """The one way to the terminal of what was not written here, such as the names of files."""
-    _stderr().print(visible(message), markup=False, style=style)
+def _say(message: str, style: str | None = None, *, to_copy: bool = False) -> None:
+    """The one way to the terminal of what was not written here, such as the names of files.
+
+    A terminal gets lines broken at words, unless they are *to_copy*; a pipe gets them whole.
+    """
+    console, text = _stderr(), visible(message)
+    if console.is_terminal and not to_copy:
+        text = wrapped(text, console.width)
+    console.print(text, markup=False, style=style)
 
 
 def info(message: str) -> None:
@@ -95,7 +102,8 @@ def next_step(*words: object) -> None:
     Args:
         words: Its words without `llmseg`.
     """
-    info(f"Next: {shlex.join(['llmseg', *map(str, words)])}")
+    if not _terminal.quiet:
+        _say(f"Next: {shlex.join(['llmseg', *map(str, words)])}", to_copy=True)
 
 
 def detail(message: str) -> None:
@@ -148,18 +156,30 @@ def json_document(content: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for a person, on stderr; the first column is left-aligned, the others right."""
+    """A table for a person, on stderr; the first column is left-aligned, the others right.
+
+    On a terminal that is too narrow the first column folds; nothing is ever cut.
+    """
     if _terminal.quiet:
         return
     from rich.table import Table
     from rich.text import Text  # a string would be read as markup, and a class may be called [/red]
 
-    shown = Table(title=Text(visible(title), "table.title"), title_justify="left")
-    for index, column in enumerate(columns):
-        shown.add_column(Text(visible(column)), justify="left" if index == 0 else "right")
-    for row in rows:
-        shown.add_row(*(Text(visible(cell)) for cell in row))
-    _stderr().print(shown, soft_wrap=False)
+    cells = [[Text(visible(cell)) for cell in row] for row in (columns, *rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    console = _stderr()
+    if console.is_terminal:
+        left = console.width - sum(widths[1:]) - 3 * len(widths) - 1  # borders
+        widths[0] = min(widths[0], max(left, NARROWEST_COLUMN))
+    shown = Table(width=sum(widths) + 3 * len(widths) + 1)
+    for head, width in zip(cells[0], widths, strict=True):
+        shown.add_column(head, justify="right", overflow="fold", width=width)
+    shown.columns[0].justify = "left"
+    for row_cells in cells[1:]:
+        shown.add_row(*row_cells)
+    if title:
+        console.print(Text(visible(title), "table.title"))
+    console.print(shown, soft_wrap=False, crop=False)
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -1,11 +1,11 @@
 """An option of a command that is also a YAML key, and how its text is read."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import field, fields
 from typing import Any
 
-from llmseg_cli.errors import UsageError
+from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.reading import parse_yaml
 
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -14,6 +14,8 @@ AUTO = "auto"  # chosen from the scans and the machine
 HIGHEST_LABEL = 2**16 - 1  # of a class, and of the ignore label
 FINEST_MM = 1e-6  # a nanometer
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)  # a word to YAML 1.1
+# Names that an option takes, or name to meaning; a callable is asked when they are needed.
+Choices = Collection[str] | Mapping[str, str] | Callable[[], Collection[str]]
 
 
 def option(
@@ -21,33 +23,62 @@ def option(
     help_text: str,
     *,
     parse: Callable[[Any], Any] | None = None,
-    complete: Callable[[], Iterable[str]] | None = None,
+    choices: Choices | None = None,
+    is_open: bool = False,
+    kind: str | None = None,
     envvar: str | None = None,
     minimum: float | None = None,
     panel: str = "Training",
+    basic: bool = False,
 ) -> Any:
     """A dataclass field that is also a command-line option and a YAML key.
 
     Args:
         default: The one place of the default value.
-        help_text: Shown by `--help`.
+        help_text: Shown by `--help`, which adds the choices to its end.
         parse: Turns the typed text, or the YAML value, into the value.
-        complete: Names that shells offer.
+        choices: What help lists, shells offer and `refuse_unknown_choices` checks.
+        is_open: Whether other values than the choices are right, too; their reader checks them.
+        kind: What it takes, in a word, such as `FOLDER`; left out, its type says.
         envvar: An environment variable that may set it; for facts of the machine only.
         minimum: Smallest number allowed.
-        panel: Heading in `--help`.
+        panel: Heading in `--help-all`.
+        basic: Whether `--help` shows it.
     """
     return field(
         default=default,
         metadata={
             "help": help_text,
             "parser": parse,
-            "complete": complete,
+            "choices": choices,
+            "is_open": is_open,
+            "kind": kind,
             "envvar": envvar,
             "min": minimum,
             "panel": panel,
+            "basic": basic,
         },
     )
+
+
+def meanings(choices: Choices) -> dict[str, str]:
+    """Name to what it means, empty where that is not said."""
+    found = choices() if callable(choices) else choices
+    return dict(found) if isinstance(found, Mapping) else dict.fromkeys(found, "")
+
+
+def refuse_unknown_choices(settings: Any) -> None:
+    """Check the fields of a settings dataclass that have closed choices.
+
+    Raises:
+        UsageError: If a value is none of them; the message corrects its spelling.
+    """
+    for one in fields(settings):
+        choices, value = one.metadata.get("choices"), getattr(settings, one.name)
+        if choices is None or one.metadata["is_open"] or value is None:
+            continue
+        if value not in meanings(choices):
+            raise unknown(one.name.replace("_", "-"), value, meanings(choices))
 
 
 def parse_sizes(value: Any) -> tuple[int, ...]:

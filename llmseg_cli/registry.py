@@ -35,11 +35,15 @@ class Registry(Mapping[str, str]):
     Args:
         kind: What the names are, for messages.
         entries: Name to `module:attribute`.
+        meanings: Name to what it means in a few words, where the name does not say it.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, entries: Mapping[str, str], meanings: Mapping[str, str] | None = None
+    ) -> None:
         self.kind = kind
         self._entries = dict(entries)
+        self._meanings = dict(meanings or {})
 
     def __getitem__(self, name: str) -> str:
         if name not in self._entries:
@@ -58,6 +62,10 @@ class Registry(Mapping[str, str]):
     def names(self) -> list[str]:
         """All names, in the order of the table; completion uses it."""
         return list(self._entries)
+
+    def meanings(self) -> dict[str, str]:
+        """Name to what it means, empty where that is not said; help uses it."""
+        return {name: self._meanings.get(name, "") for name in self._entries}
 
     def load(self, name: str) -> Any:
         """Import and return what *name* stands for.
@@ -160,5 +168,10 @@ LOSSES = Registry(
         "hard-dice-bce": (
             "llmseg_cli.losses.dice_binary_cross_entropy:hard_dice_binary_cross_entropy"
         ),
+    },
+    meanings={
+        "dice-ce": "soft Dice and cross entropy",
+        "dice-bce": "soft Dice and binary cross entropy of each class",
+        "hard-dice-bce": "Dice of the label map, which trains nothing",
     },
 )

@@ -27,7 +27,7 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics", "pictures"),
     ("numerics",),
     ("artifacts", "config", "config_file", "config_mining"),
-    ("registry", "progress", "options"),
+    ("registry", "progress", "options", "choices"),
     ("typed",),
     ("reading",),
     ("errors",),

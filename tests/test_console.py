@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import sys
 from types import SimpleNamespace
 
@@ -65,3 +66,66 @@ def test_a_full_disk_behind_stdout_is_named(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(OSError, match="No space left") as caught:
         console.data("x")
     assert caught.value.filename == "the standard output"
+
+
+ROWS = [
+    ["left ventricle and its epicardium", "dice", "0.8669", "0.864 to 0.87", "9"],
+    ["", "hd95_mm", "3.291", "0.138 to 5.2", "9"],
+]
+COLUMNS = ["class", "metric", "mean", "95 % interval", "n"]
+
+
+def shown_table(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    console.table("a/long/name/of/a/folder/of/masks: over 9 cases", COLUMNS, ROWS)
+    return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err).splitlines()
+
+
+@pytest.mark.parametrize("width", [20, 30, 51, 52, 60, 80, 200])
+def test_a_table_on_a_terminal_is_never_cut(capsys, monkeypatch, width):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    console.configure(quiet=False, verbose=False, color=False, progress="plain")
+    title, *lines = shown_table(capsys)
+    assert title == "a/long/name/of/a/folder/of/masks: over 9 cases"
+    assert "…" not in "".join(lines)
+    for cell in [*COLUMNS[1:], *ROWS[0][1:], *ROWS[1][1:]]:
+        assert any(cell in line for line in lines)
+    folded = "".join(line[1:].split("│")[0].strip() for line in lines if line.startswith("│"))
+    assert folded.replace(" ", "") == ROWS[0][0].replace(" ", "")
+    assert max(map(len, lines)) <= max(width, 51)  # all that is beside the first column
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_needs(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    console.configure(quiet=False, verbose=False, color=False, progress="plain")
+    lines = shown_table(capsys)
+    assert len(lines) == 1 + 3 + len(ROWS) + 1
+    assert [cell.strip() for cell in lines[4].strip("│").split("│")] == ROWS[0]
+
+
+LONG = "/a/path/that/is/longer/than/a/line/of/it"
+WORDS = f"Masks are empty, so run 'llmseg train-sup --steps 900' with {LONG}"
+
+
+@pytest.mark.parametrize("say", [console.info, console.detail, console.warn, console.error])
+def test_messages_break_at_words_on_a_terminal_alone(capsys, monkeypatch, say):
+    monkeypatch.setenv("COLUMNS", "36")
+    console.configure(quiet=False, verbose=True, color=False, progress="plain")
+    say(WORDS)
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console.configure(quiet=False, verbose=True, color=False, progress="plain")
+    say(WORDS)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err).splitlines()
+    assert len(lines) > 2
+    assert " ".join(lines).endswith(WORDS)
+    assert [line for line in lines if len(line) > 36] == [LONG]
+    assert "'llmseg train-sup --steps 900'" in "\n".join(lines)
+
+
+def test_the_next_command_stays_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "36")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console.configure(quiet=False, verbose=False, color=False, progress="plain")
+    console.next_step("predict", "--run", "runs/sup", "--data", "scans", "-o", "masks")
+    assert capsys.readouterr().err.count("\n") == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.document import Document
 
-EMPTY_POLICIES = ("diagonal", "nan", "skip", "error")
+EMPTY_POLICIES = {"diagonal": "worst distance", "nan": "", "skip": "", "error": ""}
 
 
 @dataclass(frozen=True, kw_only=True)

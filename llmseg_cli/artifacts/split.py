@@ -10,7 +10,10 @@ from llmseg_cli.errors import ArtifactError, PolicyError, UsageError
 
 SPLIT = "split.json"  # its name in a run folder
 ROLES = ("labeled", "unlabeled", "validation", "test")
-TEST_IMAGES = ("locked", "mix")  # what becomes of a data set's own test set
+TEST_IMAGES = {  # what becomes of a data set's own test set
+    "locked": "test, and never trained on",
+    "mix": "drawn from like the others",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

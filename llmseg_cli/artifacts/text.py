@@ -8,6 +8,7 @@ BEYOND_ASCII = "\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 UNSEEN = re.compile(rf"[\x00-\x08\x0b-\x1f{BEYOND_ASCII}]")
 IN_JSON = re.compile(f"[{BEYOND_ASCII}]")
 
+PIECES = re.compile(r"[ \t]+|[(\[]?'llmseg [^']*'[^ \t]*|[^ \t]+")  # a command in quotes is one
 HEAD, TAIL = 1500, 400  # signs that are shown of a line that is too long
 LONGEST_LINE = HEAD + TAIL + 100
 
@@ -41,3 +42,32 @@ def escaped_json(text: str) -> str:
 def _written_out(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def wrapped(text: str, width: int, *, indent: int = 0) -> str:
+    """The text in lines of at most *width* signs, broken at spaces.
+
+    A longer word stays whole, so that a path can be copied, and so does a command in quotes that
+    fits a line. Spaces within a line are kept.
+
+    Args:
+        text: Lines, each of which is wrapped alone.
+        width: Signs in a line.
+        indent: Spaces before the lines that one is continued on.
+    """
+    return "\n".join(part for line in text.split("\n") for part in _wrapped(line, width, indent))
+
+
+def _wrapped(line: str, width: int, indent: int) -> list[str]:
+    lines, current, gap = [], "", ""
+    for piece in PIECES.findall(line):
+        if piece.isspace():
+            gap = piece
+            continue
+        for word in [piece] if len(piece) <= width - indent else piece.split(" "):
+            if current.strip() and len(current) + len(gap) + len(word) > width:
+                lines.append(current)
+                current, gap = " " * indent, ""
+            current, gap = current + gap + word, " "
+        gap = ""
+    return [*lines, current]

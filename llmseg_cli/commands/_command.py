@@ -10,9 +10,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.commands._hints import BASIC, OneOf, facts_of, in_words
 from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
 from llmseg_cli.commands._numbers import refuse_wild_numbers
-from llmseg_cli.commands._options import OutputDir
+from llmseg_cli.commands._options import Color, Json, OutputDir, ProgressMode, Quiet, Verbose
 from llmseg_cli.commands._unused import LAYERS, refuse_unused
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, Key, load_layers
@@ -125,40 +126,22 @@ Config = Annotated[
     Path | None,
     typer.Option(
         help=f"YAML of options, instead of ./{PROJECT_FILE}.",
+        metavar="FILE",
         is_eager=True,
         callback=_use_config,
         envvar="LLMSEG_CONFIG",
         rich_help_panel="General",
     ),
+    BASIC,
 ]
 Recipe = Annotated[
     str | None,
     typer.Option(
-        help="Named settings of a paper, or a file of them.",
-        is_eager=True,
-        callback=_use_recipe,
-        autocompletion=recipe_names,
+        help="Settings of a paper, or a file of such.", is_eager=True, callback=_use_recipe
     ),
+    OneOf(recipe_names),
+    BASIC,
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel="General")
-]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="More detail.", rich_help_panel="General")
-]
-Color = Annotated[
-    bool,
-    typer.Option("--color/--no-color", help="Colors on a terminal.", rich_help_panel="General"),
-]
-ProgressMode = Annotated[
-    str,
-    typer.Option("--progress", help="auto, bar, plain, json or none.", rich_help_panel="General"),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="General"),
-]
-
 GENERAL = {
     "config": (Config, None),
     "json_output": (Json, False),
@@ -178,13 +161,13 @@ class Answer:
 
 
 def command(
-    *settings: type, without: Collection[str] = ()
+    *settings: type, example: str, without: Collection[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command function the general options, and one option per field of *settings*.
 
     A field is made with `options.option`, and is a YAML key of a run's settings, or annotated as an
     argument of a command. Fields *without* which it does are no options of it, and keep their
-    defaults.
+    defaults. Its help shows the *example*, a command line that works.
 
     The function is called with its own arguments and, per settings class, an instance under the
     class's name in snake case (`train_settings=TrainSettings(...)`). What it returns is printed on
@@ -240,8 +223,10 @@ def command(
                 raise
             _say(result, as_json=as_json)
 
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        shown = [in_words(p) for p in parameters]
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in shown}
+        run.facts = facts_of(shown, example)  # type: ignore[attr-defined]  # for help
         return run
 
     return decorate
@@ -274,7 +259,7 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
         if not meta:  # says in its annotation what a command's own argument would
             yield _parameter(field.name, kind, default)
             continue
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {"metavar": meta["kind"]}
         if meta["parser"] is not None:
             words = bool(default) and isinstance(default[0], str)
             extra = {"parser": meta["parser"], "metavar": "NAME,NAME" if words else "N,N,N"}
@@ -282,7 +267,6 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
             kind = str if get_origin(kind) is tuple else kind
         elif get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
-            extra = {}
         names = [f"--{field.name.replace('_', '-')}"]
         if kind is bool:
             names = [f"{names[0]}/--no-{names[0][2:]}"]
@@ -291,11 +275,12 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
             help=meta["help"],
             envvar=meta["envvar"],
             min=meta["min"],
-            autocompletion=meta["complete"],
             rich_help_panel=meta["panel"],
             **extra,
         )
-        yield _parameter(field.name, Annotated[kind, info], default)
+        marks: list[Any] = [OneOf(meta["choices"])] if meta["choices"] else []
+        marks += [BASIC] * meta["basic"]
+        yield _parameter(field.name, Annotated[kind, info, *marks], default)
 
 
 def _snake(name: str) -> str:

@@ -6,30 +6,46 @@ from typing import Annotated
 
 import typer
 
-DataDir = Annotated[Path, typer.Option("--data", help="Folder or list file of the data set.")]
-OutputDir = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")]
-OutputFile = Annotated[Path, typer.Option("--out", "-o", help="File to write; - is stdout.")]
+from llmseg_cli import console
+from llmseg_cli.choices import CHECKPOINT_NAMES
+from llmseg_cli.commands._hints import BASIC, OneOf
+
+DataDir = Annotated[
+    Path,
+    typer.Option("--data", help="Folder or list file of the data set.", metavar="FOLDER"),
+    BASIC,
+]
+OutputDir = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder to write.", metavar="FOLDER"), BASIC
+]
+OutputFile = Annotated[Path, typer.Option("--out", "-o", help="File to write; - is stdout."), BASIC]
 SplitFile = Annotated[
-    Path | None, typer.Option("--split", help="File of 'llmseg split'; it decides the roles.")
+    Path | None,
+    typer.Option("--split", help="File of 'llmseg split'; it decides the roles."),
+    BASIC,
 ]
 Labeled = Annotated[
     str | None,
     typer.Option(
         "--labeled",
         help="Labeled cases: all that have a label map and are not test (all), a fraction of those "
-        "with a label map (0.2, 20%), or a count (8). Default: all.",
+        "with a label map (0.2, 20%), or a count (8).",
+        show_default="all",
+        metavar="AMOUNT",
     ),
+    BASIC,
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", help="Seed of everything random.", min=0, max=2**32 - 1)
+    int, typer.Option("--seed", help="Seed of everything random.", min=0, max=2**32 - 1), BASIC
 ]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what -o names.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what -o names."), BASIC]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")
+    bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing."), BASIC
 ]
 LabelMap = Annotated[
     list[str] | None,
-    typer.Option("--label-map", help="Label values to change, FROM:TO, such as 255:1."),
+    typer.Option("--label-map", help="Label values to change, such as 255:1.", metavar="FROM:TO"),
+    BASIC,
 ]
 IgnoreLabel = Annotated[
     int | None,
@@ -45,13 +61,16 @@ GroupBy = Annotated[
         "--group-by",
         help="Regular expression whose first group in the case name is the patient, "
         "such as '(patient[0-9]+)'.",
+        metavar="REGEX",
     ),
 ]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never use the network.", envvar="LLMSEG_OFFLINE")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue what -o holds, exactly; skip what is done.")
+    bool,
+    typer.Option("--resume", help="Continue what -o holds, exactly; skip what is done."),
+    BASIC,
 ]
 KeepState = Annotated[
     bool,
@@ -61,31 +80,61 @@ KeepState = Annotated[
     ),
 ]
 Init = Annotated[
-    Path | None, typer.Option("--init", help="Run folder whose weights to start from.")
+    Path | None,
+    typer.Option("--init", help="Run folder whose weights to start from.", metavar="FOLDER"),
+    BASIC,
 ]
 Cache = Annotated[
     Path | None,
     typer.Option(
         "--cache",
         help="Folder of fetched weights; default: the user's cache folder.",
+        metavar="FOLDER",
         envvar="LLMSEG_CACHE",
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE")
+    str,
+    typer.Option(
+        "--device",
+        help="Where it runs: auto, cpu, cuda or cuda:N.",
+        metavar="DEVICE",
+        envvar="LLMSEG_DEVICE",
+    ),
+    BASIC,
 ]
-ROLES = ("test", "validation", "labeled", "unlabeled", "all")
+SUBSETS = ("test", "validation", "labeled", "unlabeled", "all")
 DataChoice = Annotated[
-    Path | None, typer.Option("--data", help="Folder or list file of the data set.")
+    Path | None,
+    typer.Option("--data", help="Folder or list file of the data set.", metavar="FOLDER"),
+    BASIC,
 ]
 Subset = Annotated[
-    str | None,
-    typer.Option(
-        help="Cases of the split: test (default), validation, labeled, unlabeled or all.",
-        autocompletion=lambda: ROLES,
-    ),
+    str | None, typer.Option(help="Cases of the split.", show_default="test"), OneOf(SUBSETS), BASIC
 ]
-Checkpoint = Annotated[str, typer.Option(help="final, or best on the validation cases.")]
+Checkpoint = Annotated[str, typer.Option(help="Weights of the run."), OneOf(CHECKPOINT_NAMES)]
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel="General"), BASIC
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="More detail.", rich_help_panel="General"), BASIC
+]
+Color = Annotated[
+    bool,
+    typer.Option("--color/--no-color", help="Colors on a terminal.", rich_help_panel="General"),
+]
+ProgressMode = Annotated[
+    str,
+    typer.Option("--progress", help="How progress is shown.", rich_help_panel="General"),
+    OneOf(console.PROGRESS_MODES),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="General"),
+    BASIC,
+]
 
 
 def label_words(label_map: Sequence[str] | None, ignore_label: int | None) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     DataDir,
     Device,
@@ -31,14 +32,16 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.auto.run import Outcome
 
 
-@command()
+@command(example="llmseg auto --data scans --budget 1h -o result")
 def auto(
     *,
     context: typer.Context,
     data: DataDir,
     output: OutputDir,
     budget: Annotated[
-        str, typer.Option(help="Time for everything, such as 10m, 1h or 1h30m.")
+        str,
+        typer.Option(help="Time for everything, such as 10m, 1h or 1h30m.", metavar="TIME"),
+        BASIC,
     ] = "1h",
     label_map: LabelMap = None,
     ignore_label: IgnoreLabel = None,
@@ -49,13 +52,14 @@ def auto(
             help="Cases with a label map to lock away as test: a fraction or a count. Default: a "
             "fifth where there are 50 or more."
         ),
+        BASIC,
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="Way of learning from unlabeled scans; default: what 'llmseg plan' chooses.",
-            autocompletion=METHODS.names,
+            help="Way of learning from unlabeled scans; default: what 'llmseg plan' chooses."
         ),
+        OneOf(METHODS.names),
     ] = None,
     target: Annotated[
         str | None,

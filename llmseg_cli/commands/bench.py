@@ -8,6 +8,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import Force
 from llmseg_cli.config import OF_THE_COURSE, TrainSettings
 from llmseg_cli.errors import GateError
@@ -22,30 +23,35 @@ NAMES = (
 )
 
 
-@command(TrainSettings, without=OF_THE_COURSE)
+@command(TrainSettings, example="llmseg bench training-step --rounds 5", without=OF_THE_COURSE)
 def bench(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
-            help=f"What to measure: {', '.join(NAMES)}; default: all.",
-            autocompletion=lambda: NAMES,
-        ),
+        typer.Argument(metavar="NAME", help="What to measure.", show_default="all"),
+        OneOf(NAMES),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Data set with label maps; default: made noise.")
+        Path | None,
+        typer.Option(
+            "--data", help="Data set with label maps; default: made noise.", metavar="FOLDER"
+        ),
+        BASIC,
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Way of learning.", autocompletion=METHODS.names)
+        str, typer.Option(help="Way of learning."), OneOf(METHODS.names), BASIC
     ] = "usl",
     method_option: Annotated[
         list[str] | None,
-        typer.Option("--method-option", help="Option of the method, KEY=VALUE; repeat for more."),
+        typer.Option(
+            "--method-option", help="Option of the method; repeat for more.", metavar="KEY=VALUE"
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Times that each way is measured.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="Times that each way is measured.", min=1), BASIC] = 3,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="JSON file to write, besides the table.")
+        Path | None,
+        typer.Option("--out", "-o", help="JSON file to write, besides the table."),
+        BASIC,
     ] = None,
     force: Force = False,
     train_settings: TrainSettings,

@@ -7,20 +7,21 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import Answer, command
+from llmseg_cli.commands._help import Command, group_of_commands
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import Cache, DryRun
 from llmseg_cli.options import parse_size
 
 NAMES = ("cases", "sam", "converted", "weights", "hub")
 
-cache = typer.Typer(
-    help="Prepared cases, image embeddings and converted models: list them, or free their space.",
-    no_args_is_help=True,
+cache = group_of_commands(
+    "Prepared cases, image embeddings and converted models: list them, or free their space."
 )
 
 
-@cache.command("ls")
-@command()
-def list_cache(folder: Cache = None) -> Answer:
+@cache.command("ls", cls=Command)
+@command(example="llmseg cache ls")
+def list_cache(folder: Annotated[Cache, BASIC] = None) -> Answer:
     """List what the cache folder holds, with sizes and when it was last used."""
     from llmseg_cli.artifacts.cache_folder import default_cache
     from llmseg_cli.workflows.cache import KINDS, entries, summary
@@ -36,29 +37,36 @@ def list_cache(folder: Cache = None) -> Answer:
     return Answer(lines, {"folder": lines[0], "kinds": found})
 
 
-@cache.command("clean")
-@command()
+@cache.command("clean", cls=Command)
+@command(example="llmseg cache clean cases --older-than 30")
 def clean_cache(
     kinds: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KIND]...",
-            help="cases, sam, converted, weights or hub; default: the first three.",
-            autocompletion=lambda: NAMES,
+            metavar="KIND",
+            help="What to remove.",
+            show_default="the first three",
         ),
+        OneOf(NAMES),
     ] = None,
     older_than: Annotated[
         float | None,
         typer.Option("--older-than", min=0, help="Remove what was not used for so many days."),
+        BASIC,
     ] = None,
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", help="Remove what was unused for longest, until this size is left, such as 2GB."
+            "--to",
+            help="Remove what was unused for longest, until this size is left, such as 2GB.",
+            metavar="SIZE",
         ),
+        BASIC,
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Remove all of these kinds.")] = False,
-    folder: Cache = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove all of these kinds."), BASIC
+    ] = False,
+    folder: Annotated[Cache, BASIC] = None,
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Free space; what is removed is made again, or weights fetched again, when it is needed."""

@@ -9,6 +9,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing, write_json
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._options import (
     DataDir,
     Force,
@@ -29,14 +30,16 @@ if TYPE_CHECKING:
 SHOWN_CASES = 3
 
 
-@command()
+@command(example="llmseg check --data scans")
 def check(
     data: DataDir,
     label_map: LabelMap = None,
     ignore_label: IgnoreLabel = None,
-    group_by: GroupBy = None,
+    group_by: Annotated[GroupBy, BASIC] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write the report to this JSON file.")
+        Path | None,
+        typer.Option("--out", "-o", help="Also write the report to this JSON file."),
+        BASIC,
     ] = None,
     force: Force = False,
 ) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]  # no __all__
 
 from llmseg_cli import console
+from llmseg_cli.commands._hints import OneOf, example
 from llmseg_cli.errors import unknown
 
 SHELLS = ("bash", "zsh", "fish")
@@ -16,8 +17,11 @@ def _shells() -> list[str]:
     return list(SHELLS)
 
 
+@example("llmseg completion bash")
 def completion(
-    shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", autocompletion=_shells)],
+    shell: Annotated[
+        str, typer.Argument(help="Shell.", metavar="SHELL", autocompletion=_shells), OneOf(SHELLS)
+    ],
 ) -> None:
     """Print what makes a shell complete commands, options and names.
 

@@ -6,14 +6,17 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._options import Cache, Force, OutputDir, Seed
 
 
-@command()
+@command(example="llmseg demo-data --subjects 12 -o brains")
 def demo_data(
     out: OutputDir,
-    subjects: Annotated[int, typer.Option(min=1, max=999, help="Number of brains.")] = 30,
-    spacing: Annotated[float, typer.Option(min=1.0, max=8.0, help="Side of a voxel, mm.")] = 3.0,
+    subjects: Annotated[int, typer.Option(min=1, max=999, help="Number of brains."), BASIC] = 30,
+    spacing: Annotated[
+        float, typer.Option(min=1.0, max=8.0, help="Side of a voxel, mm."), BASIC
+    ] = 3.0,
     seed: Seed = 0,
     cache: Cache = None,
     force: Force = False,

@@ -8,20 +8,44 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import Cache, Device, DryRun, Force, Offline, OutputFile, Seed
 
+LLMS = {
+    "library": "texts that llmseg ships",
+    "smollm2": "",
+    "openai:MODEL": "",
+    "file:PATH": "your own texts",
+    "FILE.gguf": "",
+}
 
-def _llms() -> list[str]:
-    return ["library", "smollm2", "openai:", "file:"]
+
+def _targets() -> list[str]:
+    from llmseg_cli.knowledge.descriptions.library import load_library
+
+    return [entry.target for entry in load_library()]
 
 
-@command()
+def _modalities() -> list[str]:
+    from llmseg_cli.knowledge.descriptions.library import load_library
+
+    return list(dict.fromkeys(entry.modality for entry in load_library()))
+
+
+@command(example="llmseg describe --target 'left atrium' -o descriptions.yaml")
 def describe(
-    target: Annotated[str, typer.Option(help="What is segmented, such as 'left atrium'.")],
+    target: Annotated[
+        str,
+        typer.Option(help="What is segmented; the library has texts of these."),
+        OneOf(_targets),
+        BASIC,
+    ],
     out: OutputFile,
     modality: Annotated[
         str | None,
-        typer.Option(help="How it was imaged, such as 'late gadolinium MRI'."),
+        typer.Option(help="How it was imaged; the library's texts suppose these."),
+        OneOf(_modalities),
+        BASIC,
     ] = None,
     classes: Annotated[
         list[str] | None,
@@ -29,19 +53,23 @@ def describe(
             "--class",
             help="A class, in the order of the label values; repeat for more. "
             "Default: the library's classes, or one named as the target.",
+            metavar="NAME",
         ),
+        BASIC,
     ] = None,
     llm: Annotated[
         str,
         typer.Option(
-            help="Who writes: library (texts that llmseg ships), smollm2, a Hugging Face ID, a "
-            "folder, FILE.gguf, openai:MODEL, or file:PATH (your own texts).",
-            autocompletion=_llms,
+            help="Who writes, besides a Hugging Face ID or a folder of a model.", metavar="MODEL"
         ),
+        OneOf(LLMS),
+        BASIC,
     ] = "library",
     base_url: Annotated[
         str | None,
-        typer.Option(help="OpenAI-compatible server, such as http://127.0.0.1:8000/v1."),
+        typer.Option(
+            help="OpenAI-compatible server, such as http://127.0.0.1:8000/v1.", metavar="URL"
+        ),
     ] = None,
     texts: Annotated[
         int | None,

@@ -10,7 +10,7 @@ from llmseg_cli.errors import GateError
 MARKS = {"ok": "", "info": "", "warning": "warning", "bad": "BAD"}
 
 
-@command()
+@command(example="llmseg doctor")
 def doctor(cache: Cache = None) -> dict[str, Any]:
     """Show what this machine has; exit 8 if something is known to give wrong results."""
     from llmseg_cli.workflows.doctor import run

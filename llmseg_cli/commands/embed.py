@@ -8,6 +8,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._options import Cache, Device, Force, Offline
 from llmseg_cli.errors import UsageError
 from llmseg_cli.reading import read_stdin_text
@@ -25,20 +26,28 @@ def _length(text: str) -> int | None:
     return int(text)
 
 
-@command()
+@command(example="llmseg embed descriptions.yaml -o embeddings.safetensors")
 def embed(
     descriptions: Annotated[
         str, typer.Argument(help="File of 'llmseg describe'; - is stdin.", metavar="DESCRIPTIONS")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="embeddings.safetensors to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="embeddings.safetensors to write."), BASIC
+    ],
     encoder: Annotated[
         str,
         typer.Option(
-            help="Text encoder: minilm, a Hugging Face ID or a folder.", autocompletion=_encoders
+            help="Text encoder: minilm, a Hugging Face ID or a folder.",
+            metavar="MODEL",
+            autocompletion=_encoders,
         ),
+        BASIC,
     ] = "minilm",
     max_length: Annotated[
-        str, typer.Option(help="Tokens per text: auto (the longest text's) or a number.")
+        str,
+        typer.Option(
+            help="Tokens per text: auto (the longest text's) or a number.", metavar="NUMBER"
+        ),
     ] = "auto",
     offline: Offline = False,
     device: Device = "auto",

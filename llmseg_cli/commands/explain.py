@@ -7,6 +7,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._options import (
     Cache,
     Checkpoint,
@@ -20,20 +21,25 @@ from llmseg_cli.commands._options import (
 )
 
 
-@command()
+@command(example="llmseg explain --run runs/llama --images scan.nii.gz -o pictures")
 def explain(
     *,
-    run: Annotated[Path, typer.Option("--run", help="Run folder of --model medvisionllama.")],
+    run: Annotated[
+        Path, typer.Option("--run", help="Run folder of --model medvisionllama.", metavar="FOLDER")
+    ],
     data: DataChoice = None,
     split: SplitFile = None,
     subset: Subset = None,
     images: Annotated[
-        list[Path] | None, typer.Option("--images", help="Image, or folder of images.")
+        list[Path] | None,
+        typer.Option("--images", help="Image, or folder of images.", metavar="PATH"),
+        BASIC,
     ] = None,
     out: OutputDir,
-    limit: Annotated[int, typer.Option(help="Cases at most; 0 takes all.", min=0)] = 1,
+    limit: Annotated[int, typer.Option(help="Cases at most; 0 takes all.", min=0), BASIC] = 1,
     network: Annotated[
-        str | None, typer.Option(help="Network of the run; default: the one that answers.")
+        str | None,
+        typer.Option(help="Network of the run; default: the one that answers.", metavar="NAME"),
     ] = None,
     checkpoint: Checkpoint = "final",
     device: Device = "auto",

@@ -8,7 +8,9 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
+    SUBSETS,
     Cache,
     DataDir,
     Device,
@@ -24,13 +26,17 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.mine.cases import MinedCase
     from llmseg_cli.workflows.mine.run import MinedFolder
 
-ROLES = ("unlabeled", "test", "validation", "labeled", "all")
 
-
-@command(MiningSettings)
+@command(
+    MiningSettings,
+    example="llmseg mine-sam --run runs/sup --data scans --split split.json -o pseudo",
+)
 def mine_sam(
     *,
-    run: Annotated[Path, typer.Option("--run", help="Run folder whose predictions are prompts.")],
+    run: Annotated[
+        Path,
+        typer.Option("--run", help="Run folder whose predictions are prompts.", metavar="FOLDER"),
+    ],
     data: DataDir,
     split: Annotated[
         Path, typer.Option("--split", help="File of 'llmseg split'; it says what is unlabeled.")
@@ -39,13 +45,13 @@ def mine_sam(
     subset: Annotated[
         str,
         typer.Option(
-            help="Cases of the split; masks of others than unlabeled can be scored, not learned.",
-            autocompletion=lambda: ROLES,
+            help="Cases of the split, of which unlabeled ones are learned from, others scored."
         ),
+        OneOf(SUBSETS),
     ] = "unlabeled",
     overlays: Annotated[int, typer.Option(help="Cases of which a picture is written.", min=0)] = 8,
     limit: Annotated[
-        int, typer.Option(help="Cases at most, for a first look; 0 mines all.", min=0)
+        int, typer.Option(help="Cases at most, for a first look; 0 mines all.", min=0), BASIC
     ] = 0,
     device: Device = "auto",
     cache: Cache = None,

@@ -10,6 +10,7 @@ from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.files import refuse_existing, write_text
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._options import (
     Cache,
     DataDir,
@@ -32,13 +33,18 @@ PlanSplit = Annotated[
         help="File of 'llmseg split', so that no label map is opened but those of its labeled "
         "cases. Default: all label maps count.",
     ),
+    BASIC,
 ]
 Budget = Annotated[
-    str, typer.Option(help="Time that one training may take, such as 90s, 30m or 1h30m.")
+    str,
+    typer.Option(
+        help="Time that one training may take, such as 90s, 30m or 1h30m.", metavar="TIME"
+    ),
+    BASIC,
 ]
 
 
-@command()
+@command(example="llmseg plan --data scans --budget 30m")
 def plan(
     data: DataDir,
     budget: Budget = "30m",

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.choices import BLENDS, PRECISIONS
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     Cache,
     Checkpoint,
@@ -20,7 +22,6 @@ from llmseg_cli.commands._options import (
     Subset,
     label_words,
 )
-from llmseg_cli.config import BLENDS
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
 from llmseg_cli.reading import file_fault, read_stdin
@@ -41,16 +42,21 @@ def parse_stride(value: Any) -> tuple[int, ...]:
         raise UsageError(f"stride '{value}': expected whole numbers, such as 18,18,4.") from None
 
 
-@command()
+@command(example="llmseg predict --run runs/sup --images scan.nii.gz -o masks")
 def predict(
     *,
-    run: Annotated[Path, typer.Option("--run", help="Run folder whose networks predict.")],
+    run: Annotated[
+        Path, typer.Option("--run", help="Run folder whose networks predict.", metavar="FOLDER")
+    ],
     data: DataChoice = None,
     split: SplitFile = None,
     subset: Subset = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option("--images", help="Image, or folder of images; more may follow."),
+        typer.Option(
+            "--images", help="Image, or folder of images; more may follow.", metavar="PATH"
+        ),
+        BASIC,
     ] = None,
     more: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE", help="More images or folders.")
@@ -75,21 +81,22 @@ def predict(
     ] = None,
     blend: Annotated[
         str,
-        typer.Option(
-            help="How windows count where they overlap: gaussian, the middle most, or constant, "
-            "all alike, as in the papers' code.",
-            autocompletion=lambda: BLENDS,
-        ),
+        typer.Option(help="How windows count where they overlap."),
+        OneOf(BLENDS),
     ] = "gaussian",
     mirror: Annotated[
         bool,
         typer.Option("--mirror/--no-mirror", help="Average over flips; 8 times slower in 3D."),
+        BASIC,
     ] = False,
     network: Annotated[
-        str | None, typer.Option(help="first, second or mean; default: what the run recorded.")
+        str | None,
+        typer.Option(help="first, second or mean; default: what the run recorded.", metavar="NAME"),
     ] = None,
     checkpoint: Checkpoint = "final",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Numbers of convolutions."), OneOf(PRECISIONS)
+    ] = "auto",
     skip_below: Annotated[
         float | None,
         typer.Option(
@@ -112,8 +119,12 @@ def predict(
     device: Annotated[
         str,
         typer.Option(
-            help="auto, cpu, cuda or cuda:N.", envvar="LLMSEG_DEVICE", rich_help_panel="Machine"
+            help="Where it runs: auto, cpu, cuda or cuda:N.",
+            metavar="DEVICE",
+            envvar="LLMSEG_DEVICE",
+            rich_help_panel="Machine",
         ),
+        BASIC,
     ] = "auto",
     cache: Cache = None,
     resume: Resume = False,

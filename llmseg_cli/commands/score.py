@@ -9,7 +9,8 @@ from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.scores import EMPTY_POLICIES
 from llmseg_cli.commands._command import command
-from llmseg_cli.commands._options import Force, IgnoreLabel, LabelMap, Seed, SplitFile
+from llmseg_cli.commands._hints import BASIC, OneOf
+from llmseg_cli.commands._options import SUBSETS, Force, IgnoreLabel, LabelMap, Seed, SplitFile
 from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
 from llmseg_cli.options import parse_label_map
 
@@ -20,30 +21,41 @@ SHOWN = ("dice", "jaccard", "hd95", "asd", "nsd")
 SHOWN_FAILURES = 5
 
 
-@command()
+@command(example="llmseg score --pred masks --ref scans --split split.json -o scores.json")
 def score(
-    pred: Annotated[Path, typer.Option(help="Folder of label maps named by case, or one file.")],
-    ref: Annotated[Path, typer.Option(help="Data set, folder of label maps, or one file.")],
+    pred: Annotated[
+        Path, typer.Option(help="Folder of label maps named by case, or one file.", metavar="PATH")
+    ],
+    ref: Annotated[
+        Path, typer.Option(help="Data set, folder of label maps, or one file.", metavar="PATH")
+    ],
     split: SplitFile = None,
     subset: Annotated[
         str | None,
-        typer.Option(help="Role of the split to score; default: test. 'all' is every role."),
+        typer.Option(help="Cases of the split.", show_default="test"),
+        OneOf(SUBSETS),
+        BASIC,
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="Other predictions of the same cases, to compare with.")
+        Path | None,
+        typer.Option(help="Other predictions of the same cases, to compare with.", metavar="PATH"),
+        BASIC,
     ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option(
-            help="Classes to score: 1,2 or names of the data set or 1=NAME; default: all."
+            help="Classes to score: 1,2 or names of the data set or 1=NAME; default: all.",
+            metavar="CLASSES",
         ),
+        BASIC,
     ] = None,
     label_map: LabelMap = None,
     ignore_label: IgnoreLabel = None,
     pred_label_map: Annotated[
         list[str] | None,
         typer.Option(
-            help="Label values of the predictions to change; --label-map is for the references."
+            help="Label values of the predictions to change; --label-map is for the references.",
+            metavar="FROM:TO",
         ),
     ] = None,
     voxel_units: Annotated[
@@ -51,10 +63,8 @@ def score(
     ] = False,
     empty_policy: Annotated[
         str,
-        typer.Option(
-            help="What one empty mask counts as: diagonal (worst distance), nan, skip or error.",
-            autocompletion=lambda: list(EMPTY_POLICIES),
-        ),
+        typer.Option(help="What one empty mask counts as."),
+        OneOf(EMPTY_POLICIES),
     ] = "diagonal",
     tolerance_mm: Annotated[
         float, typer.Option(min=0, help="Tolerance of NSD in mm; in voxels with --voxel-units.")
@@ -68,11 +78,12 @@ def score(
         int, typer.Option(min=0, envvar="LLMSEG_WORKERS", help="Processes; 0 and 1: this one.")
     ] = 1,
     min_dice: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Exit 8 if the mean Dice is below.")
+        float | None, typer.Option(min=0, max=1, help="Exit 8 if the mean Dice is below."), BASIC
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="scores.json to write, a .csv beside it; - is stdout."),
+        BASIC,
     ] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Table per case and class; default: beside -o.")

@@ -9,6 +9,7 @@ from llmseg_cli.artifacts.files import refuse_existing, sha256_text
 from llmseg_cli.artifacts.presets import PRESETS
 from llmseg_cli.artifacts.split import ROLES, TEST_IMAGES
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     DataDir,
     DryRun,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.split import Plan
 
 
-@command()
+@command(example="llmseg split --data scans --test 0.2 --validation 2 -o split.json")
 def split(
     data: DataDir,
     out: OutputFile,
@@ -36,33 +37,38 @@ def split(
         str | None,
         typer.Option(
             help="Locked test cases: a fraction of the cases with a label map, or a count; with "
-            "--preset, the last of its list. Default: none."
+            "--preset, the last of its list. Default: none.",
+            metavar="AMOUNT",
         ),
+        BASIC,
     ] = None,
     validation: Annotated[
         str | None,
         typer.Option(
             help="Validation cases, taken from the labeled: a fraction of the cases with a label "
-            "map, or a count. Default: none."
+            "map, or a count. Default: none.",
+            metavar="AMOUNT",
         ),
+        BASIC,
     ] = None,
-    group_by: GroupBy = None,
+    group_by: Annotated[GroupBy, BASIC] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="A published list: its first cases labeled, the rest of it unlabeled, cases "
-            "outside the list test.",
-            autocompletion=lambda: list(PRESETS),
+            help="A published list, whose first cases are labeled, the rest of it unlabeled, and "
+            "cases outside of it test."
         ),
+        OneOf(tuple(PRESETS)),
+        BASIC,
     ] = None,
     label_map: LabelMap = None,
     test_images: Annotated[
         str,
         typer.Option(
-            help="The data set's own test set (imagesTs, or listed in dataset.json): locked, as "
-            "test and never trained on, or mix, drawn from like the others.",
-            autocompletion=lambda: TEST_IMAGES,
+            help="What becomes of the data set's own test set (imagesTs, or listed in "
+            "dataset.json)."
         ),
+        OneOf(TEST_IMAGES),
     ] = "locked",
     ignore_label: IgnoreLabel = None,
     seed: Seed = 0,

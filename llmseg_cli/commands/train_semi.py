@@ -11,7 +11,13 @@ from llmseg_cli.config import SemiSettings, TrainSettings
 from llmseg_cli.config_mining import MiningSettings
 
 
-@command(TrainOptions, SemiSettings, MiningSettings, TrainSettings)
+@command(
+    TrainOptions,
+    SemiSettings,
+    MiningSettings,
+    TrainSettings,
+    example="llmseg train-semi --data scans --split split.json -o runs/semi",
+)
 def train_semi(
     *,
     data: DataDir,

@@ -11,7 +11,11 @@ from llmseg_cli.commands._train import TrainOptions, train
 from llmseg_cli.config import TrainSettings
 
 
-@command(TrainOptions, TrainSettings)
+@command(
+    TrainOptions,
+    TrainSettings,
+    example="llmseg train-sup --data scans --split split.json -o runs/sup",
+)
 def train_sup(
     *,
     data: DataDir,

@@ -6,15 +6,15 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._command import Answer, command
+from llmseg_cli.commands._help import Command, group_of_commands
+from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import Cache, Offline
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.weights import WeightsState
 
 SHOWN_FILES = 3
-weights = typer.Typer(
-    help="Pre-trained weights: list, fetch, verify, and say where they are.", no_args_is_help=True
-)
+weights = group_of_commands("Pre-trained weights: list, fetch, verify, and say where they are.")
 
 
 def _names() -> list[str]:
@@ -26,16 +26,17 @@ def _names() -> list[str]:
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME]...",
-        help="smollm2, minilm, lite-medsam, mni152 or hf:OWNER/NAME[@REVISION]; default: all four.",
-        autocompletion=_names,
+        metavar="NAME",
+        help="hf:OWNER/NAME[@REVISION], or what llmseg knows.",
+        show_default="all that it knows",
     ),
+    OneOf(_names),
 ]
 
 
-@weights.command("list")
-@command()
-def list_weights(cache: Cache = None) -> Answer:
+@weights.command("list", cls=Command)
+@command(example="llmseg weights list")
+def list_weights(cache: Annotated[Cache, BASIC] = None) -> Answer:
     """List the embedded weights with licence, size, origin and digest."""
     from llmseg_cli.workflows.weights import states
 
@@ -57,10 +58,12 @@ def _lines(state: "WeightsState") -> list[str]:
     return [first, *(f"{'':<12}{line}" for line in details)]
 
 
-@weights.command("fetch")
-@command()
+@weights.command("fetch", cls=Command)
+@command(example="llmseg weights fetch lite-medsam")
 def fetch_weights(
-    names: Names = None, cache: Cache = None, offline: Offline = False
+    names: Names = None,
+    cache: Annotated[Cache, BASIC] = None,
+    offline: Annotated[Offline, BASIC] = False,
 ) -> dict[str, Any]:
     """Fetch weights that are not there yet; afterwards nothing needs the network."""
     from llmseg_cli.workflows.weights import run
@@ -72,9 +75,9 @@ def fetch_weights(
     return {"weights": {name: str(path) for name, path in found.items()}}
 
 
-@weights.command("verify")
-@command()
-def verify_weights(names: Names = None, cache: Cache = None) -> dict[str, Any]:
+@weights.command("verify", cls=Command)
+@command(example="llmseg weights verify")
+def verify_weights(names: Names = None, cache: Annotated[Cache, BASIC] = None) -> dict[str, Any]:
     """Recompute the digests of fetched weights; exit 7 if one differs."""
     from llmseg_cli.workflows.weights import check
 
@@ -84,13 +87,13 @@ def verify_weights(names: Names = None, cache: Cache = None) -> dict[str, Any]:
     return {"weights": found}
 
 
-@weights.command("path")
-@command()
+@weights.command("path", cls=Command)
+@command(example="llmseg weights path minilm")
 def path_of_weights(
     name: Annotated[
-        str, typer.Argument(help="A name, as for fetch.", autocompletion=_names, metavar="NAME")
+        str, typer.Argument(help="A name, as for fetch.", metavar="NAME"), OneOf(_names)
     ],
-    cache: Cache = None,
+    cache: Annotated[Cache, BASIC] = None,
 ) -> Answer:
     """Print where fetched weights are."""
     from llmseg_cli.workflows.weights import locate

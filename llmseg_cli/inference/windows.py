@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from llmseg_cli.config import BLENDS
+from llmseg_cli.choices import BLENDS
 from llmseg_cli.errors import UsageError, unknown
 
 Corner = tuple[int, ...]  # a window's first voxel

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llmseg_cli.choices import FINAL_NORMS
 from llmseg_cli.errors import UsageError, unknown
-
-FINAL_NORMS = ("plain", "loaded", "none")
 
 
 def _quick_gelu(x: Tensor) -> Tensor:

@@ -8,7 +8,15 @@ import pytest
 
 from llmseg_cli.artifacts.files import to_json
 from llmseg_cli.artifacts.spreadsheet import csv_text
-from llmseg_cli.artifacts.text import HEAD, LONGEST_LINE, TAIL, in_one_line, readable, visible
+from llmseg_cli.artifacts.text import (
+    HEAD,
+    LONGEST_LINE,
+    TAIL,
+    in_one_line,
+    readable,
+    visible,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +68,17 @@ def test_a_line_that_nobody_reads_to_its_end_is_cut_in_the_middle(size):
     assert found == line if size <= LONGEST_LINE else len(found) < LONGEST_LINE
     assert line.startswith(found[:HEAD])
     assert line.endswith(found[-TAIL:])
+
+
+@pytest.mark.parametrize("width", [1, 7, 20, 33, 80])
+def test_wrapped_lines_fit_and_keep_every_word(width: int):
+    text = "one  two three ('llmseg split --test 2' does) /a/long/path/to/a/file\n  four five"
+    lines = wrapped(text, width).split("\n")
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(len(line) <= width or " " not in line.strip() for line in lines)
+    assert any("'llmseg split --test 2'" in line for line in lines) == (width >= 25)
+
+
+def test_wrapped_keeps_what_fits():
+    assert wrapped("a   b\n\n  c", 80) == "a   b\n\n  c"
+    assert wrapped("aa bb cc", 6, indent=2) == "aa bb\n  cc"

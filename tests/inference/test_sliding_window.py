@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
-from llmseg_cli.config import BLENDS
+from llmseg_cli.choices import BLENDS
 from llmseg_cli.errors import UsageError
 from llmseg_cli.inference.background import is_background, occupied_blocks
 from llmseg_cli.inference.mirroring import mirrored

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmseg_cli.choices import NORMALIZATIONS
 from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
 from llmseg_cli.numerics.free_memory import available_bytes
 from llmseg_cli.numerics.resampling import resample
-
-NORMALIZATIONS = ("zscore", "zscore-nonzero", "minmax", "none", "window:LOW:HIGH")
 
 VOXELS_AT_ONCE = 1 << 20
 MOST_SIDE = 1 << 16  # voxels along an axis after resampling

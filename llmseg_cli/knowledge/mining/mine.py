@@ -23,7 +23,7 @@ from llmseg_cli.knowledge.mining.prompts import (
     tight_box,
     widened,
 )
-from llmseg_cli.knowledge.mining.rules import AXES, Finding, Mined, MiningRules
+from llmseg_cli.knowledge.mining.rules import Finding, Mined, MiningRules
 from llmseg_cli.knowledge.sam.interface import Answer, Embedding, PromptableSegmenter
 from llmseg_cli.knowledge.sam.prompt import Prompt
 from llmseg_cli.numerics.resampling import axis_weights, resample
@@ -53,7 +53,7 @@ def mine(
 
 def sliced_axis(shape: Sequence[int], rules: MiningRules) -> int:
     """The axis `(X, Y, Z)` that is sliced; a picture has one slice, whatever the rules say."""
-    return 2 if shape[2] == 1 else AXES.index(rules.axis)
+    return 2 if shape[2] == 1 else rules.axis_number
 
 
 @dataclass(frozen=True, eq=False)

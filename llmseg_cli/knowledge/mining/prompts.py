@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from llmseg_cli.choices import PROMPTS
 from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.knowledge.sam.prompt import Box, Prompt, Region
 
-KINDS = ("box", "points", "mask")
 LOGIT_LIMIT = 1e-4  # probabilities are kept this far from 0 and 1 for a mask prompt
 
 Probability = NDArray[np.float32]  # (X, Y), in [0, 1]
@@ -54,8 +54,8 @@ class PromptRules:
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
-            if kind not in KINDS:
-                raise unknown("prompt", kind, KINDS)
+            if kind not in PROMPTS:
+                raise unknown("prompt", kind, PROMPTS)
         if not {"box", "points"} & set(self.kinds):
             raise UsageError(
                 "A mask alone is no prompt that SAM was trained with: add box or points."

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from llmseg_cli.choices import AXES
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.mining.prompts import PromptRules
-
-AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,11 @@ class MiningRules:
             raise UsageError(
                 f"max area ratio {self.max_area_ratio:g}: expected 1 or more, or 0 for no limit."
             )
+
+    @property
+    def axis_number(self) -> int:
+        """The axis in `(X, Y, Z)`."""
+        return AXES.index(self.axis)
 
     def prompts_for(self, label: int) -> PromptRules:
         """The prompt rules of a class, with its threshold."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.choices import SAM_NAMES
 from llmseg_cli.errors import UsageError, WeightsError, unknown
 from llmseg_cli.knowledge.sam.huggingface import model_type, transformers_sam
 from llmseg_cli.knowledge.sam.interface import PromptableSegmenter
@@ -46,7 +47,7 @@ def open_segmenter(
         digest = f"sha256:{verify(LITE, cache=cache)[WEIGHTS[LITE].entry]}"
         return lite_medsam(path, digest=digest, device=device, dtype=dtype)
     if kind not in (*CHECKPOINTS, TRANSFORMERS):
-        raise unknown("SAM model", name, [LITE, *(f"{k}:PATH" for k in CHECKPOINTS), _PATH_OR_ID])
+        raise unknown("SAM model", name, SAM_NAMES)
     if not place:
         wanted = _PATH_OR_ID if kind == TRANSFORMERS else f"{kind}:PATH"
         raise UsageError(f"The SAM model '{name}' does not say where it lies; expected {wanted}.")

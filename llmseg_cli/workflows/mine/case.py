@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llmseg_cli.choices import AXES
 from llmseg_cli.config_mining import CALIBRATED, MiningSettings
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Volume, load_image
@@ -20,7 +21,7 @@ from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.knowledge.mining.calibration import class_shares, thresholds_for
 from llmseg_cli.knowledge.mining.mine import mine, sliced_axis
 from llmseg_cli.knowledge.mining.prompts import PromptRules
-from llmseg_cli.knowledge.mining.rules import AXES, Mined, MiningRules
+from llmseg_cli.knowledge.mining.rules import Mined, MiningRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range

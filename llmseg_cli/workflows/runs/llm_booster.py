@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from llmseg_cli.config import LLM_BLOCKS, TrainSettings
+from llmseg_cli.choices import LLM_BLOCKS
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import WeightsError, unknown
 from llmseg_cli.knowledge.parts.llm_layers import LLMLayers, read_layers
 from llmseg_cli.knowledge.parts.lora import with_adapters

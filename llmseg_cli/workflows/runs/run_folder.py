@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.choices import CHECKPOINT_NAMES
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import ArtifactError, UsageError, is_out_of_memory, unknown
 from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from llmseg_cli.knowledge.parts.llm_layers import LLMLayers
 
 CONFIG = "config.yaml"
-CHECKPOINTS = {"final": WEIGHTS, "best": BEST}
+CHECKPOINTS = dict(zip(CHECKPOINT_NAMES, (WEIGHTS, BEST), strict=True))
 UNBUILT = (
     ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, ImportError,
     AssertionError,

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.special import expit
 
+from llmseg_cli.choices import PROMPTS
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.mining.prompts import (
-    KINDS,
     PromptRules,
     box_of,
     components,
@@ -17,7 +17,7 @@ from llmseg_cli.knowledge.mining.prompts import (
     prompts_of,
 )
 
-ALL = PromptRules(kinds=KINDS, smallest=0.0, negatives=4)
+ALL = PromptRules(kinds=PROMPTS, smallest=0.0, negatives=4)
 
 
 @st.composite

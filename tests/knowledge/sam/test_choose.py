@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_sam import write_sam
 
-from llmseg_cli.config_mining import SAM_NAMES
+from llmseg_cli.choices import SAM_NAMES
 from llmseg_cli.errors import ExitCode, UsageError, WeightsError
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.huggingface import TransformersSam
@@ -25,7 +25,9 @@ def test_an_unknown_name_is_corrected(name, near):
         open_segmenter(name, **CPU)
 
 
-@pytest.mark.parametrize("name", SAM_NAMES[1:])
+@pytest.mark.parametrize(
+    "name", sorted({f"{one.split(':')[0]}:" for one in SAM_NAMES if ":" in one})
+)
 def test_a_name_without_its_place_says_what_is_missing(name):
     for said in (name, name.removesuffix(":")):
         with pytest.raises(UsageError, match=f"'{said}' does not say where.*expected {name}PATH"):
@@ -55,7 +57,7 @@ def test_altered_weights_are_refused(tmp_path):
 def test_lite_medsam_carries_its_published_digest(weights_cache):
     segmenter = open_segmenter("lite-medsam", cache=weights_cache, **CPU)
     assert segmenter.digest == f"sha256:{WEIGHTS['lite-medsam'].files['lite_medsam.pth']}"
-    assert (segmenter.name, segmenter.low_side, segmenter.framing.side) == (SAM_NAMES[0], 256, 256)
+    assert (segmenter.name, segmenter.low_side, segmenter.framing.side) == ("lite-medsam", 256, 256)
 
 
 def test_a_folder_of_transformers(tmp_path):

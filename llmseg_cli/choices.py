@@ -1,0 +1,49 @@
+"""Names that options take, some with what they mean: for help, completion and the checks."""
+
+TEXT_CONTROLS = {"none": "", "shuffled": "another target's text", "random": "noise"}
+SCHEDULES = {"one-time": "", "continuous": "again every --every steps"}
+LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
+FINAL_NORMS = {
+    "plain": "weight 1, as published",
+    "loaded": "the language model's own",
+    "none": "",
+}
+BLENDS = {  # of windows
+    "gaussian": "the middle most",
+    "constant": "all alike, as in the papers' code",
+}
+FUSION_NAMES = {
+    "token-map": "the authors' code",
+    "token-map-balance": "",
+    "sentence-modulation": "",
+}
+NORMALIZATIONS = ("zscore", "zscore-nonzero", "minmax", "none", "window:LOW:HIGH")
+AUGMENTATIONS = {
+    "none": "",
+    "paper": "rotations by 90 degrees, flips, brightness",
+    "standard": "flips, brightness, small rotation, scaling, gamma, noise",
+    "no-flips": "standard without flips, for classes of the left and the right",
+    "turned": "paper and standard, for pictures without up and down",
+}
+OPTIMIZERS = ("sgd", "adam", "adamw")
+LEARNING_RATE_SCHEDULES = {
+    "poly": "",
+    "cosine": "",
+    "step": "",
+    "constant": "",
+    "plateau": "halved where the loss has not fallen for 10 epochs",
+}
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MEMORY_FORMATS = ("auto", "channels-last", "contiguous")
+CHECKPOINT_NAMES = {"final": "", "best": "on the validation cases"}
+SAM_NAMES = {
+    "lite-medsam": "",
+    "vit_b:PATH": "",
+    "vit_l:PATH": "",
+    "vit_h:PATH": "",
+    "medsam:PATH": "",
+    "transformers:PATH": "",
+    "transformers:ID": "SAM, SAM 2, SAM-HQ",
+}
+PROMPTS = ("box", "points", "mask")
+AXES = ("x", "y", "z")
