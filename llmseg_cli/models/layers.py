@@ -93,6 +93,21 @@ def draw_he_weights(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight)
 
 
+UNDECIDED = 0.01  # standard deviation of the first weights of a network's last layer
+
+
+def start_undecided(output: nn.Conv2d | nn.Conv3d) -> None:
+    """Draw small weights for a network's last layer, so that all classes begin alike.
+
+    What it reads is behind a ReLU and never negative, so a class whose weights torch happens to
+    draw negative, as large as they are by default, stays below the others wherever it is: an
+    optimizer of small steps never learns it.
+    """
+    nn.init.normal_(output.weight, std=UNDECIDED)
+    if output.bias is not None:
+        nn.init.zeros_(output.bias)
+
+
 def check_settings(
     *, dimensions: int, filters: int, dropout: float, normalization: str = "batch"
 ) -> None:
