@@ -64,6 +64,11 @@ RIVALS := examples/benchmarks/.venv
 bench: $(RIVALS)/.installed  ## llmseg beside PyMIC, MONAI, TorchIO, medpy and surface-distance, in an environment of their own; DATA=scans of the Left Atrium
 	$(RIVALS)/bin/python examples/benchmarks/rivals.py --data $(DATA) -o examples/benchmarks/rivals.json
 
+# ACCURACY="--minutes 10,30,60 nnU-Net" has other minutes, or one contestant (accuracy.py --help).
+ACCURACY ?=
+bench-accuracy: $(RIVALS)/.installed  ## Dice after the same minutes beside nnU-Net and PyMIC, in that environment; DATA=a data set
+	$(RIVALS)/bin/python examples/benchmarks/accuracy.py --data $(DATA) -o examples/benchmarks/accuracy.jsonl $(ACCURACY)
+
 kills: install weights  ## Kill trainings 40 times at random steps, resume them, and compare their weights to the bit
 	python examples/benchmarks/kills.py --kills 40
 
@@ -125,4 +130,4 @@ help:  ## This list
 	@sed -n -e 's/^## \(.*\)/\n\1/p' -e 's/^\([a-z][a-z-]*\):[^#]*  ## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) \
 	| awk -F'|' 'NF == 2 { printf "  make %-14s %s\n", substr($$1, 3), $$2; next } { print }'
 
-.PHONY: bench kills demo install weights test test-fast fuzz lint completions clean help
+.PHONY: bench bench-accuracy kills demo install weights test test-fast fuzz lint completions clean help

@@ -32,6 +32,8 @@ COMMANDS: dict[str, str] = {
     "predict": "llmseg_cli.commands.predict:predict",
     "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",
+    "config": "llmseg_cli.commands.config:config",
+    "recipe": "llmseg_cli.commands.recipe:recipe",
     "weights": "llmseg_cli.commands.weights:weights",
     "cache": "llmseg_cli.commands.cache:cache",
     "bench": "llmseg_cli.commands.bench:bench",

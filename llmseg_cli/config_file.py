@@ -59,19 +59,61 @@ def load_layers(
         UsageError: If the file cannot be read, is no mapping, or has unknown keys, or if a value is
             of another shape than its option.
     """
+    everywhere, section = (
+        {name: one.value for name, one in part.items()} for part in _read(path, commands, command)
+    )
+    return everywhere, section
+
+
+def load_lines(
+    path: Path, *, commands: Mapping[str, Mapping[str, Key]], command: str
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The lines in which the options of `load_layers` stand, by the same names.
+
+    An entry of a mapping such as `model-option` has a line of its own, under `model_option.KEY`.
+    """
+    everywhere, section = (
+        {key: line for name, one in part.items() for key, line in one.lines(name)}
+        for part in _read(path, commands, command)
+    )
+    return everywhere, section
+
+
+def _read(
+    path: Path, commands: Mapping[str, Mapping[str, Key]], command: str
+) -> "tuple[dict[str, _Found], dict[str, _Found]]":
     try:
         node = compose(read_text(path))
     except ValueError as error:
         raise UsageError(f"{path} is not YAML: {error}.") from error
-    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == f"{TAG}null"):
+    if node is None or _is_null(node):
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f"{path}: expected 'option: value' lines.")
     reader = _Reader(path, commands, command)
-    everywhere, section = reader.read(node)
+    found = reader.read(node)
     if reader.faults:
         raise UsageError("\n".join(reader.faults))
-    return everywhere, section
+    return found
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A value of a file, and where it stands."""
+
+    value: Any
+    key: yaml.Node
+    node: yaml.Node
+
+    def lines(self, name: str) -> Iterator[tuple[str, int]]:
+        yield name, _line(self.key)
+        if name in ASSIGNMENTS and isinstance(self.node, yaml.MappingNode):
+            for key, _ in self.node.value:
+                yield f"{name}.{_text(key).replace('-', '_')}", _line(key)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 @dataclass
@@ -81,12 +123,12 @@ class _Reader:
     command: str
     faults: list[str] = field(default_factory=list)
 
-    def read(self, node: yaml.MappingNode) -> tuple[dict[str, Any], dict[str, Any]]:
+    def read(self, node: yaml.MappingNode) -> tuple[dict[str, _Found], dict[str, _Found]]:
         own = self.commands[self.command]
         known = {name: key for keys in self.commands.values() for name, key in keys.items()}
         known.update(own)
-        found: dict[str, Any] = {}
-        section: dict[str, Any] = {}
+        found: dict[str, _Found] = {}
+        section: dict[str, _Found] = {}
         seen: set[str] = set()
         for name, key, value in self._pairs(node):
             if name in self.commands and isinstance(value, yaml.MappingNode):
@@ -99,7 +141,7 @@ class _Reader:
                 found |= self._entries(pair, known, "option", seen)
         return self._named(found), self._named(section)
 
-    def _named(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _named(self, values: dict[str, _Found]) -> dict[str, _Found]:
         own = self.commands[self.command]
         return {own[name].argument: value for name, value in values.items() if name in own}
 
@@ -112,7 +154,7 @@ class _Reader:
 
     def _entries(
         self, node: yaml.MappingNode, known: Mapping[str, Key], kind: str, seen: set[str]
-    ) -> Iterator[tuple[str, Any]]:
+    ) -> Iterator[tuple[str, _Found]]:
         for word, key, value in self._pairs(node):
             name = word.replace("-", "_")
             if name not in known:
@@ -123,12 +165,12 @@ class _Reader:
             else:
                 seen.add(name)
                 try:
-                    yield name, _value(name, known[name], value)
+                    yield name, _Found(_value(name, known[name], value), key, value)
                 except ValueError as error:
                     self._fault(key, f"{word}: {error}.")
 
     def _fault(self, node: yaml.Node, text: str) -> None:
-        self.faults.append(f"{self.path}:{node.start_mark.line + 1}: {text}")
+        self.faults.append(f"{self.path}:{_line(node)}: {text}")
 
 
 def _value(name: str, key: Key, node: yaml.Node) -> Any:

@@ -1,26 +1,27 @@
 """The only module that prints: data to stdout, all else to stderr."""
 
 import errno
-import json
 import logging
 import os
 import shlex
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.files import to_json
-from llmseg_cli.artifacts.text import readable, visible, wrapped
+from llmseg_cli.artifacts.text import aligned, readable, visible, wrapped
 from llmseg_cli.errors import unknown
-from llmseg_cli.progress import LEFT, UNITS, Progress, duration, in_words, silent
+from llmseg_cli.progress import Progress, silent
+from llmseg_cli.progress_display import PlainProgress, bars, json_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN_FIRST_S, PLAIN_EVERY_S = 3.0, 30.0
+    from llmseg_cli.artifacts.log_file import LogFile
+
 NARROWEST_COLUMN = 8  # signs of the one that folds
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
 
@@ -32,18 +33,35 @@ class _Terminal:
     color: bool = True
     progress: str = "auto"
     console: Any = field(default=None)
+    log: "LogFile | None" = None
 
 
 _terminal = _Terminal()
 
 
-def configure(*, quiet: bool, verbose: bool, color: bool, progress: str) -> None:
-    """Set how much is said, and how; the last call counts."""
+def configure(
+    *, quiet: bool, verbose: bool, color: bool, progress: str, log: Path | None = None
+) -> None:
+    """Set how much is said, and how; the last call counts.
+
+    Args:
+        quiet: Whether only errors are said.
+        verbose: Whether details are said.
+        color: Whether a terminal gets colors.
+        progress: One of `PROGRESS_MODES`.
+        log: A file to which all of it is added, whatever is said on the terminal.
+
+    Raises:
+        UsageError: If the mode is not known or the log cannot be written.
+    """
     if progress not in PROGRESS_MODES:
         raise unknown("progress mode", progress, PROGRESS_MODES)
     _terminal.quiet, _terminal.verbose = quiet, verbose
     _terminal.color, _terminal.progress = color, progress
     _terminal.console = None
+    if _terminal.log is not None:
+        _terminal.log.close()
+    _terminal.log = None if log is None else _open_log(log)
     library = logging.getLogger(__package__)
     library.setLevel(logging.INFO)
     if not any(isinstance(handler, _Said) for handler in library.handlers):
@@ -54,7 +72,15 @@ def general_words() -> list[str]:
     """The options that make another command speak as this one does."""
     flags = {"--quiet": _terminal.quiet, "--verbose": _terminal.verbose}
     flags["--no-color"] = not _terminal.color
-    return [*(flag for flag, is_set in flags.items() if is_set), "--progress", _terminal.progress]
+    log = [] if _terminal.log is None else ["--log-file", str(_terminal.log.path)]
+    given = [flag for flag, is_set in flags.items() if is_set]
+    return [*given, "--progress", _terminal.progress, *log]
+
+
+def _open_log(path: Path) -> "LogFile":
+    from llmseg_cli.artifacts.log_file import LogFile
+
+    return LogFile(path, shlex.join(["llmseg", *sys.argv[1:]]))
 
 
 class _Said(logging.Handler):
@@ -62,6 +88,7 @@ class _Said(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
+            _keep(record.getMessage())
             _say(record.getMessage())
         else:
             info(record.getMessage())
@@ -90,8 +117,15 @@ def _say(message: str, style: str | None = None, *, to_copy: bool = False) -> No
     console.print(text, markup=False, style=style)
 
 
+def _keep(message: str) -> None:
+    """Add what is said to the log, if there is one, whether it is shown or not."""
+    if _terminal.log is not None and (fault := _terminal.log.add(message)):
+        _say(f"Warning: the log {_terminal.log.path} ends here: {fault}.", "yellow")
+
+
 def info(message: str) -> None:
     """A line for a person, on stderr; nothing with `--quiet`."""
+    _keep(message)
     if not _terminal.quiet:
         _say(message)
 
@@ -108,18 +142,21 @@ def next_step(*words: object) -> None:
 
 def detail(message: str) -> None:
     """A line that only `--verbose` shows."""
+    _keep(message)
     if _terminal.verbose and not _terminal.quiet:
         _say(message, "dim")
 
 
 def warn(message: str) -> None:
     """A warning, on stderr; nothing with `--quiet`."""
+    _keep(f"Warning: {readable(message)}")
     if not _terminal.quiet:
         _say(f"Warning: {readable(message)}", "yellow")
 
 
 def error(message: str) -> None:
     """An error, on stderr, always."""
+    _keep(f"Error: {readable(message)}")
     _say(f"Error: {readable(message)}", "bold red")
 
 
@@ -160,6 +197,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     On a terminal that is too narrow the first column folds; nothing is ever cut.
     """
+    _keep("\n".join(filter(None, [title, *aligned([columns, *rows])])))
     if _terminal.quiet:
         return
     from rich.table import Table
@@ -194,77 +232,30 @@ def progress(unit: str = "step") -> Iterator[Progress]:
     Args:
         unit: What is counted, for the plain lines.
     """
+    with _display(unit) as shown:
+        if _terminal.log is None or isinstance(shown, PlainProgress):
+            yield shown  # plain lines are kept as they are said
+            return
+        kept = PlainProgress(unit, _keep)
+
+        def both(phase: str, done: int, total: int, **values: float | str) -> None:
+            shown(phase, done, total, **values)
+            kept(phase, done, total, **values)
+
+        yield both
+
+
+@contextmanager
+def _display(unit: str) -> Iterator[Progress]:
     mode = _terminal.progress
     if mode == "auto":
         mode = "bar" if _stderr().is_terminal else "plain"
     if _terminal.quiet or mode == "none":
         yield silent
     elif mode == "json":
-        yield _json_progress
+        yield json_progress
     elif mode == "plain":
-        yield _PlainProgress(unit)
+        yield PlainProgress(unit, info)
     else:
-        with _bars() as report:
+        with bars(_stderr()) as report:
             yield report
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """A bar per phase; one that is full goes when another phase goes on."""
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bars
-    from rich.table import Column
-
-    def text(field: str) -> TextColumn:
-        column = Column(no_wrap=True, overflow="crop")
-        return TextColumn(f"{{task.{field}}}", markup=False, table_column=column)
-
-    bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=3))
-    columns = (SpinnerColumn(), text("description"), bar, text("fields[facts]"))
-    with Bars(*columns, console=_stderr(), transient=True, expand=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(phase: str, done: int, total: int, **values: float | str) -> None:
-            for other, task in tasks.items():
-                if other != phase and bars.tasks[task].finished:
-                    bars.update(task, visible=False)
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(visible(phase), total=total, facts="")
-            task = tasks[phase]
-            if done < bars.tasks[task].completed:  # it begins anew
-                bars.reset(task)
-            bars.update(task, completed=done, total=total, visible=True)
-            left = values.get(LEFT, bars.tasks[task].time_remaining)
-            bars.update(task, facts=_facts(done, total, left, values), refresh=done in (0, total))
-
-        yield report
-
-
-def _json_progress(phase: str, done: int, total: int, **values: float | str) -> None:
-    line = {"t": round(time.time(), 3), "phase": phase, "step": done, "total": total, **values}
-    sys.stderr.write(json.dumps(line) + "\n")
-    sys.stderr.flush()
-
-
-class _PlainProgress:
-    """A line when a phase has run for a moment, then now and then, and at its end."""
-
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
-        self.due: dict[str, float] = {}
-
-    def __call__(self, phase: str, done: int, total: int, **values: float | str) -> None:
-        now = time.monotonic()
-        due = self.due.setdefault(phase, now + PLAIN_FIRST_S)
-        if done >= total or now >= due:
-            self.due[phase] = now + PLAIN_EVERY_S
-            unit = UNITS.get(phase, self.unit)
-            info(f"{phase}: {unit} {_facts(done, total, values.get(LEFT), values)}")
-
-
-def _facts(
-    done: int, total: int, left: float | str | None, values: Mapping[str, float | str]
-) -> str:
-    """What a report says, in at most 70 signs for a training."""
-    remaining = f"{duration(float(left))} left" if left is not None and done < total else ""
-    return visible(" ".join(filter(None, (f"{done}/{total}", remaining, in_words(values)))))

@@ -184,6 +184,11 @@ def parse_label_map(entries: Iterable[str]) -> dict[int, int]:
     return found
 
 
+def label_pairs(label_map: Mapping[int, int]) -> tuple[str, ...]:
+    """A label map as it is typed and recorded: `("4:3", "255:1")`, one pair each, ascending."""
+    return tuple(f"{source}:{target}" for source, target in sorted(label_map.items()))
+
+
 def _numbers(value: Any, kind: Callable[[Any], Any], name: str) -> list[Any]:
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
     try:

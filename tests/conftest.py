@@ -32,6 +32,12 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_cohort(tmp_path_factory.mktemp("toy"))
 
 
+@pytest.fixture
+def names_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and folders are names that go no further, and need not be there."""
+    monkeypatch.setattr("llmseg_cli.commands._command.refuse_absent", lambda values: None)
+
+
 @pytest.fixture(scope="session")
 def weights_cache() -> Path:
     """The user's cache folder with the embedded models; the test is skipped where it has none."""

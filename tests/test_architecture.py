@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "llmseg_cli"
 LAYERS = (  # an import points down this list; names of one row are neighbors and never meet
     ("__main__",),
-    ("cli",),
-    ("commands",),
+    ("cli", "api"),
+    ("commands", "api_run"),
     ("console", "process"),
+    ("progress_display",),
     ("workflows",),
     ("methods",),
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics", "pictures"),
@@ -35,11 +36,14 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 LIGHT = {
     "__main__",
+    "api",
+    "api_run",
     "cli",
     "commands",
     "console",
     "process",
-    *chain(*LAYERS[8:]),
+    "progress_display",
+    *chain(*LAYERS[9:]),
 }
 LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it

@@ -84,6 +84,7 @@ def test_no_message_ends_a_run(tmp_path, kind):
 )
 @pytest.mark.parametrize("how", ["<&-", "< /dev/null"])
 def test_a_stdin_that_is_closed_holds_nothing(words, said, how, tmp_path):
+    (tmp_path / "r").mkdir()
     command = ["sh", "-c", f'exec "$@" {how}', "sh", *LLMSEG, *words]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert done.returncode == 2

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from llmseg_cli.artifacts.split import Split
 from llmseg_cli.cli import app
 from llmseg_cli.commands._command import recipe_names
 
@@ -19,7 +20,7 @@ PAPERS = {  # steps of an "epoch" (labeled / 2), steps, patch, w_max, learning r
 
 
 @pytest.fixture
-def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
+def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, names_alone: None) -> dict[str, Any]:
     """Runs train-semi up to the point where it would train, and keeps the request."""
     found: dict[str, Any] = {}
 
@@ -29,8 +30,9 @@ def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> dict[str, Any]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("llmseg_cli.commands.train_semi.train", keep)
     monkeypatch.setattr("llmseg_cli.commands.train_sup.train", keep)
+    split = Split(labeled=(), unlabeled=(), validation=(), test=(), seed=0, images={}, groups={})
     monkeypatch.setattr(
-        "llmseg_cli.commands._train.TrainOptions.choose_split", lambda *_, **__: None
+        "llmseg_cli.commands._train.TrainOptions.choose_split", lambda *_, **__: split
     )
     return found
 

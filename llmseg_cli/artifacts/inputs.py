@@ -8,7 +8,9 @@ from pathlib import Path
 
 from llmseg_cli.errors import UsageError
 
-OURS = re.compile(rb'"?schema"?: ?"?llmseg/|^predictions,case,')  # of documents and tables
+OURS = re.compile(  # of documents, tables and logs
+    rb'"?schema"?: ?"?llmseg/|^predictions,case,|^\d{4}-\d\d-\d\dT\S+ llmseg '
+)
 LOOKED_AT = 1 << 16  # bytes of a file, its schema among them
 READ_IN_FOLDERS = (  # names that mean something in a folder that is read
     *("dataset.json", "cases.csv", "cases.json", "cases.jsonl"),
@@ -64,7 +66,7 @@ def refuse_folder_over_inputs(
             )
 
 
-def refuse_file_over_inputs(out: Path, inputs: Iterable[Input]) -> None:
+def refuse_file_over_inputs(out: Path, inputs: Iterable[Input], *, flag: str = "-o") -> None:
     """Refuse an output file that is an input, or stands for one in a folder that is read.
 
     In such a folder a report may lie, but replaces nothing that llmseg did not write.
@@ -72,6 +74,7 @@ def refuse_file_over_inputs(out: Path, inputs: Iterable[Input]) -> None:
     Args:
         out: The file to write.
         inputs: What is read.
+        flag: What names the file, for messages.
 
     Raises:
         UsageError: Naming the input.
@@ -82,13 +85,13 @@ def refuse_file_over_inputs(out: Path, inputs: Iterable[Input]) -> None:
             continue
         if _real(one.path) == target or _is_same(one.path, out):
             raise UsageError(
-                f"-o {out} is {one.name} itself, which would be lost. Choose another -o."
+                f"{flag} {out} is {one.name} itself, which would be lost. Choose another {flag}."
             )
         is_in = one.path.is_dir() and target.is_relative_to(_real(one.path))
         if is_in and not _may_replace(out):
             raise UsageError(
-                f"-o {out} lies in {one.name} {one.path}, where a file of that name is read. "
-                "Choose another -o."
+                f"{flag} {out} lies in {one.name} {one.path}, where a file of that name is read. "
+                f"Choose another {flag}."
             )
 
 

@@ -134,6 +134,9 @@ class _Details(TypedDict, total=False):
     training_cases: list[str]
     choosing_cases: list[str]
     ignore_label: int | None
+    label_map: list[str]
+    label_values: list[int]
+    classes: list[str]
 
 
 class _Finished(TypedDict):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.errors import ArtifactError
+from llmseg_cli.options import HIGHEST_LABEL
 
 LARGEST_PATCH = 1 << 32  # voxels; their probabilities alone would take 32 GB
 
@@ -70,6 +71,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         classes: Names of the K classes; the first is the background.
         label_map: Label values that were changed, from and to, as `FROM:TO`.
         ignore_label: Label value in the files of voxels of which nothing is known, or null.
+        label_values: Value that each of the K classes has in the files of label maps, and in those
+            of predictions; empty where it is the number of the class, as in older runs.
         preprocessing: Settings of `Preprocessing`.
         networks: Names of the networks in `model.safetensors`.
         answer: The network that predicts by default, or `mean` of all.
@@ -105,6 +108,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     image_encoder: Annotated[dict[str, Any], _Encoder] | None = None
     llm_block: Annotated[dict[str, Any], _Block] | None = None
     ignore_label: int | None = None
+    label_values: tuple[int, ...] = ()
     raised: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -123,6 +127,13 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
                 f"config.yaml: 'classes' has {len(self.classes)} names, expected the background "
                 "and one class or more."
             )
+        values = self.label_values
+        fits = len({*values}) == len(self.classes) and all(0 <= v <= HIGHEST_LABEL for v in values)
+        if values and not fits:
+            raise ArtifactError(
+                f"config.yaml: 'label_values' is {list(values)}, expected {len(self.classes)} "
+                f"different values from 0 to {HIGHEST_LABEL}."
+            )
         spacing = self.preprocessing["spacing"]
         if len(spacing) not in (1, 3) or min(spacing) < 0:
             raise ArtifactError(
@@ -133,6 +144,12 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     def with_steps(self, steps: int) -> "RunConfig":
         """The same, with the steps that a budget of time has allowed."""
         return replace(self, settings={**self.settings, "steps": steps})
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the run reads label maps, for `run.json` of its masks, where `score` finds it."""
+        ignore = {} if self.ignore_label is None else {"ignore_label": self.ignore_label}
+        return {"classes": list(self.classes), "label_map": list(self.label_map), **ignore}
 
     @property
     def patch(self) -> tuple[int, ...]:

@@ -1,12 +1,14 @@
 """Which cases train, validate and test."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.errors import ArtifactError, PolicyError, UsageError
+from llmseg_cli.options import label_pairs, parse_label_map, parse_whole
 
 SPLIT = "split.json"  # its name in a run folder
 ROLES = ("labeled", "unlabeled", "validation", "test")
@@ -14,6 +16,7 @@ TEST_IMAGES = {  # what becomes of a data set's own test set
     "locked": "test, and never trained on",
     "mix": "drawn from like the others",
 }
+READING = ("label_map", "ignore_label", "classes")  # how label maps are read, not who has a role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,10 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
         preset: The published list, such as `la-8`, or null.
         former: Case identifier to the digest that earlier versions gave its image, where that was
             another, so that what older runs have learned from is known again.
+        label_map: Label values to change wherever the label maps are read, as `FROM:TO`; none if
+            the split says nothing of them, as older ones.
+        ignore_label: Value in the files of voxels of which nothing is known, or null.
+        classes: Label value after these changes, to the name of the class; empty if unknown.
 
     Raises:
         ArtifactError: If a case has two roles.
@@ -48,8 +55,12 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     group_by: str | None = None
     preset: str | None = None
     former: dict[str, str] = field(default_factory=dict)
+    label_map: tuple[str, ...] = ()
+    ignore_label: int | None = None
+    classes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._refuse_reading()
         cases = Counter(chain(self.labeled, self.unlabeled, self.validation, self.test))
         repeated = sorted(case for case, count in cases.items() if count > 1)
         if leaked := sorted(set(self.test) & {*self.labeled, *self.unlabeled, *self.validation}):
@@ -82,11 +93,61 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
         found: tuple[str, ...] = getattr(self, role)
         return found
 
+    def _refuse_reading(self) -> None:
+        try:
+            parse_label_map(self.label_map)
+        except UsageError as error:
+            raise ArtifactError(f"The split's {error} Make it anew with 'llmseg split'.") from error
+        for value in self.classes:
+            if (parse_whole(value) or 0) < 0 or parse_whole(value) is None:
+                raise ArtifactError(
+                    f"The split names a class of the value '{value}', expected a whole number. "
+                    "Make it anew with 'llmseg split'."
+                )
+
+    def label_changes(self, asked: Mapping[int, int] | None = None) -> dict[int, int]:
+        """Old label value to new one: what the split says, or what is asked where it says nothing.
+
+        Args:
+            asked: That of `--label-map`; none if it was not given.
+
+        Raises:
+            UsageError: If the two differ.
+        """
+        own = parse_label_map(self.label_map)
+        if own and asked and own != dict(asked):
+            raise UsageError(
+                f"--label-map {','.join(label_pairs(asked))} contradicts the split, which was made "
+                f"with {','.join(label_pairs(own))}. Leave the option out, or make the split anew "
+                "with 'llmseg split'."
+            )
+        return own or dict(asked or {})
+
+    def ignored(self, asked: int | None = None) -> int | None:
+        """The ignore label: that of the split, or what `--ignore-label` asks where it names none.
+
+        Raises:
+            UsageError: If the two differ.
+        """
+        own = self.ignore_label
+        if own is not None and asked not in (None, own):
+            raise UsageError(
+                f"--ignore-label {asked} contradicts the split, which was made with {own}. Leave "
+                "the option out, or make the split anew with 'llmseg split'."
+            )
+        return asked if own is None else own
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Label value, after the changes, to the name of its class; empty if unknown."""
+        return {int(value): name for value, name in self.classes.items()}
+
     @property
     def digest(self) -> str:
         """SHA-256 of the roles, whatever version of llmseg wrote them."""
         content = self.to_dict()
-        return sha256_json({k: v for k, v in content.items() if k not in ("llmseg", "former")})
+        others = ("llmseg", "former", *READING)
+        return sha256_json({key: value for key, value in content.items() if key not in others})
 
     def digests_of(self, case: str) -> set[str]:
         """All digests by which older and newer documents know the image of a case."""

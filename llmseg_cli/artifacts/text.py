@@ -1,6 +1,7 @@
 """Text that came from elsewhere, such as the name of a file, made fit to be shown and stored."""
 
 import re
+from collections.abc import Sequence
 
 # Control characters but line breaks and tabs, half characters of names that are not UTF-8, and
 # signs that turn the direction of what follows: a terminal would obey them, or fail on them.
@@ -32,6 +33,23 @@ def readable(text: str) -> str:
 def in_one_line(text: str) -> str:
     r"""The same without line breaks and tabs, which become `\n` and `\t`."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def aligned(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[str]:
+    """Rows of a table as lines of text, columns two spaces apart.
+
+    Args:
+        rows: Of one length.
+        numbers: Whether all columns but the first are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index and numbers else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def escaped_json(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -10,14 +10,26 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.commands._absent import refuse_absent, unknown_recipe
+from llmseg_cli.commands._assigned import fill_assigned
 from llmseg_cli.commands._hints import BASIC, OneOf, facts_of, in_words
 from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
 from llmseg_cli.commands._numbers import refuse_wild_numbers
-from llmseg_cli.commands._options import Color, Json, OutputDir, ProgressMode, Quiet, Verbose
+from llmseg_cli.commands._options import (
+    Color,
+    Json,
+    LogFile,
+    OutputDir,
+    ProgressMode,
+    Quiet,
+    Verbose,
+)
+from llmseg_cli.commands._places import fill_places, places_of, with_places
+from llmseg_cli.commands._showing import showing
 from llmseg_cli.commands._unused import LAYERS, refuse_unused
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.config_file import ASSIGNMENTS, PROJECT_FILE, Key, load_layers
-from llmseg_cli.errors import LlmsegError, UsageError
+from llmseg_cli.config_file import PROJECT_FILE, Key, load_layers, load_lines
+from llmseg_cli.errors import LlmsegError
 from llmseg_cli.options import AUTO
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -59,6 +71,9 @@ def _add_layer(context: typer.Context, rank: int, path: Path) -> None:
     found = load_layers(path, commands=_commands(context), command=name)
     for part, layer in enumerate(found):
         layers[rank, part] = path, layer
+    if (notes := showing(context)) is not None:
+        lines = load_lines(path, commands=_commands(context), command=name)
+        notes.lines.update({(rank, part): line for part, line in enumerate(lines)})
     merged: dict[str, Any] = {}
     for _, (_, layer) in sorted(layers.items()):
         merged |= layer
@@ -76,29 +91,11 @@ def file_of(error: typer.BadParameter) -> Path | None:
     return next(path for _, (path, layer) in layers if error.param.name in layer)
 
 
-def _assignments(context: typer.Context, name: str, values: dict[str, Any]) -> list[str]:
-    """`KEY=VALUE` of all files and the command line, the last of a key to win.
-
-    Those of a file that names another method or network are for that one alone.
-    """
-    owner = ASSIGNMENTS[name]
-    found: list[str] = []
-    for _, (path, layer) in sorted(context.meta.get(LAYERS, {}).items()):
-        meant = layer.get(owner, values[owner])
-        if meant == values[owner]:
-            found += layer.get(name, [])
-        elif layer.get(name):
-            option = name.replace("_", "-")
-            console.info(f"{path}: its {option} is for {meant}, and not for {values[owner]}.")
-    source = context.get_parameter_source(name)
-    given = source is not None and source.name == "COMMANDLINE"
-    return [*found, *(values[name] if given else [])]
-
-
 def _use_config(context: typer.Context, value: Path | None) -> Path | None:
     if context.resilient_parsing:
         return value
     if value is not None:
+        refuse_absent({"config": value})
         _add_layer(context, 2, value)
         return value
     user = Path(typer.get_app_dir("llmseg")) / "config.yaml"
@@ -115,9 +112,7 @@ def _use_recipe(context: typer.Context, value: str | None) -> str | None:
     if not path.is_file():
         path = Path(value)
     if not path.is_file():
-        raise UsageError(
-            f"Unknown recipe '{value}'. Known: {', '.join(recipe_names())}, or a file."
-        )
+        raise unknown_recipe(value, recipe_names())
     _add_layer(context, 0, path)
     return value
 
@@ -149,6 +144,7 @@ GENERAL = {
     "verbose": (Verbose, False),
     "color": (Color, True),
     "progress_mode": (ProgressMode, "auto"),
+    "log_file": (LogFile, None),
 }
 
 
@@ -161,13 +157,17 @@ class Answer:
 
 
 def command(
-    *settings: type, example: str, without: Collection[str] = ()
+    *settings: type,
+    example: str,
+    without: Collection[str] = (),
+    places: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command function the general options, and one option per field of *settings*.
 
     A field is made with `options.option`, and is a YAML key of a run's settings, or annotated as an
     argument of a command. Fields *without* which it does are no options of it, and keep their
-    defaults. Its help shows the *example*, a command line that works.
+    defaults. Its help shows the *example*, a command line that works. Arguments with *places* may
+    also be said by place, such as `{"data": "DIR"}`.
 
     The function is called with its own arguments and, per settings class, an instance under the
     class's name in snake case (`train_settings=TrainSettings(...)`). What it returns is printed on
@@ -178,22 +178,24 @@ def command(
         own = dict(inspect.signature(function, eval_str=True).parameters)
         names = {_snake(cls.__name__): cls for cls in settings}
         given = ["context"] if own.pop("context", None) else []
+        by_place = places_of([*own.values()], places or {})
         parameters = [
             p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for p in own.values()
+            for p in with_places([*own.values()], by_place)
             if p.name not in names
         ]
         for cls in settings:
             parameters += [p for p in _parameters(cls) if p.name not in without]
-        if TrainSettings in settings:
-            parameters.append(_parameter("recipe", Recipe, None))
         parameters += [_parameter(name, kind, default) for name, (kind, default) in GENERAL.items()]
+        if TrainSettings in settings:  # behind `config`, whose files may name it
+            parameters.append(_parameter("recipe", Recipe, None))
         parameters.append(_parameter("context", typer.Context, inspect.Parameter.empty))
 
         writes_folder = any(p.annotation is OutputDir for p in parameters)
 
         @functools.wraps(function)
-        def run(context: typer.Context, **values: Any) -> None:
+        def run(context: typer.Context, **values: Any) -> Any:
+            fill_places(context, values, by_place)
             refuse_wild_numbers(context, values)
             layers = context.meta.get(LAYERS, {}).values()
             refuse_outputs_over_inputs(
@@ -201,19 +203,23 @@ def command(
             )
             for name in ("config", "recipe"):
                 values.pop(name, None)
-            as_json = values.pop("json_output")
+            as_json, log = values.pop("json_output"), values.pop("log_file")
             console.configure(
                 quiet=values.pop("quiet"),
                 verbose=values.pop("verbose"),
                 color=values.pop("color"),
                 progress=values.pop("progress_mode"),
+                log=None if showing(context) else log,
             )
-            for name in ASSIGNMENTS.keys() & values.keys():
-                values[name] = _assignments(context, name, values)
+            fill_assigned(context, values)
             refuse_unused(context, values)
+            said = dict(values)
             for name, cls in names.items():
                 asked = [field for field in fields(cls) if field.name not in without]
                 values[name] = cls(**{f.name: _value(f, values.pop(f.name)) for f in asked})
+            if showing(context):
+                return said
+            refuse_absent(said)
             values |= dict.fromkeys(given, context)
             try:
                 result = function(**values)
@@ -221,7 +227,7 @@ def command(
                 if as_json and error.report is not None:
                     console.json_document(error.report)
                 raise
-            _say(result, as_json=as_json)
+            return _say(result, as_json=as_json)
 
         shown = [in_words(p) for p in parameters]
         run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """Which of a command's words name something that it reads, to be kept from what it writes."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.errors import UsageError
 
 OUTPUTS = ("out", "output", "csv")
+LOG, LOG_FLAG = "log_file", "--log-file"
 SHARED = ("cache",)  # read and written by all commands, beside everything else
 SETTINGS = ("config", "recipe")  # may lie in a folder that is written
 MAY_BE_PATHS = (
     *("descriptions", "from0", "encoder"),
     *("llm", "llm_model", "image_encoder", "sam"),
 )
-ARGUMENTS = {"more": "the image", "descriptions": "the file of descriptions"}
+ARGUMENTS = {"descriptions": "the file of descriptions"}
 
 
 def refuse_outputs_over_inputs(
@@ -36,12 +38,16 @@ def refuse_outputs_over_inputs(
         UsageError: Naming both.
     """
     inputs = list(_inputs(values))
+    read = [Input("the file of settings", path) for path in settings]
+    if isinstance(log := values.get(LOG), Path):
+        _refuse_image_name(log, LOG_FLAG)
+        refuse_file_over_inputs(log, [*inputs, *read], flag=LOG_FLAG)
+        _refuse_among_outputs(log, list(_outputs(values)))
     for out in _outputs(values):
         if writes_folder:
             refuse_folder_over_inputs(out, inputs, own=(SPLIT,))
         else:
             _refuse_image_name(out)
-            read = [Input("the file of settings", path) for path in settings]
             refuse_file_over_inputs(out, [*inputs, *read])
 
 
@@ -55,9 +61,19 @@ def _outputs(values: Mapping[str, Any]) -> Iterator[Path]:
             yield out.with_suffix(".csv")  # the table that lies beside
 
 
+def _refuse_among_outputs(log: Path, outputs: Iterable[Path]) -> None:
+    place = Path(os.path.realpath(log))
+    for out in outputs:
+        if place.is_relative_to(os.path.realpath(out)):
+            raise UsageError(
+                f"{LOG_FLAG} {log} is or lies in -o {out}, which the command writes. Choose a "
+                f"{LOG_FLAG} beside it."
+            )
+
+
 def _inputs(values: Mapping[str, Any]) -> Iterator[Input]:
     for name, value in values.items():
-        if name in (*OUTPUTS, *SHARED, *SETTINGS):
+        if name in (*OUTPUTS, *SHARED, *SETTINGS, LOG):
             continue
         said = ARGUMENTS.get(name, f"--{name.replace('_', '-')}")
         for one in value if isinstance(value, list | tuple) else [value]:
@@ -68,11 +84,11 @@ def _inputs(values: Mapping[str, Any]) -> Iterator[Input]:
                     yield Input(said, Path(text).expanduser())
 
 
-def _refuse_image_name(out: Path) -> None:
+def _refuse_image_name(out: Path, flag: str = "-o") -> None:
     from llmseg_cli.data.naming import suffix
 
     if suffix(out):
         raise UsageError(
-            f"-o {out} is the name of an image, and a document would be written there. Name it "
-            ".json, .yaml, .csv or .safetensors."
+            f"{flag} {out} is the name of an image, and a document would be written there. Name it "
+            f"{'.log or .txt' if flag == LOG_FLAG else '.json, .yaml, .csv or .safetensors'}."
         )

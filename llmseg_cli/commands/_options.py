@@ -103,6 +103,15 @@ Device = Annotated[
     ),
     BASIC,
 ]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="Also add what is said to this file, with times and the details of --verbose.",
+        rich_help_panel="General",
+    ),
+]
 SUBSETS = ("test", "validation", "labeled", "unlabeled", "all")
 DataChoice = Annotated[
     Path | None,

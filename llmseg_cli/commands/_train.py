@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.command_line import is_typed
-from llmseg_cli.artifacts.files import refuse_existing
-from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.commands._options import (
     DryRun,
@@ -27,6 +25,7 @@ from llmseg_cli.commands._options import (
 )
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
+from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.progress import duration, memory
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ class TrainOptions:
             )
         if self.force:
             return
+        from llmseg_cli.artifacts.files import refuse_existing
         from llmseg_cli.workflows.train.standing import further, refuse_taken
 
         if self.resume:
@@ -98,7 +98,6 @@ class TrainOptions:
             if self.labeled is not None:
                 _refuse_contradiction(found, self.labeled, path)
             return found
-        from llmseg_cli.options import parse_label_map
         from llmseg_cli.workflows.split import plan
 
         planned = plan(
@@ -124,8 +123,8 @@ class TrainOptions:
             split=split,
             output=output,
             settings=settings,
-            label_map=tuple(self.label_map or ()),
-            ignore_label=self.ignore_label,
+            label_map=label_pairs(split.label_changes(parse_label_map(self.label_map or ()))),
+            ignore_label=split.ignored(self.ignore_label),
             seed=self.seed,
             cache=settings.cache or default_cache(),
             init=self.init,
@@ -216,6 +215,8 @@ def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
 
 def _summary(trained: "Trained", folder: Path) -> list[str]:
     """The last lines of a training: time, memory, loss, validation and folder."""
+    from llmseg_cli.artifacts.manifest import load_manifest
+
     record = load_manifest(folder)
     peak = memory(record["peak_rss_mb"])
     if gpu := record["details"].get("peak_vram_mb"):

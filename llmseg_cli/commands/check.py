@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SHOWN_CASES = 3
 
 
-@command(example="llmseg check --data scans")
+@command(example="llmseg check --data scans", places={"data": "DIR"})
 def check(
     data: DataDir,
     label_map: LabelMap = None,

@@ -21,7 +21,10 @@ from llmseg_cli.commands._options import (
 )
 
 
-@command(example="llmseg explain --run runs/llama --images scan.nii.gz -o pictures")
+@command(
+    example="llmseg explain --run runs/llama --images scan.nii.gz -o pictures",
+    places={"run": "RUN", "images": "IMAGE"},
+)
 def explain(
     *,
     run: Annotated[

@@ -20,7 +20,6 @@ from llmseg_cli.commands._options import (
     Resume,
     SplitFile,
     Subset,
-    label_words,
 )
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
@@ -42,7 +41,10 @@ def parse_stride(value: Any) -> tuple[int, ...]:
         raise UsageError(f"stride '{value}': expected whole numbers, such as 18,18,4.") from None
 
 
-@command(example="llmseg predict --run runs/sup --images scan.nii.gz -o masks")
+@command(
+    example="llmseg predict --run runs/sup --images scan.nii.gz -o masks",
+    places={"run": "RUN", "images": "IMAGE"},
+)
 def predict(
     *,
     run: Annotated[
@@ -57,9 +59,6 @@ def predict(
             "--images", help="Image, or folder of images; more may follow.", metavar="PATH"
         ),
         BASIC,
-    ] = None,
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE", help="More images or folders.")
     ] = None,
     from0: Annotated[
         str | None,
@@ -139,7 +138,7 @@ def predict(
             run,
             out=out,
             data=data,
-            images=[*(images or []), *(more or []), *_from0(from0)],
+            images=[*(images or []), *_from0(from0)],
             split=split,
             subset=subset,
             overlap=overlap,
@@ -163,13 +162,14 @@ def predict(
         )
     for warning in predicted.warnings:
         console.warn(warning)
+    for note in predicted.notes:
+        console.info(note)
     if not dry_run:
         _conclude(predicted)
         if data is not None and split is not None and subset in (None, "test", "validation"):
             console.next_step(
                 *("score", "--pred", out, "--ref", data, "--split", split),
-                *("--subset", subset or "test", *label_words(predicted.label_map, None)),
-                *("-o", f"{out}-scores.json"),
+                *("--subset", subset or "test", "-o", f"{out}-scores.json"),
             )
     return predicted.to_dict()
 

@@ -21,7 +21,10 @@ SHOWN = ("dice", "jaccard", "hd95", "asd", "nsd")
 SHOWN_FAILURES = 5
 
 
-@command(example="llmseg score --pred masks --ref scans --split split.json -o scores.json")
+@command(
+    example="llmseg score --pred masks --ref scans --split split.json -o scores.json",
+    places={"pred": "PRED", "ref": "REF"},
+)
 def score(
     pred: Annotated[
         Path, typer.Option(help="Folder of label maps named by case, or one file.", metavar="PATH")

@@ -20,7 +20,6 @@ from llmseg_cli.commands._options import (
     LabelMap,
     OutputFile,
     Seed,
-    label_words,
 )
 from llmseg_cli.options import parse_label_map
 
@@ -28,7 +27,10 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.split import Plan
 
 
-@command(example="llmseg split --data scans --test 0.2 --validation 2 -o split.json")
+@command(
+    example="llmseg split --data scans --test 0.2 --validation 2 -o split.json",
+    places={"data": "DIR"},
+)
 def split(
     data: DataDir,
     out: OutputFile,
@@ -71,6 +73,13 @@ def split(
         OneOf(TEST_IMAGES),
     ] = "locked",
     ignore_label: IgnoreLabel = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Names of the classes 1, 2, ..., such as liver,tumor, for data without a "
+            "dataset.json that names them."
+        ),
+    ] = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
     force: Force = False,
@@ -92,6 +101,7 @@ def split(
             label_map=parse_label_map(label_map or ()),
             test_images=test_images,
             ignore_label=ignore_label,
+            class_names=classes or (),
             seed=seed,
             out=None if to_stdout or dry_run else out,
             progress=progress,
@@ -106,8 +116,7 @@ def split(
     else:
         planned.split.save(out)
         console.info(f"{out}: {len(planned.facts)} cases, sha256 {digest}.")
-        same = label_words(label_map, ignore_label)
-        words = ("train-sup", "--data", data, "--split", out, *same, "-o", "runs/supervised")
+        words = ("train-sup", "--data", data, "--split", out, "-o", "runs/supervised")
         console.next_step(*words)
     return {"sha256": digest, **_summary(planned)}
 

@@ -17,6 +17,7 @@ from llmseg_cli.config_mining import MiningSettings
     MiningSettings,
     TrainSettings,
     example="llmseg train-semi --data scans --split split.json -o runs/semi",
+    places={"data": "DIR"},
 )
 def train_semi(
     *,

@@ -15,6 +15,7 @@ from llmseg_cli.config import TrainSettings
     TrainOptions,
     TrainSettings,
     example="llmseg train-sup --data scans --split split.json -o runs/sup",
+    places={"data": "DIR"},
 )
 def train_sup(
     *,

@@ -80,4 +80,4 @@ def memory_mb(device: torch.device) -> float | None:
     if not STATM.is_file():
         return None
     pages = int(STATM.read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20  # as `peak_rss_mb` of run.json

@@ -1,7 +1,7 @@
 """What `llmseg split` does."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,16 @@ from llmseg_cli.data.checking.label_values import (
 )
 from llmseg_cli.data.digests import former_digest
 from llmseg_cli.data.ignore_label import ignored_value
+from llmseg_cli.data.layouts.declared_classes import named_classes
 from llmseg_cli.data.pool import map_cases
-from llmseg_cli.data.splitting.amounts import ALL, Amount, parse_amount
+from llmseg_cli.data.splitting.amounts import ALL, Amount, parse_amount, shares_in_words
 from llmseg_cli.data.splitting.official_test import OfficialTest, set_apart
 from llmseg_cli.data.splitting.published_lists import split_by_preset
 from llmseg_cli.data.splitting.roles import CaseFacts
 from llmseg_cli.data.splitting.split import make_split
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, TooLargeError, UsageError
+from llmseg_cli.options import label_pairs
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
 
@@ -114,6 +116,7 @@ def plan(
     label_map: Mapping[int, int] | None = None,
     test_images: str = "locked",
     ignore_label: int | None = None,
+    class_names: Sequence[str] = (),
     seed: int = 0,
     out: Path | None = None,
     progress: Progress = silent,
@@ -134,6 +137,7 @@ def plan(
             *test* draws from the others, or `mix`, drawn from as the others are.
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any. A
             case of which nothing is known counts as one without a label map.
+        class_names: Of classes 1, 2, ..., for a data set that names none.
         seed: Seed of the draws.
         out: The file that the split will be written to, which may not be one of the data's.
         progress: Told of every case read.
@@ -155,6 +159,7 @@ def plan(
     dataset = find_cases(data, group_by=group_by)
     refuse_over_files(out, paths_of(dataset.cases))
     classes = map_classes(dataset.classes, label_map or {})
+    classes = named_classes(class_names, classes) if class_names else classes
     ignore = ignored_value(dataset.ignore, ignore_label, label_map or {})
     facts, images, stored = _read(dataset, label_map or {}, ignore, progress)
     for sentence in unheld_in_words(stored, label_map or {}, ignore_label) if stored else ():
@@ -181,26 +186,19 @@ def plan(
         groups={case.id: case.group for case in dataset.cases if case.group is not None},
         group_by=group_by,
         preset=preset,
+        label_map=label_pairs(label_map or {}),
+        ignore_label=ignore,
+        classes={str(value): name for value, name in classes.items()},
     )
     values = sorted({value for case in facts for value in case.foreground or ()})
     names = {value: classes.get(value, str(value)) for value in values}
     known = sum(case.foreground is not None for case in rest)
     shares = (
-        _shares({"labeled": wanted, **amounts}, known, "cases with a label map")
+        shares_in_words({"labeled": wanted, **amounts}, known, "cases with a label map")
         if listed is None
-        else _shares(amounts, len(listed.cases), f"cases that {listed.name} lists")
+        else shares_in_words(amounts, len(listed.cases), f"cases that {listed.name} lists")
     )
     return Plan(split, {case.id: case for case in facts}, names, official, shares)
-
-
-def _shares(amounts: Mapping[str, Amount | None], total: int, of: str) -> str:
-    """What fractions come to."""
-    parts = [
-        f"--{name} {amount.text} is {amount.of(total)}"
-        for name, amount in amounts.items()
-        if amount is not None and amount.fraction is not None and not amount.is_all
-    ]
-    return f"Fractions are of the {total} {of}: {', '.join(parts)}." if parts else ""
 
 
 def _wanted(labeled: str | None, preset: Preset | None) -> Amount:

@@ -37,7 +37,7 @@ NEEDED = ("--run", "runs/a", "--data", "scans", "--split", "s.json")
 
 
 @pytest.fixture
-def call(monkeypatch, quiet_place):
+def call(monkeypatch, quiet_place, names_alone):
     """Runs the command with a workflow that only listens; gives the result and its arguments."""
 
     def make(*words: str, outcome=DONE):
@@ -184,7 +184,7 @@ def mine(*words: str, code: int = 0):
 
 
 def test_no_run_folder(folder):
-    assert "There is no run folder absent" in mine("--run", "absent", code=2).stderr
+    assert "--run absent: there is no such folder" in mine("--run", "absent", code=2).stderr
 
 
 def test_an_unknown_sam_is_corrected(folder):

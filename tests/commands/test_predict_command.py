@@ -21,7 +21,7 @@ DONE = Predicted(
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path):
+def call(monkeypatch, tmp_path, names_alone):
     """Runs the command with a workflow that only listens; gives the result and its arguments."""
     monkeypatch.chdir(tmp_path)
 

@@ -144,8 +144,8 @@ def test_comparison_table(folders):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--pred", "nowhere"], 3, "do not exist"),
-        (["--ref", "nowhere"], 3, "do not exist"),
+        (["--pred", "nowhere"], 3, "nowhere: there is no such file or folder"),
+        (["--ref", "nowhere"], 3, "nowhere: there is no such file or folder"),
         (["--split", "nowhere.json"], 2, "llmseg split"),
         (["--subset", "test"], 2, "--split"),
         (["--empty-policy", "nann"], 2, "Did you mean 'nan'"),
@@ -188,7 +188,7 @@ def test_two_classes_have_a_row_for_their_mean(folders):
     assert "class mean" not in invoke("--classes", "1=wall").stderr
 
 
-def test_options_reach_the_workflow(folders, monkeypatch):
+def test_options_reach_the_workflow(folders, monkeypatch, names_alone):
     seen = {}
 
     def run(*arguments, **options):

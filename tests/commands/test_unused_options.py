@@ -7,6 +7,7 @@ import pytest
 import yaml
 from training_cli import invoke
 
+from llmseg_cli.artifacts.split import Split
 from llmseg_cli.commands import train_semi as semi
 from llmseg_cli.commands import train_sup as sup
 from llmseg_cli.commands._train import TrainOptions
@@ -65,12 +66,13 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def asked(place, monkeypatch) -> dict[str, Any]:
+def asked(place, monkeypatch, names_alone) -> dict[str, Any]:
     """Trainings go no further than their request, which is kept."""
     kept: dict[str, Any] = {}
     for module in (semi, sup):
         monkeypatch.setattr(module, "train", lambda request, options: kept.update(found=request))
-    monkeypatch.setattr(TrainOptions, "choose_split", lambda *_: None)
+    split = Split(labeled=(), unlabeled=(), validation=(), test=(), seed=0, images={}, groups={})
+    monkeypatch.setattr(TrainOptions, "choose_split", lambda *_: split)
     return kept
 
 

@@ -252,7 +252,7 @@ def _explained(sound: Sound, folder: Path) -> None:
 def _resumed(sound: Sound, folder: Path) -> None:
     """Outputs that a command continues: of a training, of `predict`, and of `mine-sam`."""
     _copied(sound, "scans", folder, "in/data", "in/split.json", "in/run")
-    words = "train-sup --data in/data --split in/split.json -o out-run --cache cache"
+    words = "train-sup --data in/data --split in/split.json -o out-run --cache cache --keep-state"
     sound.run(folder, words, *BOX, *TINY)
     (folder / "out-run/run.json").unlink()  # as if it had been stopped
     sound.run(folder, "predict --run in/run --data in/data --split in/split.json -o out-pred")

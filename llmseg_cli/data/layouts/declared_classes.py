@@ -1,10 +1,12 @@
 """The classes that a data set's own file names, and its ignore label."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmseg_cli.data.ignore_label import NAME
 from llmseg_cli.data.layouts.json_text import refused, show
+from llmseg_cli.errors import UsageError
 from llmseg_cli.options import HIGHEST_LABEL
 
 
@@ -66,3 +68,31 @@ def _whole(text: str) -> int | None:
         return int(text)
     except ValueError:
         return None
+
+
+def named_classes(names: Sequence[str], declared: Mapping[int, str]) -> dict[int, str]:
+    """Value to name as a user gives the names, the background included.
+
+    Args:
+        names: Of classes 1, 2, ...; an entry may hold several, separated by commas.
+        declared: Classes that the data set itself names.
+
+    Raises:
+        UsageError: If it names any, or two names are alike or one is empty.
+    """
+    if declared:
+        own = ", ".join(name for value, name in declared.items() if value)
+        raise UsageError(
+            f"--classes {','.join(names)}: the data set names its classes itself ({own}). Leave "
+            "the option out, or change the names there."
+        )
+    found = [part.strip() for entry in names for part in entry.split(",")]
+    taken = {"", "background", NAME}
+    for name in found:
+        if name.casefold() in taken:
+            raise UsageError(
+                f"--classes {','.join(names)}: expected a name of its own for each of the classes "
+                "1, 2, ..., such as liver,tumor."
+            )
+        taken.add(name.casefold())
+    return {0: "background", **dict(enumerate(found, start=1))}

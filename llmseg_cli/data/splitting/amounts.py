@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmseg_cli.errors import UsageError
@@ -71,3 +72,19 @@ def parse_amount(text: str, *, flag: str, allow_none: bool = False) -> Amount | 
             f"expected {wanted}."
         )
     return Amount(text, fraction=value)
+
+
+def shares_in_words(amounts: Mapping[str, Amount | None], total: int, of: str) -> str:
+    """What fractions come to, in a sentence; empty if there are none.
+
+    Args:
+        amounts: Option to amount.
+        total: How many cases there are.
+        of: What they are.
+    """
+    parts = [
+        f"--{name} {amount.text} is {amount.of(total)}"
+        for name, amount in amounts.items()
+        if amount is not None and amount.fraction is not None and not amount.is_all
+    ]
+    return f"Fractions are of the {total} {of}: {', '.join(parts)}." if parts else ""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from llmseg_cli.artifacts.absent import did_you_mean
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.choices import SAM_NAMES
 from llmseg_cli.errors import UsageError, WeightsError, unknown
@@ -62,7 +63,10 @@ def open_segmenter(
         )
     path = Path(place).expanduser()
     if not path.is_file():
-        raise WeightsError(f"There is no file {path}; expected a checkpoint of segment-anything.")
+        raise WeightsError(
+            f"There is no file {path}; expected a checkpoint of segment-anything."
+            f"{did_you_mean(path)}"
+        )
     digest = f"sha256:{sha256_file(path)}"
     return checkpoint_sam(kind, path, digest=digest, device=device, dtype=dtype)
 

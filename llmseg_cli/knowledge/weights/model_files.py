@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmseg_cli.artifacts.absent import did_you_mean
 from llmseg_cli.artifacts.files import sha256_file, sha256_json
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.weights.embedded import WEIGHTS, check_digest, path_of
@@ -53,7 +54,9 @@ def find_model(name: str, *, cache: Path | None = None, offline: bool = False) -
         return FoundModel(path.resolve().name, path, licence=card_licence(path))
     if path.suffix == ".gguf" or name.startswith((".", "/", "~")):
         if not path.is_file() or path.suffix != ".gguf":
-            raise UsageError(f"{name}: expected the folder of a model or a .gguf file.")
+            raise UsageError(
+                f"{name}: expected the folder of a model or a .gguf file.{did_you_mean(path)}"
+            )
         return FoundModel(path.name, path.parent, gguf=path)
     model = parse_hub_model(name)
     folder = hub_folder(model, cache=cache, offline=offline)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from llmseg_cli.choices import AXES
@@ -16,8 +15,6 @@ from llmseg_cli.config_mining import CALIBRATED, MiningSettings
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.errors import DataError
-from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.knowledge.mining.calibration import class_shares, thresholds_for
 from llmseg_cli.knowledge.mining.mine import mine, sliced_axis
 from llmseg_cli.knowledge.mining.prompts import PromptRules
@@ -29,7 +26,13 @@ from llmseg_cli.knowledge.sam.interface import Embedding
 from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device, choose_dtype
-from llmseg_cli.workflows.predict.image import Manner, Prepared, predict_labels, prepare_volume
+from llmseg_cli.workflows.predict.image import (
+    Manner,
+    Prepared,
+    network_probabilities,
+    predict_labels,
+    prepare_volume,
+)
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 EMBEDDINGS = "sam"  # folder of llmseg's cache
@@ -80,7 +83,7 @@ class Miner(ABC):
                 prepared = _prepared(case, run)[1]
             except DataError:
                 continue
-            yield probabilities(prepared, run, self.manner)
+            yield network_probabilities(prepared, run, self.manner)
 
     @abstractmethod
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
@@ -107,7 +110,7 @@ class SelfMiner(Miner):
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
         volume, prepared = _prepared(case, run)
         if self.thresholds:
-            labels = self._above(probabilities(prepared, run, self.manner), prepared)
+            labels = self._above(network_probabilities(prepared, run, self.manner), prepared)
         else:
             found = predict_labels(prepared, run, self.manner, asked=lambda count: None)
             labels = found.astype(np.uint8)
@@ -166,7 +169,7 @@ class SamMiner(Miner):
             )
 
         mined = mine(
-            probabilities(prepared, run, self.manner),
+            network_probabilities(prepared, run, self.manner),
             volume.array.shape[1:],
             self.cache.segmenter,
             embedding,
@@ -187,17 +190,6 @@ class SamMiner(Miner):
             "calibrates": self.calibrates,
             "thresholds": self.thresholds,
         }
-
-
-def probabilities(prepared: Prepared, run: OpenRun, manner: Manner) -> NDArray[np.float32]:
-    """Softmax of a run's networks over a prepared image, `(K, X', Y', Z')`."""
-    windows = manner.windows(prepared.image.shape[1:], run)
-    ask = mirrored(run.probabilities) if manner.mirror else run.probabilities
-    found = np.empty((len(run.config.classes), *windows.shape), np.float32)
-    with torch.inference_mode():
-        for start, slab in sliding_window(prepared.image, ask, windows, batch=manner.batch_of(run)):
-            found[:, start : start + slab.shape[1]] = slab.cpu().numpy()
-    return found
 
 
 def rules_of(settings: MiningSettings) -> MiningRules:

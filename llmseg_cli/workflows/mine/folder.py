@@ -12,6 +12,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.class_values import changes_from_stored
 from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.naming import stem, suffix
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_labels
@@ -60,8 +61,17 @@ def find_masks(folder: Path, split: Split) -> dict[str, Path]:
 
 
 def masks_digest(masks: Mapping[str, Path]) -> str:
-    """SHA-256 over all masks and their cases."""
-    return sha256_json({case: label_digest(path) for case, path in masks.items()})
+    """SHA-256 over all masks and their cases, and over the values that classes have in them."""
+    digests = {case: label_digest(path) for case, path in masks.items()}
+    values = _values_in(next(iter(masks.values())).parent)  # all lie in one folder
+    return sha256_json([digests, values] if values else digests)
+
+
+def _values_in(folder: Path) -> tuple[int, ...]:
+    """Values of classes 0, 1, 2, ... in masks of `predict`; empty where they are these."""
+    if not (folder / MANIFEST).is_file():
+        return ()
+    return tuple(load_manifest(folder)["details"].get("label_values", ()))
 
 
 def with_masks(
@@ -87,13 +97,17 @@ def with_masks(
         DataError: If a mask cannot be read, lies on other voxels, or has values of no class.
     """
     prepared = []
+    values = {place: _values_in(place) for place in {path.parent for path in masks.values()}}
     for case in cases:
         if case.id in masks:
             labeled = replace(images[case.id], label=masks[case.id])
             place = folder / case.id if folder else None
+            stored = values[masks[case.id].parent]
+            changes = changes_from_stored(stored)
+            ignore = None if UNKNOWN in stored else UNKNOWN
             try:
                 case = prepare_labels(
-                    labeled, case, preprocessing, {}, ignore=UNKNOWN, folder=place
+                    labeled, case, preprocessing, changes, ignore=ignore, folder=place
                 )
             except DataError as error:
                 raise DataError(f"--pseudo {masks[case.id].name}: {error}") from error

@@ -188,7 +188,7 @@ def run(
         "split": roles.digest,
         "subset": subset,
         **learned.known({case.id: roles.digests_of(case.id) for case in cases}, "final", voxels),
-        "classes": list(opened.config.classes),
+        **opened.config.reading,
     }
     _finish(mined, manifest, lacking=work.lacking)
     return mined

@@ -11,6 +11,7 @@ from typing import Any
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.data.cases import Case, image_digest
+from llmseg_cli.data.class_values import as_stored
 from llmseg_cli.data.volumes import prediction_suffix, save_label_map
 from llmseg_cli.errors import (
     LlmsegError,
@@ -136,8 +137,9 @@ class Work:
         self.journal.discard(case.id)
         labels = predict_labels(prepared, self.run, self.manner, asked=asked)
         self.journal.begin(case.id, file, image=image)
-        save_label_map(self.journal.folder / file, labels, prepared.grid)
         classes = classes_in(labels)
+        stored = as_stored(labels, self.run.config.label_values)
+        save_label_map(self.journal.folder / file, stored, prepared.grid)
         details = {"voxels": prepared.voxels, "classes": list(classes)}
         self.journal.add(case.id, file, image=image, made_by=self.digest, details=details)
         return file, classes

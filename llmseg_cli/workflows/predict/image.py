@@ -184,6 +184,17 @@ def predict_labels(
     return labels
 
 
+def network_probabilities(prepared: Prepared, run: OpenRun, manner: Manner) -> NDArray[np.float32]:
+    """Softmax of a run's networks over a prepared image, `(K, X', Y', Z')`."""
+    windows = manner.windows(prepared.image.shape[1:], run)
+    ask = mirrored(run.probabilities) if manner.mirror else run.probabilities
+    found = np.empty((len(run.config.classes), *windows.shape), np.float32)
+    with torch.inference_mode():
+        for start, slab in sliding_window(prepared.image, ask, windows, batch=manner.batch_of(run)):
+            found[:, start : start + slab.shape[1]] = slab.cpu().numpy()
+    return found
+
+
 def _parts(prepared: Prepared, run: OpenRun, manner: Manner) -> list[tuple[slice, Windows]]:
     return manner.parts(prepared.image.shape[1:], prepared.grid.ras_shape, run)
 

@@ -13,6 +13,7 @@ from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
+from llmseg_cli.data.class_values import merged_in_words
 from llmseg_cli.data.digests import former_digest
 from llmseg_cli.errors import ExitCode, LlmsegError, UsageError
 from llmseg_cli.numerics.memory import keep_freed_memory
@@ -43,7 +44,7 @@ class Predicted:
         cases: What became of each.
         training_cases: Those that the run has learned from.
         warnings: What a reader should know.
-        label_map: Changes of label values that references need, as the run had them.
+        notes: What else is worth knowing of the values in the masks.
     """
 
     folder: Path
@@ -51,7 +52,7 @@ class Predicted:
     cases: tuple[CaseResult, ...]
     training_cases: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    label_map: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -179,9 +180,8 @@ def run(
         known = _known(learned, work.journal, cases, checkpoint)
         masks = [result.classes for result in results if result.classes is not None]
         warnings = (*_warnings(known), *absence_warnings(masks, opened.config.classes, run_folder))
-        trained, ignore = tuple(known["training_cases"]), opened.config.ignore_label
-        changes = opened.config.label_map
-        predicted = Predicted(out, cost, tuple(results), trained, warnings, changes)
+        trained, notes = tuple(known["training_cases"]), merged_in_words(opened.config)
+        predicted = Predicted(out, cost, tuple(results), trained, warnings, notes)
         manifest.warnings += predicted.warnings
         manifest.details = {
             **made_by,
@@ -192,7 +192,8 @@ def run(
             "device": opened.device.type,
             "dtype": str(opened.dtype).removeprefix("torch."),
             "cases": [asdict(case) for case in predicted.cases],
-            **({} if ignore is None else {"ignore_label": ignore}),  # for `score`
+            **opened.config.reading,  # for `score`
+            "label_values": list(opened.config.label_values),
         }
         _finish(predicted, manifest, lacking=work.lacking)
     return predicted

@@ -110,14 +110,14 @@ def _digest(mask: Path) -> str | None:
         return None
 
 
-def maker_of(mask: Path) -> Known | None:
-    """What is known of a single mask that lies in a folder of `predict` or `mine-sam`."""
+def maker_of(mask: Path) -> Mapping[str, Any] | None:
+    """The `run.json` of a single mask that lies in a folder of `predict` or `mine-sam`."""
     if not (mask.parent / MANIFEST).is_file():
         return None
     manifest = load_manifest(mask.parent)
     outputs = manifest["outputs"]
     listed = mask.name in outputs or _digest(mask) in outputs.values()
-    return Known.of(manifest, name=str(mask.parent / MANIFEST)) if listed else None
+    return manifest if listed else None
 
 
 def check_known(

@@ -61,6 +61,9 @@ class Predictions:
         ignore_label: That of the run that made them, or None.
         warnings: What a reader should know about them.
         known: What the run that made them has learned from.
+        label_map: Changes of label values that the run has learned with.
+        label_values: Values in the masks of classes 0, 1, 2, ...; empty where they are these.
+        classes: Names of the run's classes, background first; empty if unknown.
     """
 
     folder: Path
@@ -70,6 +73,13 @@ class Predictions:
     warnings: tuple[str, ...] = ()
     known: Known = NOTHING_KNOWN
     ignore_label: int | None = None
+    label_map: tuple[str, ...] = ()
+    label_values: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def name_of(self, value: int) -> str:
+        """The name of a class, as far as the run tells it."""
+        return self.classes[value] if value < len(self.classes) else f"class {value}"
 
 
 def find_references(root: Path, *, split: Path | None, subset: str | None) -> References:
@@ -162,7 +172,7 @@ def find_predictions(root: Path) -> Predictions:
     if not files:
         raise DataError(f"No label maps in {root}. Write them with 'llmseg predict'.")
     if root.is_file() and (maker := maker_of(root)):
-        return Predictions(root, files, {}, {}, known=maker)
+        return _made_by(maker, Predictions(root, files, {}, {}), root.parent)
     if not (root / MANIFEST).is_file():
         return Predictions(root, files, {}, {})
     manifest = load_manifest(root)
@@ -170,10 +180,21 @@ def find_predictions(root: Path) -> Predictions:
     warnings: tuple[str, ...] = ()
     if manifest["status"] != "ok":
         warnings = (f"The predictions in {root.name} are not complete ({manifest['status']}).",)
-    known = Known.of(manifest, name=str(root / MANIFEST))
-    ignore = manifest["details"].get("ignore_label")
-    outputs = dict(manifest["outputs"])
-    return Predictions(root, files, details, outputs, warnings, known, ignore)
+    found = Predictions(root, files, details, dict(manifest["outputs"]), warnings)
+    return _made_by(manifest, found, root)
+
+
+def _made_by(manifest: Mapping[str, Any], found: Predictions, folder: Path) -> Predictions:
+    """Predictions with what their run's `run.json` says of their values, and of what it learned."""
+    details = manifest["details"]
+    return replace(
+        found,
+        known=Known.of(manifest, name=str(folder / MANIFEST)),
+        ignore_label=details.get("ignore_label"),
+        label_map=tuple(details.get("label_map", ())),
+        label_values=tuple(details.get("label_values", ())),
+        classes=tuple(details.get("classes", ())),
+    )
 
 
 def label_files(root: Path) -> dict[str, Path]:

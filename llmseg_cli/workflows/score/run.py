@@ -1,13 +1,12 @@
 """Score predictions against references, and against other predictions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.data.checking.label_values import OFTEN_IGNORED, ignore_hint, unheld_in_words
-from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.errors import DataError, TooLargeError, UsageError, unknown
 from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
 from llmseg_cli.metrics.scoring import NOTHING, ClassScore
@@ -25,6 +24,7 @@ from llmseg_cli.workflows.score.pairing import (
     pair,
 )
 from llmseg_cli.workflows.score.pool import score_cases
+from llmseg_cli.workflows.score.reading import changes_of, reading_of
 from llmseg_cli.workflows.score.report import Report
 
 SHOWN_FAILURES = 5
@@ -36,8 +36,10 @@ class ScoreOptions:
 
     Args:
         classes: Classes to score, each a value, a name of the data set, or VALUE=NAME; all if none.
-        label_map: Changes to values of the references.
-        prediction_label_map: Changes to values of the predictions.
+        label_map: Changes to values of the references; None takes those of the split or, without
+            them, those that the run which made the predictions has learned with.
+        prediction_label_map: Changes to values of the predictions; None takes those that make
+            numbers of classes of what `predict` has written.
         ignore_label: Value of unknown voxels of the references; None takes that of the data set or,
             without one, that of the run which made the predictions.
         voxel_units: Distances in voxels and volumes in voxels.
@@ -115,28 +117,29 @@ def run(
     if subset is not None and split is None:
         raise UsageError(f"--subset {subset} needs the --split FILE that defines it.")
     found = find_references(references, split=split, subset=subset)
-    names = choose_classes(options.classes, found.classes)
     made = [find_predictions(folder) for folder in (predictions, other) if folder is not None]
     for output in outputs:
         refuse_over_files(output, [*found.files, *(p for one in made for p in one.files.values())])
-    ignore = _ignored(found, made, options)
+    reading = reading_of(
+        found, made, label_map=options.label_map, ignore_label=options.ignore_label
+    )
+    names = choose_classes(options.classes, reading.classes)
     settings = ScoreSettings(
         classes=tuple(names),
-        declared=tuple(found.classes),
-        label_map=options.label_map or {},
-        prediction_label_map=options.prediction_label_map or {},
+        declared=tuple(reading.classes),
+        label_map=reading.label_map,
         voxel_units=options.voxel_units,
         tolerance=options.tolerance,
-        ignore=ignore,
+        ignore=reading.ignore,
     )
     sides = [
         _score(one, found, settings, options, phase, progress)
         for one, phase in zip(made, ("score", "compare"), strict=False)
     ]
     unit = _one_unit(sides)
-    if not found.classes:
+    if not reading.classes:
         _refuse_strangers(sides)
-    names = names or {value: f"class {value}" for value in _values(sides)}
+    names = names or {value: made[0].name_of(value) for value in _values(sides)}
     worst = max(result.diagonal for side in sides for result in side.results.values())
     scores = [
         apply_policy(
@@ -152,7 +155,7 @@ def run(
         groups=found.groups,
         draws=options.draws,
         seed=options.seed,
-        ignore=ignore,
+        ignore=reading.ignore,
     )
     document = build_document(report, sides, scores, found, worst_distance=worst)
     return Scored(document, build_table(report, sides, scores))
@@ -186,24 +189,6 @@ def choose_classes(chosen: Sequence[str], declared: Mapping[int, str]) -> dict[i
     return found or dict(declared)
 
 
-def _ignored(
-    references: References, made: Sequence[Predictions], options: ScoreOptions
-) -> int | None:
-    """The ignore label of the references: as asked, as declared, or as the runs learned it."""
-    declared, asked = references.ignore, options.ignore_label
-    label_map = options.label_map or {}
-    if declared is None and asked is None:
-        recorded = {one.ignore_label for one in made} - {None}
-        if len(recorded) > 1:
-            raise UsageError(
-                f"The predictions come from runs with different ignore labels, "
-                f"{' and '.join(map(str, recorded))}. Say with --ignore-label which one the "
-                "references have."
-            )
-        declared = next(iter(recorded), None)
-    return ignored_value(declared, asked, label_map)
-
-
 def _score(
     predictions: Predictions,
     references: References,
@@ -212,6 +197,8 @@ def _score(
     phase: str,
     progress: Progress,
 ) -> Side:
+    own = changes_of(predictions, options.prediction_label_map)
+    settings = replace(settings, prediction_label_map=own)
     tasks, failed, warnings = pair(predictions, references)
     masks = {task.case: task.prediction for task in tasks}
     trained, more = check_known(predictions.folder, masks, predictions.known, references.roles)
@@ -234,7 +221,7 @@ def _score(
     if changed:
         warnings += (f"Changed since 'predict' wrote them: {', '.join(changed)}.",)
     stored = {value for result in results.values() for value in result.stored}
-    warnings += tuple(unheld_in_words(stored, settings.label_map, options.ignore_label))
+    warnings += tuple(unheld_in_words(stored, options.label_map or {}, options.ignore_label))
     warnings += _odd_values(results, settings)
     return Side(predictions, results, failed, warnings, trained)
 

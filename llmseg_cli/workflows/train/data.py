@@ -17,6 +17,7 @@ from llmseg_cli.data.checking.label_values import (
     map_classes,
     unheld_in_words,
 )
+from llmseg_cli.data.class_values import values_of_classes
 from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.patches.cache import PreparedCase, prepare_image, prepare_labels
@@ -49,6 +50,7 @@ class TrainingData:
         bytes_cached: Size of the prepared cases on disk.
         labels: Digest of the label maps of labeled and validation cases.
         ignore_label: Value of voxels of which nothing is known, or None.
+        label_values: Values of the classes in the files; empty where they are their numbers.
     """
 
     labeled: tuple[PreparedCase, ...]
@@ -59,6 +61,7 @@ class TrainingData:
     bytes_cached: int
     labels: str
     ignore_label: int | None = None
+    label_values: tuple[int, ...] = ()
 
     @property
     def voxels(self) -> dict[str, str]:
@@ -140,32 +143,39 @@ def prepare(
             prepared[role].append(found)
             done += 1
             progress("prepare", done, total)
-    _tell_unheld([*prepared["labeled"], *prepared["validation"]], label_map, ignore_label)
+    stored = {
+        v for role in ("labeled", "validation") for case in prepared[role] for v in case.stored
+    }
+    _tell_unheld(stored, split, label_map, ignore_label)
     everything = [case for cases in prepared.values() for case in cases]
-    classes = map_classes(dataset.classes, label_map)
+    classes = map_classes(dataset.classes, label_map) or split.class_names
     learned, checked = (
         [(dataset.case(case.id), case) for case in prepared[role]]
         for role in ("labeled", "validation")
     )
     refuse_erased(learned, checked, LabelReading(preprocessing, label_map, ignore), classes)
+    names = class_names(classes, prepared["labeled"], ignore=ignore)
     return TrainingData(
         labeled=tuple(prepared["labeled"]),
         unlabeled=tuple(prepared.get("unlabeled", ())),
         validation=tuple(prepared["validation"]),
-        classes=class_names(classes, prepared["labeled"], ignore=ignore),
+        classes=names,
         in_channels=_channels(everything),
         bytes_cached=sum(case.image.stat().st_size for case in everything),
         labels=sha256_json({case.id: case.labels.name for case in everything if case.labels}),
         ignore_label=ignore,
+        label_values=values_of_classes(len(names), label_map, stored, ignore) if label_map else (),
     )
 
 
 def _tell_unheld(
-    cases: Sequence[PreparedCase], label_map: Mapping[int, int], ignore: int | None
+    stored: set[int], split: Split, label_map: Mapping[int, int], ignore: int | None
 ) -> None:
-    """Warn of options whose value is in no label map; *ignore* is that of an option."""
-    stored = {value for case in cases for value in case.stored}
-    for sentence in unheld_in_words(stored, label_map, ignore):
+    """Warn of options whose value is in no label map; `split` has done so for its own."""
+    typed = {} if split.label_map else label_map
+    for sentence in unheld_in_words(
+        stored, typed, None if split.ignore_label == ignore else ignore
+    ):
         logger.warning(sentence)
 
 

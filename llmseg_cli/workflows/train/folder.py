@@ -18,6 +18,7 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
+from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.training.log import LOG, TENSORBOARD
 from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
 from llmseg_cli.typed import fitted
@@ -38,7 +39,8 @@ ARRAY = re.compile(r"(\.tmp-[0-9a-f]{12}-)?(labels|voxels|stored|foreground)-[0-
 MACHINE = ("cache", "workers", "device", "gradient_checkpointing")  # change no weight
 OF_BLOCK = tuple(one.name for one in fields(TrainSettings) if "llm" in one.name)
 RECORDED = ("image_encoder", *OF_BLOCK)  # elsewhere in the record
-PLACES = ("image_encoder.name", "llm_block.name", "llm_block.source")  # the digest decides
+# Digests decide: of what lies there, and, with the label map, of the label maps.
+DECIDED = ("image_encoder.name", "llm_block.name", "llm_block.source", "label_values")
 OLDER_BLOCK = {"lora": 0, "rotary": False, "final_norm": "plain"}  # before there were options
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -155,12 +157,14 @@ def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig)
     old, new = _flat(existing.to_dict()), _flat(plain(wanted).to_dict())
     since = _flat({"settings": asdict(TrainSettings())})  # settings that are newer than the run
     old |= {key: since[key] for key in new if key not in old and key in since}
+    for flat, config in ((old, existing), (new, wanted)):
+        flat["label_map"] = label_pairs(parse_label_map(config.label_map))
     if existing.llm_block:
         old = {f"llm_block.{key}": value for key, value in OLDER_BLOCK.items()} | old
     old, new = without_raised_steps(old, new)
     if new.get("settings.budget"):
         old, new = ({k: v for k, v in one.items() if k != "settings.steps"} for one in (old, new))
-    changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in PLACES]
+    changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in DECIDED]
     if changed:
         first = changed[0]
         raise ArtifactError(

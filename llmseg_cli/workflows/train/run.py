@@ -152,6 +152,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         split=request.split.digest,
         labels=data.labels,
         ignore_label=data.ignore_label,
+        label_values=data.label_values,
         **parts.record,
     )
     found = doubts(settings.patch, data, request.text and request.text[0].names)

@@ -163,7 +163,8 @@ def test_another_ignore_label_than_the_data_set_names_is_refused(named, split, t
 
 def test_resuming_with_another_ignore_label_is_refused(run, plain, split, tmp_path):
     shutil.copytree(run, tmp_path / "run")
-    words = ("--split", split, "--learning-rate", "0.05", "--resume", "--label-map", "254:1")
+    words = ("--split", split, "--learning-rate", "0.05", "--steps", "60", "--resume")
+    words = (*words, "--label-map", "254:1")
     result = invoke("train-sup", "--data", plain, "-o", tmp_path / "run", *TINY, *words)
     assert result.exit_code == 3  # 255 is a class without gaps below it no more
     words = (*words[:-2], "--ignore-label", "2", "--label-map", "255:2")

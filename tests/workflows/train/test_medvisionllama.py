@@ -292,7 +292,7 @@ def test_the_loss_that_is_named_trains(toy_data, toy_split, llama, quiet_place):
 
 def test_a_plateau_is_counted_in_epochs_and_resumed(toy_data, toy_split, llama, quiet_place):
     """3 labeled cases, 2 a step: an epoch has 2 steps."""
-    words = ("--optimizer", "adam", "--learning-rate-schedule", "plateau", "--log-every", "1")
+    words = ("--optimizer", "adam", "--learning-rate-schedule", "plateau", "--keep-state")
     whole, part = quiet_place / "whole", quiet_place / "part"
     boosted("supervised", toy_data, toy_split, whole, llama, *words, steps=8)
     with signaled(signal.SIGTERM, "train", 5):

@@ -144,7 +144,7 @@ def test_a_file_that_is_no_split(toy_data, run):
 
 def test_no_data(toy_split, run):
     result = train("usl", Path("nowhere"), run, "--split", toy_split, code=3)
-    refused(result, "nowhere does not exist")
+    refused(result, "nowhere: there is no such file or folder")
 
 
 def test_empty_data(toy_split, run):
@@ -367,7 +367,7 @@ def test_starting_from_another_architecture(toy_data, toy_split, run, words):
 
 
 def test_resuming_a_damaged_state(toy_data, toy_split, run):
-    train("supervised", toy_data, run, "--split", toy_split, steps=2)
+    train("supervised", toy_data, run, "--split", toy_split, "--keep-state", steps=2)
     (run / "run.json").unlink()
     state = run / "state.ckpt"
     state.write_bytes(state.read_bytes()[:5000])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -103,6 +104,11 @@ def test_the_configuration_holds_every_value(finished):
 def test_nothing_tells_who_ran_it_where(finished):
     for name in ("run.json", "config.yaml", "split.json", "log.jsonl"):
         text = (finished / name).read_text()
+        if name == "run.json":  # but for what the user typed
+            line = json.loads(text)["command_line"]
+            assert shlex.split(line)[:2] == ["llmseg", "train-semi"]
+            assert str(finished) in line
+            text = text.replace(json.dumps(line, ensure_ascii=False), "")
         assert str(finished.parent) not in text
         assert os.uname().nodename not in text
 
@@ -233,7 +239,7 @@ def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_pla
     train(method, toy_data, quiet_place / "run", *words, "--resume")
     assert weights(quiet_place / "run") == weights(quiet_place / "whole")
     assert logged_steps(quiet_place / "run") == [1, 2, 3, 4, 5, 6]
-    for name in ("best.safetensors", "split.json", "config.yaml"):
+    for name in ("best.safetensors", "split.json", "config.yaml", "curve.png"):
         same = [(quiet_place / run / name).read_bytes() for run in ("run", "whole")]
         assert same[0] == same[1]
     scores = [
@@ -309,12 +315,12 @@ def test_resume_starts_a_run_that_is_not_there(toy_data, toy_split, quiet_place)
 @pytest.mark.parametrize("lost", ["config.yaml", "state.ckpt", "model.safetensors", "log.jsonl"])
 def test_killed_between_two_files(toy_data, toy_split, quiet_place, lost):
     """Whatever file a kill came before, the run can be resumed and ends with the same weights."""
-    run, words = quiet_place / "run", ("--split", toy_split)
+    run, words = quiet_place / "run", ("--split", toy_split, "--keep-state")
     train("supervised", toy_data, run, *words, steps=2)
     expected = weights(run)
     order = ["split.json", "config.yaml", "log.jsonl", "state.ckpt", "model.safetensors"]
     shutil.rmtree(run / "tensorboard")
-    for name in ("run.json", "best.safetensors", *order[order.index(lost) :]):
+    for name in ("run.json", "curve.png", "best.safetensors", *order[order.index(lost) :]):
         (run / name).unlink()
     (run / ".tmp-0123456789ab-model.safetensors").write_bytes(b"half")
     train("supervised", toy_data, run, *words, "--resume", steps=2)

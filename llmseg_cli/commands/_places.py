@@ -1,0 +1,166 @@
+"""Options that may also be said by place: `llmseg check DIR` for `llmseg check --data DIR`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import Parameter
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from llmseg_cli.commands._assigned import is_typed
+from llmseg_cli.commands._hints import BASIC
+from llmseg_cli.commands._showing import showing
+from llmseg_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Place:
+    """An option that has a place of its own among a command's words.
+
+    Args:
+        name: Its argument.
+        metavar: The word for it in `--help`.
+        kind: Its type.
+        is_needed: Whether the command cannot do without.
+    """
+
+    name: str
+    metavar: str
+    kind: Any
+    is_needed: bool
+
+    @property
+    def word(self) -> str:
+        """The argument that takes what stands in the place."""
+        return f"{self.name}_word"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes all words that are left."""
+        return list[Path] in (self.kind, *get_args(self.kind))
+
+    def argument(self) -> Parameter:
+        """What typer reads in the place."""
+        kind = self.kind | None
+        info: Any = typer.Argument(
+            metavar=self.metavar, help=f"As --{self.name}.", show_default=False
+        )
+        return Parameter(
+            self.word, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info]
+        )
+
+
+def places_of(own: Sequence[Parameter], words: Mapping[str, str]) -> list[Place]:
+    """The places of a command, in their order.
+
+    Args:
+        own: Its parameters; those with a place are annotated as typer has it.
+        words: Argument to the word for it. The last may be a list.
+    """
+    known = {one.name: one for one in own}
+    return [
+        Place(
+            name,
+            word,
+            get_args(known[name].annotation)[0],
+            known[name].default is known[name].empty,
+        )
+        for name, word in words.items()
+    ]
+
+
+def with_places(own: Sequence[Parameter], places: Sequence[Place]) -> Iterator[Parameter]:
+    """Arguments for the places, and the parameters as they were; what has a place is no must."""
+    named = {place.name: place for place in places}
+    for place in places:
+        yield place.argument()
+    for one in own:
+        if one.name in named and named[one.name].is_needed:
+            kind, *marks = get_args(one.annotation)
+            annotation: Any = Annotated[(kind | None, *marks, BASIC)]
+            yield one.replace(default=None, annotation=annotation)
+        else:
+            yield one
+
+
+def fill_places(context: typer.Context, values: dict[str, Any], places: Sequence[Place]) -> None:
+    """Give the options what stands in their places, which wins over files.
+
+    Args:
+        context: Of the command; it knows where values come from, and learns where these do.
+        values: Argument to value; the words are taken out.
+        places: Of the command.
+
+    Raises:
+        UsageError: If an option is said twice with different values, or one that is needed is not
+            said at all.
+    """
+    words = [word for place in places for word in _as_list(values.pop(place.word))]
+    for place in places:
+        if place.is_list:
+            _add(context, values, place, words)
+        elif words and _is_for(context, values, place, words[0], places):
+            _set(context, values, place, words.pop(0))
+        if place.is_needed and values[place.name] is None:
+            if (notes := showing(context)) is not None:
+                notes.needed.append(place.name)
+                continue
+            flag = f"--{place.name} {place.metavar}"
+            raise UsageError(
+                f"{context.command_path} needs {place.metavar}, or {flag}; "
+                f"'{place.name}: {place.metavar}' in llmseg.yaml says it for good."
+            )
+
+
+def _as_list(value: Any) -> list[Path]:
+    return list(value) if isinstance(value, list | tuple) else [value] if value is not None else []
+
+
+def _is_for(
+    context: typer.Context,
+    values: dict[str, Any],
+    place: Place,
+    word: Path,
+    places: Sequence[Place],
+) -> bool:
+    """Whether the first word is for this place, or for the list of images that follows.
+
+    Where the run is named elsewhere, a run folder is told by what it holds; where it is not, a file
+    behind `--images` is an image.
+    """
+    from llmseg_cli.artifacts.own_folder import CONFIG
+
+    last = places[-1]
+    if not last.is_list:
+        return True
+    if values[place.name] is None:
+        return not (is_typed(context, last.name) and word.is_file())
+    return (word / CONFIG).is_file()
+
+
+def _set(context: typer.Context, values: dict[str, Any], place: Place, word: Path) -> None:
+    option = values[place.name]
+    if is_typed(context, place.name) and option != word:
+        raise UsageError(
+            f"{place.metavar} {word} and --{place.name} {option} are not the same. Say it once."
+        )
+    values[place.name] = word
+    _note(context, place)
+
+
+def _add(
+    context: typer.Context, values: dict[str, Any], place: Place, words: Sequence[Path]
+) -> None:
+    if not words:
+        return
+    before = values[place.name] if is_typed(context, place.name) else None
+    values[place.name] = [*(before or []), *words]
+    _note(context, place)
+
+
+def _note(context: typer.Context, place: Place) -> None:
+    """Let the option come from where its word came from, which is the command line."""
+    source = context.get_parameter_source(place.word)
+    assert source is not None
+    context.set_parameter_source(place.name, source)
