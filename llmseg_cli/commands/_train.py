@@ -30,7 +30,7 @@ from llmseg_cli.progress import duration, memory
 
 if TYPE_CHECKING:
     from llmseg_cli.data.splitting.amounts import Amount
-    from llmseg_cli.training.loop import Trained
+    from llmseg_cli.training.trained import Trained
     from llmseg_cli.workflows.train.request import Request
 
 

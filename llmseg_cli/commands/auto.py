@@ -75,7 +75,8 @@ def auto(
     Checks, splits, plans, trains without and with the unlabeled scans, chooses by validation, and
     predicts. Every step is an ordinary command, shown and kept in commands.sh.
     """
-    from llmseg_cli.workflows.auto.run import Wish, run
+    from llmseg_cli.workflows.auto.run import run
+    from llmseg_cli.workflows.auto.wish import Wish
 
     if resume and force:
         raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")

@@ -4,7 +4,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,33 +32,11 @@ from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
 from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.training.trained import Trained
 from llmseg_cli.training.undisturbed import answering
 
 WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
 LOOK_EVERY_S = 5.0  # between two looks at the loss on a GPU, which is waited for then
-
-
-@dataclass
-class Trained:
-    """What a finished run has to say.
-
-    Args:
-        steps: Steps that were taken in all.
-        losses: Losses of the last step.
-        final_score: Score of the final weights on the validation cases, or None without any.
-        best_score: Best score on the validation cases, or None.
-        best_step: Step of that score.
-        elapsed_s: Seconds of this process's part of the run.
-        waited_s: Seconds in which the loop waited for data.
-    """
-
-    steps: int
-    losses: dict[str, float]
-    final_score: float | None = None
-    best_score: float | None = None
-    best_step: int | None = None
-    elapsed_s: float = 0.0
-    waited_s: float = 0.0
 
 
 class Loop:

@@ -17,6 +17,7 @@ from llmseg_cli.planning.course import Roles, Time, choose_roles, share_of_super
 from llmseg_cli.workflows.auto.journal import AUTO, SCRIPT, Course
 from llmseg_cli.workflows.auto.predicting import predicting_s
 from llmseg_cli.workflows.auto.scores import dice_of
+from llmseg_cli.workflows.auto.wish import Wish
 
 logger = logging.getLogger(__name__)
 
@@ -24,44 +25,6 @@ Call = Callable[[Sequence[str]], str]  # runs a command; returns what it wrote o
 SUPERVISED = "supervised"
 CHECK, SPLIT, FOLDS, PLAN = "check.json", "split.json", "folds", "llmseg.yaml"
 TEXTS, EMBEDDINGS, MASKS, VALIDATION = "texts.yaml", "texts.safetensors", "masks", "validation"
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a user asks for.
-
-    Args:
-        data: The data set.
-        out: The folder.
-        budget_s: Seconds of everything.
-        label_map: Label values to change, `FROM:TO`.
-        ignore_label: Value of unknown voxels, or None.
-        group_by: Regular expression of the patient, or None.
-        test: Cases to lock as test, or None for what the number of labels allows.
-        method: Way of learning from unlabeled scans, or None for the plan's.
-        target: What is segmented, if the library is to describe it; None asks by the classes.
-        seed: Seed of everything random.
-        device: As of training.
-    """
-
-    data: Path
-    out: Path
-    budget_s: float
-    label_map: tuple[str, ...] = ()
-    ignore_label: int | None = None
-    group_by: str | None = None
-    test: str | None = None
-    method: str | None = None
-    target: str | None = None
-    seed: int = 0
-    device: str = "auto"
-
-    @property
-    def labels(self) -> list[str]:
-        """The words of a command that reads label maps."""
-        words = [word for change in self.label_map for word in ("--label-map", change)]
-        ignored = [] if self.ignore_label is None else ["--ignore-label", str(self.ignore_label)]
-        return [*words, *ignored]
 
 
 @dataclass(frozen=True)
@@ -219,7 +182,7 @@ class _Auto:
 
     def _training(self, name: str, start: list[str], split: Path, seconds: float) -> None:
         wish = self.wish
-        words = [*start, "--config", str(wish.out / PLAN), "--data", str(wish.data), *wish.labels]
+        words = [*start, "--config", str(wish.out / PLAN), "--data", str(wish.data)]
         words += ["--split", str(split), "--budget", f"{seconds:.0f}s", "--seed", str(wish.seed)]
         self._step(name, [*words, "-o", str(wish.out / name), "--resume"])
 
@@ -245,11 +208,12 @@ class _Auto:
             return None
         wish = self.wish
         masks, scores = wish.out / VALIDATION / name, wish.out / VALIDATION / f"{name}.json"
-        held = ["--cross-validation"] if roles.folds else ["--subset", "validation"]
-        given = [] if roles.folds else ["--split", str(split)]
-        words = ["predict", "--run", str(wish.out / name), "--data", str(wish.data), *given]
-        self._step(f"validate {name}", [*words, *held, "-o", str(masks), "--resume"])
-        words = ["score", "--pred", str(masks), "--ref", str(wish.data), *wish.labels]
+        held = ["--subset", "validation"]
+        asked = ["--cross-validation"] if roles.folds else ["--split", str(split), *held]
+        words = ["predict", "--run", str(wish.out / name), "--data", str(wish.data), *asked]
+        self._step(f"validate {name}", [*words, "-o", str(masks), "--resume"])
+        known = ["--split", str(masks / SPLIT if roles.folds else split), *held]
+        words = ["score", "--pred", str(masks), "--ref", str(wish.data), *known]
         self._step(f"score {name}", [*words, "-o", str(scores), "--force"])
         return dice_of(scores)
 
@@ -270,8 +234,8 @@ class _Auto:
             masks, scores = wish.out / "test-masks", wish.out / "test-scores.json"
             self._step("predict test", [*words, "--subset", "test", "-o", str(masks), "--resume"])
             roles = ["--split", str(_first(split)), "--subset", "test"]
-            reference = ["--ref", str(wish.data), *wish.labels]
-            line = ["score", "--pred", str(masks), *reference, *roles, "-o", str(scores)]
+            line = ["score", "--pred", str(masks), "--ref", str(wish.data), *roles]
+            line += ["-o", str(scores)]
             self._step("score test", [*line, "--force"])
             found["test_dice"] = dice_of(scores)
         return found

@@ -10,7 +10,7 @@ from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.errors import PolicyError
-from llmseg_cli.options import parse_label_map
+from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.planning.fingerprint import Choice
 from llmseg_cli.planning.recommended import Recommended, recommend
 from llmseg_cli.planning.steps import Budget, steps_within
@@ -87,14 +87,18 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
     """
     dataset = find_cases(wish.data)
     labels = parse_label_map(wish.label_map)
-    if wish.split is not None:
-        known = set(wish.split.cases("all")) - set(wish.split.test)
+    if (split := wish.split) is not None:
+        labels = split.label_changes(labels)
+        wish = replace(
+            wish, label_map=label_pairs(labels), ignore_label=split.ignored(wish.ignore_label)
+        )
+        known = set(split.cases("all")) - set(split.test)
         dataset = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in known))
     scans = look(
         dataset,
         label_map=labels,
         ignore_label=wish.ignore_label,
-        labeled=wish.split.labeled if wish.split is not None else None,
+        labeled=split.labeled if split is not None else None,
         progress=progress,
     )
     if not scans.labeled:

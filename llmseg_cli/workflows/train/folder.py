@@ -20,7 +20,8 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.training.log import LOG, TENSORBOARD
-from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
+from llmseg_cli.training.loop import BEST, STATE, WEIGHTS
+from llmseg_cli.training.trained import Trained
 from llmseg_cli.typed import fitted
 from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.runs.run_folder import CONFIG

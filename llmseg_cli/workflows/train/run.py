@@ -26,7 +26,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import LOSSES, METHODS, MODELS
-from llmseg_cli.training.loop import STATE, WEIGHTS, Loop, Trained
+from llmseg_cli.training.loop import STATE, WEIGHTS, Loop
 from llmseg_cli.training.precision import (
     choose_device,
     choose_dtype,
@@ -34,6 +34,7 @@ from llmseg_cli.training.precision import (
     demand_determinism,
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
+from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
