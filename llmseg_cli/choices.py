@@ -26,7 +26,8 @@ AUGMENTATIONS = {
     "none": "",
     "paper": "rotations by 90 degrees, flips, brightness",
     "standard": "flips, brightness, small rotation, scaling, gamma, noise",
-    "turned": "both, for pictures without up and down",
+    "no-flips": "standard without flips, for classes of the left and the right",
+    "turned": "paper and standard, for pictures without up and down",
 }
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = {

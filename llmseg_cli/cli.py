@@ -20,8 +20,10 @@ from llmseg_cli.commands._summaries import SUMMARIES
 from llmseg_cli.errors import EXIT_CODE_MEANING, ExitCode, LlmsegError, is_out_of_memory
 
 COMMANDS: dict[str, str] = {
+    "auto": "llmseg_cli.commands.auto:auto",
     "check": "llmseg_cli.commands.check:check",
     "describe": "llmseg_cli.commands.describe:describe",
+    "plan": "llmseg_cli.commands.plan:plan",
     "embed": "llmseg_cli.commands.embed:embed",
     "split": "llmseg_cli.commands.split:split",
     "train-sup": "llmseg_cli.commands.train_sup:train_sup",

@@ -19,6 +19,7 @@ from llmseg_cli.choices import (
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import (
     option,
+    parse_duration,
     parse_layers,
     parse_sizes,
     parse_spacing,
@@ -27,7 +28,7 @@ from llmseg_cli.options import (
 from llmseg_cli.registry import LOSSES, METHODS, MODELS
 
 OF_THE_COURSE = (  # settings that make no difference to a single step
-    *("steps", "accumulate", "warmup", "ema", "embed_llm"),
+    *("steps", "budget", "accumulate", "warmup", "ema", "embed_llm"),
     *("validate_every", "save_every", "log_every"),
 )
 
@@ -72,6 +73,13 @@ class TrainSettings:
     )
     embed_llm: bool = option(False, "Keep the pretrained block in the run, not its digest alone.")
     steps: int = option(2000, "Training steps (batches).", minimum=1, basic=True)
+    budget: str = option(
+        "",
+        "Time for the steps, such as 30m or 2h, instead of their number; the learning rate then "
+        "follows the clock. Validation at the end and saving come on top.",
+        kind="TIME",
+        basic=True,
+    )
     batch: int = option(
         2, "Labeled cases per step; as many unlabeled ones are added.", minimum=1, basic=True
     )
@@ -82,14 +90,16 @@ class TrainSettings:
         minimum=1,
     )
     patch: tuple[int, ...] = option(
-        (64, 64, 48),
-        "Patch in voxels, X,Y,Z; two numbers train in 2D.",
+        (),
+        "Patch in voxels, X,Y,Z; two numbers train in 2D. auto takes that of --init, or chooses as "
+        "'llmseg plan' does.",
         parse=parse_sizes,
         basic=True,
     )
     spacing: tuple[float, ...] = option(
-        (0.0,),
-        "Resample to this spacing in mm, one or three numbers; 0 keeps each scan's own.",
+        (),
+        "Resample to this spacing in mm, one or three numbers; 0 keeps each scan's own. auto does "
+        "where a patch is given, and is chosen with it otherwise.",
         parse=parse_spacing,
         basic=True,
     )
@@ -158,8 +168,14 @@ class TrainSettings:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
         if self.compile and self.gradient_checkpointing:
             raise UsageError("--compile and --gradient-checkpointing do not go together; drop one.")
+        _ = self.budget_s  # refuses what is no time
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema {self.ema}: expected a decay from 0 to below 1, such as 0.99.")
+
+    @property
+    def budget_s(self) -> float:
+        """Seconds for the steps; 0 where their number is given."""
+        return parse_duration(self.budget) if self.budget else 0.0
 
     @property
     def dimensions(self) -> int:

@@ -63,8 +63,18 @@ def configure(
         _terminal.log.close()
     _terminal.log = None if log is None else _open_log(log)
     library = logging.getLogger(__package__)
+    library.setLevel(logging.INFO)
     if not any(isinstance(handler, _Said) for handler in library.handlers):
         library.addHandler(_Said())
+
+
+def general_words() -> list[str]:
+    """The options that make another command speak as this one does."""
+    flags = {"--quiet": _terminal.quiet, "--verbose": _terminal.verbose}
+    flags["--no-color"] = not _terminal.color
+    log = [] if _terminal.log is None else ["--log-file", str(_terminal.log.path)]
+    given = [flag for flag, is_set in flags.items() if is_set]
+    return [*given, "--progress", _terminal.progress, *log]
 
 
 def _open_log(path: Path) -> "LogFile":
@@ -80,6 +90,8 @@ class _Said(logging.Handler):
         if record.levelno >= logging.WARNING:
             _keep(record.getMessage())
             _say(record.getMessage())
+        else:
+            info(record.getMessage())
 
 
 def _stderr() -> "Console":

@@ -108,6 +108,19 @@ class StoppedError(LlmsegError):
     exit_code = ExitCode.STOPPED
 
 
+class CommandError(LlmsegError):
+    """Another command that was run for this one failed, and has said why.
+
+    Args:
+        message: What to do.
+        exit_code: That of the command.
+    """
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 SCARCE = (  # what libraries say that do not raise MemoryError
     "can't allocate memory",  # torch's allocator on a CPU
     "DefaultCPUAllocator",

@@ -10,6 +10,7 @@ from llmseg_cli.reading import parse_yaml
 
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 MOST = 10**9  # of every number that a user gives, unless an option says otherwise
+AUTO = "auto"  # chosen from the scans and the machine
 HIGHEST_LABEL = 2**16 - 1  # of a class, and of the ignore label
 FINEST_MM = 1e-6  # a nanometer
 DEVICE = re.compile(r"auto|(cpu|cuda)(:\d{1,2})?")
@@ -82,11 +83,14 @@ def refuse_unknown_choices(settings: Any) -> None:
 
 
 def parse_sizes(value: Any) -> tuple[int, ...]:
-    """Turn `64,64,48` (or a YAML list) into two or three positive whole numbers."""
+    """Turn `64,64,48` (or a YAML list) into two or three positive whole numbers; `auto` is none."""
+    if value == AUTO:
+        return ()
     sizes = _numbers(value, int, "patch")
     if len(sizes) not in (2, 3) or min(sizes) < 1:
         raise UsageError(
-            f"patch '{_joined(value)}': expected 2 or 3 positive whole numbers, such as 64,64,48."
+            f"patch '{_joined(value)}': expected 2 or 3 positive whole numbers, such as 64,64,48, "
+            "or auto."
         )
     return tuple(int(size) for size in sizes)
 
@@ -105,12 +109,17 @@ def parse_size(value: Any) -> int:
 
 
 def parse_spacing(value: Any) -> tuple[float, ...]:
-    """Turn `1.25` or `1,1,2.5` into one or three positive numbers in mm; 0 keeps the scan's."""
+    """Turn `1.25` or `1,1,2.5` into one or three numbers in mm; 0 keeps the scan's own.
+
+    `auto` is none.
+    """
+    if value == AUTO:
+        return ()
     spacing = _numbers(value, float, "spacing")
     if len(spacing) not in (1, 3) or not all(mm == 0 or mm >= FINEST_MM for mm in spacing):
         raise UsageError(
             f"spacing '{_joined(value)}': expected one or three numbers in mm from {FINEST_MM:g} "
-            "on, such as 1.25 or 1,1,2.5 (0 keeps each scan's own)."
+            "on, such as 1.25 or 1,1,2.5 (0 keeps each scan's own), or auto."
         )
     return tuple(spacing)
 
@@ -257,3 +266,21 @@ def refuse_unknown_device(name: str) -> None:
     """
     if not DEVICE.fullmatch(name):
         raise UsageError(f"device '{name}': expected auto, cpu, cuda or cuda:N.")
+
+
+DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def parse_duration(value: Any) -> float:
+    """Turn `30m`, `1h`, `90s` or `1h30m` into seconds.
+
+    Raises:
+        UsageError: If it is none of these, or no time at all.
+    """
+    text = str(value).strip().lower().replace(" ", "")
+    found = DURATION.fullmatch(text)
+    parts = found.groups() if found and text else (None,)
+    seconds = sum(float(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not 0 < seconds <= MOST:
+        raise UsageError(f"time '{value}': expected such as 90s, 30m, 2h or 1h30m.")
+    return seconds

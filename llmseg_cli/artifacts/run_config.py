@@ -1,7 +1,7 @@
 """`config.yaml` of a run folder: every value that a run used."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from llmseg_cli.artifacts.document import Document
@@ -140,6 +140,10 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
                 f"config.yaml: 'preprocessing.spacing' is {list(spacing)}, expected one or three "
                 "numbers of 0 or more."
             )
+
+    def with_steps(self, steps: int) -> "RunConfig":
+        """The same, with the steps that a budget of time has allowed."""
+        return replace(self, settings={**self.settings, "steps": steps})
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from llmseg_cli.commands._unused import LAYERS, refuse_unused
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import PROJECT_FILE, Key, load_layers, load_lines
 from llmseg_cli.errors import LlmsegError
+from llmseg_cli.options import AUTO
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -175,12 +176,13 @@ def command(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())
-        by_place = places_of(own, places or {})
+        own = dict(inspect.signature(function, eval_str=True).parameters)
         names = {_snake(cls.__name__): cls for cls in settings}
+        given = ["context"] if own.pop("context", None) else []
+        by_place = places_of([*own.values()], places or {})
         parameters = [
             p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for p in with_places(own, by_place)
+            for p in with_places([*own.values()], by_place)
             if p.name not in names
         ]
         for cls in settings:
@@ -219,6 +221,7 @@ def command(
             if showing(context):
                 return said
             refuse_early(said)
+            values |= dict.fromkeys(given, context)
             try:
                 result = function(**values)
             except LlmsegError as error:
@@ -265,9 +268,9 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
             continue
         extra: dict[str, Any] = {"metavar": meta["kind"]}
         if meta["parser"] is not None:
-            words = isinstance(default[0], str)
+            words = bool(default) and isinstance(default[0], str)
             extra = {"parser": meta["parser"], "metavar": "NAME,NAME" if words else "N,N,N"}
-            default = ",".join(v if isinstance(v, str) else f"{v:g}" for v in default)
+            default = ",".join(v if isinstance(v, str) else f"{v:g}" for v in default) or AUTO
             kind = str if get_origin(kind) is tuple else kind
         elif get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]

@@ -31,7 +31,7 @@ from llmseg_cli.progress import duration, memory
 
 if TYPE_CHECKING:
     from llmseg_cli.artifacts.run_set import Member
-    from llmseg_cli.training.loop import Trained
+    from llmseg_cli.training.trained import Trained
     from llmseg_cli.workflows.train.request import Request
 
 

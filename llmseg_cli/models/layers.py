@@ -93,6 +93,20 @@ def draw_he_weights(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight)
 
 
+def start_undecided(output: nn.Conv2d | nn.Conv3d) -> None:
+    """Let a network's last layer begin without a preference for a class.
+
+    What it reads is behind a ReLU and never negative, so a class whose weights happen to be drawn
+    below those of the others stays below them wherever it is, and an optimizer of small steps never
+    learns it. Here the weights of each class add up to 0, as those of all others do.
+    """
+    with torch.no_grad():
+        if output.weight.shape[1] > 1:
+            output.weight -= output.weight.mean(dim=1, keepdim=True)
+        if output.bias is not None:
+            output.bias.zero_()
+
+
 def check_settings(
     *, dimensions: int, filters: int, dropout: float, normalization: str = "batch"
 ) -> None:

@@ -15,6 +15,7 @@ from llmseg_cli.models.layers import (
     check_settings,
     convolve,
     draw_he_weights,
+    start_undecided,
 )
 
 HALVINGS = 4
@@ -120,6 +121,7 @@ class UNet(Pooling):
         self.decoder = nn.ModuleList(map(self.node, joined, rising[1:]))
         self.output = CONVOLUTION[dimensions](filters, classes, 1)
         draw_he_weights(self)
+        start_undecided(self.output)
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck

@@ -12,6 +12,7 @@ from llmseg_cli.models.layers import (
     activated,
     check_settings,
     convolve,
+    start_undecided,
 )
 
 ENCODER_DEPTHS = (1, 2, 3, 3, 3)  # convolutions of each block, the last at the bottleneck
@@ -80,6 +81,7 @@ class VNet(Segmenter):
         self.decoder = nn.ModuleList(map(block, DECODER_DEPTHS, rising[1:], rising[1:]))
         self.dropout = CHANNEL_DROPOUT[dimensions](dropout)
         self.output = CONVOLUTION[dimensions](filters, classes, 1)
+        start_undecided(self.output)
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])

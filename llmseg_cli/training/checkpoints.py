@@ -44,6 +44,7 @@ class State(TypedDict):
     plateau: NotRequired[dict[str, Any] | None]  # absent in older runs, as what follows
     losses: NotRequired[dict[str, float]]
     score: NotRequired[float | None]
+    used_s: NotRequired[float | None]  # of a budget of time
     best: list[float] | None
 
 

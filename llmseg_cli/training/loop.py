@@ -4,7 +4,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import DataError, StoppedError
+from llmseg_cli.options import MOST
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.checkpoints import (
     load_into,
@@ -21,6 +21,7 @@ from llmseg_cli.training.checkpoints import (
     save_state,
     save_weights,
 )
+from llmseg_cli.training.clock import Clock
 from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.learner import Learner, Score
@@ -31,33 +32,11 @@ from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
 from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.training.trained import Trained
 from llmseg_cli.training.undisturbed import answering
 
 WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
 LOOK_EVERY_S = 5.0  # between two looks at the loss on a GPU, which is waited for then
-
-
-@dataclass
-class Trained:
-    """What a finished run has to say.
-
-    Args:
-        steps: Steps that were taken in all.
-        losses: Losses of the last step.
-        final_score: Score of the final weights on the validation cases, or None without any.
-        best_score: Best score on the validation cases, or None.
-        best_step: Step of that score.
-        elapsed_s: Seconds of this process's part of the run.
-        waited_s: Seconds in which the loop waited for data.
-    """
-
-    steps: int
-    losses: dict[str, float]
-    final_score: float | None = None
-    best_score: float | None = None
-    best_step: int | None = None
-    elapsed_s: float = 0.0
-    waited_s: float = 0.0
 
 
 class Loop:
@@ -97,7 +76,8 @@ class Loop:
         )
         is_plateau = settings.learning_rate_schedule == "plateau"
         self.plateau = Plateau(epoch) if is_plateau else None
-        self.step = 0
+        self.step, self.steps = 0, settings.steps
+        self.clock = Clock(settings.budget_s) if settings.budget else None
         self.losses: dict[str, float] = {}  # when they were last looked at
         self.final_score: float | None = None
         self.best: tuple[float, int] | None = None
@@ -121,8 +101,10 @@ class Loop:
                 load_into(average, state["averages"][name], source=str(path))
             if self.plateau:
                 self.plateau.load_state_dict(state.get("plateau") or {})
-            if not 0 <= state["step"] <= self.settings.steps:
-                raise ValueError(f"step {state['step']} of {self.settings.steps}")
+            if not 0 <= state["step"] <= self.last_step:
+                raise ValueError(f"step {state['step']} of {self.steps}")
+            if self.clock:
+                self.clock.start(float(state.get("used_s") or 0.0))
             value, at = state["best"] or (0.0, 0)
         self.best = (value, int(at)) if state["best"] else None
         self.step = state["step"]
@@ -141,6 +123,8 @@ class Loop:
             DataError: If a loss is not finite.
         """
         self.log.start(self.step)
+        if self.clock:
+            self.clock.start(self.clock.used_s if self.step else 0.0)
         try:
             return self._run(batches, stop)
         finally:
@@ -151,21 +135,26 @@ class Loop:
         started, waited = time.monotonic(), 0.0
         self.pace.start()
         self._report()
-        while self.step < self.settings.steps:
+        while self.step < self.steps:
             before = time.monotonic()
             chosen = list(itertools.islice(batches, self.settings.accumulate))
             if len(chosen) < self.settings.accumulate:
-                raise ValueError(f"batches end at step {self.step} of {self.settings.steps}")
+                raise ValueError(f"batches end at step {self.step} of {self.steps}")
             waited += time.monotonic() - before
             terms = self.take_step(*chosen)
             self._after_step(terms, waited, stopping=bool(stop))
             if stop:
                 self.save()
                 raise StoppedError(
-                    f"{stop.signal}: saved after step {self.step} of {self.settings.steps} in "
+                    f"{stop.signal}: saved after step {self.step} of {self.steps} in "
                     f"{self.folder}. Run the same command with --resume to continue."
                 )
         return self._finish(time.monotonic() - started, waited)
+
+    @property
+    def last_step(self) -> int:
+        """One past the last step that batches may be asked for."""
+        return MOST if self.clock else self.steps
 
     def final_networks(self) -> dict[str, nn.Module]:
         """The networks whose weights are the result: the averages if there are any."""
@@ -176,7 +165,7 @@ class Loop:
         factor = learning_rate_factor(
             self.settings.learning_rate_schedule,
             self.step,
-            steps=self.settings.steps,
+            steps=self.steps,
             warmup=self.settings.warmup,
         )
         if self.plateau:
@@ -187,7 +176,7 @@ class Loop:
         means: dict[str, Tensor] = {}
         for batch in batches:
             with autocast(self.device, self.dtype):
-                terms = self._losses(batch, progress=self.step / self.settings.steps)
+                terms = self._losses(batch, progress=self.step / self.steps)
             shares = {name: term.float() / len(batches) for name, term in terms.items()}
             self.scaler.scale(torch.stack([*shares.values()]).sum()).backward()  # type: ignore[no-untyped-call]
             for name, share in shares.items():
@@ -209,7 +198,12 @@ class Loop:
 
     def _after_step(self, terms: dict[str, Tensor], waited: float, *, stopping: bool) -> None:
         settings, step = self.settings, self.step
-        last = step == settings.steps
+        self.pace.step()
+        if self.clock:
+            self.steps = self.clock.steps(
+                step, step_s=self.pace.step_s, ending_s=self.pace.validation_s
+            )
+        last = step == self.steps
         saves = step % settings.save_every == 0 and not last
         logs = step % settings.log_every == 0 or last
         if logs or saves or stopping or self._may_look():
@@ -218,7 +212,6 @@ class Loop:
         if logs:
             rate = self.optimizer.param_groups[0]["lr"]
             self.log.write(step, learning_rate=rate, data_wait_s=round(waited, 3), **self.losses)
-        self.pace.step()
         self._report()
         if self.score and (step % settings.validate_every == 0 or last):
             with self.pace.validating():
@@ -236,7 +229,7 @@ class Loop:
 
     def _report(self) -> None:
         """Say how far training is, and what is known without waiting for a GPU."""
-        step, steps, every = self.step, self.settings.steps, self.settings.validate_every
+        step, steps, every = self.step, self.steps, self.settings.validate_every
         known: dict[str, float | None] = {
             "step_s": self.pace.step_s,
             "left_s": None,
@@ -284,6 +277,7 @@ class Loop:
                 "plateau": self.plateau.state_dict() if self.plateau else None,
                 "losses": self.losses,
                 "score": self.final_score,
+                "used_s": self.clock.used_s if self.clock else None,
                 "best": list(self.best) if self.best else None,
             },
         )

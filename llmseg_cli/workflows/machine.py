@@ -5,6 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmseg_cli.planning.fingerprint import Power
+
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "amx_tile", "avx_vnni_bf16", "bf16", "svebf16")
 
 
@@ -99,3 +101,25 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:  # the file is absent where the fact does not exist
         return None
+
+
+def look_at_power(device: str) -> Power:
+    """What trains here.
+
+    Args:
+        device: As of training: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ResourceError, UsageError: If there is no such device.
+    """
+    import torch
+
+    from llmseg_cli.training.precision import choose_device
+
+    machine = look_at_machine()
+    processors, memory = max(1, int(machine.processors)), machine.memory
+    chosen = choose_device(device)
+    if chosen.type != "cuda":
+        return Power(processors, memory)
+    gpu = torch.cuda.get_device_properties(chosen)
+    return Power(processors, memory, gpu.name, gpu.total_memory)

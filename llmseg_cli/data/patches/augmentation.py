@@ -57,6 +57,7 @@ AUGMENTATIONS = {
     "none": Augmentation(),
     "paper": Augmentation(quarter_turns=True, brightness=0.25),
     "standard": STANDARD,
+    "no-flips": replace(STANDARD, flips=False),  # where left and right are classes
     "turned": replace(STANDARD, quarter_turns=True),  # where up and down mean nothing
 }
 

@@ -1,5 +1,6 @@
 """The descriptions that the package ships, one YAML file a target."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -92,6 +93,28 @@ def find_entry(target: str) -> LibraryEntry:
         "--llm a model (ID, PATH, FILE.gguf, openai:MODEL; smollm2 only to try the pipeline) or "
         "your own texts (file:PATH)."
     )
+
+
+def entry_of_classes(names: Sequence[str], *, hints: Sequence[str] = ()) -> LibraryEntry | None:
+    """The entry that has all classes of a data set, if there is just one; hints break a tie.
+
+    Args:
+        names: Names of the foreground classes, as the data set has them.
+        hints: What else may name the target, such as the name of the folder.
+    """
+    fitting = [entry for entry in load_library() if all(_has(entry, name) for name in names)]
+    hinted = [entry for entry in fitting if any(_is_about(entry, hint) for hint in hints)]
+    found = hinted or fitting
+    return found[0] if len(found) == 1 and names else None
+
+
+def _has(entry: LibraryEntry, name: str) -> bool:
+    known = {_plain(n) for found in entry.classes for n in (found.name, *found.aliases)}
+    return _plain(name) in known
+
+
+def _is_about(entry: LibraryEntry, hint: str) -> bool:
+    return _plain(hint) in {_plain(name) for name in (entry.target, entry.name, *entry.aliases)}
 
 
 def library_texts() -> dict[str, dict[str, tuple[str, ...]]]:

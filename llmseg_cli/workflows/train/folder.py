@@ -20,7 +20,8 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.training.log import LOG, TENSORBOARD
-from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Trained
+from llmseg_cli.training.loop import BEST, STATE, WEIGHTS
+from llmseg_cli.training.trained import Trained
 from llmseg_cli.typed import fitted
 from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.runs.run_folder import CONFIG
@@ -89,7 +90,7 @@ def _continued(folder: Path, config: RunConfig, learned: Learned) -> Trained | N
         learned.save(folder / LEARNED)
     if (folder / MANIFEST).exists() and (found := load_manifest(folder))["status"] == "ok":
         trained = _trained(folder / MANIFEST, found["details"])
-        if trained.steps >= config.settings["steps"]:
+        if config.settings["budget"] or trained.steps >= config.settings["steps"]:
             return trained
         (folder / MANIFEST).unlink()  # of fewer steps
     if not (folder / STATE).exists() and not (folder / WEIGHTS).exists():
@@ -162,6 +163,8 @@ def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig)
     if existing.llm_block:
         old = {f"llm_block.{key}": value for key, value in OLDER_BLOCK.items()} | old
     old, new = without_raised_steps(old, new)
+    if new.get("settings.budget"):
+        old, new = ({k: v for k, v in one.items() if k != "settings.steps"} for one in (old, new))
     changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in DECIDED]
     if changed:
         first = changed[0]

@@ -123,7 +123,7 @@ class PseudoBatches:
         self.masks = dict(plan.masks)
 
     def __iter__(self) -> Iterator[SemiBatch]:
-        start, steps = self.loop.step, self.settings.steps
+        start, steps = self.loop.step, self.loop.last_step
         bounds = [0, *(step for step in self.plan.minings if step), steps]
         for first, last in pairwise(bounds):
             if first in self.plan.minings:

@@ -19,7 +19,7 @@ def with_raised_steps(config: RunConfig, folder: Path) -> RunConfig:
     Raises:
         ArtifactError: If its settings are damaged.
     """
-    if not (folder / CONFIG).exists():
+    if config.settings.get("budget") or not (folder / CONFIG).exists():
         return config
     existing = RunConfig.load(folder / CONFIG)
     raised = existing.raised

@@ -16,6 +16,7 @@ from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.errors import DataError, StoppedError
@@ -25,7 +26,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import LOSSES, METHODS, MODELS
-from llmseg_cli.training.loop import STATE, WEIGHTS, Loop, Trained
+from llmseg_cli.training.loop import STATE, WEIGHTS, Loop
 from llmseg_cli.training.precision import (
     choose_device,
     choose_dtype,
@@ -33,14 +34,16 @@ from llmseg_cli.training.precision import (
     demand_determinism,
 )
 from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
+from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
-from llmseg_cli.workflows.runs.run_folder import hold_blocks_as, network_builder
+from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData, prepare
 from llmseg_cli.workflows.train.doubts import doubts
 from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_prepared
+from llmseg_cli.workflows.train.geometry import settled
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
@@ -64,6 +67,7 @@ class Plan:
     """A run that is ready to start: what `--dry-run` shows.
 
     Args:
+        settings: How to train, with nothing left open.
         config: All values.
         data: The prepared cases.
         method: The way of learning with its networks, not yet on a device.
@@ -75,6 +79,7 @@ class Plan:
         absences: Classes that the last validation did not find.
     """
 
+    settings: TrainSettings
     config: RunConfig
     data: TrainingData
     method: Method
@@ -94,6 +99,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         DataError, PolicyError: If the data, the split or what `init` learned from do not serve.
         ArtifactError: If `init` does not fit.
     """
+    request = settled(request)
     settings = request.settings
     method_type = METHODS.load(request.method)
     refuse_unused(request.pseudo, request.method, method_type)
@@ -166,7 +172,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
     method.start()
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(config, data, method, learned, trained, pseudo, parts, found)
+    return Plan(settings, config, data, method, learned, trained, pseudo, parts, found)
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
@@ -198,6 +204,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         request.command, seed=request.seed, deterministic=request.settings.deterministic
     )
     with stop_on_signals() as stop:
+        request = settled(request, resume=resume)
         planned = plan(request, progress=stoppable(progress, stop, PREPARING))
         if resume:
             planned = replace(planned, config=with_raised_steps(planned.config, folder))
@@ -212,6 +219,9 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
             draw_course(folder)
             raise
         remove_prepared(folder)
+    if planned.settings.budget:  # only now it is known
+        planned = replace(planned, config=planned.config.with_steps(trained.steps))
+        planned.config.save(folder / CONFIG)
     draw_course(folder)
     write_record(manifest, request, planned, trained)
     if not request.keep_state:
@@ -231,7 +241,7 @@ def start(
         progress: Hears about steps.
         resume: Go on from the saved state, if there is one.
     """
-    settings, config = request.settings, planned.config
+    settings, config = planned.settings, planned.config
     device = choose_device(settings.device)
     layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
     method = planned.method.to(device=device)
@@ -278,6 +288,6 @@ def start(
             uses_unlabeled=method.uses_unlabeled,
             pin=device.type == "cuda",
         )
-        first, end = (settings.accumulate * step for step in (loop.step, settings.steps))
+        first, end = (settings.accumulate * step for step in (loop.step, loop.last_step))
         ready = prefetch(make, start=first, stop=end, workers=settings.workers)
     return loop, map(partial(place_batch, device=device, layout=layout), ready)

@@ -90,7 +90,7 @@ def further(folder: Path, settings: TrainSettings, *, is_given: bool) -> str | N
         ArtifactError: If the run's record, settings or log is damaged.
     """
     found = standing(folder)
-    if found is None or found.steps == settings.steps:
+    if found is None or settings.budget or found.steps == settings.steps:
         return None
     has = f"{folder} holds a run of {found.steps:,} steps"
     if not is_given and settings.steps == DEFAULT:

@@ -1,0 +1,135 @@
+"""`llmseg auto`."""
+
+import contextlib
+import io
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmseg_cli import console
+from llmseg_cli.commands._command import command
+from llmseg_cli.commands._hints import BASIC, OneOf
+from llmseg_cli.commands._options import (
+    DataDir,
+    Device,
+    Force,
+    GroupBy,
+    IgnoreLabel,
+    LabelMap,
+    OutputDir,
+    Resume,
+    Seed,
+)
+from llmseg_cli.errors import CommandError, ExitCode, UsageError
+from llmseg_cli.options import parse_duration
+from llmseg_cli.registry import METHODS
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.auto.run import Outcome
+
+
+@command(example="llmseg auto --data scans --budget 1h -o result")
+def auto(
+    *,
+    context: typer.Context,
+    data: DataDir,
+    output: OutputDir,
+    budget: Annotated[
+        str,
+        typer.Option(help="Time for everything, such as 10m, 1h or 1h30m.", metavar="TIME"),
+        BASIC,
+    ] = "1h",
+    label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
+    group_by: GroupBy = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Cases with a label map to lock away as test: a fraction or a count. Default: a "
+            "fifth where there are 50 or more."
+        ),
+        BASIC,
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Way of learning from unlabeled scans; default: what 'llmseg plan' chooses."
+        ),
+        OneOf(METHODS.names),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="What is segmented, for the texts; default: the classes' names tell."),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    resume: Resume = False,
+    force: Force = False,
+) -> dict[str, Any]:
+    """Go from a folder of scans, a few of them labeled, to masks of all others, within a time.
+
+    Checks, splits, plans, trains without and with the unlabeled scans, chooses by validation, and
+    predicts. Every step is an ordinary command, shown and kept in commands.sh.
+    """
+    from llmseg_cli.workflows.auto.run import run
+    from llmseg_cli.workflows.auto.wish import Wish
+
+    if resume and force:
+        raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")
+    wish = Wish(
+        data=data,
+        out=output,
+        budget_s=parse_duration(budget),
+        label_map=tuple(label_map or ()),
+        ignore_label=ignore_label,
+        group_by=group_by,
+        test=test,
+        method=method,
+        target=target,
+        seed=seed,
+        device=device,
+    )
+    outcome = run(wish, lambda words: _call(context, words), resume=resume, force=force)
+    _tell(outcome, output)
+    return outcome.document
+
+
+def _call(context: typer.Context, words: Sequence[str]) -> str:
+    """Run an ordinary command here and now; returns what it wrote on stdout."""
+    program: Any = context.find_root().command
+    console.info(f"$ {shlex.join(['llmseg', *words])}")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = program.main(
+            args=[*words, *console.general_words()], prog_name="llmseg", standalone_mode=False
+        )
+    if code == ExitCode.PARTIAL:
+        console.warn(f"'llmseg {words[0]}' left some cases out; the others are complete.")
+    elif isinstance(code, int) and code:
+        raise CommandError(
+            f"'llmseg {words[0]}' ended with exit code {code}; its message stands above. "
+            "Repair that, and run the same command with --resume to go on.",
+            ExitCode(code),
+        )
+    sys.stderr.flush()
+    return said.getvalue()
+
+
+def _tell(outcome: "Outcome", output: Path) -> None:
+    found = outcome.document
+    rows = [
+        (name, "-" if value is None else f"{value:.3f}", "chosen" * (name == found["chosen"]))
+        for name, value in found["validation_dice"].items()
+    ]
+    console.table("Dice on validation cases", ("training", "Dice", ""), rows)
+    if found["test_dice"] is not None:
+        console.info(f"Locked test cases: Dice {found['test_dice']:.3f} (test-scores.json).")
+    console.info(
+        f"{output}: {found['masks']} masks in {output / 'masks'}, after "
+        f"{found['spent_s'] / 60:.1f} of {found['budget_s'] / 60:.1f} minutes. The commands are "
+        f"in {output / 'commands.sh'}, the settings with their reasons in {output / 'llmseg.yaml'}."
+    )

@@ -1,0 +1,92 @@
+"""How `llmseg auto` spends labels and time."""
+
+from dataclasses import dataclass
+
+FOLDS = 3
+FEWEST_FOR_FOLDS = 2  # labeled cases, or patients
+ENOUGH_FOR_ONE_LIST = 30  # above which a fifth of them is enough to choose by
+ENOUGH_FOR_TEST = 50  # above which another fifth may be locked away
+FIFTH = "0.2"
+SUPERVISED = 0.5  # of the time for trainings
+FEWEST_STEPS = 50  # of a training from unlabeled scans that is worth its start
+SPARE = 0.04  # of the budget, for what cannot be foreseen
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which labeled cases choose, and which are locked.
+
+    Args:
+        folds: Parts for cross-validation; 0 has one validation list, or none.
+        validation: What `llmseg split --validation` takes, or None.
+        test: What `llmseg split --test` takes, or None.
+        reason: Why, a sentence.
+    """
+
+    folds: int = 0
+    validation: str | None = None
+    test: str | None = None
+    reason: str = ""
+
+
+def choose_roles(labeled: int, test: str | None) -> Roles:
+    """Cross-validation where labels are few, a validation list where they are many.
+
+    Args:
+        labeled: Cases with a label map, or patients where they have several.
+        test: What the user wants of a locked test list, or None.
+    """
+    if labeled < FEWEST_FOR_FOLDS:
+        return Roles(test=test, reason="with one labeled case nothing can be validated")
+    if labeled < ENOUGH_FOR_ONE_LIST:
+        folds = min(FOLDS, labeled)
+        return Roles(
+            folds,
+            test=test,
+            reason=f"{labeled} labels are few: {folds} networks, each validated on the "
+            f"{'others' if folds == labeled else 'part'} that it did not learn from, and all of "
+            "them predict",
+        )
+    locked = test or (FIFTH if labeled >= ENOUGH_FOR_TEST else None)
+    return Roles(
+        validation=FIFTH,
+        test=locked,
+        reason=f"{labeled} labels: a fifth validates{', a fifth is locked as test' * bool(locked)}",
+    )
+
+
+@dataclass(frozen=True)
+class Time:
+    """What is left to train with.
+
+    Args:
+        budget_s: Of everything.
+        spent_s: Up to now.
+        predicting_s: What prediction and scores at the end will take.
+    """
+
+    budget_s: float
+    spent_s: float
+    predicting_s: float
+
+    @property
+    def training_s(self) -> float:
+        """Seconds for all trainings from now on."""
+        return max(0.0, self.budget_s * (1 - SPARE) - self.spent_s - self.predicting_s)
+
+
+def share_of_supervised(time: Time, *, runs: int, semi_step_s: float) -> float:
+    """Seconds of one supervised training; the rest is for those that learn from unlabeled scans.
+
+    Args:
+        time: What is left.
+        runs: Trainings of each kind.
+        semi_step_s: Seconds of a step that learns from unlabeled scans; 0 where there are none.
+
+    Returns:
+        All of the time where the other half would not be worth its start.
+    """
+    half = time.training_s * (1 - SUPERVISED) / runs
+    if not semi_step_s or half < FEWEST_STEPS * semi_step_s:
+        return time.training_s / runs
+    return time.training_s * SUPERVISED / runs

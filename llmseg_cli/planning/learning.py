@@ -1,0 +1,71 @@
+"""Intensities, augmentation, network and method, from what is known of scans and machine."""
+
+import math
+import re
+
+from llmseg_cli.planning.fingerprint import Choice, Fingerprint, Power
+
+AIR = -500.0  # in Hounsfield units, below which a first percentile is that of air around a body
+SIDES = re.compile(r"(?<![a-z])(left|right|sinister|dexter|[lr])(?![a-z])", re.IGNORECASE)
+VOXELS_OF_STEP = {2: 256 * 256 * 4, 3: 64 * 64 * 32 * 2}  # on a CPU
+BATCH = {2: (4, 16), 3: (2, 4)}
+FILTERS_ON_GPU, FILTERS_ON_CPU = 32, 16
+WINDOW_DIGITS = 3
+
+
+def choose_normalization(scans: Fingerprint) -> Choice:
+    """A window for computed tomography, whose numbers mean the same in all scans; else z-scores.
+
+    nnU-Net asks the user which it is; here air of less than -500 in millimeters tells.
+    """
+    is_tomography = scans.sizes.unit == "mm" and scans.low < AIR and scans.channels == 1
+    if is_tomography and scans.window is not None:
+        low, high = (float(f"{edge:.{WINDOW_DIGITS}g}") for edge in scans.window)
+        return Choice(
+            f"window:{low:g}:{high:g}",
+            f"computed tomography (air at {scans.low:.0f}): where 99 % of the foreground lies",
+        )
+    return Choice("zscore", "intensities have a scale of their own in each scan")
+
+
+def choose_augmentation(scans: Fingerprint) -> Choice:
+    """Flips only where anatomy allows: not with classes of a left and a right side."""
+    sided = sorted(name for name in scans.classes.values() if SIDES.search(name))
+    if sided:
+        return Choice("no-flips", f"a flip would make one side of the other: {', '.join(sided)}")
+    if scans.sizes.shape[2] == 1 and scans.channels >= 3:
+        return Choice("turned", "colored pictures, taken to have no up and down")
+    return Choice("standard", "no class is of one side; flips left to right, small turns, scaling")
+
+
+def choose_batch(patch: tuple[int, ...], scans: Fingerprint, power: Power) -> Choice:
+    """As many patches as make a step of useful length, within what a batch needs and few allow."""
+    fewest, most = BATCH[len(patch)]
+    voxels = VOXELS_OF_STEP[len(patch)]
+    if power.gpu:
+        voxels = max(voxels, fewest * math.prod(patch))
+    slices = scans.sizes.shape[2] if len(patch) == 2 else 1
+    found = max(fewest, min(most, voxels // math.prod(patch), scans.labeled * slices))
+    kind = "patches" if len(patch) == 3 else "pictures" if slices == 1 else "slices"
+    return Choice(found, f"{kind} a step; as many unlabeled ones are added")
+
+
+def choose_network(power: Power) -> tuple[Choice, Choice]:
+    """The network that is never far from the best in examples/defaults/RESULTS.md."""
+    filters = FILTERS_ON_GPU if power.gpu else FILTERS_ON_CPU
+    return (
+        Choice("unet", "learns in the fewest steps (examples/defaults/RESULTS.md)"),
+        Choice(
+            {"filters": filters, "dropout": 0, "normalization": "instance"},
+            f"{filters} filters at full size, for a {'GPU' if power.gpu else 'CPU'}; "
+            "statistics of each patch alone, which a small batch and unlabeled patches ask for",
+        ),
+    )
+
+
+def choose_method() -> Choice:
+    """The way of learning from unlabeled scans that did best with few labels here."""
+    return Choice(
+        "cross-pseudo-supervision",
+        "two networks that label unlabeled scans for each other; for others: --method",
+    )

@@ -1,0 +1,92 @@
+"""All settings of a training together, and the file that holds them with their reasons."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmseg_cli.planning.fingerprint import Choice, Fingerprint, Power
+from llmseg_cli.planning.geometry import Geometry, choose_geometry
+from llmseg_cli.planning.learning import (
+    choose_augmentation,
+    choose_batch,
+    choose_method,
+    choose_network,
+    choose_normalization,
+)
+
+COLUMNS = 88  # of a comment
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Settings for a data set and a machine.
+
+    Args:
+        scans: What they were chosen for.
+        power: The machine.
+        geometry: Patch and spacing.
+        choices: Setting, as the command line names it, to its value and reason.
+        method: Way of learning from unlabeled scans, or None where there are none.
+    """
+
+    scans: Fingerprint
+    power: Power
+    geometry: Geometry
+    choices: Mapping[str, Choice]
+    method: Choice | None
+
+    def settings(self) -> dict[str, Any]:
+        """Fields of `TrainSettings` to values."""
+        values = {name.replace("-", "_"): choice.value for name, choice in self.choices.items()}
+        options = values.pop("model_option")
+        assert isinstance(options, dict)
+        return values | {"model_option": tuple(f"{key}={value}" for key, value in options.items())}
+
+
+def recommend(scans: Fingerprint, power: Power) -> Recommended:
+    """Choose everything but the number of steps, which takes a look at the clock."""
+    voxels = {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)}
+    geometry = choose_geometry(scans.sizes, voxels, scans.extents.values())
+    network, options = choose_network(power)
+    choices = {
+        "patch": geometry.patch,
+        "spacing": geometry.spacing,
+        "batch": choose_batch(geometry.sides, scans, power),
+        "normalize": choose_normalization(scans),
+        "augment": choose_augmentation(scans),
+        "model": network,
+        "model-option": options,
+    }
+    has_unlabeled = scans.labeled < scans.sizes.cases
+    return Recommended(scans, power, geometry, choices, choose_method() if has_unlabeled else None)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of a YAML file of options, each below its reason."""
+
+    indent: str = ""
+
+    def comment(self, text: str) -> str:
+        return textwrap.fill(
+            text,
+            COLUMNS,
+            initial_indent=f"{self.indent}# ",
+            subsequent_indent=f"{self.indent}# ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+    def choice(self, name: str, choice: Choice) -> str:
+        reason = choice.reason[:1].upper() + choice.reason[1:]
+        return f"{self.comment(f'{reason}.')}\n{self.indent}{name}: {as_yaml(choice.value)}"
+
+
+def as_yaml(value: object) -> str:
+    """A setting as the command line and the file write it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {as_yaml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, tuple):
+        return ",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

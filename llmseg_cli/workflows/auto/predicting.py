@@ -1,0 +1,36 @@
+"""How long predictions at the end will take."""
+
+import math
+from collections.abc import Sequence
+
+from llmseg_cli.inference.windows import Windows
+
+OVERLAP = 0.5  # of predict
+OWN_GRID_S = 1e-7  # a voxel and class, of resampling to the image's own grid and writing
+MARGIN = 1.5
+
+
+def predicting_s(
+    shape: Sequence[int],
+    own_shape: Sequence[int],
+    patch: tuple[int, ...],
+    *,
+    classes: int,
+    scans: int,
+    networks: int,
+    forward_s: float,
+) -> float:
+    """Seconds to predict scans of the median size.
+
+    Args:
+        shape: Voxels of the median scan at the networks' spacing.
+        own_shape: Voxels of the median scan as it is stored.
+        patch: Sides of a window.
+        classes: Number of them, with the background.
+        scans: How many.
+        networks: How many answer.
+        forward_s: Seconds of one window of one network.
+    """
+    windows = Windows((shape[0], shape[1], shape[2]), patch, overlap=OVERLAP)
+    each = len(windows) * networks * forward_s + math.prod(own_shape) * classes * OWN_GRID_S
+    return MARGIN * scans * each

@@ -1,0 +1,42 @@
+"""What a user asks of `llmseg auto`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for.
+
+    Args:
+        data: The data set.
+        out: The folder.
+        budget_s: Seconds of everything.
+        label_map: Label values to change, `FROM:TO`.
+        ignore_label: Value of unknown voxels, or None.
+        group_by: Regular expression of the patient, or None.
+        test: Cases to lock as test, or None for what the number of labels allows.
+        method: Way of learning from unlabeled scans, or None for the plan's.
+        target: What is segmented, if the library is to describe it; None asks by the classes.
+        seed: Seed of everything random.
+        device: As of training.
+    """
+
+    data: Path
+    out: Path
+    budget_s: float
+    label_map: tuple[str, ...] = ()
+    ignore_label: int | None = None
+    group_by: str | None = None
+    test: str | None = None
+    method: str | None = None
+    target: str | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    @property
+    def labels(self) -> list[str]:
+        """The words of a command that reads label maps."""
+        words = [word for change in self.label_map for word in ("--label-map", change)]
+        ignored = [] if self.ignore_label is None else ["--ignore-label", str(self.ignore_label)]
+        return [*words, *ignored]

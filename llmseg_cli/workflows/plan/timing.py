@@ -1,0 +1,133 @@
+"""How long a step takes here, asked of three steps on the real scans."""
+
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.data.case import Dataset
+from llmseg_cli.data.digests import image_digest
+from llmseg_cli.data.patches.sampling import prefetch
+from llmseg_cli.planning.fingerprint import Fingerprint
+from llmseg_cli.progress import Progress, silent
+from llmseg_cli.training.loop import Loop
+from llmseg_cli.training.precision import autocast, choose_memory_format
+from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.training.undisturbed import answering
+from llmseg_cli.workflows.train.batches import batch_maker, place_batch
+from llmseg_cli.workflows.train.request import Request
+from llmseg_cli.workflows.train.run import plan, start
+
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a step costs.
+
+    Args:
+        step_s: Seconds of a step, the median of three.
+        forward_s: Seconds in which the network that answers predicts one patch.
+        parameters: Trained weights.
+    """
+
+    step_s: float
+    forward_s: float
+    parameters: int
+
+
+def time_steps(
+    dataset: Dataset,
+    scans: Fingerprint,
+    settings: TrainSettings,
+    *,
+    method: str,
+    label_map: tuple[str, ...],
+    ignore_label: int | None,
+    cache: Path,
+    progress: Progress = silent,
+) -> Pace:
+    """Take four steps of a training, and time the last three.
+
+    Args:
+        dataset: The data set.
+        scans: Its facts; two or more of its cases are used.
+        settings: How to train.
+        method: Name of the way of learning.
+        label_map: Label values to change, `FROM:TO`.
+        ignore_label: Value of unknown voxels.
+        cache: Folder of prepared cases; those of the training itself are the same.
+        progress: Hears about cases and steps.
+
+    Raises:
+        DataError: If a case cannot be used.
+        UsageError: If a setting does not fit.
+    """
+    chosen = {case.id: case for case in dataset.cases}
+    split = Split(
+        labeled=scans.telling,
+        unlabeled=scans.silent,
+        validation=(),
+        test=(),
+        seed=0,
+        images={name: image_digest(chosen[name]) for name in (*scans.telling, *scans.silent)},
+        groups={},
+    )
+    with tempfile.TemporaryDirectory(prefix="llmseg-plan-") as folder:
+        request = Request(
+            command="train-sup" if method == "supervised" else "train-semi",
+            data=dataset.root,
+            split=split,
+            output=Path(folder) / "run",
+            settings=replace(settings, steps=TIMED_STEPS + 1),
+            method=method,
+            label_map=label_map,
+            ignore_label=ignore_label,
+            cache=cache,
+            offline=True,
+        )
+        planned = plan(request, progress=progress)
+        request.output.mkdir()
+        loop, _ = start(request, planned, StopRequest(), silent, resume=False)
+        loop.learner.train()
+        make = batch_maker(
+            planned.data,
+            planned.config,
+            request.settings,
+            uses_unlabeled=planned.method.uses_unlabeled,
+            pin=loop.device.type == "cuda",
+        )
+        layout = choose_memory_format("auto", dimensions=settings.dimensions)
+        place = partial(place_batch, device=loop.device, layout=layout)
+        seconds = []
+        with closing(prefetch(make, start=0, stop=TIMED_STEPS + 1, workers=1)) as batches:
+            for done, batch in enumerate(map(place, batches)):
+                before = time.monotonic()
+                loop.take_step(batch)
+                if loop.device.type == "cuda":
+                    torch.cuda.synchronize()
+                seconds.append(time.monotonic() - before)
+                progress("time", done + 1, TIMED_STEPS + 1)
+        forward_s = _forward_s(loop, planned.config.in_channels, settings.patch)
+    return Pace(statistics.median(seconds[1:]), forward_s, planned.parameters)
+
+
+def _forward_s(loop: Loop, channels: int, patch: tuple[int, ...]) -> float:
+    """Seconds to predict a patch, as validation does it; all networks of the method answer."""
+    networks = loop.final_networks()
+    image = torch.zeros(1, channels, *patch, device=loop.device)
+    seconds = []
+    with answering(networks), autocast(loop.device, loop.dtype), torch.inference_mode():
+        for _ in range(TIMED_STEPS):
+            before = time.monotonic()
+            for network in networks.values():
+                network(image).float().softmax(dim=1).sum().item()
+            seconds.append(time.monotonic() - before)
+    return statistics.median(seconds)
