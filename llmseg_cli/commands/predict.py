@@ -25,11 +25,13 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
 from llmseg_cli.reading import file_fault, read_stdin
 
+SHOWN_NETWORKS = 6
+
 if TYPE_CHECKING:
     from llmseg_cli.workflows.predict.cases import CaseResult
     from llmseg_cli.workflows.predict.cost import Estimate
     from llmseg_cli.workflows.predict.run import Predicted
-    from llmseg_cli.workflows.runs.run_folder import OpenRun
+    from llmseg_cli.workflows.runs.ensemble import Ensemble
 
 
 def parse_stride(value: Any) -> tuple[int, ...]:
@@ -44,7 +46,14 @@ def parse_stride(value: Any) -> tuple[int, ...]:
 @command()
 def predict(
     *,
-    run: Annotated[Path, typer.Option("--run", help="Run folder whose networks predict.")],
+    run: Annotated[
+        list[Path],
+        typer.Option(
+            "--run",
+            help="Run folder whose networks predict. Several, or a folder that holds several, "
+            "answer with the mean of their probabilities.",
+        ),
+    ],
     data: DataChoice = None,
     split: SplitFile = None,
     subset: Subset = None,
@@ -97,6 +106,25 @@ def predict(
             "in CT, are background and are not asked."
         ),
     ] = None,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Write the probability of each class, too, 0 to 255, in -o/probabilities.",
+        ),
+    ] = False,
+    largest_component: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes of which only the largest component is kept, or all; "
+            "'score --try-post-processing' says whether it helps.",
+            metavar="CLASS,CLASS",
+        ),
+    ] = None,
+    fill_holes: Annotated[
+        str | None,
+        typer.Option(help="Classes whose holes are filled, or all.", metavar="CLASS,CLASS"),
+    ] = None,
     windows: Annotated[
         int, typer.Option(min=0, help="Windows at a time; 0 chooses.", rich_help_panel="Machine")
     ] = 0,
@@ -141,6 +169,9 @@ def predict(
             precision=precision,
             batch=windows,
             skip_below=skip_below,
+            probabilities=probabilities,
+            largest_component=largest_component,
+            fill_holes=fill_holes,
             max_ram=max_ram,  # type: ignore[arg-type]  # typer's parser has made it a number
             cache=cache,
             resume=resume,
@@ -178,16 +209,20 @@ def _from0(source: str | None) -> list[Path]:
     return [Path(name) for name in names]
 
 
-def _announce(estimate: "Estimate", opened: "OpenRun") -> None:
+def _announce(estimate: "Estimate", opened: "Ensemble") -> None:
     if not estimate.windows:  # no header could be read; the failures say so
         return
-    sides = "x".join(map(str, opened.config.patch))
+    sides = " and ".join("x".join(map(str, patch)) for patch in opened.patches)
     passes = f", each asked {estimate.passes} times" if estimate.passes > 1 else ""
     on_device = f" and {estimate.device_mb} MB of the GPU" if estimate.device_mb else ""
+    networks = [*opened.networks]
+    shown = ", ".join(networks[:SHOWN_NETWORKS])
+    if len(networks) > SHOWN_NETWORKS:
+        shown += f" and {_count(len(networks) - SHOWN_NETWORKS, 'more network')}"
     console.info(
         f"{_count(len(estimate.windows), 'case')}, "
         f"{_count(sum(estimate.windows.values()), 'window')} of {sides}"
-        f"{passes}, {', '.join(opened.networks)} on {opened.device.type} in "
+        f"{passes}, {shown} on {opened.device.type} in "
         f"{str(opened.dtype).removeprefix('torch.')}; about {estimate.memory_mb} MB of memory"
         f"{on_device} for the largest ({estimate.largest})."
     )

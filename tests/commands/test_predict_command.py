@@ -31,7 +31,7 @@ def call(monkeypatch, tmp_path):
         def run(folder, *, on_estimate, on_case, progress, **values):
             heard.update(values, run=folder)
             opened = SimpleNamespace(
-                config=SimpleNamespace(patch=(112, 112, 80)),
+                patches=((112, 112, 80),),
                 networks={"first": None, "second": None},
                 device=SimpleNamespace(type="cpu"),
                 dtype="torch.bfloat16",
@@ -56,7 +56,7 @@ def test_defaults(call):
     assert result.exit_code == 0
     assert result.stdout == ""
     assert heard == {
-        "run": Path("runs/usl"),
+        "run": [Path("runs/usl")],
         "out": Path("pred"),
         "data": None,
         "images": [Path("scans")],
@@ -72,6 +72,9 @@ def test_defaults(call):
         "precision": "auto",
         "batch": 0,
         "skip_below": None,
+        "probabilities": False,
+        "largest_component": None,
+        "fill_holes": None,
         "max_ram": None,
         "cache": None,
         "resume": False,
