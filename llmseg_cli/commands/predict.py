@@ -189,6 +189,7 @@ def predict(
             console.next_step(
                 *("score", "--pred", out, "--ref", data, "--split", split),
                 *("--subset", subset or "test", *label_words(predicted.label_map, None)),
+                *(["--try-post-processing"] if subset == "validation" else []),
                 *("-o", f"{out}-scores.json"),
             )
     return predicted.to_dict()

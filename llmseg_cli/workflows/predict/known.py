@@ -11,6 +11,7 @@ from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.digests import former_digest
+from llmseg_cli.workflows.runs.ensemble import short_names
 from llmseg_cli.workflows.runs.learned import (
     learned_by,
     refuse_answers,
@@ -80,10 +81,12 @@ class Knowledge:
     def warnings(self, known: Mapping[str, Any]) -> tuple[str, ...]:
         """What a reader should know; *known* as of `of_masks`."""
         found = []
-        silent = [folder for folder, learned in self.learned.items() if learned is None]
-        if silent:
-            who = "The run" if len(self.learned) == 1 else f"The run {silent[0]}"
-            found.append(f"{who} does not say which cases it learned from, so 'score' cannot tell.")
+        names_of = zip(short_names([*self.learned]), self.learned.values(), strict=True)
+        if silent := [name for name, learned in names_of if learned is None]:
+            alone = len(self.learned) == 1
+            who = "The run does" if alone else f"{len(silent)} of the runs ({some(silent)}) do"
+            it = "it" if alone else "they"
+            found.append(f"{who} not say which cases {it} learned from, so 'score' cannot tell.")
         if names := known["training_cases"]:
             who = "the run has" if len(self.learned) == 1 else "a run has"
             found.append(
