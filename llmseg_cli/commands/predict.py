@@ -214,7 +214,8 @@ def _announce(estimate: "Estimate", opened: "Ensemble") -> None:
     if not estimate.windows:  # no header could be read; the failures say so
         return
     sides = " and ".join("x".join(map(str, patch)) for patch in opened.patches)
-    passes = f", each asked {estimate.passes} times" if estimate.passes > 1 else ""
+    most = "up to " if len(opened.groups) > 1 else ""
+    passes = f", each asked {most}{estimate.passes} times" if estimate.passes > 1 else ""
     on_device = f" and {estimate.device_mb} MB of the GPU" if estimate.device_mb else ""
     networks = [*opened.networks]
     shown = ", ".join(networks[:SHOWN_NETWORKS])

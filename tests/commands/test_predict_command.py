@@ -32,6 +32,7 @@ def call(monkeypatch, tmp_path):
             heard.update(values, run=folder)
             opened = SimpleNamespace(
                 patches=((112, 112, 80),),
+                groups=(None,),
                 networks={"first": None, "second": None},
                 device=SimpleNamespace(type="cpu"),
                 dtype="torch.bfloat16",

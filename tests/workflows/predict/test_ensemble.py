@@ -360,3 +360,18 @@ def test_post_processing_is_done_when_asked_and_recorded(tmp_path: Path, image: 
     assert again.cases[0].status == "ok"  # made otherwise
     with pytest.raises(UsageError, match=r"Unknown class of --fill-holes 'brigth'\. Did you mean"):
         run(folder, out=tmp_path / "more", fill_holes="brigth", **words)
+
+
+def test_more_runs_of_one_kind_take_no_more_memory(tmp_path: Path, image: Path, monkeypatch):
+    monkeypatch.setattr("llmseg_cli.workflows.predict.cost.peak_rss_mb", lambda: 100.0)
+    runs = [write(tmp_path / f"{n}", n) for n in range(4)]
+    words = {"images": [image], "out": tmp_path / "out", "dry_run": True}
+    two, four = (run(runs[:n], **words).estimate for n in (2, 4))
+    assert two.memory_mb == four.memory_mb
+    assert (two.passes, four.passes) == (2, 4)
+    assert two.windows == four.windows == run(runs[0], **words).estimate.windows
+    other = write(tmp_path / "other", 9, patch=(16, 16, 32))
+    mixed = run([*runs, other], **words).estimate
+    assert (
+        mixed.windows["scan"] == two.windows["scan"] + run(other, **words).estimate.windows["scan"]
+    )
