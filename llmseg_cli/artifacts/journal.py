@@ -15,6 +15,7 @@ from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
 WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of all files that belong to cases
+PROBABILITIES = "probabilities"  # the one folder in an output folder that holds files of cases
 ANEW = "Remove that folder, or choose another -o."
 
 
@@ -60,7 +61,8 @@ class Entry:
         if not is_plain_name(self.case):
             raise ValueError(f"'{self.case}' is no name of a case")
         for name in self.files:
-            is_of_case = is_plain_name(name) and name.startswith(f"{self.case}.")
+            last = name.removeprefix(f"{PROBABILITIES}/")
+            is_of_case = is_plain_name(last) and last.startswith(f"{self.case}.")
             if not is_of_case or not name.endswith(WRITTEN):
                 raise ValueError(f"'{name}' is no name of a file of {self.case} in this folder")
 
@@ -104,6 +106,7 @@ class Journal:
         self._ours |= recorded_outputs(folder)
         self._cases = set(self.entries)
         remove_leftovers(folder)
+        remove_leftovers(folder / PROBABILITIES)
         if not resume:
             for entry in self.entries.values():
                 entry.remove(folder)
@@ -236,9 +239,12 @@ class Journal:
 
 
 def is_whole(folder: Path, entry: Entry) -> bool:
-    """Whether the file of an entry, if it has one, is there as it was written, and not empty."""
+    """Whether the files of an entry, if it has some, are there as they were written, not empty."""
     if entry.file is None:
         return True
+    for name, digest in entry.digests.items():
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+            return False
     path = folder / entry.file
     if not entry.size or not path.is_file() or path.stat().st_size != entry.size:
         return False

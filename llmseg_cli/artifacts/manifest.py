@@ -46,9 +46,9 @@ class Manifest:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _clock: float = field(default_factory=time.monotonic)
 
-    def add_input(self, path: Path) -> None:
-        """Record the digest of an input file under its name; the path itself stays private."""
-        self.inputs[path.name] = f"sha256:{sha256_file(path)}"
+    def add_input(self, path: Path, *, name: str | None = None) -> None:
+        """Record the digest of an input file under its name, or *name*; the path stays private."""
+        self.inputs[name or path.name] = f"sha256:{sha256_file(path)}"
 
     def write(
         self,

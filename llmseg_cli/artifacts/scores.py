@@ -40,6 +40,7 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
         warnings: What a reader should know.
         ignore: Null, or the ignore `label` of the references, how many `voxels` have it in the
             cases scored, and their `treatment`.
+        post_processing: Per step and class what it changes about Dice, if that was asked, or null.
     """
 
     status: str
@@ -59,3 +60,4 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     comparison: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     ignore: dict[str, Any] | None = None
+    post_processing: tuple[dict[str, Any], ...] | None = None

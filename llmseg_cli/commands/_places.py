@@ -141,11 +141,11 @@ def _is_for(
     from llmseg_cli.artifacts.own_folder import CONFIG
 
     last, word = places[-1], words[0]
-    if place.is_list and is_typed(context, place.name):
+    if place.is_list and not last.is_list and is_typed(context, place.name):
         return len(words) > 1 or is_typed(context, last.name)
     if not last.is_list:
         return True
-    if values[place.name] is None:
+    if not values[place.name]:
         return not (is_typed(context, last.name) and word.is_file())
     return (word / CONFIG).is_file()
 

@@ -22,16 +22,14 @@ from llmseg_cli.commands._options import (
     SplitFile,
     Subset,
 )
+from llmseg_cli.commands._predict_words import announce, conclude, tell
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
 from llmseg_cli.progress import Progress
 from llmseg_cli.reading import file_fault, read_stdin
 
 if TYPE_CHECKING:
-    from llmseg_cli.workflows.predict.cases import CaseResult
-    from llmseg_cli.workflows.predict.cost import Estimate
     from llmseg_cli.workflows.predict.run import Predicted
-    from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 
 def parse_stride(value: Any) -> tuple[int, ...]:
@@ -50,7 +48,13 @@ def parse_stride(value: Any) -> tuple[int, ...]:
 def predict(
     *,
     run: Annotated[
-        Path, typer.Option("--run", help="Run folder whose networks predict.", metavar="FOLDER")
+        list[Path],
+        typer.Option(
+            "--run",
+            help="Run folder whose networks predict. Several, or a folder that holds several, "
+            "answer with the mean of their probabilities.",
+            metavar="FOLDER",
+        ),
     ],
     data: DataChoice = None,
     split: SplitFile = None,
@@ -114,6 +118,25 @@ def predict(
             "in CT, are background and are not asked."
         ),
     ] = None,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Write the probability of each class, too, 0 to 255, in -o/probabilities.",
+        ),
+    ] = False,
+    largest_component: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes of which only the largest component is kept, or all; "
+            "'score --try-post-processing' says whether it helps.",
+            metavar="CLASS,CLASS",
+        ),
+    ] = None,
+    fill_holes: Annotated[
+        str | None,
+        typer.Option(help="Classes whose holes are filled, or all.", metavar="CLASS,CLASS"),
+    ] = None,
     windows: Annotated[
         int, typer.Option(min=0, help="Windows at a time; 0 chooses.", rich_help_panel="Machine")
     ] = 0,
@@ -146,13 +169,13 @@ def predict(
 
     wanted = [*(images or []), *_from0(from0)]
     if cross_validation:
-        _refuse_beside_folds(data, split, subset, wanted)
+        _refuse_beside_folds(run, data, split, subset, wanted)
     else:
         refuse_contradiction(data, wanted, split, subset)
     from llmseg_cli.workflows.predict.run import run as run_predict  # loads torch
 
     def answer(
-        run: Path, split: Path | None, out: Path, subset: str | None, progress: Progress
+        run: list[Path], split: Path | None, out: Path, subset: str | None, progress: Progress
     ) -> "Predicted":
         return run_predict(
             run,
@@ -171,14 +194,17 @@ def predict(
             precision=precision,
             batch=windows,
             skip_below=skip_below,
+            probabilities=probabilities,
+            largest_component=largest_component,
+            fill_holes=fill_holes,
             max_ram=max_ram,  # type: ignore[arg-type]  # typer's parser has made it a number
             cache=cache,
             resume=resume,
             force=force,
             dry_run=dry_run,
             progress=progress,
-            on_estimate=_announce,
-            on_case=_tell,
+            on_estimate=announce,
+            on_case=tell,
         )
 
     if cross_validation:
@@ -186,9 +212,11 @@ def predict(
 
         with console.progress("window") as progress:
             found = cross_validate(
-                run,
+                run[0],
                 out,
-                lambda one, roles, masks: _told(answer(one, roles, masks, "validation", progress)),
+                lambda one, roles, masks: _told(
+                    answer([one], roles, masks, "validation", progress)
+                ),
                 resume=resume,
                 force=force,
                 dry_run=dry_run,
@@ -205,7 +233,9 @@ def predict(
     if is_scored and not dry_run:
         console.next_step(
             *("score", "--pred", out, "--ref", data, "--split", split),
-            *("--subset", subset or "test", "-o", f"{out}-scores.json"),
+            *("--subset", subset or "test"),
+            *(["--try-post-processing"] if subset == "validation" else []),
+            *("-o", f"{out}-scores.json"),
         )
     return predicted.to_dict()
 
@@ -217,13 +247,21 @@ def _told(predicted: "Predicted") -> "Predicted":
     for note in predicted.notes:
         console.info(note)
     if predicted.cases:  # there are none in a dry run
-        _conclude(predicted)
+        conclude(predicted)
     return predicted
 
 
 def _refuse_beside_folds(
-    data: Path | None, split: Path | None, subset: str | None, images: list[Path]
+    runs: list[Path],
+    data: Path | None,
+    split: Path | None,
+    subset: str | None,
+    images: list[Path],
 ) -> None:
+    if len(runs) > 1:
+        raise UsageError(
+            f"--cross-validation takes one --run, a set of folds, and there are {len(runs)}."
+        )
     if data is None or split is not None or subset is not None or images:
         raise UsageError(
             "--cross-validation predicts the validation cases that the runs of the folds have in "
@@ -244,39 +282,3 @@ def _from0(source: str | None) -> list[Path]:
     if not names:
         raise UsageError(f"--from0 {source} names no image. Make it with 'find DIR ... -print0'.")
     return [Path(name) for name in names]
-
-
-def _announce(estimate: "Estimate", opened: "OpenRun") -> None:
-    if not estimate.windows:  # no header could be read; the failures say so
-        return
-    sides = "x".join(map(str, opened.config.patch))
-    passes = f", each asked {estimate.passes} times" if estimate.passes > 1 else ""
-    on_device = f" and {estimate.device_mb} MB of the GPU" if estimate.device_mb else ""
-    console.info(
-        f"{_count(len(estimate.windows), 'case')}, "
-        f"{_count(sum(estimate.windows.values()), 'window')} of {sides}"
-        f"{passes}, {', '.join(opened.networks)} on {opened.device.type} in "
-        f"{str(opened.dtype).removeprefix('torch.')}; about {estimate.memory_mb} MB of memory"
-        f"{on_device} for the largest ({estimate.largest})."
-    )
-
-
-def _tell(result: "CaseResult") -> None:
-    if result.status == "failed":
-        console.warn(f"{result.case} failed: {result.reason}")
-    else:
-        console.detail(f"{result.case}: {result.status}, {result.elapsed_s:.1f} s")
-
-
-def _conclude(predicted: "Predicted") -> None:
-    counts = predicted.counts
-    skipped = f", {counts['skipped']} kept from before" if counts["skipped"] else ""
-    empty = sum(case.windows_skipped for case in predicted.cases)
-    unasked = f"; {_count(empty, 'window')} of background not asked" if empty else ""
-    blank = sum(case.classes == () for case in predicted.cases)
-    hollow = f"; {blank} of {len(predicted.cases)} empty" if blank else ""
-    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}{unasked}{hollow}.")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -94,6 +94,14 @@ def score(
         typer.Option(min=0, max=10**6, help="Resamples for the 95 % intervals; 0 for none."),
     ] = 2000,
     seed: Seed = 0,
+    try_post_processing: Annotated[
+        bool,
+        typer.Option(
+            "--try-post-processing",
+            help="Say whether predict's --largest-component or --fill-holes would raise Dice; for "
+            "validation cases.",
+        ),
+    ] = False,
     workers: Annotated[
         int, typer.Option(min=0, envvar="LLMSEG_WORKERS", help="Processes; 0 and 1: this one.")
     ] = 1,
@@ -111,10 +119,13 @@ def score(
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
+    from llmseg_cli.workflows.score.post_processing import refuse_chosen_by_test, with_trials
     from llmseg_cli.workflows.score.run import ScoreOptions
     from llmseg_cli.workflows.score.seeds import run_one_or_seeds
 
     document, table = _targets(out, csv, force=force)
+    if try_post_processing:
+        refuse_chosen_by_test(split, subset)
     options = ScoreOptions(
         classes=tuple(classes or ()),
         label_map=parse_label_map(label_map or ()),
@@ -138,6 +149,10 @@ def score(
             outputs=(document, table),
             progress=progress,
         )
+        if try_post_processing:
+            scored = with_trials(
+                scored, pred, ref, split=split, subset=subset, options=options, progress=progress
+            )
     scored.save(document, table)
     _show(scored.scores)
     for path in (document, table):
@@ -207,6 +222,8 @@ def _show(scores: "Scores") -> None:
             f"{scores.ignore['voxels']:,} voxels of the references have the ignore label "
             f"{scores.ignore['label']}: {scores.ignore['treatment']}."
         )
+    for trial in scores.post_processing or ():
+        console.info(trial["in_words"])
     for key in _keys(scores.metrics):
         console.detail(scores.metrics[key]["signature"])
 

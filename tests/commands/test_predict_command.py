@@ -31,7 +31,8 @@ def call(monkeypatch, tmp_path, names_alone):
         def run(folder, *, on_estimate, on_case, progress, **values):
             heard.update(values, run=folder)
             opened = SimpleNamespace(
-                config=SimpleNamespace(patch=(112, 112, 80)),
+                patches=((112, 112, 80),),
+                groups=(None,),
                 networks={"first": None, "second": None},
                 device=SimpleNamespace(type="cpu"),
                 dtype="torch.bfloat16",
@@ -56,7 +57,7 @@ def test_defaults(call):
     assert result.exit_code == 0
     assert result.stdout == ""
     assert heard == {
-        "run": Path("runs/usl"),
+        "run": [Path("runs/usl")],
         "out": Path("pred"),
         "data": None,
         "images": [Path("scans")],
@@ -72,6 +73,9 @@ def test_defaults(call):
         "precision": "auto",
         "batch": 0,
         "skip_below": None,
+        "probabilities": False,
+        "largest_component": None,
+        "fill_holes": None,
         "max_ram": None,
         "cache": None,
         "resume": False,

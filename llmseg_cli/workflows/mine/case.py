@@ -26,13 +26,8 @@ from llmseg_cli.knowledge.sam.interface import Embedding
 from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device, choose_dtype
-from llmseg_cli.workflows.predict.image import (
-    Manner,
-    Prepared,
-    network_probabilities,
-    predict_labels,
-    prepare_volume,
-)
+from llmseg_cli.workflows.predict.image import Manner, Prepared, prepare_volume
+from llmseg_cli.workflows.predict.labels import network_probabilities, predict_labels
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 EMBEDDINGS = "sam"  # folder of llmseg's cache

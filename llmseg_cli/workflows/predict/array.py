@@ -8,13 +8,8 @@ from numpy.typing import NDArray
 from llmseg_cli.data.case import Case
 from llmseg_cli.data.volumes import Volume
 from llmseg_cli.numerics.resampling import resample
-from llmseg_cli.workflows.predict.image import (
-    Manner,
-    Prepared,
-    network_probabilities,
-    predict_labels,
-    prepare_volume,
-)
+from llmseg_cli.workflows.predict.image import Manner, Prepared, prepare_volume
+from llmseg_cli.workflows.predict.labels import network_probabilities, predict_labels
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 NAME = "array"  # in messages, where a file would stand

@@ -4,9 +4,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Journal
@@ -21,18 +25,17 @@ from llmseg_cli.errors import (
     TooLargeError,
     is_out_of_memory,
 )
+from llmseg_cli.inference.post_processing import NOTHING, PostProcessing
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.predict.absent_classes import classes_in
-from llmseg_cli.workflows.predict.image import (
-    Manner,
-    Prepared,
-    predict_labels,
-    prepare,
-)
-from llmseg_cli.workflows.runs.run_folder import OpenRun
+from llmseg_cli.workflows.predict.image import Manner, Prepared, prepare_all
+from llmseg_cli.workflows.predict.labels import labels_of_mean
+from llmseg_cli.workflows.predict.probabilities import ProbabilityStore, probability_files
+from llmseg_cli.workflows.runs.ensemble import Ensemble
 
-Loading = Future[tuple[str, Prepared | None]]
+Images = tuple[Prepared, ...]  # an image as each group of runs sees it
+Loading = Future[tuple[str, Images | None]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class CaseResult:
         windows_skipped: Windows that are background without asking.
         classes: Foreground classes that the mask has; None if it failed, or was made by an older
             version.
+        probabilities: Files of the probabilities of its classes, if they were asked for.
     """
 
     case: str
@@ -57,13 +61,14 @@ class CaseResult:
     elapsed_s: float = 0.0
     windows_skipped: int = 0
     classes: tuple[int, ...] | None = None
+    probabilities: tuple[str, ...] = ()
 
 
 @dataclass
 class Work:
     """Predicts case after case, and loads the next image meanwhile."""
 
-    run: OpenRun
+    runs: Ensemble
     manner: Manner
     journal: Journal
     made_by: dict[str, Any]
@@ -72,7 +77,9 @@ class Work:
     windows: dict[str, int]
     too_large: dict[str, str] = field(default_factory=dict)
     done: int = 0
-    refuse: Callable[[str, str], None] = lambda case, voxels: None  # what the run has learned
+    refuse: Callable[[str, str], None] = lambda case, voxels: None  # what the runs have learned
+    after: PostProcessing = NOTHING
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         self.lacking: set[str] = set()  # cases that failed for want of memory
@@ -90,7 +97,7 @@ class Work:
                 on_case(results[-1])
         return results
 
-    def _load(self, case: Case) -> tuple[str, Prepared | None]:
+    def _load(self, case: Case) -> tuple[str, Images | None]:
         """The image's digest, and the image unless its mask is finished."""
         image = image_digest(case)
         if self.journal.finished(case.id, image=image, made_by=self.digest):
@@ -98,8 +105,8 @@ class Work:
             return image, None
         if why := self.too_large.get(case.id):
             raise TooLargeError(why)
-        prepared = prepare(case, self.run, self.manner)
-        self.refuse(case.id, prepared.voxels)
+        prepared = prepare_all(case, self.runs.groups, self.manner)
+        self.refuse(case.id, prepared[0].voxels)
         return image, prepared
 
     def _one(self, case: Case, loading: Loading) -> CaseResult:
@@ -111,12 +118,15 @@ class Work:
                 entry = self.journal.entries[case.id]
                 kept = entry.details.get("classes")
                 classes = None if kept is None else tuple(kept)
-                result = CaseResult(case.id, "skipped", entry.file, classes=classes)
+                maps = tuple(entry.details.get("maps", ()))
+                result = CaseResult(
+                    case.id, "skipped", entry.file, classes=classes, probabilities=maps
+                )
             else:
-                file, classes = self._write(case, image, prepared)
+                result = self._write(case, image, prepared)
                 left = before + self.windows[case.id] - self.done
                 skipped = 0 if self.manner.skip_below is None else max(0, left)
-                result = CaseResult(case.id, "ok", file, windows_skipped=skipped, classes=classes)
+                result = replace(result, windows_skipped=skipped)
         except (LlmsegError, OSError, MemoryError, RuntimeError) as error:
             result = CaseResult(case.id, "failed", reason=why_failed(error))
             if is_scarcity(error):
@@ -126,23 +136,43 @@ class Work:
         self._report(case.id)
         return replace(result, elapsed_s=round(time.monotonic() - begun, 3))
 
-    def _write(self, case: Case, image: str, prepared: Prepared) -> tuple[str, tuple[int, ...]]:
+    def _write(self, case: Case, image: str, prepared: Images) -> CaseResult:
+        grid, folder = prepared[0].grid, self.journal.folder
+        suffix = prediction_suffix(grid)
+        file, maps = f"{case.id}{suffix}", []
+        if self.probabilities:
+            maps = probability_files(case.id, len(self.runs.config.classes), suffix)
+        self.journal.refuse_others(case.id, file, *maps)
+        self.journal.discard(case.id)
+        with ExitStack() as stack:
+            store = None
+            if self.probabilities:
+                store = stack.enter_context(closing(ProbabilityStore(folder, grid.ras_shape)))
+            labels = self._labels(case, prepared, store)
+            self.journal.begin(case.id, file, *maps, image=image)
+            stored = as_stored(labels, self.runs.config.label_values)
+            save_label_map(folder / file, stored, grid)
+            if store is not None:
+                store.save(folder, maps, grid)
+        classes = classes_in(labels)
+        details = {"voxels": prepared[0].voxels, "classes": list(classes)}
+        if maps:
+            details["maps"] = maps
+        self.journal.add(case.id, file, image=image, made_by=self.digest, details=details)
+        return CaseResult(case.id, "ok", file, classes=classes, probabilities=tuple(maps))
+
+    def _labels(
+        self, case: Case, prepared: Images, store: ProbabilityStore | None
+    ) -> NDArray[np.uint8 | np.uint16]:
         def asked(count: int) -> None:
             self._refuse_stopped()
             self._report(case.id)
             self.done += count
 
-        file = f"{case.id}{prediction_suffix(prepared.grid)}"
-        self.journal.refuse_others(case.id, file)
-        self.journal.discard(case.id)
-        labels = predict_labels(prepared, self.run, self.manner, asked=asked)
-        self.journal.begin(case.id, file, image=image)
-        classes = classes_in(labels)
-        stored = as_stored(labels, self.run.config.label_values)
-        save_label_map(self.journal.folder / file, stored, prepared.grid)
-        details = {"voxels": prepared.voxels, "classes": list(classes)}
-        self.journal.add(case.id, file, image=image, made_by=self.digest, details=details)
-        return file, classes
+        hear = None if store is None else store.take
+        labels = labels_of_mean(prepared, self.runs, self.manner, asked=asked, hear=hear)
+        self.after.apply(labels)
+        return labels
 
     def _report(self, case: str) -> None:
         self.progress("predict", self.done, max(1, sum(self.windows.values())), case=case)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 from torch import nn
 
 from llmseg_cli.artifacts.manifest import peak_rss_mb
@@ -17,7 +16,15 @@ from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.numerics.class_softmax import MANY
 from llmseg_cli.numerics.free_memory import available_bytes
-from llmseg_cli.workflows.predict.image import SUMS_MB, Manner, store_of, sums_bytes, workers_of
+from llmseg_cli.workflows.predict.image import (
+    SUMS_MB,
+    Manner,
+    parts_of,
+    store_of,
+    sums_bytes,
+    workers_of,
+)
+from llmseg_cli.workflows.runs.ensemble import Ensemble
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
@@ -49,7 +56,7 @@ class Estimate:
 
 
 def estimate(
-    cases: Sequence[Case], run: OpenRun, manner: Manner, *, most_mb: float = math.inf
+    cases: Sequence[Case], runs: Ensemble, manner: Manner, *, most_mb: float = math.inf
 ) -> tuple[Manner, Estimate]:
     """Count windows and memory from the images' headers alone.
 
@@ -66,13 +73,17 @@ def estimate(
         UsageError: If overlap or stride do not fit the patch.
         ResourceError: If nothing takes so little.
     """
-    grids, too_large = _grids(cases, run)
+    grids, too_large = _grids(cases, runs)
     if len(cases) == 1:
         manner = replace(manner, ahead=False)
-    if math.isfinite(most_mb) and run.device.type == "cpu":  # a GPU's parts are made for its memory
+    if len(runs.groups) > 1:
+        manner = replace(manner, workers=1)
+    if (
+        math.isfinite(most_mb) and runs.device.type == "cpu"
+    ):  # a GPU's parts are made for its memory
         manner = replace(manner, sums_mb=max(manner.sums_mb, int(most_mb)))
     free_mb = available_bytes() / 2**20 + peak_rss_mb() + HEADROOM_MB
-    manner, cost = _fitting(grids, run, manner, min(most_mb, free_mb))
+    manner, cost = _fitting(grids, runs, manner, min(most_mb, free_mb))
     if cost.memory_mb > most_mb:
         needed = math.ceil(cost.memory_mb * 2**20 / 1e8) / 10
         raise ResourceError(
@@ -81,14 +92,14 @@ def estimate(
             "predict it on a machine with more memory."
         )
     if cost.memory_mb > free_mb:
-        for name in [name for name in grids if _alone(name, grids, run, manner) > free_mb]:
-            needed = _alone(name, grids, run, manner) * 2**20
+        for name in [name for name in grids if _alone(name, grids, runs, manner) > free_mb]:
+            needed = _alone(name, grids, runs, manner) * 2**20
             too_large[name] = _lacking(f"case {name}", grids.pop(name), needed, free_mb * 2**20)
-        cost = _estimate(grids, run, manner)
+        cost = _estimate(grids, runs, manner)
     return manner, replace(cost, too_large=too_large)
 
 
-def _grids(cases: Sequence[Case], run: OpenRun) -> tuple[dict[str, Grid], dict[str, str]]:
+def _grids(cases: Sequence[Case], runs: Ensemble) -> tuple[dict[str, Grid], dict[str, str]]:
     """Grids of the images whose header can be read, and what is said of those too large to load."""
     grids: dict[str, Grid] = {}
     too_large: dict[str, str] = {}
@@ -96,7 +107,7 @@ def _grids(cases: Sequence[Case], run: OpenRun) -> tuple[dict[str, Grid], dict[s
     for case in cases:
         try:
             grid = read_grid(case.images)
-            run.preprocessing.shape(grid.ras_shape, grid.spacing_mm)
+            _sizes(grid, runs)
         except TooLargeError as error:
             too_large[case.id] = f"case {case.id}: {error}"
             continue
@@ -119,44 +130,54 @@ def _lacking(what: str, grid: Grid, needed: float, free: float) -> str:
 
 
 def _fitting(
-    grids: Mapping[str, Grid], run: OpenRun, manner: Manner, most_mb: float
+    grids: Mapping[str, Grid], runs: Ensemble, manner: Manner, most_mb: float
 ) -> tuple[Manner, Estimate]:
     """The manner, or the fastest near it that keeps to *most_mb*, or the one that takes least."""
-    cost = _estimate(grids, run, manner)
-    for smaller in _smaller(manner, run):
+    cost = _estimate(grids, runs, manner)
+    for smaller in _smaller(manner, runs):
         if cost.memory_mb <= most_mb:
             break
-        manner, cost = smaller, _estimate(grids, run, smaller)
+        manner, cost = smaller, _estimate(grids, runs, smaller)
     return manner, cost
 
 
-def _alone(name: str, grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> int:
-    return _estimate({name: grids[name]}, run, manner).memory_mb
+def _alone(name: str, grids: Mapping[str, Grid], runs: Ensemble, manner: Manner) -> int:
+    return _estimate({name: grids[name]}, runs, manner).memory_mb
 
 
-def _estimate(grids: Mapping[str, Grid], run: OpenRun, manner: Manner) -> Estimate:
+def _estimate(grids: Mapping[str, Grid], runs: Ensemble, manner: Manner) -> Estimate:
     windows: dict[str, int] = {}
     needs: dict[str, tuple[int, int]] = {"": (0, 0)}
     for name, grid in grids.items():
-        size = run.preprocessing.shape(grid.ras_shape, grid.spacing_mm)
-        parts = [placed for _, placed in manner.parts(size, grid.ras_shape, run)]
-        windows[name] = sum(map(len, parts))
-        largest_part = max(parts, key=lambda placed: placed.wanted[1] - placed.wanted[0])
-        needs[name] = _memory_mb(largest_part, grid.ras_shape, run, manner)
+        parts = parts_of(manner, _sizes(grid, runs), grid.ras_shape, runs.groups)
+        windows[name] = sum(len(placed) for _, several in parts for placed in several)
+        _, largest_part = max(parts, key=lambda part: part[0].stop - part[0].start)
+        needs[name] = _memory_mb(largest_part, grid.ras_shape, runs, manner)
     largest = max(needs, key=lambda name: needs[name])
-    flips = FLIPS[len(run.config.patch)] if manner.mirror else 1
     memory_mb, device_mb = (max(column) for column in zip(*needs.values(), strict=True))
-    return Estimate(windows, flips * len(run.networks), memory_mb, device_mb, largest)
+    return Estimate(windows, _passes(runs, manner), memory_mb, device_mb, largest)
 
 
-def _smaller(manner: Manner, run: OpenRun) -> Iterator[Manner]:
+def _passes(runs: Ensemble, manner: Manner) -> int:
+    """Flips times networks; of groups whose windows differ, the most."""
+    flips = [FLIPS[len(group.config.patch)] if manner.mirror else 1 for group in runs.groups]
+    return max(n * len(group.networks) for n, group in zip(flips, runs.groups, strict=True))
+
+
+def _sizes(grid: Grid, runs: Ensemble) -> list[tuple[int, ...]]:
+    """Shapes of an image as the groups of runs see it."""
+    shape, spacing_mm = grid.ras_shape, grid.spacing_mm
+    return [group.preprocessing.shape(shape, spacing_mm) for group in runs.groups]
+
+
+def _smaller(manner: Manner, runs: Ensemble) -> Iterator[Manner]:
     """Manners that take less memory, the next a little slower than the one before."""
     while manner.sums_mb > SUMS_MB:
         manner = replace(manner, sums_mb=max(SUMS_MB, manner.sums_mb * 3 // 4))
         yield manner
-    manner = replace(manner, batch=manner.batch_of(run), ahead=False)
+    manner = replace(manner, batch=min(map(manner.batch_of, runs.groups)), ahead=False)
     yield manner
-    if run.device.type == "cpu":
+    if runs.device.type == "cpu":
         while manner.workers > 1:
             manner = replace(manner, workers=manner.workers // 2)
             yield manner
@@ -169,41 +190,55 @@ def _smaller(manner: Manner, run: OpenRun) -> Iterator[Manner]:
 
 
 def _memory_mb(
-    windows: Windows, shape: tuple[int, ...], run: OpenRun, manner: Manner
+    windows: Sequence[Windows], shape: tuple[int, ...], runs: Ensemble, manner: Manner
 ) -> tuple[int, int]:
-    channels, classes = run.config.in_channels, len(run.config.classes)
-    prepared, stored = int(np.prod(windows.shape)), int(np.prod(shape))
-    patch = int(np.prod(windows.patch))
+    """Of the process and of a GPU, for one part of an image."""
+    pairs = list(zip(windows, runs.groups, strict=True))
+    channels = runs.config.in_channels
+    stored = math.prod(shape)
+    seen = {group.preprocessing: math.prod(placed.shape) for placed, group in pairs}
     reading = 2 * stored + (stored if channels > 1 else 0)  # as in the file and turned; joined
-    preparing = stored + prepared * (1 if windows.shape == tuple(shape) else 2)
+    resampled = any(placed.shape != tuple(shape) for placed in windows)
+    preparing = stored + sum(seen.values()) + (max(seen.values()) if resampled else 0)
     loading = 4 * channels * max(reading, preparing)
-    labels = stored + 16 * min(stored, CHUNK)
+    labels = stored + 16 * min(stored, CHUNK) * (1 if len(pairs) == 1 else 2)
+    sums, store = sums_bytes(windows, runs.groups), store_of(windows, runs.groups)
+    asking, answers = map(max, zip(*(_asking(*pair, manner) for pair in pairs), strict=True))
+    fetched = answers if store.type != runs.device.type else 0
+    held = 4 * channels * sum(seen.values()) + labels
+    host, device = held + fetched, 0
+    for size, place in ((asking, runs.device), (sums, store)):
+        host, device = (host + size, device) if place.type == "cpu" else (host, device + size)
+    host = max(host, held + manner.after * stored)
+    host = host + loading if manner.ahead else max(host, loading)
+    return round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20), round(device / 2**20)
+
+
+def _asking(windows: Windows, run: OpenRun, manner: Manner) -> tuple[int, int]:
+    """Bytes that asking takes, and those of the answers of a batch."""
+    classes, patch = len(run.config.classes), math.prod(windows.patch)
     batch = min(manner.batch_of(run), len(windows))
-    features = patch * batch * _live_maps(run) * _width(run) * run.dtype.itemsize
+    features = patch * batch * run.dtype.itemsize * max(map(_widest, run.networks.values()))
     answers = 4 * patch * batch * classes
     in_parts = run.device.type == "cpu" and classes >= MANY
     copies = (2 if in_parts else 3) + (len(run.networks) > 1) + 2 * manner.mirror
     workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))
     waiting = workers if workers > 1 else 0
     holes = features // HOLES if run.device.type == "cpu" else 0
-    asking = workers * (features + holes + copies * answers) + waiting * answers
-    sums, store = sums_bytes(windows, classes), store_of(windows, run)
-    fetched = answers if store.type != run.device.type else 0
-    host, device = 4 * channels * prepared + labels + fetched, 0
-    for size, place in ((asking, run.device), (sums, store)):
-        host, device = (host + size, device) if place.type == "cpu" else (host, device + size)
-    host = host + loading if manner.ahead else max(host, loading)
-    return round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20), round(device / 2**20)
+    return workers * (features + holes + copies * answers) + waiting * answers, answers
 
 
-def _live_maps(run: OpenRun) -> int:
-    layers = (module for network in run.networks.values() for module in network.modules())
-    found = (layer.live_maps for layer in layers if isinstance(layer, Segmenter))
+def _widest(network: nn.Module) -> int:
+    """Channels of all features that are alive at once at full size, about."""
+    return _live_maps(network) * _width(network)
+
+
+def _live_maps(network: nn.Module) -> int:
+    found = (layer.live_maps for layer in network.modules() if isinstance(layer, Segmenter))
     return max(found, default=1)
 
 
-def _width(run: OpenRun) -> int:
+def _width(network: nn.Module) -> int:
     """Channels of the first convolution, the widest at full size."""
     kinds = (nn.Conv2d, nn.Conv3d)
-    layers = (module for network in run.networks.values() for module in network.modules())
-    return next((layer.out_channels for layer in layers if isinstance(layer, kinds)), 1)
+    return next((one.out_channels for one in network.modules() if isinstance(one, kinds)), 1)

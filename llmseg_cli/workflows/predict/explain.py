@@ -117,8 +117,8 @@ def run(
         raise UsageError("--network mean: one network is looked into. Name it, or leave it out.")
     owned = own_output(out, run_folder, resume=resume, force=force)
     with owned, stop_on_signals() as stop:
-        cases, opened = open_asked(
-            run_folder,
+        cases, runs = open_asked(
+            [run_folder],
             manifest,
             data=data,
             images=images,
@@ -129,6 +129,7 @@ def run(
             device=device,
             cache=cache,
         )
+        (opened,) = runs.values()
         refuse_over_cases(out, cases, data)
         name, watching = next(iter(opened.networks.items()))
         inner = _watchable(watching, opened.config.model)

@@ -1,9 +1,8 @@
-"""One image predicted: prepared, asked window by window, labeled on its own voxels."""
+"""One image as networks see it, in parts that fit into memory, and how they are asked."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 
 import numpy as np
 import torch
@@ -12,12 +11,11 @@ from torch import Tensor
 
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.digests import voxel_digest
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import Grid, Volume, load_image
 from llmseg_cli.errors import DataError
-from llmseg_cli.inference.background import is_background, occupied_blocks
-from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import sliding_window
-from llmseg_cli.inference.to_image_grid import rows_before, rows_drawn, to_image_grid
+from llmseg_cli.inference.background import occupied_blocks
+from llmseg_cli.inference.to_image_grid import rows_before, rows_drawn
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
@@ -43,6 +41,7 @@ class Manner:
         workers: Windows side by side on a CPU, at most.
         ahead: Whether the next image is loaded meanwhile.
         sums_mb: What weighted sums of a volume may take; a larger one is predicted in parts.
+        after: Bytes per voxel of the image that are taken once its classes are known.
     """
 
     overlap: float = 0.5
@@ -54,38 +53,11 @@ class Manner:
     workers: int = SIDE_BY_SIDE
     ahead: bool = True
     sums_mb: int = SUMS_MB
+    after: int = 0
 
     def windows(self, shape: Sequence[int], run: OpenRun) -> Windows:
         """Where windows stand over a prepared image of *shape* `(X, Y, Z)`."""
         return Windows(tuple(shape), run.config.patch, self.overlap, self.stride, self.blend)
-
-    def parts(
-        self, grid: Sequence[int], shape: Sequence[int], run: OpenRun
-    ) -> list[tuple[slice, Windows]]:
-        """Parts of an image that are predicted one after the other, of all its voxels together.
-
-        Args:
-            grid: `(X', Y', Z')` of the prepared image.
-            shape: `(X, Y, Z)` of the image.
-            run: The run.
-
-        Returns:
-            Rows of the image along Y, and the windows over the rows of the grid that they draw on.
-        """
-        whole = self.windows(grid, run)
-        total = sums_bytes(whole, len(run.config.classes))
-        if _fits_on_gpu(total, run):
-            return [(slice(0, shape[1]), whole)]
-        rows = max(1, shape[1] * (self.sums_mb << 20) // total)
-        ends = [rows_before(start, grid=grid[1], shape=shape[1]) for start in whole.starts[1]]
-        found, edge = [], 0
-        while edge < shape[1]:
-            fitting = [end for end in ends if edge < end <= edge + rows]  # fewest asked twice
-            stop = shape[1] if edge + rows >= shape[1] else max(fitting, default=edge + rows)
-            band = rows_drawn(slice(edge, stop), grid=grid[1], shape=shape[1])
-            found.append((slice(edge, stop), replace(whole, band=band)))
-            edge = stop
-        return found
 
     def batch_of(self, run: OpenRun) -> int:
         """Windows at a time: as chosen, or what is fast on the device."""
@@ -118,9 +90,21 @@ def prepare(case: Case, run: OpenRun, manner: Manner = PLAIN) -> Prepared:
     Raises:
         DataError: If it cannot be read, is not finite, or has other channels than the run's.
     """
+    return prepare_all(case, [run], manner)[0]
+
+
+def prepare_all(case: Case, runs: Sequence[OpenRun], manner: Manner) -> tuple[Prepared, ...]:
+    """Load the image of a case, and preprocess it as each of some runs does; raises as `prepare`.
+
+    Runs that prepare it alike share one array.
+    """
     volume = load_image(case.images)
-    prepared = prepare_volume(case, volume, run, manner)
-    return replace(prepared, voxels=voxel_digest(volume.array))
+    found: dict[Preprocessing, Prepared] = {}
+    for run in runs:
+        if run.preprocessing not in found:
+            found[run.preprocessing] = prepare_volume(case, volume, run, manner)
+    shown = voxel_digest(volume.array)
+    return tuple(replace(found[run.preprocessing], voxels=shown) for run in runs)
 
 
 def prepare_volume(case: Case, volume: Volume, run: OpenRun, manner: Manner = PLAIN) -> Prepared:
@@ -138,65 +122,38 @@ def prepare_volume(case: Case, volume: Volume, run: OpenRun, manner: Manner = PL
     return Prepared(torch.from_numpy(array), volume.grid, occupied)
 
 
-def predict_labels(
-    prepared: Prepared, run: OpenRun, manner: Manner, *, asked: Callable[[int], None]
-) -> NDArray[np.uint8 | np.uint16]:
-    """The most probable class of each voxel of the image.
+def parts_of(
+    manner: Manner, grids: Sequence[Sequence[int]], shape: Sequence[int], runs: Sequence[OpenRun]
+) -> list[tuple[slice, tuple[Windows, ...]]]:
+    """Parts of an image that are predicted one after the other, of all its voxels together.
 
     Args:
-        prepared: The image.
-        run: The networks.
-        manner: How to ask them.
-        asked: Called before each batch with its number of windows; it may raise to stop.
+        manner: How to ask.
+        grids: `(X', Y', Z')` of the image as each run sees it.
+        shape: `(X, Y, Z)` of the image.
+        runs: Those that are asked.
 
     Returns:
-        `(X, Y, Z)` in RAS+, of the image's own shape.
+        Rows of the image along Y, and each run's windows over the rows of its grid that they draw
+        on.
     """
-    predict = mirrored(run.probabilities) if manner.mirror else run.probabilities
-    counting = Lock()
-
-    def ask(batch: Tensor) -> Tensor:
-        with counting:
-            asked(len(batch))
-        return predict(batch)
-
-    shape, occupied = prepared.grid.ras_shape, prepared.occupied
-    labels: NDArray[np.uint8 | np.uint16] | None = None
-    with torch.inference_mode():
-        for rows, windows in _parts(prepared, run, manner):
-            slabs = sliding_window(
-                prepared.image,
-                ask,
-                windows,
-                batch=manner.batch_of(run),
-                workers=workers_of(run, manner),
-                store=store_of(windows, run),
-                background=None if occupied is None else is_background(occupied, windows),
-                classes=len(run.config.classes),
-            )
-            found = to_image_grid(slabs, grid=windows.shape, shape=shape, rows=rows)
-            if found.shape == shape:
-                return found
-            if labels is None:
-                labels = np.empty(shape, found.dtype)
-            labels[:, rows] = found
-    assert labels is not None  # an image has rows
-    return labels
-
-
-def network_probabilities(prepared: Prepared, run: OpenRun, manner: Manner) -> NDArray[np.float32]:
-    """Softmax of a run's networks over a prepared image, `(K, X', Y', Z')`."""
-    windows = manner.windows(prepared.image.shape[1:], run)
-    ask = mirrored(run.probabilities) if manner.mirror else run.probabilities
-    found = np.empty((len(run.config.classes), *windows.shape), np.float32)
-    with torch.inference_mode():
-        for start, slab in sliding_window(prepared.image, ask, windows, batch=manner.batch_of(run)):
-            found[:, start : start + slab.shape[1]] = slab.cpu().numpy()
+    wholes = [manner.windows(grid, run) for grid, run in zip(grids, runs, strict=True)]
+    total = sums_bytes(wholes, runs)
+    if _fits_on_gpu(total, runs[0]):
+        return [(slice(0, shape[1]), tuple(wholes))]
+    rows = max(1, shape[1] * (manner.sums_mb << 20) // total)
+    size = wholes[0].shape[1]
+    ends = [rows_before(start, grid=size, shape=shape[1]) for start in wholes[0].starts[1]]
+    found, edge = [], 0
+    while edge < shape[1]:
+        fitting = [end for end in ends if edge < end <= edge + rows]  # fewest asked twice
+        stop = shape[1] if edge + rows >= shape[1] else max(fitting, default=edge + rows)
+        part = slice(edge, stop)
+        bands = [rows_drawn(part, grid=one.shape[1], shape=shape[1]) for one in wholes]
+        placed = (replace(one, band=band) for one, band in zip(wholes, bands, strict=True))
+        found.append((part, tuple(placed)))
+        edge = stop
     return found
-
-
-def _parts(prepared: Prepared, run: OpenRun, manner: Manner) -> list[tuple[slice, Windows]]:
-    return manner.parts(prepared.image.shape[1:], prepared.grid.ras_shape, run)
 
 
 def fast_batch(patch: Sequence[int], classes: int, device: torch.device) -> int:
@@ -217,16 +174,20 @@ def workers_of(run: OpenRun, manner: Manner) -> int:
     return min(torch.get_num_threads(), manner.workers, fitting)
 
 
-def sums_bytes(windows: Windows, classes: int) -> int:
-    """What weighted sums of the windows take."""
-    rows = windows.wanted[1] - windows.wanted[0]
-    return 4 * (classes + 1) * windows.extent[0] * rows * windows.shape[2]
+def sums_bytes(windows: Sequence[Windows], runs: Sequence[OpenRun]) -> int:
+    """What weighted sums of the windows of runs take."""
+    total = 0
+    for placed, run in zip(windows, runs, strict=True):
+        rows = placed.wanted[1] - placed.wanted[0]
+        volume = placed.extent[0] * rows * placed.shape[2]
+        total += 4 * (len(run.config.classes) + 1) * volume
+    return total
 
 
-def store_of(windows: Windows, run: OpenRun) -> torch.device:
+def store_of(windows: Sequence[Windows], runs: Sequence[OpenRun]) -> torch.device:
     """Where sums of windows are kept: on a GPU if they fit there."""
-    fits = _fits_on_gpu(sums_bytes(windows, len(run.config.classes)), run)
-    return run.device if fits else torch.device("cpu")
+    fits = _fits_on_gpu(sums_bytes(windows, runs), runs[0])
+    return runs[0].device if fits else torch.device("cpu")
 
 
 def _fits_on_gpu(size: int, run: OpenRun) -> bool:

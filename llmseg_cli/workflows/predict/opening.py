@@ -6,11 +6,12 @@ from pathlib import Path
 from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.data.cases import Case
 from llmseg_cli.workflows.predict.choice import choose_cases
+from llmseg_cli.workflows.runs.ensemble import short_names
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, checkpoint_file, open_run
 
 
 def open_asked(
-    run_folder: Path,
+    run_folders: Sequence[Path],
     manifest: Manifest,
     *,
     data: Path | None,
@@ -22,11 +23,11 @@ def open_asked(
     device: str,
     cache: Path | None,
     precision: str = "auto",
-) -> tuple[tuple[Case, ...], OpenRun]:
-    """The cases, and the run whose networks are asked about them.
+) -> tuple[tuple[Case, ...], dict[str, OpenRun]]:
+    """The cases, and the runs whose networks are asked about them, by their names.
 
     Args:
-        run_folder: The run.
+        run_folders: The runs.
         manifest: Takes note of the files that an answer depends on.
         data: As of `choose_cases`, like *images*, *split* and *subset*.
         images: Images, or folders of them.
@@ -42,15 +43,24 @@ def open_asked(
         UsageError, DataError, PolicyError, ArtifactError: As `choose_cases` and `open_run`.
     """
     cases = choose_cases(data, images, split, subset)
-    opened = open_run(
-        run_folder,
-        device=device,
-        network=network,
-        checkpoint=checkpoint,
-        precision=precision,
-        cache=cache,
-    )
-    weights = checkpoint_file(run_folder, checkpoint)
-    for path in (run_folder / CONFIG, weights, *([split] if split else [])):
-        manifest.add_input(path)
+    names = short_names(run_folders)
+    opened = {}
+    for name, folder in zip(names, run_folders, strict=True):
+        opened[name] = open_run(
+            folder,
+            device=device,
+            network=network,
+            checkpoint=checkpoint,
+            precision=precision,
+            cache=cache,
+        )
+        for path in (folder / CONFIG, checkpoint_file(folder, checkpoint)):
+            manifest.add_input(path, name=input_name(path.name, name, names))
+    if split:
+        manifest.add_input(split)
     return cases, opened
+
+
+def input_name(file: str, run: str, runs: Sequence[str]) -> str:
+    """What a file of a run is called among the inputs of `run.json`."""
+    return file if len(runs) == 1 else f"{run}/{file}"

@@ -49,12 +49,14 @@ class OpenRun:
         networks: Name to network, in evaluation mode on the device; those that will answer.
         device: Where they are.
         dtype: Number format of the convolutions.
+        shares: Name to the weight of a network in the mean; None weighs all alike.
     """
 
     config: RunConfig
     networks: dict[str, nn.Module]
     device: torch.device
     dtype: torch.dtype
+    shares: dict[str, float] | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -75,11 +77,13 @@ class OpenRun:
         placed = image.to(self.device).to(memory_format=layout)
         total: Tensor | None = None
         with autocast(self.device, self.dtype):
-            for network in self.networks.values():
+            for name, network in self.networks.items():
                 share = class_softmax(network(placed))
+                if self.shares is not None:
+                    share.mul_(self.shares[name])
                 total = share if total is None else total.add_(share)
         assert total is not None
-        return total.div_(len(self.networks))
+        return total if self.shares is not None else total.div_(len(self.networks))
 
 
 def open_run(

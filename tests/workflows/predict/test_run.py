@@ -38,6 +38,7 @@ from llmseg_cli.workflows.predict import cost as predict_cost
 from llmseg_cli.workflows.predict import opening
 from llmseg_cli.workflows.predict.image import Manner, workers_of
 from llmseg_cli.workflows.predict.run import run
+from llmseg_cli.workflows.runs.ensemble import Ensemble
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 LEVEL = 99.5  # between whole numbers, so that no voxel lies on the threshold
@@ -259,8 +260,8 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
             loading.set()
         return prepare_image(case, opened, manner)
 
-    prepare_image = predict_cases.prepare
-    monkeypatch.setattr(predict_cases, "prepare", prepare)
+    prepare_image = predict_cases.prepare_all
+    monkeypatch.setattr(predict_cases, "prepare_all", prepare)
     opened = OpenRun(run_config(), {"first": Waits()}, torch.device("cpu"), torch.float32)
     monkeypatch.setattr(opening, "open_run", lambda folder, **options: opened)
     write_run(tmp_path / "run", run_config())
@@ -335,11 +336,11 @@ def test_much_memory_spares_the_parts(monkeypatch):
     network = MODELS.load("vnet")(1, 2, filters=2)
     opened = OpenRun(run_config(), {"first": network}, torch.device("cpu"), torch.float32)
     case, in_parts = SimpleNamespace(id="long", images=()), Manner(sums_mb=10)
-    kept, tight = predict_cost.estimate([case], opened, in_parts)
+    kept, tight = predict_cost.estimate([case], Ensemble((opened,)), in_parts)
     whole = len(in_parts.windows(grid.ras_shape, opened))
     assert kept.sums_mb == 10
     assert tight.windows["long"] > whole
-    _, roomy = predict_cost.estimate([case], opened, in_parts, most_mb=4000)
+    _, roomy = predict_cost.estimate([case], Ensemble((opened,)), in_parts, most_mb=4000)
     assert roomy.windows["long"] == whole
 
 
@@ -354,7 +355,8 @@ def test_on_a_gpu_the_largest_of_each_memory_counts(monkeypatch):
     monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**6, 10**6))
     network = MODELS.load("vnet")(1, 2, filters=2)
-    gpu = OpenRun(run_config(), {"first": network}, torch.device("cuda"), torch.float32)
+    opened = OpenRun(run_config(), {"first": network}, torch.device("cuda"), torch.float32)
+    gpu = Ensemble((opened,))
     shapes = {"long": (60, 500, 400), "flat": (400, 300, 40)}
     grids = {n: SimpleNamespace(ras_shape=s, spacing_mm=(1, 1, 1)) for n, s in shapes.items()}
     both = predict_cost._estimate(grids, gpu, Manner())
@@ -506,9 +508,11 @@ def test_an_image_that_its_header_says_is_too_large_is_not_opened(
     write_nifti(images / "b.nii.gz", np.zeros((300, 300, 300), np.uint8))
     monkeypatch.setattr(predict_cost, "available_bytes", lambda: 1 << 27)
     loaded = []
-    prepare = predict_cases.prepare
+    prepare = predict_cases.prepare_all
     monkeypatch.setattr(
-        predict_cases, "prepare", lambda case, *rest: loaded.append(case.id) or prepare(case, *rest)
+        predict_cases,
+        "prepare_all",
+        lambda case, *rest: loaded.append(case.id) or prepare(case, *rest),
     )
     wanted = r"b: .*b\.nii\.gz: 300 x 300 x 300 voxels need about 216 MB .* 134 MB are available"
     with pytest.raises(PartialError, match=wanted):

@@ -21,7 +21,8 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.workflows.predict.image import Manner, predict_labels, prepare
+from llmseg_cli.workflows.predict.image import Manner, prepare
+from llmseg_cli.workflows.predict.labels import predict_labels
 from llmseg_cli.workflows.runs.run_folder import open_run
 from llmseg_cli.workflows.train.pseudo_rounds import mining_steps
 

@@ -1,0 +1,54 @@
+"""What `llmseg predict` says before, while and after it works."""
+
+from typing import TYPE_CHECKING
+
+from llmseg_cli import console
+
+if TYPE_CHECKING:
+    from llmseg_cli.workflows.predict.cases import CaseResult
+    from llmseg_cli.workflows.predict.cost import Estimate
+    from llmseg_cli.workflows.predict.run import Predicted
+    from llmseg_cli.workflows.runs.ensemble import Ensemble
+
+SHOWN_NETWORKS = 6
+
+
+def announce(estimate: "Estimate", opened: "Ensemble") -> None:
+    if not estimate.windows:  # no header could be read; the failures say so
+        return
+    sides = " and ".join("x".join(map(str, patch)) for patch in opened.patches)
+    most = "up to " if len(opened.groups) > 1 else ""
+    passes = f", each asked {most}{estimate.passes} times" if estimate.passes > 1 else ""
+    on_device = f" and {estimate.device_mb} MB of the GPU" if estimate.device_mb else ""
+    networks = [*opened.networks]
+    shown = ", ".join(networks[:SHOWN_NETWORKS])
+    if len(networks) > SHOWN_NETWORKS:
+        shown += f" and {_count(len(networks) - SHOWN_NETWORKS, 'more network')}"
+    console.info(
+        f"{_count(len(estimate.windows), 'case')}, "
+        f"{_count(sum(estimate.windows.values()), 'window')} of {sides}"
+        f"{passes}, {shown} on {opened.device.type} in "
+        f"{str(opened.dtype).removeprefix('torch.')}; about {estimate.memory_mb} MB of memory"
+        f"{on_device} for the largest ({estimate.largest})."
+    )
+
+
+def tell(result: "CaseResult") -> None:
+    if result.status == "failed":
+        console.warn(f"{result.case} failed: {result.reason}")
+    else:
+        console.detail(f"{result.case}: {result.status}, {result.elapsed_s:.1f} s")
+
+
+def conclude(predicted: "Predicted") -> None:
+    counts = predicted.counts
+    skipped = f", {counts['skipped']} kept from before" if counts["skipped"] else ""
+    empty = sum(case.windows_skipped for case in predicted.cases)
+    unasked = f"; {_count(empty, 'window')} of background not asked" if empty else ""
+    blank = sum(case.classes == () for case in predicted.cases)
+    hollow = f"; {blank} of {len(predicted.cases)} empty" if blank else ""
+    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}{unasked}{hollow}.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,0 +1,80 @@
+"""What became of a prediction, for the terminal, `--json` and `run.json`."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmseg_cli.artifacts.manifest import Manifest
+from llmseg_cli.errors import ExitCode, LlmsegError
+from llmseg_cli.workflows.case_folder import some_failed
+from llmseg_cli.workflows.predict.cases import CaseResult
+from llmseg_cli.workflows.predict.cost import Estimate
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Where the masks are, what they cost, and what became of each case (none in a dry run).
+
+    Args:
+        folder: Where the masks are.
+        estimate: What they were foretold to cost.
+        cases: What became of each.
+        training_cases: Those that the run has learned from.
+        warnings: What a reader should know.
+        notes: What else is worth knowing of the values in the masks.
+    """
+
+    folder: Path
+    estimate: Estimate
+    cases: tuple[CaseResult, ...]
+    training_cases: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cases in all, and by status."""
+        statuses = [case.status for case in self.cases]
+        by_status = {status: statuses.count(status) for status in ("ok", "failed", "skipped")}
+        return {"cases_in": len(statuses), **by_status}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `--json` document."""
+        return {
+            "out": str(self.folder),
+            "estimate": asdict(self.estimate),
+            "counts": self.counts,
+            "cases": [asdict(case) for case in self.cases],
+            "training_cases": list(self.training_cases),
+            "warnings": list(self.warnings),
+        }
+
+
+def finish(predicted: Predicted, manifest: Manifest, *, lacking: Collection[str]) -> None:
+    """Write `run.json`; what it says and how the command ends come from the same variable."""
+    failed = [case for case in predicted.cases if case.status == "failed"]
+    error: LlmsegError | None = None
+    if failed:
+        reasons = [(case.case, case.reason) for case in failed]
+        error = some_failed(
+            reasons,
+            len(predicted.cases),
+            predicted.folder,
+            predicted.to_dict(),
+            is_memory=all(case.case in lacking for case in predicted.cases),
+        )
+    manifest.counts = predicted.counts
+    manifest.write(
+        predicted.folder,
+        outputs=tuple(
+            name
+            for case in predicted.cases
+            if case.file
+            for name in (case.file, *case.probabilities)
+        ),
+        status="partial" if error else "ok",
+        exit_code=error.exit_code if error else ExitCode.OK,
+    )
+    if error:
+        raise error
