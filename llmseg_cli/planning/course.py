@@ -10,6 +10,7 @@ FIFTH = "0.2"
 SUPERVISED = 0.5  # of the time for trainings
 FEWEST_STEPS = 50  # of a training from unlabeled scans that is worth its start
 SPARE = 0.04  # of the budget, for what cannot be foreseen
+FOR_PREDICTING = 0.35  # of the budget at most; with less, fewer networks predict
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class Time:
 
     @property
     def training_s(self) -> float:
-        """Seconds for all trainings from now on."""
-        return max(0.0, self.budget_s * (1 - SPARE) - self.spent_s - self.predicting_s)
+        """Seconds for all trainings from now on, at least one."""
+        predicting = min(self.predicting_s, FOR_PREDICTING * self.budget_s)
+        return max(1.0, self.budget_s * (1 - SPARE) - self.spent_s - predicting)
 
 
 def share_of_supervised(time: Time, *, runs: int, semi_step_s: float) -> float:
@@ -90,3 +92,16 @@ def share_of_supervised(time: Time, *, runs: int, semi_step_s: float) -> float:
     if not semi_step_s or half < FEWEST_STEPS * semi_step_s:
         return time.training_s / runs
     return time.training_s * SUPERVISED / runs
+
+
+def networks_in_time(time: Time, *, runs: int, scans: int, seconds_a_scan: float) -> int:
+    """How many of the runs can predict all scans in the time that is left; at least one.
+
+    Args:
+        time: What is left.
+        runs: Those that there are.
+        scans: To be predicted.
+        seconds_a_scan: Of one run, as validation took.
+    """
+    each = max(1e-9, scans * seconds_a_scan)
+    return max(1, min(runs, int((time.budget_s - time.spent_s) / each)))

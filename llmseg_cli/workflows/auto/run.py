@@ -13,7 +13,13 @@ from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.errors import ArtifactError, LlmsegError, PolicyError
 from llmseg_cli.knowledge.descriptions.library import entry_of_classes, find_entry
-from llmseg_cli.planning.course import Roles, Time, choose_roles, share_of_supervised
+from llmseg_cli.planning.course import (
+    Roles,
+    Time,
+    choose_roles,
+    networks_in_time,
+    share_of_supervised,
+)
 from llmseg_cli.workflows.auto.journal import AUTO, SCRIPT, Course
 from llmseg_cli.workflows.auto.predicting import predicting_s
 from llmseg_cli.workflows.auto.scores import dice_of
@@ -85,7 +91,8 @@ class _Auto:
         candidates = self._train(planned, split, roles, unlabeled)
         dice = {name: self._validate(name, split, roles) for name in candidates}
         chosen = max(dice, key=lambda name: -1.0 if dice[name] is None else float(dice[name] or 0))
-        counts = self._predict(chosen, split, unlabeled)
+        answering = self._answering(chosen, roles, labeled, unlabeled)
+        counts = self._predict(answering, split, unlabeled)
         document = {
             "schema": "llmseg/auto-summary/1",
             "out": str(self.wish.out),
@@ -217,11 +224,29 @@ class _Auto:
         self._step(f"score {name}", [*words, "-o", str(scores), "--force"])
         return dice_of(scores)
 
-    def _predict(self, chosen: str, split: Path, unlabeled: int) -> dict[str, Any]:
+    def _answering(self, chosen: str, roles: Roles, labeled: int, unlabeled: int) -> list[str]:
+        """The `--run` words of the chosen training: all of its runs, or as many as time allows."""
+        folder = self.wish.out / chosen
+        validation = self.course.step(f"validate {chosen}")
+        if not roles.folds or validation is None:
+            return ["--run", str(folder)]
+        time = Time(self.wish.budget_s, self.course.spent_s, 0.0)
+        count = networks_in_time(
+            time,
+            runs=roles.folds,
+            scans=unlabeled,
+            seconds_a_scan=validation["seconds"] / labeled,
+        )
+        if count == roles.folds:
+            return ["--run", str(folder)]
+        logger.info("There is time for %d of the %d networks to predict.", count, roles.folds)
+        members = [str(folder / f"fold-{number}") for number in range(count)]
+        return [word for member in members for word in ("--run", member)]
+
+    def _predict(self, answering: list[str], split: Path, unlabeled: int) -> dict[str, Any]:
         """Masks of all unlabeled scans and, if there are any, scores of the locked test scans."""
         wish = self.wish
-        words = ["predict", "--run", str(wish.out / chosen), "--data", str(wish.data)]
-        words += ["--split", str(_first(split))]
+        words = ["predict", *answering, "--data", str(wish.data), "--split", str(_first(split))]
         found: dict[str, Any] = {"masks": 0, "test_dice": None}
         if unlabeled:
             masks = wish.out / MASKS
