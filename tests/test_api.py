@@ -159,7 +159,8 @@ def test_training_on_arrays_is_training_on_files(tmp_path: Path, cache: Path, ca
         progress=lambda phase, done, total, **values: heard.append((phase, done, total)),
     )
     assert capfd.readouterr() == ("", "")
-    assert heard[-1] == ("train", 2, 2)
+    assert [one for one in heard if one[0] == "train"][-1] == ("train", 2, 2)
+    assert heard[-1] == ("validate", 1, 1)
     assert trained.classes == ("background", "left", "right")
     assert trained.folder == tmp_path / "kept" / "run"
     words = ("--data", tmp_path / "kept" / "data", "--split", tmp_path / "kept" / "split.json")
