@@ -5,7 +5,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from llmseg_cli.artifacts.log_file import LogFile
 
+WIDEST_PAGE = 90  # signs; longer lines are hard to read
 NARROWEST_COLUMN = 8  # signs of the one that folds
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
 
@@ -223,6 +224,24 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 def print_lines(lines: Sequence[str]) -> None:
     """Lines to stdout, for output that was asked for, such as a path."""
     data("".join(f"{line}\n" for line in lines))
+
+
+def page(text: str, *, for_terminal: Callable[[str], str]) -> None:
+    """A page of Markdown to stdout: laid out on a terminal, and as it is elsewhere.
+
+    Args:
+        text: The page.
+        for_terminal: Makes of it what is laid out.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        data(text)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    width = min(Console(file=sys.stdout).width, WIDEST_PAGE)
+    shown = Markdown(for_terminal(text), code_theme="bw", inline_code_theme="bw", hyperlinks=False)
+    Console(file=sys.stdout, width=width, emoji=False).print(shown)
 
 
 @contextmanager
