@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from llmseg_cli.artifacts.log_file import LogFile
 
-WIDEST_PAGE = 90  # signs; longer lines are hard to read
 NARROWEST_COLUMN = 8  # signs of the one that folds
 PROGRESS_MODES = ("auto", "bar", "plain", "json", "none")
 
@@ -236,12 +235,9 @@ def page(text: str, *, for_terminal: Callable[[str], str]) -> None:
     if sys.stdout is None or not sys.stdout.isatty():
         data(text)
         return
-    from rich.console import Console
-    from rich.markdown import Markdown
+    from llmseg_cli.page_display import show
 
-    width = min(Console(file=sys.stdout).width, WIDEST_PAGE)
-    shown = Markdown(for_terminal(text), code_theme="bw", inline_code_theme="bw", hyperlinks=False)
-    Console(file=sys.stdout, width=width, emoji=False).print(shown)
+    show(for_terminal(text))
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def pages_of(program: Any) -> Iterator[Page]:
     pages = [page_of(program, name) for name in program.list_commands(context)]
     whole = page_of(program)
     variables: dict[str, str] = {}
-    for page in (*pages, *(part for page in pages for part in page.parts)):
+    for page in (*pages, *(part for one in pages for part in one.parts)):
         variables = {**page.variables, **variables}
     yield Page(whole.name, whole.usage, whole.description, whole.sections, variables)
     yield from pages
