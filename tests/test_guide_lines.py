@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from contextlib import chdir
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,14 @@ HOW = {
     "weights verify": PARSED,
 }
 SETS = ("folds", "runs/sup", "runs/three", "sup-masks", "semi-masks", "three")
-NEEDS = {*SETS, "--seeds", "shuffled", "medvisionllama", "medvisionllama-cpu", "sam-mining"}
+NEEDS = {
+    *SETS,
+    "--cross-validation",
+    "shuffled",
+    "medvisionllama",
+    "medvisionllama-cpu",
+    "sam-mining",
+}
 """What is in lines that are parsed alone: folds, sets of runs, models that need their weights."""
 
 
@@ -147,7 +155,8 @@ def place(template: Path, quiet_place: Path) -> Path:
 
 def way_of(line: Line) -> tuple[str, ...] | None:
     """Words to add, or None for a line that is parsed alone."""
-    if any(word in NEEDS or word.startswith("runs/three/") for word in line.words):
+    reads = [word for before, word in pairwise(line.words) if before != "-o"]
+    if any(word in NEEDS or word.startswith("runs/three/") for word in reads):
         return PARSED
     return HOW[name_of(line.words)]
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,8 @@ def test_roff_of_lines_that_look_like_requests():
     lines = as_man_page(page, "1").splitlines()
     assert "\\&.hidden\\efile 'a'" in lines
     assert "\\&'b" in lines
+
+
+def test_the_pages_are_in_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "guide/*.md" in project["tool"]["setuptools"]["package-data"]["llmseg_cli"]

@@ -134,7 +134,6 @@ def test_an_output_over_what_a_word_names(heard: dict[str, Any], tmp_path: Path)
     [
         ("predict r a.png -o m", None, ["a.png"]),
         ("predict --run r --images a.png -o m", None, ["a.png"]),
-        ("predict --run r --images a.png --data d -o m", "d", ["a.png"]),
         ("predict --run r -o m", "scans", []),
     ],
 )
