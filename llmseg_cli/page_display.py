@@ -11,7 +11,8 @@ from rich.theme import Theme
 
 WIDEST = 90  # signs; longer lines are hard to read
 WORDS = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+""")  # of a shell; a quoted one is whole
-SHELL = ("sh", "bash", "console")
+SHELL, SESSION = "sh", "console"
+PROMPT = "$ "
 THEME = Theme({"markdown.code": "bold cyan", "markdown.code_block": "cyan"})
 
 
@@ -24,8 +25,11 @@ class _Code(CodeBlock):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = str(self.text).rstrip().split("\n")
-        if self.lexer_name in SHELL:
-            lines = [part for line in lines for part in fitted(line, options.max_width - 2)]
+        typed = {SHELL: "", SESSION: PROMPT}.get(self.lexer_name)
+        if typed is not None:
+            width = options.max_width - 2
+            parted = [fitted(one, width) if one.startswith(typed) else [one] for one in lines]
+            lines = [part for parts in parted for part in parts]
         yield Text("\n".join(f"  {line}" for line in lines), "markdown.code_block", overflow="fold")
 
 

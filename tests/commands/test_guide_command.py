@@ -110,6 +110,16 @@ def test_a_long_command_can_be_copied_from_a_terminal(monkeypatch, capsys):
         assert " ".join(line.split()) in re.sub(r" +", " ", joined)
 
 
+def test_what_a_session_answers_is_no_command(monkeypatch, capsys):
+    shown = on_terminal("first-steps", 60, monkeypatch, capsys)
+    typed = [line for line in shown.splitlines() if line.startswith("  $ ")]
+    assert any(line.endswith(" \\") for line in typed)
+    for line in PAGES["first-steps"].splitlines():
+        if line.startswith(("Warning: ", "Next: ")):
+            assert f"{line[:30]}" in shown
+    assert not re.search(r"^  (Warning|Next):.*\\$", shown, re.MULTILINE)
+
+
 def test_a_terminal_shows_links_as_commands(monkeypatch):
     said: list[str] = []
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
