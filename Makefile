@@ -59,6 +59,9 @@ lint: install  ## ruff check, ruff format --check, mypy
 completions: install  ## Write completions/ anew
 	for shell in bash zsh fish; do llmseg completion $$shell > completions/llmseg.$$shell; done
 
+man: install  ## Man pages of all commands, in man/
+	llmseg guide --man man
+
 ## Benchmarks
 RIVALS := examples/benchmarks/.venv
 bench: $(RIVALS)/.installed  ## llmseg beside PyMIC, MONAI, TorchIO, medpy and surface-distance, in an environment of their own; DATA=scans of the Left Atrium
@@ -123,11 +126,11 @@ $(DEMO)/scores.json: $(DEMO)/supervised-masks/run.json $(DEMO)/usl-masks/run.jso
 
 ## Other
 clean:  ## Remove what the demo, the tests and the tools left; keeps .venv and the weights
-	rm -rf demo build dist fuzz-failures .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo man build dist fuzz-failures .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find llmseg_cli tests -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## This list
 	@sed -n -e 's/^## \(.*\)/\n\1/p' -e 's/^\([a-z][a-z-]*\):[^#]*  ## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) \
 	| awk -F'|' 'NF == 2 { printf "  make %-14s %s\n", substr($$1, 3), $$2; next } { print }'
 
-.PHONY: bench bench-accuracy kills demo install weights test test-fast fuzz lint completions clean help
+.PHONY: bench bench-accuracy kills demo install weights test test-fast fuzz lint completions man clean help

@@ -5,7 +5,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,6 +225,21 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 def print_lines(lines: Sequence[str]) -> None:
     """Lines to stdout, for output that was asked for, such as a path."""
     data("".join(f"{line}\n" for line in lines))
+
+
+def page(text: str, *, for_terminal: Callable[[str], str]) -> None:
+    """A page of Markdown to stdout: laid out on a terminal, and as it is elsewhere.
+
+    Args:
+        text: The page.
+        for_terminal: Makes of it what is laid out.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        data(text)
+        return
+    from llmseg_cli.page_display import show
+
+    show(for_terminal(text))
 
 
 @contextmanager

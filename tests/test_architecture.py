@@ -22,7 +22,7 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("cli", "api"),
     ("commands", "api_run"),
     ("console", "process"),
-    ("progress_display",),
+    ("progress_display", "page_display"),
     ("workflows",),
     ("methods",),
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics", "pictures"),
@@ -42,6 +42,7 @@ LIGHT = {
     "commands",
     "console",
     "process",
+    "page_display",
     "progress_display",
     *chain(*LAYERS[9:]),
 }

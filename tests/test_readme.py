@@ -1,12 +1,12 @@
-"""The README names commands, options and exit codes that exist."""
+"""README and guide together name what there is; their numbers are those of the experiments."""
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
+from guide_lines import PAGES
 
 from llmseg_cli.cli import app
 from llmseg_cli.commands._command import recipe_names
@@ -15,49 +15,55 @@ from llmseg_cli.registry import METHODS, MODELS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 PROGRAM: Any = typer.main.get_command(app)
+RESULTS = "\n".join(
+    path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("*/RESULTS.md")
+)
+LONGEST = 120  # lines that are read in five minutes
 
 
-def command_lines() -> list[str]:
-    lines = [line.split(" # ")[0].strip() for line in README.splitlines()]
-    return [line for line in lines if re.match(r"llmseg [a-z-]+ ", line)]
+def test_the_readme_is_read_in_five_minutes():
+    assert len(README.splitlines()) <= LONGEST
 
 
-def flags_of(words: list[str]) -> tuple[str, set[str]]:
-    command = PROGRAM.commands[words[1]]
-    if hasattr(command, "commands"):
-        command = command.commands[words[2]]
-    known = {flag for parameter in command.params for flag in parameter.opts}
-    known |= {flag for parameter in command.params for flag in parameter.secondary_opts}
-    return words[1], {word for word in words if re.match(r"--?[a-z]", word)} - known
+def test_the_readme_leads_to_files_that_are_there():
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(targets) > 20
+    assert [name for name in targets if not (ROOT / name).exists()] == []
 
 
-def test_there_are_command_lines() -> None:
-    assert len(command_lines()) >= 9
+def test_the_readme_leads_to_every_topic_but_those_of_others():
+    said = set(re.findall(r"guide/([\w-]+)\.md", README)) | set(
+        re.findall(r"llmseg guide ([\w-]+)", README)
+    )
+    names = {path.stem for path in PAGES if path.name != "README.md"}
+    assert names - said <= {"demo"}
 
 
-@pytest.mark.parametrize("line", command_lines())
-def test_a_command_line_uses_options_that_exist(line: str) -> None:
-    name, unknown = flags_of(shlex.split(line))
-    assert not unknown, f"{name} has no {unknown}"
+@pytest.mark.parametrize("name", PROGRAM.commands)
+def test_every_command_is_named(name: str):
+    assert re.search(rf"`(llmseg )?{name}\b|llmseg {name}\b", TEXT)
 
 
-def test_every_command_is_named() -> None:
-    shown = {"demo-data", "doctor", "completion"}  # set-up and help; `llmseg --help` lists them
-    missing = [
-        name
-        for name in PROGRAM.commands
-        if name not in shown and f"`{name}" not in README and f"llmseg {name}" not in README
-    ]
-    assert not missing
-
-
-def test_every_method_model_recipe_and_exit_code_is_named() -> None:
+def test_every_method_model_recipe_and_exit_code_is_named():
     for name in [*METHODS, *MODELS]:
-        assert f"`{name}`" in README
+        assert f"`{name}`" in TEXT
     for name in recipe_names():
-        assert re.search(rf"\b{re.escape(name)}\b", README)
+        assert re.search(rf"\b{re.escape(name)}\b", TEXT)
     for code, meaning in EXIT_CODE_MEANING.items():
-        assert re.search(
-            rf"\| {int(code)} \| {re.escape(meaning.split(' (')[0].split(';')[0])}", README
-        ), code
+        assert f"| {int(code)} | {meaning} |" in TEXT
+
+
+def intervals() -> list[str]:
+    """Such as `+0.6 [+0.1, +1.2]`."""
+    return sorted(set(re.findall(r"[+-]?\d+\.\d+ \[[^\]]+\d\]", TEXT)))
+
+
+def test_there_are_intervals():
+    assert len(intervals()) > 20
+
+
+@pytest.mark.parametrize("interval", intervals())
+def test_an_interval_is_one_of_an_experiment(interval: str):
+    assert interval in RESULTS

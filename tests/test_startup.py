@@ -65,6 +65,13 @@ def test_help_loads_nothing_heavy(arguments):
     assert modules & HEAVY == set()
 
 
+@pytest.mark.parametrize("words", [["guide"], ["guide", "slurm"], ["guide", "train-sup"]])
+def test_the_guide_loads_nothing_heavy(words):
+    modules, stdout = loaded_by(words)
+    assert stdout.startswith("# ")
+    assert modules & HEAVY == set()
+
+
 @pytest.mark.parametrize("line", ["llmseg ", "llmseg train-semi --method ", "llmseg score --"])
 def test_completion_loads_nothing_heavy(line):
     modules, _ = loaded_by(

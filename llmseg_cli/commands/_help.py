@@ -43,7 +43,7 @@ class Command(TyperCommand):
         return [*super().get_params(ctx), _help_all(self, ctx)]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write(laid_out(_usage(self, ctx), sections_of(self, ctx)))
+        formatter.write(laid_out(usage_of(self, ctx), sections_of(self, ctx)))
 
 
 class Group(TyperGroup):
@@ -53,7 +53,7 @@ class Group(TyperGroup):
         return [*super().get_params(ctx), _help_all(self, ctx)]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write(laid_out(_usage(self, ctx), sections_of(self, ctx)))
+        formatter.write(laid_out(usage_of(self, ctx), sections_of(self, ctx)))
 
     def summaries(self, ctx: Any) -> list[tuple[str, str]]:
         """Command to what it does."""
@@ -197,7 +197,8 @@ def _argument_name(parameter: Any) -> str:
     return f"{name.upper()}{'...' * (parameter.nargs != 1)}"
 
 
-def _usage(command: Any, ctx: Any) -> str:
+def usage_of(command: Any, ctx: Any) -> str:
+    """The first line of a command's help."""
     return " ".join(["Usage:", ctx.command_path, *command.collect_usage_pieces(ctx)])
 
 

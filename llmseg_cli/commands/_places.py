@@ -120,6 +120,18 @@ def fill_places(context: typer.Context, values: dict[str, Any], places: Sequence
                 f"'{place.name}: {place.metavar}' in llmseg.yaml says it for good."
             )
 
+    _drop_data_of_files(context, values)
+
+
+def _drop_data_of_files(context: typer.Context, values: dict[str, Any]) -> None:
+    """Images that are typed are asked about, not the data set that llmseg.yaml names."""
+    if not (values.get("images") or values.get("from0")):
+        return
+    if is_typed(context, "images") or is_typed(context, "from0"):
+        for name in ("data", "split"):
+            if name in values and not is_typed(context, name):
+                values[name] = None
+
 
 def _as_list(value: Any) -> list[Path]:
     return list(value) if isinstance(value, list | tuple) else [value] if value is not None else []

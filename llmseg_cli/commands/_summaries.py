@@ -1,6 +1,12 @@
 """What each command does, for `llmseg --help`, which imports none of them."""
 
 SUMMARIES = {  # command to the first sentences of its own help
+    "auto": (
+        "Go from a folder of scans, a few of them labeled, to masks of all others, within a time."
+    ),
+    "plan": (
+        "Choose all settings of a training from the scans and the machine, each with its reason."
+    ),
     "check": (
         "Report all faults of a data set at once, each with its remedy; exit 8 if there are any."
     ),
@@ -25,6 +31,9 @@ SUMMARIES = {  # command to the first sentences of its own help
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
     "config": "Settings: every value that a command would use, and where it comes from.",
     "recipe": "Settings of papers and of small machines: list them, or print one to change it.",
+    "guide": (
+        "Read the guide: how to start, which method when, what went wrong, and each command."
+    ),
     "weights": "Pre-trained weights: list, fetch, verify, and say where they are.",
     "cache": (
         "Prepared cases, image embeddings and converted models: list them, or free their space."

@@ -143,3 +143,18 @@ def test_an_output_over_what_a_word_names(heard: dict[str, Any], tmp_path: Path)
     result = invoke("predict", "run", "masks", "-o", "masks")
     assert result.exit_code == 2
     assert "-o masks is --images itself" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "data", "images"),
+    [
+        ("predict r a.png -o m", None, ["a.png"]),
+        ("predict --run r --images a.png -o m", None, ["a.png"]),
+        ("predict --run r -o m", "scans", []),
+    ],
+)
+def test_typed_images_win_over_the_data_of_a_file(heard, words: str, data, images):
+    Path("llmseg.yaml").write_text("data: scans\n")
+    invoke(*words.split())
+    found = heard["data"]
+    assert (found and str(found), list(map(str, heard["images"]))) == (data, images)
