@@ -44,8 +44,14 @@ class Recommended:
         return values | {"model_option": tuple(f"{key}={value}" for key, value in options.items())}
 
 
-def recommend(scans: Fingerprint, power: Power) -> Recommended:
-    """Choose everything but the number of steps, which takes a look at the clock."""
+def recommend(scans: Fingerprint, power: Power, *, can_mine: bool = False) -> Recommended:
+    """Choose everything but the number of steps, which takes a look at the clock.
+
+    Args:
+        scans: What is to be segmented.
+        power: What trains.
+        can_mine: Whether the weights of the embedded Segment Anything are here.
+    """
     voxels = {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)}
     geometry = choose_geometry(scans.sizes, voxels, scans.extents.values())
     network, options = choose_network(power)
@@ -59,7 +65,13 @@ def recommend(scans: Fingerprint, power: Power) -> Recommended:
         "model-option": options,
     }
     has_unlabeled = scans.labeled < scans.sizes.cases
-    return Recommended(scans, power, geometry, choices, choose_method() if has_unlabeled else None)
+    return Recommended(
+        scans,
+        power,
+        geometry,
+        choices,
+        choose_method(scans, can_mine=can_mine) if has_unlabeled else None,
+    )
 
 
 @dataclass(frozen=True)

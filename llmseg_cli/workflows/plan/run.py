@@ -10,6 +10,7 @@ from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.errors import PolicyError
+from llmseg_cli.knowledge.weights.embedded import is_fetched
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.planning.fingerprint import Choice
 from llmseg_cli.planning.recommended import Recommended, recommend
@@ -19,6 +20,8 @@ from llmseg_cli.workflows.machine import look_at_power
 from llmseg_cli.workflows.plan.document import write_plan
 from llmseg_cli.workflows.plan.looking import look
 from llmseg_cli.workflows.plan.timing import Pace, time_steps
+
+SEGMENT_ANYTHING = "lite-medsam"  # of mining, unless another is named
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
             f"No case of {wish.data} has a label map, and a training needs some. Put them into "
             "labels/, named like the images; 'llmseg check' shows which pair up."
         )
-    found = recommend(scans, look_at_power(wish.device))
+    power = look_at_power(wish.device)
+    found = recommend(scans, power, can_mine=is_fetched(SEGMENT_ANYTHING, cache=wish.cache))
     settings = TrainSettings(**found.settings(), device=wish.device)
     paces = {
         command: time_steps(

@@ -61,8 +61,12 @@ def patch_doubt(patch: tuple[int, ...], sizes: tuple[int, ...]) -> str | None:
 
 
 def _fitting(side: int, most: int) -> int:
-    """The side, or the largest multiple of `STEP` within the scans, one at least."""
-    return side if side <= max(most, STEP) else max(STEP, most // STEP * STEP)
+    """The side, or the multiple of `STEP` that is nearest to the scans, one at least."""
+    return (
+        side
+        if side <= max(most + STEP // 2, STEP)
+        else max(STEP, (most + STEP // 2) // STEP * STEP)
+    )
 
 
 def text_doubt(texts: Sequence[str], labels: Sequence[str]) -> str | None:
