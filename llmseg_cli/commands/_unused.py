@@ -31,12 +31,14 @@ class Rule:
         counts: Whether they do beside the other values of a command.
         why: Why they do not, and what to do; may show other values by name, as `{method}`.
         is_shared: Whether the option, at the top of a file, is meant for other commands, too.
+        is_typed: Whether only the command line binds, and a file may have it for other times.
     """
 
     options: tuple[str, ...]
     counts: Callable[[Values], bool]
     why: str
     is_shared: bool = False
+    is_typed: bool = False
 
 
 def _uses_unlabeled(values: Values) -> bool:
@@ -97,6 +99,12 @@ RULES = (
         ("text_control", "fusion"),
         lambda v: v["text"] is not None,
         "no text enters without --text embeddings.safetensors ('llmseg embed' writes it)",
+    ),
+    Rule(
+        ("steps",),
+        lambda v: not v.get("budget"),
+        "--budget {budget} says when the training ends; leave one of the two out",
+        is_typed=True,
     ),
     Rule(
         ("momentum",),
@@ -244,7 +252,9 @@ def refuse_unused(context: typer.Context, values: Values) -> None:
             if name not in values:
                 continue
             place = next(_places(context, name, key, top=not rule.is_shared), None)
-            if place is not None and not rule.counts(values):
+            if place is None or (rule.is_typed and place):
+                continue
+            if not rule.counts(values):
                 raise UsageError(
                     f"{_shown(name, key, values[name])}{place}: {rule.why.format(**values)}."
                 )

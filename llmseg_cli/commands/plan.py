@@ -57,7 +57,7 @@ def plan(
     device: Device = "auto",
     cache: Cache = None,
     force: Force = False,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Choose all settings of a training from the scans and the machine, each with its reason."""
     seconds = parse_duration(budget)
     if output != STDOUT:
@@ -78,8 +78,8 @@ def plan(
         planned = run(wish, progress=progress)
     if output == STDOUT:
         console.data(planned.text)
-    else:
-        write_text(output, planned.text)
+        return None
+    write_text(output, planned.text)
     _tell(planned, output, split)
     return planned.to_dict()
 
@@ -93,8 +93,6 @@ def _tell(planned: "Planned", output: Path, split: Path | None) -> None:
     ]
     for name, value, reason in rows:
         console.info(f"{name} {value}: {reason}.")
-    if output == STDOUT:
-        return
     given = [] if output == Path(PROJECT_FILE) else ["--config", output]
     roles = ["--split", split] if split is not None else []
     console.info(f"Wrote {output}, with the reasons.")

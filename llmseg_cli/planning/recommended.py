@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmseg_cli.artifacts.text import visible
 from llmseg_cli.planning.fingerprint import Choice, Fingerprint, Power
 from llmseg_cli.planning.geometry import Geometry, choose_geometry
 from llmseg_cli.planning.learning import (
@@ -58,8 +59,8 @@ def recommend(scans: Fingerprint, power: Power) -> Recommended:
         "model": network,
         "model-option": options,
     }
-    has_unlabeled = scans.labeled < scans.sizes.cases
-    return Recommended(scans, power, geometry, choices, choose_method() if has_unlabeled else None)
+    method = choose_method() if scans.silent else None
+    return Recommended(scans, power, geometry, choices, method)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Lines:
 
     def comment(self, text: str) -> str:
         return textwrap.fill(
-            text,
+            visible(text),
             COLUMNS,
             initial_indent=f"{self.indent}# ",
             subsequent_indent=f"{self.indent}# ",
