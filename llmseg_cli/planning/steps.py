@@ -41,6 +41,6 @@ def steps_within(budget: Budget, step_s: float) -> Choice:
     cost = f"{step_s:.3g} s a step, of three that were timed here"
     if fitting < FEWEST:
         return Choice(
-            steps, f"the fewest that teach anything; {budget.words} are not enough ({cost})"
+            steps, f"the fewest that teach anything; {budget.words} is too short for them ({cost})"
         )
-    return Choice(steps, f"what {budget.words} allow ({cost})")
+    return Choice(steps, f"what fits into {budget.words} ({cost})")

@@ -200,7 +200,7 @@ class _Auto:
         share = share_of_supervised(left, runs=runs, semi_step_s=step_s)
         if share < LEAST_S and self.steps.course.step(SUPERVISED) is None:
             logger.warning(
-                "A budget of %.0f s is too small, and a training gets %.0f s. Pass a larger --budget.",
+                "A budget of %.0f s is too small; a training gets %.0f s. Pass a larger --budget.",
                 self.wish.budget_s,
                 LEAST_S,
             )
