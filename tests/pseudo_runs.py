@@ -20,6 +20,7 @@ from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.knowledge.mining.mine import Finding, Mined
 from llmseg_cli.progress import silent
+from llmseg_cli.training.pace import Pace
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mine.case import Miner
 from llmseg_cli.workflows.predict.image import Manner
@@ -78,12 +79,13 @@ class HalfLoop:
     """What `PseudoBatches` needs of a loop; the test counts the steps."""
 
     def __init__(self, folder: Path, network: nn.Module | None = None) -> None:
-        self.folder, self.step = folder, 0
+        self.folder, self.step, self.last_step = folder, 0, 0
         self.network = network or nn.Conv3d(1, 3, 1)
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.saved: list[int] = []
         self.lines: list[dict[str, float]] = []
         self.log = SimpleNamespace(write=self._write)
+        self.pace = Pace()
 
     def _write(self, step: int, **values: float) -> None:
         self.lines.append({"step": step, **values})
@@ -107,6 +109,7 @@ def pseudo_batches(
     all_unlabeled: bool = False,
 ) -> PseudoBatches:
     """Batches of both unlabeled toy cases, patches of 8 voxels a side."""
+    loop.last_step = steps
     config = run_config(
         patch=(8, 8, 8), classes=prepared.classes, networks=("network",), answer="network"
     )

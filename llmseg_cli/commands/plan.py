@@ -18,6 +18,7 @@ from llmseg_cli.commands._options import (
     Force,
     IgnoreLabel,
     LabelMap,
+    OutputFile,
 )
 from llmseg_cli.config_file import PROJECT_FILE
 from llmseg_cli.options import parse_duration
@@ -51,9 +52,7 @@ def plan(
     split: PlanSplit = None,
     label_map: LabelMap = None,
     ignore_label: IgnoreLabel = None,
-    output: Annotated[Path, typer.Option("--out", "-o", help="File to write; - is stdout.")] = Path(
-        PROJECT_FILE
-    ),
+    output: OutputFile = Path(PROJECT_FILE),
     device: Device = "auto",
     cache: Cache = None,
     force: Force = False,
