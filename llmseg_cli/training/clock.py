@@ -39,7 +39,8 @@ class Clock:
             validation_s: Seconds of a validation, of which there is one at the end, too.
             validate_every: Steps between two validations.
         """
-        left = self.budget_s - self.used_s - validation_s
+        is_due = done % validate_every == 0  # one now, and one at the end
+        left = self.budget_s - self.used_s - validation_s * (1 + is_due)
         if left < step_s / 2:
             return done
         each = step_s + validation_s / validate_every
