@@ -67,7 +67,7 @@ def test_it_ends_within_the_budget_whatever_the_pace_does(pace, validation_s):
     assert clock.used_s <= BUDGET_S + longest
     assert clock.used_s >= BUDGET_S - longest - 3 * validation_s
     assert done > 5
-    assert factor <= 1.5 * (1 / done) ** 0.9 or factor < 0.05  # nearly 0 at the end
+    assert factor <= 1.5 * (1 / done) ** 0.9 or factor < 0.1  # nearly 0 at the end
 
 
 def test_steps_are_those_that_the_time_left_has_room_for():
