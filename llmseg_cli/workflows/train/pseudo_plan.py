@@ -1,5 +1,6 @@
 """What a run will do about pseudo-labels, and which wishes contradict each other."""
 
+import logging
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from llmseg_cli.workflows.mine.folder import check_masks, find_masks, masks_dige
 from llmseg_cli.workflows.train.data import TrainingData
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps
 from llmseg_cli.workflows.train.request import DEFAULTS, PseudoRequest, Request
+
+logger = logging.getLogger(__name__)
 
 SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that `self-training` heeds
 
@@ -118,6 +121,18 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
         "made_by": miner.made_by if miner else None,
     }
     return PseudoPlan(images, masks, minings, miner, record)
+
+
+def warn_of_no_masks(plan: PseudoPlan, steps: int) -> None:
+    """Say so if a training ended before the first pseudo-labels, which it was to learn from."""
+    if plan.minings and not plan.masks and steps <= plan.minings[0]:
+        logger.warning(
+            "The training ended after %d step%s, before pseudo-labels were made (--every %d): it "
+            "learned from labels alone. Pass a larger --budget, a smaller --every, or --init RUN.",
+            steps,
+            "s" * (steps != 1),
+            plan.minings[0],
+        )
 
 
 def _ready_masks(request: Request, folder: Path) -> dict[str, Path]:

@@ -46,7 +46,7 @@ from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_pre
 from llmseg_cli.workflows.train.geometry import settled
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
-from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
+from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused, warn_of_no_masks
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.train.raised_steps import go_on_from_weights, with_raised_steps
 from llmseg_cli.workflows.train.record import write_record
@@ -225,6 +225,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
             raise
         remove_prepared(folder)
     if planned.settings.budget:  # only now it is known
+        warn_of_no_masks(planned.pseudo, trained.steps)
         planned = replace(planned, config=planned.config.with_steps(trained.steps))
         planned.config.save(folder / CONFIG)
     draw_course(folder)
