@@ -161,13 +161,15 @@ def command(
     example: str,
     without: Collection[str] = (),
     places: Mapping[str, str] | None = None,
+    writes_settings: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command function the general options, and one option per field of *settings*.
 
     A field is made with `options.option`, and is a YAML key of a run's settings, or annotated as an
     argument of a command. Fields *without* which it does are no options of it, and keep their
     defaults. Its help shows the *example*, a command line that works. Arguments with *places* may
-    also be said by place, such as `{"data": "DIR"}`.
+    also be said by place, such as `{"data": "DIR"}`. One that *writes settings* may replace a
+    file of them that it reads.
 
     The function is called with its own arguments and, per settings class, an instance under the
     class's name in snake case (`train_settings=TrainSettings(...)`). What it returns is printed on
@@ -199,7 +201,10 @@ def command(
             refuse_wild_numbers(context, values)
             layers = context.meta.get(LAYERS, {}).values()
             refuse_outputs_over_inputs(
-                values, settings=[path for path, _ in layers], writes_folder=writes_folder
+                values,
+                settings=[path for path, _ in layers],
+                writes_folder=writes_folder,
+                writes_settings=writes_settings,
             )
             for name in ("config", "recipe"):
                 values.pop(name, None)

@@ -45,7 +45,7 @@ Budget = Annotated[
 ]
 
 
-@command(example="llmseg plan --data scans --budget 30m")
+@command(example="llmseg plan --data scans --budget 30m", writes_settings=True)
 def plan(
     data: DataDir,
     budget: Budget = "30m",
