@@ -89,10 +89,11 @@ class _Auto:
         if resume and (wish.out / AUTO).is_file():
             course = Course.load(wish.out / AUTO)
             if changed := [k for k in asked if course.wish.get(k) != asked[k]]:
+                name, was = changed[0], course.wish.get(changed[0])
                 raise ArtifactError(
-                    f"{wish.out} holds a course of another {changed[0].replace('_', '-')} "
-                    f"({course.wish.get(changed[0])}, now {asked[changed[0]]}). Choose "
-                    "another -o, or pass --force instead of --resume to begin anew."
+                    f"{wish.out} holds a course of another {name.removesuffix('_s')} ({was}, now "
+                    f"{asked[name]}). Choose another -o, or pass --force instead of --resume to "
+                    "begin anew."
                 )
         self.steps = Steps(wish.out, call, course, force=force)
 
