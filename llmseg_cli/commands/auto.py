@@ -116,6 +116,10 @@ def _call(context: typer.Context, words: Sequence[str]) -> str:
         )
     if code == ExitCode.PARTIAL:
         console.warn(f"'llmseg {words[0]}' left some cases out; the others are complete.")
+    elif code == ExitCode.STOPPED:
+        raise CommandError(
+            "Stopped. Run the same command with --resume to go on.", ExitCode.STOPPED
+        )
     elif isinstance(code, int) and code:
         raise CommandError(
             f"'llmseg {words[0]}' ended with exit code {code}; its message stands above. "

@@ -23,6 +23,8 @@ class Budget:
     @property
     def words(self) -> str:
         """Such as `30 min`."""
+        if self.seconds < 120:
+            return f"{self.seconds:.3g} s"
         minutes = self.seconds / 60
         return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
 

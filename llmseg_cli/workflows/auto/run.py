@@ -108,7 +108,8 @@ class _Auto:
         self._describe(planned)
         candidates = self._train(planned, split, roles, unlabeled)
         dice = {name: self._validate(name, split, roles) for name in candidates}
-        chosen = max(dice, key=lambda name: -1.0 if dice[name] is None else float(dice[name] or 0))
+        known = {name: value for name, value in dice.items() if value is not None}
+        chosen = max(known, key=lambda name: known[name]) if known else candidates[-1]
         counts = self._predict(chosen, split, unlabeled)
         document = {
             "schema": "llmseg/auto-summary/1",
@@ -194,7 +195,8 @@ class _Auto:
         runs = max(1, roles.folds)
         semi = planned["paces"].get("train-semi") if unlabeled else None
         method = (self.wish.method or planned["choices"]["method"]["value"]) if semi else None
-        if method == SUPERVISED:
+        is_blind = not roles.folds and not roles.validation  # nothing could be chosen by
+        if method == SUPERVISED or (is_blind and self.wish.method is None):
             method = None
         step_s = semi["step_s"] if semi and method else 0.0
         left = self._time_left(planned, runs, unlabeled, semi)

@@ -388,14 +388,22 @@ def test_without_unlabeled_scans_nothing_is_predicted(tmp_path, commands):
     assert list(found.document["validation_dice"]) == ["supervised"]
 
 
-def test_one_label_validates_nothing(wish, commands):
+def test_one_label_validates_nothing_and_nothing_is_compared(wish, commands):
     commands.labeled = LABELED[:1]
     found = go(wish, commands)
     assert names(found.course) == [
-        *("check", "split", "plan", "describe", "embed", "supervised", SEMI, "predict")
+        *("check", "split", "plan", "describe", "embed", "supervised", "predict")
     ]
-    assert found.document["validation_dice"] == {"supervised": None, SEMI: None}
-    assert found.document["chosen"] == "supervised"
+    assert found.document["validation_dice"] == {"supervised": None}
+    (words,) = [words for words in commands.said if words[0].startswith("train")]
+    assert commands.budget(words) > 500  # all of the time
+
+
+def test_a_method_that_is_asked_for_is_taken_where_nothing_tells(wish, commands):
+    commands.labeled = LABELED[:1]
+    found = go(replace(wish, method="usl"), commands)
+    assert found.document["validation_dice"] == {"supervised": None, "usl": None}
+    assert found.document["chosen"] == "usl"
 
 
 def test_many_labels_are_held_out_and_a_test_is_scored(wish, commands):
