@@ -3,7 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-UNITS = {"train": "step", **dict.fromkeys(("prepare", "validate", "mine", "calibrate"), "case")}
+UNITS = {
+    "train": "step",
+    "time": "step",
+    **dict.fromkeys(("prepare", "validate", "mine", "calibrate"), "case"),
+}
 LEFT = "left_s"  # the value that says how long it still takes
 
 

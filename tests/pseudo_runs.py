@@ -79,7 +79,7 @@ class HalfLoop:
     """What `PseudoBatches` needs of a loop; the test counts the steps."""
 
     def __init__(self, folder: Path, network: nn.Module | None = None) -> None:
-        self.folder, self.step = folder, 0
+        self.folder, self.step, self.last_step = folder, 0, 0
         self.network = network or nn.Conv3d(1, 3, 1)
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.saved: list[int] = []
@@ -108,6 +108,7 @@ def pseudo_batches(
     all_unlabeled: bool = False,
 ) -> PseudoBatches:
     """Batches of both unlabeled toy cases, patches of 8 voxels a side."""
+    loop.last_step = steps
     config = run_config(
         patch=(8, 8, 8), classes=prepared.classes, networks=("network",), answer="network"
     )

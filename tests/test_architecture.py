@@ -24,7 +24,7 @@ LAYERS = (  # an import points down this list; names of one row are neighbors an
     ("console", "process"),
     ("progress_display", "page_display"),
     ("workflows",),
-    ("methods",),
+    ("methods", "planning"),
     ("models", "losses", "training", "inference", "knowledge", "data", "metrics", "pictures"),
     ("numerics",),
     ("artifacts", "config", "config_file", "config_mining"),

@@ -3,7 +3,8 @@
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 HIDDEN = "***"
 SECRET = re.compile(r"(?i)(api[-_]?key|token|password|passwd|secret|authorization)")
@@ -17,6 +18,16 @@ _typed: list[str] = []
 def note(words: Sequence[str]) -> None:
     """Remember the words behind `llmseg`; the last call counts."""
     _typed[:] = words
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """What is noted within, of a command that this one runs, is forgotten afterwards."""
+    before = list(_typed)
+    try:
+        yield
+    finally:
+        note(before)
 
 
 def is_typed(option: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from llmseg_cli import console
-from llmseg_cli.commands._unused import LAYERS
+from llmseg_cli.commands._given import LAYERS
 from llmseg_cli.config_file import ASSIGNMENTS
 
 COMMAND_LINE = "COMMANDLINE"  # as typer calls this source of a value

@@ -13,6 +13,7 @@ from llmseg_cli import console
 from llmseg_cli.commands._absent import refuse_absent, unknown_recipe
 from llmseg_cli.commands._assigned import fill_assigned
 from llmseg_cli.commands._early import refuse_early
+from llmseg_cli.commands._given import LAYERS
 from llmseg_cli.commands._hints import BASIC, OneOf, facts_of, in_words
 from llmseg_cli.commands._inputs import refuse_outputs_over_inputs
 from llmseg_cli.commands._numbers import refuse_wild_numbers
@@ -27,7 +28,7 @@ from llmseg_cli.commands._options import (
 )
 from llmseg_cli.commands._places import fill_places, places_of, with_places
 from llmseg_cli.commands._showing import showing
-from llmseg_cli.commands._unused import LAYERS, refuse_unused
+from llmseg_cli.commands._unused import refuse_unused
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import PROJECT_FILE, Key, load_layers, load_lines
 from llmseg_cli.errors import LlmsegError
@@ -162,13 +163,15 @@ def command(
     example: str,
     without: Collection[str] = (),
     places: Mapping[str, str] | None = None,
+    writes_settings: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command function the general options, and one option per field of *settings*.
 
     A field is made with `options.option`, and is a YAML key of a run's settings, or annotated as an
     argument of a command. Fields *without* which it does are no options of it, and keep their
     defaults. Its help shows the *example*, a command line that works. Arguments with *places* may
-    also be said by place, such as `{"data": "DIR"}`.
+    also be said by place, such as `{"data": "DIR"}`. One that *writes settings* may replace a
+    file of them that it reads.
 
     The function is called with its own arguments and, per settings class, an instance under the
     class's name in snake case (`train_settings=TrainSettings(...)`). What it returns is printed on
@@ -200,7 +203,10 @@ def command(
             refuse_wild_numbers(context, values)
             layers = context.meta.get(LAYERS, {}).values()
             refuse_outputs_over_inputs(
-                values, settings=[path for path, _ in layers], writes_folder=writes_folder
+                values,
+                settings=[path for path, _ in layers],
+                writes_folder=writes_folder,
+                writes_settings=writes_settings,
             )
             for name in ("config", "recipe"):
                 values.pop(name, None)

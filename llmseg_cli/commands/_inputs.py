@@ -26,7 +26,11 @@ ARGUMENTS = {"descriptions": "the file of descriptions"}
 
 
 def refuse_outputs_over_inputs(
-    values: Mapping[str, Any], *, settings: Iterable[Path], writes_folder: bool
+    values: Mapping[str, Any],
+    *,
+    settings: Iterable[Path],
+    writes_folder: bool,
+    writes_settings: bool = False,
 ) -> None:
     """Refuse a command whose output is among its inputs.
 
@@ -34,6 +38,7 @@ def refuse_outputs_over_inputs(
         values: All of its words, by the names of its options.
         settings: Files that some of these words stand in.
         writes_folder: Whether `-o` names a folder.
+        writes_settings: Whether it names a file of settings, which may replace one that is read.
 
     Raises:
         UsageError: Naming both.
@@ -49,7 +54,7 @@ def refuse_outputs_over_inputs(
             refuse_folder_over_inputs(out, inputs, own=(SPLIT,))
         else:
             _refuse_image_name(out)
-            refuse_file_over_inputs(out, [*inputs, *read])
+            refuse_file_over_inputs(out, inputs if writes_settings else [*inputs, *read])
 
 
 def refuse_taken_outputs(values: Mapping[str, Any]) -> None:

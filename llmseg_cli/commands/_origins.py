@@ -12,8 +12,8 @@ import typer
 from llmseg_cli.artifacts.text import in_one_line
 from llmseg_cli.commands._assigned import assigned
 from llmseg_cli.commands._command import RECIPES
+from llmseg_cli.commands._given import LAYERS, RECIPE
 from llmseg_cli.commands._showing import Showing, begin_showing
-from llmseg_cli.commands._unused import LAYERS, RECIPE
 from llmseg_cli.config_file import ASSIGNMENTS
 from llmseg_cli.errors import UsageError, unknown
 

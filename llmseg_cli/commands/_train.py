@@ -214,7 +214,7 @@ def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
         from llmseg_cli.workflows.train.cost import cost_of
 
         with console.progress("case") as progress:
-            planned = plan(request, progress=progress)
+            planned = plan(request, resume=options.resume, progress=progress)
         config, data = planned.config, planned.data
         network = next(iter(planned.method.networks().values()))
         cost = cost_of(network, config.in_channels, config.patch)

@@ -4,20 +4,19 @@ An option that only counts beside another is a line of `RULES`. What a recipe or
 not bind: a recipe's momentum stays unused under another optimizer.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import typer
 
 from llmseg_cli.artifacts.split import SPLIT
+from llmseg_cli.commands._given import places_of_option, shown
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_assignments
 from llmseg_cli.registry import METHODS, MODELS
 
-LAYERS = "llmseg.layers"  # in a context's `meta`: (rank, part) to file and its options
-RECIPE = 0  # rank of a recipe among the files
 OF_SELF_TRAINING = ("mirror", "threshold")  # the mining options that `self-training` heeds
 Values = Mapping[str, Any]
 
@@ -31,12 +30,14 @@ class Rule:
         counts: Whether they do beside the other values of a command.
         why: Why they do not, and what to do; may show other values by name, as `{method}`.
         is_shared: Whether the option, at the top of a file, is meant for other commands, too.
+        is_typed: Whether only the command line binds, and a file may have it for other times.
     """
 
     options: tuple[str, ...]
     counts: Callable[[Values], bool]
     why: str
     is_shared: bool = False
+    is_typed: bool = False
 
 
 def _uses_unlabeled(values: Values) -> bool:
@@ -99,6 +100,12 @@ RULES = (
         ("text_control", "fusion"),
         lambda v: v["text"] is not None,
         "no text enters without --text embeddings.safetensors ('llmseg embed' writes it)",
+    ),
+    Rule(
+        ("steps",),
+        lambda v: not v.get("budget"),
+        "--budget {budget} says when the training ends; leave one of the two out",
+        is_typed=True,
     ),
     Rule(
         ("momentum",),
@@ -250,47 +257,10 @@ def refuse_unused(context: typer.Context, values: Values) -> None:
             name, _, key = option.partition(".")
             if name not in values:
                 continue
-            place = next(_places(context, name, key, top=not rule.is_shared), None)
-            if place is not None and not rule.counts(values):
+            place = next(places_of_option(context, name, key, top=not rule.is_shared), None)
+            if place is None or (rule.is_typed and place):
+                continue
+            if not rule.counts(values):
                 raise UsageError(
-                    f"{_shown(name, key, values[name])}{place}: {rule.why.format(**values)}."
+                    f"{shown(name, key, values[name])}{place}: {rule.why.format(**values)}."
                 )
-
-
-def _shown(name: str, key: str, value: Any) -> str:
-    """An option as it was given, such as `--every 3`."""
-    flag = f"--{name.replace('_', '-')}"
-    if key or isinstance(value, bool | list):
-        return f"{flag} {key}".strip()
-    if isinstance(value, tuple):
-        value = ",".join(map(str, value))
-    return f"{flag} {value}"
-
-
-def _places(context: typer.Context, name: str, key: str, *, top: bool) -> Iterator[str]:
-    """Where a user gave an option: nothing to add for the command line, or ` (FILE)`.
-
-    Args:
-        context: Of the command.
-        name: The argument.
-        key: Of `KEY=VALUE`; empty for an option that is one value.
-        top: Whether options at the top of a file count, or only those of the command's own section.
-    """
-
-    def is_meant(value: Any) -> bool:
-        if not key:
-            return True
-        names = (str(entry).partition("=")[0].strip() for entry in value or ())
-        return key in (found.replace("-", "_") for found in names)
-
-    source = context.get_parameter_source(name)
-    if source is not None and source.name == "COMMANDLINE" and is_meant(context.params[name]):
-        yield ""
-    if source is None or (source.name != "DEFAULT_MAP" and not key):
-        return
-    for (rank, part), (path, layer) in sorted(context.meta.get(LAYERS, {}).items(), reverse=True):
-        if name in layer and is_meant(layer[name]):
-            if rank != RECIPE and (top or part):
-                yield f" ({path})"
-            if not key:
-                return  # the highest file wins

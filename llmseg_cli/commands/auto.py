@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.artifacts import command_line
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
@@ -75,15 +76,21 @@ def auto(
     Checks, splits, plans, trains without and with the unlabeled scans, chooses by validation, and
     predicts. Every step is an ordinary command, shown and kept in commands.sh.
     """
+    from llmseg_cli.data.splitting.amounts import parse_amount
     from llmseg_cli.workflows.auto.run import run
     from llmseg_cli.workflows.auto.wish import Wish
 
     if resume and force:
         raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")
+    seconds = parse_duration(budget)
+    if method is not None:
+        _ = METHODS[method]  # refuses unknown ones, hours before they are needed
+    if test is not None:
+        parse_amount(test, flag="--test", allow_none=True)
     wish = Wish(
         data=data,
         out=output,
-        budget_s=parse_duration(budget),
+        budget_s=seconds,
         label_map=tuple(label_map or ()),
         ignore_label=ignore_label,
         group_by=group_by,
@@ -103,12 +110,16 @@ def _call(context: typer.Context, words: Sequence[str]) -> str:
     program: Any = context.find_root().command
     console.info(f"$ {shlex.join(['llmseg', *words])}")
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(said), command_line.restored():
         code = program.main(
             args=[*words, *console.general_words()], prog_name="llmseg", standalone_mode=False
         )
     if code == ExitCode.PARTIAL:
         console.warn(f"'llmseg {words[0]}' left some cases out; the others are complete.")
+    elif code == ExitCode.STOPPED:
+        raise CommandError(
+            "Stopped. Run the same command with --resume to go on.", ExitCode.STOPPED
+        )
     elif isinstance(code, int) and code:
         raise CommandError(
             f"'llmseg {words[0]}' ended with exit code {code}; its message stands above. "
@@ -128,8 +139,9 @@ def _tell(outcome: "Outcome", output: Path) -> None:
     console.table("Dice on validation cases", ("training", "Dice", ""), rows)
     if found["test_dice"] is not None:
         console.info(f"Locked test cases: Dice {found['test_dice']:.3f} (test-scores.json).")
+    masks = f"{found['masks']} masks in {output / 'masks'}" if found["masks"] else "no masks"
     console.info(
-        f"{output}: {found['masks']} masks in {output / 'masks'}, after "
-        f"{found['spent_s'] / 60:.1f} of {found['budget_s'] / 60:.1f} minutes. The commands are "
+        f"{output}: {masks}, by {output / found['chosen']}, after {found['spent_s'] / 60:.1f} of "
+        f"{found['budget_s'] / 60:.1f} minutes. The commands are "
         f"in {output / 'commands.sh'}, the settings with their reasons in {output / 'llmseg.yaml'}."
     )

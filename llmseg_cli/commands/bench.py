@@ -1,5 +1,6 @@
 """`llmseg bench`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from llmseg_cli.workflows.bench.run import Outcome
 
+PATCH = (64, 64, 48)  # where none is given: the made scans have no proportions of their own
 NAMES = (
     *("startup", "training-step", "convolution-floor", "torch-compile", "data-path"),
     *("patch-reading", "preprocessing", "sliding-window", "distances", "mining"),
@@ -60,8 +62,8 @@ def bench(
 ) -> dict[str, Any]:
     """Measure ways to do the same work, in turns: medians and ratios on this machine.
 
-    Network, patch, batch, precision and the like are those of training. Exit 8 if two ways that
-    should agree do not.
+    Network, patch, batch, precision and the like are those of training; --patch auto is 64,64,48.
+    Exit 8 if two ways that should agree do not.
     """
     for name in names or ():
         if name not in NAMES:
@@ -77,7 +79,8 @@ def bench(
         refuse_over_data(out, data)
     keep_freed_memory()  # as training, predict and mine-sam; all ways have it here, others' too
     cache = train_settings.cache or default_cache()
-    wish = Wish(train_settings, method, tuple(method_option or ()), data, cache, Path())
+    settings = replace(train_settings, patch=train_settings.patch or PATCH)
+    wish = Wish(settings, method, tuple(method_option or ()), data, cache, Path())
     with console.progress("turn") as progress:
         outcomes = run(
             CONTESTS, names or (), wish, rounds=rounds, on_outcome=_tell, progress=progress

@@ -18,6 +18,7 @@ from llmseg_cli.commands._options import (
     Force,
     IgnoreLabel,
     LabelMap,
+    OutputFile,
 )
 from llmseg_cli.config_file import PROJECT_FILE
 from llmseg_cli.options import parse_duration
@@ -44,20 +45,18 @@ Budget = Annotated[
 ]
 
 
-@command(example="llmseg plan --data scans --budget 30m")
+@command(example="llmseg plan --data scans --budget 30m", writes_settings=True)
 def plan(
     data: DataDir,
     budget: Budget = "30m",
     split: PlanSplit = None,
     label_map: LabelMap = None,
     ignore_label: IgnoreLabel = None,
-    output: Annotated[Path, typer.Option("--out", "-o", help="File to write; - is stdout.")] = Path(
-        PROJECT_FILE
-    ),
+    output: OutputFile = Path(PROJECT_FILE),
     device: Device = "auto",
     cache: Cache = None,
     force: Force = False,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Choose all settings of a training from the scans and the machine, each with its reason."""
     seconds = parse_duration(budget)
     if output != STDOUT:
@@ -78,8 +77,8 @@ def plan(
         planned = run(wish, progress=progress)
     if output == STDOUT:
         console.data(planned.text)
-    else:
-        write_text(output, planned.text)
+        return None
+    write_text(output, planned.text)
     _tell(planned, output, split)
     return planned.to_dict()
 
@@ -93,8 +92,6 @@ def _tell(planned: "Planned", output: Path, split: Path | None) -> None:
     ]
     for name, value, reason in rows:
         console.info(f"{name} {value}: {reason}.")
-    if output == STDOUT:
-        return
     given = [] if output == Path(PROJECT_FILE) else ["--config", output]
     roles = ["--split", split] if split is not None else []
     console.info(f"Wrote {output}, with the reasons.")

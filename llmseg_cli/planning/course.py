@@ -9,6 +9,7 @@ ENOUGH_FOR_TEST = 50  # above which another fifth may be locked away
 FIFTH = "0.2"
 SUPERVISED = 0.5  # of the time for trainings
 FEWEST_STEPS = 50  # of a training from unlabeled scans that is worth its start
+LEAST_S = 5.0  # of a training, however small the budget is
 SPARE = 0.04  # of the budget, for what cannot be foreseen
 FOR_PREDICTING = 0.35  # of the budget at most; with less, fewer networks predict
 
@@ -77,6 +78,11 @@ class Time:
         return max(1.0, self.budget_s * (1 - SPARE) - self.spent_s - predicting)
 
 
+def is_worth(seconds: float, *, semi_step_s: float) -> bool:
+    """Whether that time is enough for a training from unlabeled scans."""
+    return seconds > 0 and seconds >= FEWEST_STEPS * semi_step_s
+
+
 def share_of_supervised(time: Time, *, runs: int, semi_step_s: float) -> float:
     """Seconds of one supervised training; the rest is for those that learn from unlabeled scans.
 
@@ -89,7 +95,7 @@ def share_of_supervised(time: Time, *, runs: int, semi_step_s: float) -> float:
         All of the time where the other half would not be worth its start.
     """
     half = time.training_s * (1 - SUPERVISED) / runs
-    if not semi_step_s or half < FEWEST_STEPS * semi_step_s:
+    if not semi_step_s or not is_worth(half, semi_step_s=semi_step_s):
         return time.training_s / runs
     return time.training_s * SUPERVISED / runs
 

@@ -41,7 +41,7 @@ class Fingerprint:
         window: The 0.5th and 99.5th percentile of the intensities of the foreground, or None where
             no label map was looked at.
         telling: A few cases whose label maps show all of the classes.
-        silent: A few cases that do not teach by a label map.
+        silent: A few cases without a label map that may be used.
     """
 
     sizes: Sizes

@@ -6,7 +6,8 @@ import re
 from llmseg_cli.planning.fingerprint import Choice, Fingerprint, Power
 
 AIR = -500.0  # in Hounsfield units, below which a first percentile is that of air around a body
-SIDES = re.compile(r"(?<![a-z])(left|right|sinister|dexter|[lr])(?![a-z])", re.IGNORECASE)
+SIDES = re.compile(r"(?<![a-z])(left|right|sinister|dexter|[lr](?!\d))(?![a-z])", re.IGNORECASE)
+JOINED = re.compile(r"(?<=[a-z])(?=[A-Z])")  # of a name such as leftLung
 VOXELS_OF_STEP = {2: 256 * 256 * 4, 3: 64 * 64 * 32 * 2}  # on a CPU
 BATCH = {2: (4, 16), 3: (2, 4)}
 FILTERS_ON_GPU, FILTERS_ON_CPU = 32, 16
@@ -21,16 +22,17 @@ def choose_normalization(scans: Fingerprint) -> Choice:
     is_tomography = scans.sizes.unit == "mm" and scans.low < AIR and scans.channels == 1
     if is_tomography and scans.window is not None:
         low, high = (float(f"{edge:.{WINDOW_DIGITS}g}") for edge in scans.window)
-        return Choice(
-            f"window:{low:g}:{high:g}",
-            f"computed tomography (air at {scans.low:.0f}): where 99 % of the foreground lies",
-        )
+        if low < high:
+            return Choice(
+                f"window:{low:g}:{high:g}",
+                f"computed tomography (air at {scans.low:.0f}): where 99 % of the foreground lies",
+            )
     return Choice("zscore", "intensities have a scale of their own in each scan")
 
 
 def choose_augmentation(scans: Fingerprint) -> Choice:
     """Flips only where anatomy allows: not with classes of a left and a right side."""
-    sided = sorted(name for name in scans.classes.values() if SIDES.search(name))
+    sided = sorted(n for n in scans.classes.values() if SIDES.search(JOINED.sub(" ", n)))
     if sided:
         return Choice("no-flips", f"a flip would make one side of the other: {', '.join(sided)}")
     if is_colored(scans):

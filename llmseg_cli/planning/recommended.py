@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmseg_cli.artifacts.text import visible
 from llmseg_cli.planning.fingerprint import Choice, Fingerprint, Power
 from llmseg_cli.planning.geometry import Geometry, choose_geometry
 from llmseg_cli.planning.learning import (
@@ -64,14 +65,8 @@ def recommend(scans: Fingerprint, power: Power, *, can_mine: bool = False) -> Re
         "model": network,
         "model-option": options,
     }
-    has_unlabeled = scans.labeled < scans.sizes.cases
-    return Recommended(
-        scans,
-        power,
-        geometry,
-        choices,
-        choose_method(scans, can_mine=can_mine) if has_unlabeled else None,
-    )
+    method = choose_method(scans, can_mine=can_mine) if scans.silent else None
+    return Recommended(scans, power, geometry, choices, method)
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ class Lines:
 
     def comment(self, text: str) -> str:
         return textwrap.fill(
-            text,
+            visible(text),
             COLUMNS,
             initial_indent=f"{self.indent}# ",
             subsequent_indent=f"{self.indent}# ",

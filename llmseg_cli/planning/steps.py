@@ -23,6 +23,8 @@ class Budget:
     @property
     def words(self) -> str:
         """Such as `30 min`."""
+        if self.seconds < 120:
+            return f"{self.seconds:.3g} s"
         minutes = self.seconds / 60
         return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
 
@@ -41,6 +43,6 @@ def steps_within(budget: Budget, step_s: float) -> Choice:
     cost = f"{step_s:.3g} s a step, of three that were timed here"
     if fitting < FEWEST:
         return Choice(
-            steps, f"the fewest that teach anything; {budget.words} are not enough ({cost})"
+            steps, f"the fewest that teach anything; {budget.words} is too short for them ({cost})"
         )
-    return Choice(steps, f"what {budget.words} allow ({cost})")
+    return Choice(steps, f"what fits into {budget.words} ({cost})")

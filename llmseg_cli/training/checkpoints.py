@@ -44,7 +44,8 @@ class State(TypedDict):
     plateau: NotRequired[dict[str, Any] | None]  # absent in older runs, as what follows
     losses: NotRequired[dict[str, float]]
     score: NotRequired[float | None]
-    used_s: NotRequired[float | None]  # of a budget of time
+    steps: NotRequired[int]  # in all, which a budget of time lays out anew
+    used_s: NotRequired[float | None]  # of that budget
     best: list[float] | None
 
 

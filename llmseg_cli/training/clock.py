@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+UNKNOWN = 1000  # steps, where they took no time that a clock could tell
+
 
 class Clock:
     """Lays the steps of a training over a budget, and anew as the pace changes.
@@ -28,15 +30,18 @@ class Clock:
         """Seconds up to now."""
         return self._now() - self._begun
 
-    def steps(self, done: int, *, step_s: float | None, ending_s: float) -> int:
+    def steps(self, done: int, *, step_s: float, validation_s: float, validate_every: int) -> int:
         """Steps in all, if they go on as they went; *done* when there is no time for another.
 
         Args:
             done: Steps up to now.
-            step_s: Seconds of a step; None before the first is known.
-            ending_s: Seconds that the last validation takes.
+            step_s: Seconds of a step.
+            validation_s: Seconds of a validation, of which there is one at the end, too.
+            validate_every: Steps between two validations.
         """
-        left = self.budget_s - self.used_s - ending_s
-        if done and left < (step_s or 0.0) / 2:
+        is_due = done % validate_every == 0  # one now, and one at the end
+        left = self.budget_s - self.used_s - validation_s * (1 + is_due)
+        if left < step_s / 2:
             return done
-        return done + max(1, round(left / step_s)) if step_s else done + 1000
+        each = step_s + validation_s / validate_every
+        return done + max(1, round(left / each)) if each else done + UNKNOWN

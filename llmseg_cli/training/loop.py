@@ -105,6 +105,7 @@ class Loop:
                 raise ValueError(f"step {state['step']} of {self.steps}")
             if self.clock:
                 self.clock.start(float(state.get("used_s") or 0.0))
+                self.steps = max(state["step"], int(state.get("steps") or 0))
             value, at = state["best"] or (0.0, 0)
         self.best = (value, int(at)) if state["best"] else None
         self.step = state["step"]
@@ -201,7 +202,10 @@ class Loop:
         self.pace.step()
         if self.clock:
             self.steps = self.clock.steps(
-                step, step_s=self.pace.step_s, ending_s=self.pace.validation_s
+                step,
+                step_s=self.pace.step_s or 0.0,
+                validation_s=self.pace.validation_s,
+                validate_every=settings.validate_every,
             )
         last = step == self.steps
         saves = step % settings.save_every == 0 and not last
@@ -277,6 +281,7 @@ class Loop:
                 "plateau": self.plateau.state_dict() if self.plateau else None,
                 "losses": self.losses,
                 "score": self.final_score,
+                "steps": self.steps,
                 "used_s": self.clock.used_s if self.clock else None,
                 "best": list(self.best) if self.best else None,
             },

@@ -118,7 +118,7 @@ def test_types_are_in_peoples_words(line):
     starts = re.findall(r"^  (-.*?)(?:  |$)", page(line, "--help-all"), re.MULTILINE)
     kinds = {start.split(" ")[-1] for start in starts if not start.split(" ")[-1].startswith("-")}
     assert kinds <= {
-        *("NUMBER", "FOLDER", "FILE", "NAME", "PATH", "TEXT", "MODEL", "DEVICE", "SIZE"),
+        *("NUMBER", "FOLDER", "FILE", "NAME", "PATH", "TEXT", "MODEL", "DEVICE", "SIZE", "TIME"),
         *("AMOUNT", "REGEX", "URL", "CLASSES", "N,N,N", "NAME,NAME", "KEY=VALUE", "FROM:TO"),
     }
 

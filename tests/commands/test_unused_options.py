@@ -23,6 +23,7 @@ REFUSED = [  # command, options that do not count, what is said
     (SEMI, "--text-control random", "--text"),
     (SUP, "--optimizer adam --momentum 0.9", "sgd"),  # 0.9 is the default, and was said
     (SUP, "--optimizer adamw --momentum 0", "sgd"),
+    (SUP, "--steps 2000 --budget 30m", "--budget 30m says when the training ends"),
     (SUP, "--validate-every 500", "llmseg split --validation"),
     (SEMI, "--method usl --validate-every 9", "no validation cases"),
     (SEMI, "--method supervised --unlabeled-batch 2", "labeled cases alone"),

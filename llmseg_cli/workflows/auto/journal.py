@@ -37,7 +37,7 @@ class Course(Document, schema="llmseg/auto/1", writer="auto"):
     """
 
     wish: dict[str, Any]
-    steps: Annotated[tuple[dict[str, Any], ...], _Step] = ()
+    steps: Annotated[tuple[dict[str, Any], ...], tuple[_Step, ...]] = ()
     found: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -1,9 +1,13 @@
 """How long predictions at the end will take."""
 
+import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from llmseg_cli.inference.windows import Windows
+
+logger = logging.getLogger(__name__)
 
 OVERLAP = 0.5  # of predict
 OWN_GRID_S = 1e-7  # a voxel and class, of resampling to the image's own grid and writing
@@ -34,3 +38,17 @@ def predicting_s(
     windows = Windows((shape[0], shape[1], shape[2]), patch, overlap=OVERLAP)
     each = len(windows) * networks * forward_s + math.prod(own_shape) * classes * OWN_GRID_S
     return MARGIN * scans * each
+
+
+def answering(folder: Path, count: int, runs: int) -> list[str]:
+    """The words of a command that name the networks that predict: all, or as many as time allows.
+
+    Args:
+        folder: Of the runs of all folds.
+        count: Those that predict.
+        runs: Those that there are.
+    """
+    if count == runs:
+        return ["--run", str(folder)]
+    logger.info("There is time for %d of the %d networks to predict.", count, runs)
+    return [word for fold in range(count) for word in ("--run", str(folder / f"fold-{fold}"))]

@@ -40,3 +40,8 @@ class Wish:
         words = [word for change in self.label_map for word in ("--label-map", change)]
         ignored = [] if self.ignore_label is None else ["--ignore-label", str(self.ignore_label)]
         return [*words, *ignored]
+
+    @property
+    def on_device(self) -> list[str]:
+        """The words of a command that computes."""
+        return [] if self.device == "auto" else ["--device", self.device]

@@ -1,7 +1,10 @@
 """The file of settings that a plan becomes."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from llmseg_cli.planning.fingerprint import Choice
 from llmseg_cli.planning.recommended import Lines, Recommended
@@ -61,6 +64,4 @@ def _machine(found: Recommended) -> str:
 
 
 def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text, ensure_ascii=False)
+    return yaml.safe_dump(text, allow_unicode=True, default_style='"', width=math.inf).rstrip()

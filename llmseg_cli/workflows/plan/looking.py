@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.case import Case, Dataset
 from llmseg_cli.data.checking.label_values import map_classes
 from llmseg_cli.data.checking.voxels import look_at
@@ -42,7 +43,7 @@ def look(
     *,
     label_map: Mapping[int, int],
     ignore_label: int | None = None,
-    labeled: Sequence[str] | None = None,
+    split: Split | None = None,
     progress: Progress = silent,
 ) -> Fingerprint:
     """Read the headers of all scans, and the voxels of sixteen.
@@ -51,18 +52,16 @@ def look(
         dataset: The data set.
         label_map: Label values to change.
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any.
-        labeled: Cases whose label maps may be opened; None are all that have one.
+        split: Whose label maps may be opened, and who has none; without one, all that are there
+            may be but those of the data set's own test set.
         progress: Hears about every scan that is read.
 
     Raises:
         DataError: If a scan cannot be read.
     """
     ignore = ignored_value(dataset.ignore, ignore_label, label_map)
-    cases = [case for case in dataset.cases if not case.is_test] or list(dataset.cases)
+    cases, taught, rest = _roles(dataset.cases, split)
     sizes = median_sizes(*read_sizes(cases))
-    learning = set(labeled if labeled is not None else (c.id for c in cases if c.label is not None))
-    taught = [case for case in cases if case.id in learning]
-    rest = [case for case in cases if case.id not in learning]
 
     def see(case: Case) -> _Seen:
         return _see(case, label_map, ignore, with_label=bool(taught))
@@ -75,7 +74,7 @@ def look(
 
     chosen = _spread(taught or cases, SAMPLED_CASES)
     seen = see_all(chosen)
-    names = map_classes(dataset.classes, label_map)
+    names = map_classes(dataset.classes, label_map) or (split.class_names if split else {})
     if taught and {*names} - {0} - {value for one in seen for value in one.extents}:
         others = [case for case in taught if case not in chosen]
         seen += see_all(others)  # a declared class is rare
@@ -93,6 +92,23 @@ def look(
         telling=_telling(chosen, seen) if taught else (),
         silent=tuple(case.id for case in rest[:FEW]),
     )
+
+
+def _roles(cases: Sequence[Case], split: Split | None) -> tuple[list[Case], list[Case], list[Case]]:
+    """All cases but the locked ones, those that teach by a label map, and those without."""
+    if split is None:
+        seen = [case for case in cases if not case.is_test]
+        taught = [case for case in seen if case.label is not None]
+        return seen, taught, [case for case in seen if case.label is None]
+    seen, taught, rest = (
+        [case for case in cases if case.id in names]
+        for names in (
+            {*split.labeled, *split.unlabeled, *split.validation},
+            set(split.labeled),
+            set(split.unlabeled),
+        )
+    )
+    return seen, taught, rest
 
 
 def _telling(cases: Sequence[Case], seen: Sequence[_Seen]) -> tuple[str, ...]:

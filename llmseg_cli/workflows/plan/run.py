@@ -95,13 +95,11 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
         wish = replace(
             wish, label_map=label_pairs(labels), ignore_label=split.ignored(wish.ignore_label)
         )
-        known = set(split.cases("all")) - set(split.test)
-        dataset = replace(dataset, cases=tuple(c for c in dataset.cases if c.id in known))
     scans = look(
         dataset,
         label_map=labels,
         ignore_label=wish.ignore_label,
-        labeled=split.labeled if split is not None else None,
+        split=split,
         progress=progress,
     )
     if not scans.labeled:

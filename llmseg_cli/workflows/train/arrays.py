@@ -23,7 +23,6 @@ from llmseg_cli.workflows.train.run import run
 from llmseg_cli.workflows.train.text_guidance import text_for
 
 SUPERVISED = "supervised"
-PICTURE_PATCH = (64, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +82,13 @@ def spacings_of(
     return found
 
 
-def settings_of(options: Mapping[str, Any], *, axes: int) -> TrainSettings:
+def settings_of(options: Mapping[str, Any]) -> TrainSettings:
     """Options of `llmseg train-sup` by name, dashes or underscores, checked as those of a file.
 
     Raises:
         UsageError: If a name is unknown or a value does not fit.
     """
     values = {name.replace("-", "_"): value for name, value in options.items()}
-    if axes == 2:
-        values.setdefault("patch", PICTURE_PATCH)
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
     found: TrainSettings = fitted(plain, TrainSettings, name="options", error=UsageError)
     return found
@@ -128,7 +125,7 @@ def train_arrays(
         ValueError: If shapes do not fit.
         LlmsegError: As `llmseg split` and `train-semi` say.
     """
-    settings = settings_of(options, axes=len(cohort.spacings[0]))
+    settings = settings_of(options)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty. Name another folder, or remove what it holds.")
     data = folder / "data"

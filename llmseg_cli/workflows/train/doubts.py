@@ -16,12 +16,13 @@ def doubts(patch: tuple[int, ...], data: TrainingData, texts: Sequence[str] | No
     """Sentences about a patch that does not suit the scans, and texts that are of other classes.
 
     Args:
-        patch: Sides in voxels.
+        patch: Sides in voxels that a user chose; none where they come from the scans.
         data: The prepared cases.
         texts: The classes that texts guide the network to, or None without text.
     """
-    sizes = median_sizes([*data.labeled, *data.unlabeled])
-    found = [patch_doubt(patch, sizes)]
+    found = []
+    if patch:
+        found.append(patch_doubt(patch, median_sizes([*data.labeled, *data.unlabeled])))
     if texts is not None:
         found.append(text_doubt(texts, data.classes[1:]))
     return [sentence for sentence in found if sentence]
@@ -62,11 +63,8 @@ def patch_doubt(patch: tuple[int, ...], sizes: tuple[int, ...]) -> str | None:
 
 def _fitting(side: int, most: int) -> int:
     """The side, or the multiple of `STEP` that is nearest to the scans, one at least."""
-    return (
-        side
-        if side <= max(most + STEP // 2, STEP)
-        else max(STEP, (most + STEP // 2) // STEP * STEP)
-    )
+    nearest = max(STEP, STEP * round(most / STEP))
+    return side if side <= max(most, nearest) else nearest
 
 
 def text_doubt(texts: Sequence[str], labels: Sequence[str]) -> str | None:

@@ -26,7 +26,7 @@ from llmseg_cli.typed import fitted
 from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.runs.run_folder import CONFIG
 from llmseg_cli.workflows.train.course import CURVE
-from llmseg_cli.workflows.train.raised_steps import without_raised_steps
+from llmseg_cli.workflows.train.raised_steps import without_budget, without_raised_steps
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +163,7 @@ def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig)
     if existing.llm_block:
         old = {f"llm_block.{key}": value for key, value in OLDER_BLOCK.items()} | old
     old, new = without_raised_steps(old, new)
-    if new.get("settings.budget"):
-        old, new = ({k: v for k, v in one.items() if k != "settings.steps"} for one in (old, new))
+    old, new = without_budget(old, new)
     changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in DECIDED]
     if changed:
         first = changed[0]

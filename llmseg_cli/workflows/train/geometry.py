@@ -27,6 +27,7 @@ def settled(request: Request, *, resume: bool = False) -> Request:
 
     Raises:
         DataError: If a header cannot be read.
+        PolicyError: If the split is of other data.
         ArtifactError: If `config.yaml` of a run cannot be read.
     """
     settings = request.settings
@@ -39,11 +40,13 @@ def settled(request: Request, *, resume: bool = False) -> Request:
             found = RunConfig.load(folder / CONFIG)
             spacing = settings.spacing or tuple(found.preprocessing["spacing"])
             return replace(request, settings=replace(settings, patch=found.patch, spacing=spacing))
-    locked = set(request.split.test)
-    known = [case for case in find_cases(request.data).cases if case.id in request.split.images]
+    open_cases = set(request.split.images) - set(request.split.test)
+    known = [case for case in find_cases(request.data).cases if case.id in open_cases]
+    if not known:
+        request.split.refuse_other_data({})
     power = look_at_power(settings.device)
     geometry = choose_geometry(
-        median_sizes(*read_sizes([case for case in known if case.id not in locked])),
+        median_sizes(*read_sizes(known)),
         {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)},
         given=settings.spacing,
     )

@@ -1,5 +1,6 @@
 """What a run will do about pseudo-labels, and which wishes contradict each other."""
 
+import logging
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,21 +10,37 @@ from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method
+from llmseg_cli.options import MOST
 from llmseg_cli.workflows.mine.case import Miner, open_sam_miner, self_miner
 from llmseg_cli.workflows.mine.folder import check_masks, find_masks, masks_digest
 from llmseg_cli.workflows.train.data import TrainingData
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps
 from llmseg_cli.workflows.train.request import DEFAULTS, PseudoRequest, Request
 
+logger = logging.getLogger(__name__)
+
 SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that `self-training` heeds
 
 
-def refuse_unused(wanted: PseudoRequest, name: str, method: type[Method]) -> None:
+def refuse_unused(
+    wanted: PseudoRequest, name: str, method: type[Method], *, has_budget: bool = False
+) -> None:
     """Refuse options that the method would not heed.
+
+    Args:
+        wanted: About pseudo-labels.
+        name: Of the method.
+        method: The method.
+        has_budget: Whether the training ends by the clock.
 
     Raises:
         UsageError: Naming the option, and the methods that heed it.
     """
+    if has_budget and wanted.schedule == "continuous":
+        raise UsageError(
+            "--schedule continuous counts steps, and with --budget their number is not known. Pass "
+            "--steps instead of --budget."
+        )
     if wanted.folder is not None and not method.uses_pseudo:
         raise UsageError(
             f"--pseudo: the method '{name}' does not learn from pseudo-labels. Use --method "
@@ -76,7 +93,7 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
         minings = mining_steps(
             wanted.schedule,
             wanted.every,
-            steps=request.settings.steps,
+            steps=MOST if request.settings.budget else request.settings.steps,
             has_masks=bool(masks),
             has_weights=request.init is not None,
         )
@@ -104,6 +121,18 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
         "made_by": miner.made_by if miner else None,
     }
     return PseudoPlan(images, masks, minings, miner, record)
+
+
+def warn_of_no_masks(plan: PseudoPlan, steps: int) -> None:
+    """Say so if a training ended before the first pseudo-labels, which it was to learn from."""
+    if plan.minings and not plan.masks and steps <= plan.minings[0]:
+        logger.warning(
+            "The training ended after %d step%s, before pseudo-labels were made (--every %d): it "
+            "learned from labels alone. Pass a larger --budget, a smaller --every, or --init RUN.",
+            steps,
+            "s" * (steps != 1),
+            plan.minings[0],
+        )
 
 
 def _ready_masks(request: Request, folder: Path) -> dict[str, Path]:

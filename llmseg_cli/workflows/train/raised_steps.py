@@ -48,6 +48,23 @@ def without_raised_steps(
     return old, new
 
 
+def without_budget(
+    old: dict[str, Any], new: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings by full names without the number of steps, where a budget decides.
+
+    Or without the budget, where a run that ended by one is to have as many steps, or more.
+    """
+    if new.get("settings.budget"):
+        dropped = "settings.steps"
+    elif old.get("settings.steps", 0) <= new.get("settings.steps", 0):
+        dropped = "settings.budget"
+    else:
+        return old, new
+    old, new = ({k: v for k, v in one.items() if k != dropped} for one in (old, new))
+    return old, new
+
+
 def go_on_from_weights(loop: Loop, method: Method) -> None:
     """Go on from the weights of a finished run that kept no state, with a new optimizer.
 

@@ -46,7 +46,7 @@ from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_pre
 from llmseg_cli.workflows.train.geometry import settled
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
-from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused
+from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused, warn_of_no_masks
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.train.raised_steps import go_on_from_weights, with_raised_steps
 from llmseg_cli.workflows.train.record import write_record
@@ -91,18 +91,23 @@ class Plan:
     absences: Absences = field(default_factory=Absences)
 
 
-def plan(request: Request, *, progress: Progress = silent) -> Plan:
+def plan(request: Request, *, resume: bool = False, progress: Progress = silent) -> Plan:
     """Check everything and prepare the data; nothing is written but the cache.
+
+    Args:
+        request: What to do.
+        resume: Whether the output folder holds a run to be continued.
+        progress: Hears about cases.
 
     Raises:
         UsageError: If an option is wrong.
         DataError, PolicyError: If the data, the split or what `init` learned from do not serve.
         ArtifactError: If `init` does not fit.
     """
-    request = settled(request)
+    wished, method_type = request.settings, METHODS.load(request.method)
+    refuse_unused(request.pseudo, request.method, method_type, has_budget=bool(wished.budget))
+    request = settled(request, resume=resume)
     settings = request.settings
-    method_type = METHODS.load(request.method)
-    refuse_unused(request.pseudo, request.method, method_type)
     learned = learned_with(
         request.split,
         request.method,
@@ -156,7 +161,7 @@ def plan(request: Request, *, progress: Progress = silent) -> Plan:
         label_values=data.label_values,
         **parts.record,
     )
-    found = doubts(settings.patch, data, request.text and request.text[0].names)
+    found = doubts(wished.patch, data, request.text and request.text[0].names)
     for sentence in found:
         logger.warning(sentence)
     torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
@@ -204,8 +209,8 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
         request.command, seed=request.seed, deterministic=request.settings.deterministic
     )
     with stop_on_signals() as stop:
-        request = settled(request, resume=resume)
-        planned = plan(request, progress=stoppable(progress, stop, PREPARING))
+        preparing = stoppable(progress, stop, PREPARING)
+        planned = plan(request, resume=resume, progress=preparing)
         if resume:
             planned = replace(planned, config=with_raised_steps(planned.config, folder))
         finished = claim(folder, planned.config, request.split, planned.learned, resume=resume)
@@ -220,6 +225,7 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
             raise
         remove_prepared(folder)
     if planned.settings.budget:  # only now it is known
+        warn_of_no_masks(planned.pseudo, trained.steps)
         planned = replace(planned, config=planned.config.with_steps(trained.steps))
         planned.config.save(folder / CONFIG)
     draw_course(folder)

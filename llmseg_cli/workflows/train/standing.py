@@ -26,6 +26,7 @@ class Standing:
         finished: When it was finished, or None.
         dice: Validation Dice of its last weights, or None.
         has_state: Whether it can go on exactly.
+        budget: Time that ends it instead of the steps, or empty.
     """
 
     steps: int
@@ -33,6 +34,7 @@ class Standing:
     finished: str | None
     dice: float | None
     has_state: bool
+    budget: str = ""
 
 
 def standing(folder: Path) -> Standing | None:
@@ -43,7 +45,8 @@ def standing(folder: Path) -> Standing | None:
     """
     if not (folder / CONFIG).is_file() or not is_ours(folder):
         return None
-    steps = RunConfig.load(folder / CONFIG).settings.get("steps")
+    settings = RunConfig.load(folder / CONFIG).settings
+    steps, budget = settings.get("steps"), str(settings.get("budget") or "")
     if not isinstance(steps, int):
         return None
     has_state = (folder / STATE).exists()
@@ -51,9 +54,9 @@ def standing(folder: Path) -> Standing | None:
     trained: Any = record["details"].get("trained") if record else None
     if record and isinstance(trained, dict) and trained.get("steps") == steps:
         dice = trained.get("final_score")
-        return Standing(steps, steps, str(record.get("finished")), dice, has_state)
+        return Standing(steps, steps, str(record.get("finished")), dice, has_state, budget)
     done = max((line["step"] for line in logged(folder) if RATE in line), default=0)
-    return Standing(steps, done, None, None, has_state)
+    return Standing(steps, done, None, None, has_state, budget)
 
 
 def refuse_taken(folder: Path) -> None:
@@ -66,9 +69,10 @@ def refuse_taken(folder: Path) -> None:
         return
     others = "replace it with --force, or choose another -o"
     if found.finished is None:
+        of = f"steps of --budget {found.budget}" if found.budget else f"of {found.steps:,} steps"
         raise UsageError(
-            f"{folder} holds an unfinished run ({found.done:,} of {found.steps:,} steps are "
-            f"logged). Continue it with --resume, {others}."
+            f"{folder} holds an unfinished run ({found.done:,} {of} are logged). Continue it with "
+            f"--resume, {others}."
         )
     dice = "" if found.dice is None else f", validation Dice {found.dice:.3f}"
     raise UsageError(
@@ -90,9 +94,16 @@ def further(folder: Path, settings: TrainSettings, *, is_given: bool) -> str | N
         ArtifactError: If the run's record, settings or log is damaged.
     """
     found = standing(folder)
-    if found is None or settings.budget or found.steps == settings.steps:
+    if found is None or settings.budget:
         return None
+    if found.budget and found.finished is None:
+        raise UsageError(
+            f"{folder} holds an unfinished run of --budget {found.budget}. Pass that instead of "
+            "--steps, or choose another -o."
+        )
     has = f"{folder} holds a run of {found.steps:,} steps"
+    if found.steps == settings.steps:
+        return None
     if not is_given and settings.steps == DEFAULT:
         raise UsageError(
             f"{has}, and without --steps it would have {DEFAULT:,}. Pass --steps {found.steps} "

@@ -1,0 +1,66 @@
+"""All settings together, and their lines in a file."""
+
+from dataclasses import replace
+
+import pytest
+import yaml
+from planned import CPU, GPU, MRI, ONE_MM
+
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.planning.fingerprint import Choice, Sizes
+from llmseg_cli.planning.recommended import Lines, as_yaml, recommend
+
+
+@pytest.mark.parametrize("power", [CPU, GPU])
+@pytest.mark.parametrize("shape", [(36, 50, 35), (300, 200, 1), (200, 200, 9), (500, 500, 300)])
+def test_a_training_takes_them_and_each_has_a_reason(shape, power):
+    found = recommend(replace(MRI, sizes=Sizes(30, shape, ONE_MM)), power)
+    settings = TrainSettings(**found.settings())
+    assert settings.patch == found.geometry.sides
+    assert settings.spacing == found.geometry.millimeters
+    assert settings.model_option[1:] == ("dropout=0", "normalization=instance")
+    assert list(found.choices) == [
+        *("patch", "spacing", "batch", "normalize", "augment", "model", "model-option")
+    ]
+    for choice in found.choices.values():
+        assert len(choice.reason) > 10
+        assert not choice.reason.endswith(".")
+
+
+def test_a_method_is_for_scans_without_label_map():
+    assert recommend(MRI, CPU).method.value == "cross-pseudo-supervision"
+    assert recommend(replace(MRI, silent=()), CPU).method is None
+
+
+def test_small_classes_keep_a_fine_grid():
+    scans = replace(MRI, sizes=Sizes(9, (300, 300, 300), ONE_MM), extents={1: (9.0, 9.0, 9.0)})
+    assert recommend(scans, CPU).geometry.millimeters == (0.0,)
+    large = replace(scans, extents={1: (90.0, 90.0, 90.0)})
+    assert recommend(large, CPU).geometry.millimeters[0] > 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ((32, 48, 32), "32,48,32"),
+        ((1.25, 0.0), "1.25,0"),
+        ((0.0,), "0"),
+        (0.25, "0.25"),
+        (4, "4"),
+        ("window:-61.4:187", "window:-61.4:187"),
+        ({"filters": 16, "dropout": 0}, "{filters: 16, dropout: 0}"),
+    ],
+)
+def test_values_as_the_command_line_and_the_file_write_them(value, text):
+    assert as_yaml(value) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["a\u2028b: c", "a\nb: c", "a\rb: c", "a\x85b: c", 'it\'s "so" # b: c', "\x1b[31m", "é"]
+)
+def test_whatever_a_reason_says_stays_a_comment(name):
+    lines = Lines("  ")
+    text = "top:\n" + lines.choice("batch", Choice(4, f"classes {name} and {'more ' * 30}"))
+    assert yaml.safe_load(text) == {"top": {"batch": 4}}
+    assert all(line.startswith("  ") for line in text.splitlines()[1:])
+    assert all(len(line) <= 88 for line in text.splitlines())
