@@ -27,6 +27,10 @@ from llmseg_cli.options import (
 )
 from llmseg_cli.registry import LOSSES, METHODS, MODELS
 
+OF_OPTIMIZER = {  # defaults, from examples/defaults/RESULTS.md
+    "learning_rate": {"adam": 0.002, "adamw": 0.002, "sgd": 0.05},
+    "weight_decay": {"adam": 0.0, "adamw": 0.01, "sgd": 1e-4},
+}
 OF_THE_COURSE = (  # settings that make no difference to a single step
     *("steps", "budget", "accumulate", "warmup", "ema", "embed_llm"),
     *("validate_every", "save_every", "log_every"),
@@ -37,7 +41,7 @@ OF_THE_COURSE = (  # settings that make no difference to a single step
 class TrainSettings:
     """All about training that is not data, method or knowledge; a recipe is a set of these."""
 
-    model: str = option("vnet", "Network.", choices=MODELS.names, basic=True)
+    model: str = option("unet", "Network.", choices=MODELS.names, basic=True)
     model_option: tuple[str, ...] = option(
         (), "Option of the network; repeat for more.", kind="KEY=VALUE"
     )
@@ -111,10 +115,16 @@ class TrainSettings:
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
     )
     loss: str = option("dice-ce", "Loss of labels and pseudo-labels.", choices=LOSSES.meanings)
-    optimizer: str = option("sgd", "Optimizer.", choices=OPTIMIZERS)
-    learning_rate: float = option(0.02, "Learning rate at the start.", minimum=0)
+    optimizer: str = option("adam", "Optimizer.", choices=OPTIMIZERS)
+    learning_rate: float = option(
+        None,
+        "Learning rate at the start; default: 0.002 of adam and adamw, 0.05 of sgd.",
+        minimum=0,
+    )
     momentum: float = option(0.9, "Momentum of sgd.", minimum=0)
-    weight_decay: float = option(1e-4, "Weight decay.", minimum=0)
+    weight_decay: float = option(
+        None, "Weight decay; default: 0 of adam, 0.01 of adamw, 0.0001 of sgd.", minimum=0
+    )
     learning_rate_schedule: str = option(
         "poly", "Learning rate over the steps.", choices=LEARNING_RATE_SCHEDULES
     )
@@ -164,6 +174,9 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         refuse_unknown_choices(self)
+        for name, of_optimizer in OF_OPTIMIZER.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, of_optimizer[self.optimizer])
         if not 0 <= self.foreground <= 1:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
         if self.compile and self.gradient_checkpointing:

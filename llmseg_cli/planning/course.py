@@ -73,9 +73,9 @@ class Time:
 
     @property
     def training_s(self) -> float:
-        """Seconds for all trainings from now on, at least one."""
+        """Seconds for all trainings from now on."""
         predicting = min(self.predicting_s, FOR_PREDICTING * self.budget_s)
-        return max(1.0, self.budget_s * (1 - SPARE) - self.spent_s - predicting)
+        return max(0.0, self.budget_s * (1 - SPARE) - self.spent_s - predicting)
 
 
 def is_worth(seconds: float, *, semi_step_s: float) -> bool:

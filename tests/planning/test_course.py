@@ -9,6 +9,7 @@ from llmseg_cli.planning.course import (
     Time,
     choose_roles,
     is_worth,
+    networks_in_time,
     share_of_supervised,
 )
 
@@ -69,3 +70,12 @@ def test_all_time_is_the_baselines_where_the_rest_would_teach_nothing():
 def test_time_is_never_less_than_none():
     assert Time(10.0, 60.0, 5.0).training_s == 0
     assert not is_worth(0.0, semi_step_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds", "networks"),
+    [(100, 1.0, 3), (60, 1.0, 3), (59, 1.0, 2), (39, 1.0, 1), (5, 1.0, 1), (0, 1.0, 1), (9, 0, 3)],
+)
+def test_as_many_networks_predict_as_there_is_time_for(left, seconds, networks):
+    time = Time(300.0, 300.0 - left, 0.0)
+    assert networks_in_time(time, runs=3, scans=20, seconds_a_scan=seconds) == networks

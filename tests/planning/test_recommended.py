@@ -28,8 +28,17 @@ def test_a_training_takes_them_and_each_has_a_reason(shape, power):
 
 
 def test_a_method_is_for_scans_without_label_map():
-    assert recommend(MRI, CPU).method.value == "cross-pseudo-supervision"
+    assert recommend(MRI, CPU).method.value == "self-training"
     assert recommend(replace(MRI, silent=()), CPU).method is None
+
+
+def test_colored_pictures_are_mined_where_segment_anything_is_at_hand():
+    pictures = replace(MRI, channels=3, sizes=Sizes(30, (256, 256, 1), ONE_MM, unit="px"))
+    assert recommend(pictures, CPU, can_mine=True).method.value == "sam-mining"
+    without = recommend(pictures, CPU).method
+    assert without.value == "self-training"
+    assert "'llmseg weights fetch'" in without.reason
+    assert recommend(MRI, CPU, can_mine=True).method.value == "self-training"
 
 
 def test_small_classes_keep_a_fine_grid():

@@ -292,7 +292,10 @@ def test_a_budget_that_is_no_use_is_told(wish, commands, caplog):
 
 
 def without_time(words: list[str]) -> list[str]:
-    """Words but for the budget of a training, which is what earlier steps have left."""
+    """Words but for what earlier steps have left: a training's budget, and how many runs answer."""
+    if words[0] == "predict":
+        runs = {at for at, word in enumerate(words) if word == "--run"}
+        return [word for at, word in enumerate(words) if not {at, at - 1} & runs]
     if not words[0].startswith("train"):
         return words
     place = words.index("--budget") + 1
