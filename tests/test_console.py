@@ -129,3 +129,34 @@ def test_the_next_command_stays_one_line(capsys, monkeypatch):
     console.configure(quiet=False, verbose=False, color=False, progress="plain")
     console.next_step("predict", "--run", "runs/sup", "--data", "scans", "-o", "masks")
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_the_library_notes_is_said_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]):
+    logger = logging.getLogger("llmseg_cli.workflows.somewhere")
+    logger.info("patch %s: %s.", "32,48,32", "in 3D")
+    assert capsys.readouterr().err == "patch 32,48,32: in 3D.\n"
+    logger.debug("nothing that anybody asked for")
+    console.configure(quiet=True, verbose=False, color=False, progress="plain")
+    logger.info("patch")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, ["--progress", "auto"]),
+        ({"quiet": True, "progress": "json"}, ["--quiet", "--progress", "json"]),
+        ({"verbose": True, "color": False}, ["--verbose", "--no-color", "--progress", "auto"]),
+    ],
+)
+def test_words_that_make_another_command_speak_alike(options, words):
+    plain = {"quiet": False, "verbose": False, "color": True, "progress": "auto"}
+    console.configure(**(plain | options))
+    assert console.general_words() == words
+
+
+def test_a_log_is_shared(tmp_path):
+    console.configure(
+        quiet=False, verbose=False, color=True, progress="auto", log=tmp_path / "a.log"
+    )
+    assert console.general_words()[-2:] == ["--log-file", str(tmp_path / "a.log")]

@@ -5,6 +5,7 @@ import pytest
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import (
     parse_assignments,
+    parse_duration,
     parse_label_map,
     parse_layers,
     parse_margins,
@@ -57,3 +58,34 @@ def test_label_values_that_no_class_has(pair):
 
 def test_label_values_up_to_the_highest():
     assert parse_label_map(["-1:0,70000:65535", "2: 1"]) == {-1: 0, 70000: 65535, 2: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("30m", 1800),
+        ("30min", 1800),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1 h 30 m 5 s", 5405),
+        ("0.5h", 1800),
+        ("1.5M", 90),
+    ],
+)
+def test_times(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "-3m", "0s", "3m2h", "1h1h", "soon", "1e9h", 1800])
+def test_what_is_no_time(text):
+    with pytest.raises(UsageError, match="expected such as 90s, 30m, 2h or 1h30m"):
+        parse_duration(text)
+
+
+def test_auto_is_left_open():
+    assert parse_sizes("auto") == parse_spacing("auto") == ()
+    with pytest.raises(UsageError, match="such as 64,64,48, or auto"):
+        parse_sizes("0,0")
+    with pytest.raises(UsageError, match=r"or auto\."):
+        parse_spacing("1,1")

@@ -16,6 +16,7 @@ from llmseg_cli.commands._given import LAYERS, RECIPE
 from llmseg_cli.commands._showing import Showing, begin_showing
 from llmseg_cli.config_file import ASSIGNMENTS
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.options import AUTO
 
 LEFT_OUT = ("help", "json_output")  # options that are no setting of the command
 Layer = tuple[int, int]
@@ -183,7 +184,9 @@ def _values(
         elif one.name in missing:
             yield Known(option, None, (Origin("needed"),))
         else:
-            yield Known(option, _plain(values[one.name]), _origins(context, one, notes))
+            is_open = one.default == AUTO and values[one.name] == ()
+            value = AUTO if is_open else _plain(values[one.name])
+            yield Known(option, value, _origins(context, one, notes))
 
 
 def _origins(context: Any, option: Any, notes: Showing) -> tuple[Origin, ...]:

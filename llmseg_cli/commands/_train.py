@@ -218,6 +218,8 @@ def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
         config, data = planned.config, planned.data
         network = next(iter(planned.method.networks().values()))
         cost = cost_of(network, config.in_channels, config.patch)
+        budget = config.settings["budget"]
+        length = f"steps for {budget}" if budget else f"{config.settings['steps']} steps"
         console.info(
             f"{config.method} with {config.model}: {planned.parameters:,} trained parameters"
             f"{f' and {cost.frozen:,} frozen ones' if cost.frozen else ''}; per patch and network "
@@ -225,7 +227,7 @@ def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
             "the backward pass in fp32. "
             f"{len(data.labeled)} labeled, {len(data.unlabeled)} unlabeled and "
             f"{len(data.validation)} validation cases, {len(config.classes)} classes, "
-            f"{config.settings['steps']} steps; {data.bytes_cached / 1e6:.0f} MB of prepared cases."
+            f"{length}; {data.bytes_cached / 1e6:.0f} MB of prepared cases."
         )
         return {
             "parameters": planned.parameters,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.auto.run import Outcome
 
 
-@command(example="llmseg auto --data scans --budget 1h -o result")
+@command(example="llmseg auto --data scans --budget 1h -o result", places={"data": "DIR"})
 def auto(
     *,
     context: typer.Context,

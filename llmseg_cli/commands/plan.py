@@ -45,7 +45,9 @@ Budget = Annotated[
 ]
 
 
-@command(example="llmseg plan --data scans --budget 30m", writes_settings=True)
+@command(
+    example="llmseg plan --data scans --budget 30m", places={"data": "DIR"}, writes_settings=True
+)
 def plan(
     data: DataDir,
     budget: Budget = "30m",

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from llmseg_cli.artifacts import command_line
-from llmseg_cli.artifacts.command_line import is_typed, note
+from llmseg_cli.artifacts.command_line import is_typed, note, restored
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +58,12 @@ def test_whether_an_option_was_typed():
     assert is_typed("--steps")
     assert is_typed("--seed")
     assert not is_typed("--step")
+
+
+def test_words_of_a_command_that_another_runs_are_forgotten():
+    note(["auto", "-o", "out"])
+    with restored():
+        note(["train-sup", "--steps", "3"])
+        assert is_typed("--steps")
+    assert command_line.command_line() == "llmseg auto -o out"
+    assert not is_typed("--steps")

@@ -173,3 +173,9 @@ def test_it_loads_no_torch(place: Path):
     modules, stdout = loaded_by(["config", "show", "train-semi", "--recipe", "la-8"])
     assert "llmseg train-semi:" in stdout
     assert modules & {"torch", "numpy", "nibabel"} == set()
+
+
+def test_what_is_left_open_is_shown_as_it_is_typed(place: Path):
+    found = json.loads(invoke("config", "show", "train-sup", "--patch", "auto", "--json").stdout)
+    values = {one["option"]: one["value"] for one in found["values"]}
+    assert (values["patch"], values["spacing"]) == ("auto", "auto")

@@ -201,3 +201,23 @@ def test_labels_never_change_with_intensities():
     settings = Augmentation(brightness=0.25, gamma=0.4, noise=0.15)
     for seed in range(6):
         np.testing.assert_array_equal(augment(noise(), body(), settings, random(seed))[1], body())
+
+
+def test_without_flips_all_else_is_as_in_standard():
+    unflipped = AUGMENTATIONS["no-flips"]
+    assert replace(unflipped, flips=True) == AUGMENTATIONS["standard"]
+    assert not unflipped.quarter_turns
+
+
+def test_without_flips_left_stays_left():
+    """A body brighter on the left of its middle keeps that, however it is turned and scaled."""
+    image = np.zeros((1, 24, 24, 12), np.float32)
+    image[:, 4:10, 8:16, 3:9] = 4
+    image[:, 14:20, 8:16, 3:9] = 1
+    labels = (image[0] > 0).astype(np.uint8) * np.where(image[0] > 2, 1, 2).astype(np.uint8)
+    sides = {}
+    for name in ("no-flips", "standard"):
+        found = [augment(image, labels, AUGMENTATIONS[name], random(seed))[1] for seed in range(30)]
+        places = [[np.nonzero(one == value)[0].mean() for value in (1, 2)] for one in found]
+        sides[name] = {first < second for first, second in places}
+    assert sides == {"no-flips": {True}, "standard": {True, False}}

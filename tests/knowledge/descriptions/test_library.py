@@ -1,9 +1,18 @@
 """The shipped descriptions: complete, of one form, found under the names people use."""
 
+from dataclasses import replace
+from unittest.mock import patch
+
 import pytest
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.knowledge.descriptions.library import find_entry, library_texts, load_library
+from llmseg_cli.knowledge.descriptions import library
+from llmseg_cli.knowledge.descriptions.library import (
+    entry_of_classes,
+    find_entry,
+    library_texts,
+    load_library,
+)
 
 TEXTS = [
     (entry.name, found.name, text)
@@ -98,3 +107,37 @@ def test_modalities_are_compared_by_word():
 def test_all_texts_by_target():
     assert set(library_texts()) == {entry.target for entry in load_library()}
     assert len(library_texts()["left atrium"]["left atrium"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("names", "hints", "target"),
+    [
+        (["anterior", "posterior"], [], "hippocampus"),
+        (["Posterior", "head"], [], "hippocampus"),
+        (["RV", "Myo", "LV"], [], "cardiac ventricles"),
+        (["left atrium"], ["scans"], "left atrium"),
+        (["polyp"], [], "polyp"),
+        (["class 1"], [], None),
+        (["class 1"], ["hippocampus"], None),  # a folder's name alone tells no class
+        (["anterior", "kidney"], [], None),
+        (["anterior", "myocardium"], [], None),  # of two targets
+        ([], ["hippocampus"], None),
+    ],
+)
+def test_a_target_is_known_by_its_classes(names, hints, target):
+    found = entry_of_classes(names, hints=hints)
+    assert (found.target if found else None) == target
+
+
+def test_a_hint_breaks_a_tie():
+    names = ["heart"]  # such as of two entries
+    fitting = [
+        entry
+        for entry in load_library()
+        if any(alias == "heart" for one in entry.classes for alias in (one.name, *one.aliases))
+    ]
+    twin = replace(fitting[0], target="other heart", name="other-heart", aliases=("chest two",))
+    with patch.object(library, "load_library", lambda: (*fitting, twin)):
+        assert entry_of_classes(names) is None
+        assert entry_of_classes(names, hints=["chest two"]).target == "other heart"
+        assert entry_of_classes(names, hints=["nothing"]) is None

@@ -269,6 +269,22 @@ def test_own_scans(toy_data, quiet_place):
     assert "26x22x20" in outcomes[0]["work"]
 
 
+@pytest.mark.parametrize("words", [(), ("--patch", "auto")])
+def test_a_patch_that_is_left_open_is_the_usual_one(words, monkeypatch, quiet_place):
+    asked = []
+
+    @contextmanager
+    def watching(wish):
+        asked.append(wish.settings.patch)
+        with contest(Way("a", lambda: 0.0))(wish) as found:
+            yield found
+
+    monkeypatch.setitem(CONTESTS, "distances", watching)
+    assert invoke("bench", "distances", "--rounds", "1", *words).exit_code == 0
+    assert invoke("bench", "distances", "--rounds", "1", "--patch", "16,16").exit_code == 0
+    assert asked == [(64, 64, 48), (16, 16)]
+
+
 def test_ways_that_disagree_end_with_exit_8_and_their_numbers(monkeypatch, quiet_place):
     made = contest(Way("a", lambda: 0.0), Way("b", lambda: 1.0), difference=lambda a, b: b - a)
     monkeypatch.setitem(CONTESTS, "distances", made)

@@ -150,3 +150,9 @@ def test_masks_that_the_clock_left_no_time_for_are_missed(toy_data, toy_split, r
     result = invoke("train-semi", *words, "--method", "self-training", *WORDS)
     assert result.exit_code == 0, result.output
     assert "ended after 1 step, before pseudo-labels were made (--every 200)" in result.stderr
+
+
+def test_a_dry_run_tells_the_time_and_no_number_of_steps(toy_data, toy_split, run):
+    said = budgeted(toy_data, run, "--split", toy_split, "--budget", "30m", "--dry-run").stderr
+    assert "3 classes, steps for 30m; " in said
+    assert "2000 steps" not in said
