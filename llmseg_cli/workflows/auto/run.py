@@ -81,6 +81,9 @@ def run(wish: Wish, call: Call, *, resume: bool, force: bool) -> Outcome:
         return _Auto(wish, call, resume=resume, force=force).run()
 
 
+TOO_SMALL = "A budget of %.0f s is too small; a training gets %.0f s. Pass a larger --budget."
+
+
 class _Auto:
     def __init__(self, wish: Wish, call: Call, *, resume: bool, force: bool) -> None:
         self.wish = wish
@@ -203,11 +206,7 @@ class _Auto:
         left = self._time_left(planned, runs, unlabeled, semi)
         share = share_of_supervised(left, runs=runs, semi_step_s=step_s)
         if share < LEAST_S and self.steps.course.step(SUPERVISED) is None:
-            logger.warning(
-                "A budget of %.0f s is too small; a training gets %.0f s. Pass a larger --budget.",
-                self.wish.budget_s,
-                LEAST_S,
-            )
+            logger.warning(TOO_SMALL, self.wish.budget_s, LEAST_S)
         self._training(SUPERVISED, ["train-sup"], split, share)
         if method is None:
             return [SUPERVISED]
