@@ -129,8 +129,6 @@ class _Auto:
         self.manifest.write(self.wish.out, outputs=(AUTO, SCRIPT))
         return Outcome(self.steps.course, document)
 
-    # steps
-
     def _check(self) -> int:
         """Labeled cases, or patients, that are not of the data set's own test set."""
         wish, path = self.wish, self.wish.out / CHECK
