@@ -24,8 +24,13 @@ from llmseg_cli.knowledge.embeddings.file import load_embeddings
 from llmseg_cli.metrics.signature import METRICS, key
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "library" / "segment.py"
-OPTIONS = {"patch": (16, 16, 16), "model-option": ["filters=4", "dropout=0.2"], "steps": 2}
-PICTURE = {"patch": [16, 16], "model-option": ["filters=4"], "steps": 2}
+OPTIONS = {
+    "patch": (16, 16, 16),
+    "model": "vnet",
+    "model-option": ["filters=4", "dropout=0.2"],
+    "steps": 2,
+}
+PICTURE = {"patch": [16, 16], "model": "vnet", "model-option": ["filters=4"], "steps": 2}
 
 
 def ok(*words: str | Path) -> str:
@@ -84,7 +89,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = ("--data", place / "data")
     changes = ("--label-map", "255:1", "--test", "1")
     ok("split", *data, *changes, "-o", place / "split.json")
-    words = ("--patch", "16,16", "--model-option", "filters=4", "--steps", "20")
+    words = ("--patch", "16,16", "--model", "vnet", "--model-option", "filters=4", "--steps", "20")
     ok("train-sup", *data, "--split", place / "split.json", *words, "-o", place / "run")
     return place
 

@@ -130,7 +130,7 @@ def template(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_embeddings(place / "embeddings.safetensors", toy_text(0))
     (place / "my-texts.txt").write_text("A dark chamber.\n")
     (place / "llmseg.yaml").write_text("data: scans\n")  # as of a plan
-    (place / "mine.yaml").write_text("steps: 5\npatch: 16,16,16\n")
+    (place / "mine.yaml").write_text("steps: 5\npatch: 16,16,32\n")
     return place
 
 

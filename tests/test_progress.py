@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from llmseg_cli import console
+from llmseg_cli import console, progress_display
 from llmseg_cli.progress import duration, in_words, memory
 
 LONGEST = {
@@ -54,7 +54,7 @@ def plain(monkeypatch, times, report) -> list[str]:
     said, clock = [], iter(times)
     console.configure(quiet=False, verbose=False, color=False, progress="plain")
     monkeypatch.setattr(console, "info", said.append)
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_display.time, "monotonic", lambda: next(clock))
     with console.progress() as progress:
         report(progress)
     return said

@@ -15,7 +15,11 @@ from llmseg_cli.artifacts.split import Split
 from llmseg_cli.cli import app
 from llmseg_cli.progress import Progress
 
-TINY = ("--patch", "16,16,16", "--model-option", "filters=4", "--model-option", "dropout=0.2")
+TINY = (  # of one voxel at the bottleneck, which batch normalization alone takes
+    *("--patch", "16,16,16", "--model", "vnet"),
+    *("--model-option", "filters=4", "--model-option", "dropout=0.2"),
+    *("--optimizer", "sgd", "--learning-rate", "0.02"),
+)
 ROLES = {
     "labeled": ("toy00", "toy01", "toy02"),
     "unlabeled": ("toy03", "toy04"),

@@ -267,11 +267,12 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
         meta = field.metadata
+        kind = hints[field.name]
         default: Any = field.default
-        kind = hints[field.name] | None if default is None else hints[field.name]
         if not meta:  # says in its annotation what a command's own argument would
             yield _parameter(field.name, kind, default)
             continue
+        kind = kind | None if default is None else kind
         extra: dict[str, Any] = {"metavar": meta["kind"]}
         if meta["parser"] is not None:
             words = bool(default) and isinstance(default[0], str)

@@ -119,7 +119,17 @@ def test_types_are_in_peoples_words(line):
     kinds = {start.split(" ")[-1] for start in starts if not start.split(" ")[-1].startswith("-")}
     assert kinds <= {
         *("NUMBER", "FOLDER", "FILE", "NAME", "PATH", "TEXT", "MODEL", "DEVICE", "SIZE", "TIME"),
-        *("AMOUNT", "REGEX", "URL", "CLASSES", "N,N,N", "NAME,NAME", "KEY=VALUE", "FROM:TO"),
+        *(
+            "AMOUNT",
+            "REGEX",
+            "URL",
+            "CLASSES",
+            "CLASS,CLASS",
+            "N,N,N",
+            "NAME,NAME",
+            "KEY=VALUE",
+            "FROM:TO",
+        ),
     }
 
 
@@ -173,7 +183,8 @@ def test_checkpoints_of_sam_are_listed():
 def test_a_meaning_and_a_default_are_shown():
     assert "paper (rotations by 90 degrees" in text_of("train-sup", "--augment")
     assert "[default: standard]" in text_of("train-sup", "--augment")
-    assert "[default: 0.02]" in text_of("train-sup", "--learning-rate")
+    assert "default: 0.002 of adam" in text_of("train-sup", "--learning-rate")
+    assert "[default: 0.9]" in text_of("train-sup", "--momentum")
     assert "[default: runs/sup]" in text_of("train-sup", "--out")
     assert "[default: off]" in text_of("predict", "--mirror")
     assert "[default: auto; env: LLMSEG_DEVICE]" in text_of("predict", "--device")

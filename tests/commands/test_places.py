@@ -86,7 +86,7 @@ def test_the_run_and_then_images(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
     invoke("predict", *words.split(), "-o", "out")
-    assert heard["words"] == [run]
+    assert heard["words"] == [str([Path(run)])]
     assert list(map(str, heard["images"])) == images
 
 
@@ -108,7 +108,7 @@ def test_words_win_over_the_file(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
     invoke("predict", *words.split(), "-o", "out")
-    assert heard["words"] == [run]
+    assert heard["words"] == [str([Path(run)])]
     assert list(map(str, heard["images"])) == images
     invoke("check", "scans")
     assert heard["words"] == ["scans"]

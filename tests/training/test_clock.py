@@ -135,7 +135,8 @@ class Timed(nn.Module):
 
 def timed_loop(folder, now: Now, seconds: float, **changes) -> Loop:
     settings = TrainSettings(
-        **{"budget": "20s", "log_every": 1, "steps": 5, "precision": "fp32", "warmup": 0} | changes
+        **{"budget": "20s", "log_every": 1, "steps": 5, "precision": "fp32", "learning_rate": 0.02}
+        | changes
     )
     folder.mkdir(exist_ok=True)
     loop = Loop(Timed(now, seconds), settings, folder=folder, device=torch.device("cpu"))

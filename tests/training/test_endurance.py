@@ -52,7 +52,9 @@ def endure(folder: Path) -> None:
         augmentation=AUGMENTATIONS["none"],
     )
     learner = Mean()
-    settings = TrainSettings(steps=STEPS, precision="fp32", learning_rate=0.01, log_every=100)
+    settings = TrainSettings(
+        steps=STEPS, precision="fp32", optimizer="sgd", learning_rate=0.01, log_every=100
+    )
     loop = Loop(learner, settings, folder=folder, device=torch.device("cpu"))
     trained = loop.run(prefetch(sampler.batch, start=0, stop=STEPS, workers=3), StopRequest())
     settled, end = learner.memory[SETTLED // 1000 - 1], learner.memory[-1]

@@ -68,6 +68,7 @@ def settings(**changes) -> TrainSettings:
     options = {
         "steps": 12,
         "precision": "fp32",
+        "optimizer": "sgd",
         "learning_rate": 0.1,
         "log_every": 4,
         "save_every": 5,

@@ -78,7 +78,9 @@ def test_settings_arrive(name, kind):
 
 def test_sgd_against_its_formula():
     parameter = nn.Parameter(torch.tensor([2.0]).double())
-    found = build_optimizer([parameter], TrainSettings(learning_rate=0.1, weight_decay=0.5))
+    found = build_optimizer(
+        [parameter], TrainSettings(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
+    )
     value, velocity = 2.0, 0.0
     for step in range(5):
         parameter.grad = parameter.detach() * 3

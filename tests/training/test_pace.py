@@ -73,7 +73,7 @@ def test_what_is_left_has_steps_and_validations(pace, clock):
 @pytest.mark.skipif(not STATM.exists(), reason="nothing says it here")
 def test_the_memory_of_this_process():
     before = memory_mb(torch.device("cpu"))
-    held = torch.ones(50, 2**20)  # 200 MiB
+    held = torch.ones(150, 2**20)  # 600 MiB, and others may give some back meanwhile
     assert before is not None
     assert memory_mb(torch.device("cpu")) - before > 150
     del held

@@ -28,7 +28,7 @@ from llmseg_cli.workflows.bench.run import Contest, SkippedError, Way, Wish, run
 from llmseg_cli.workflows.bench.work import fastest_convolution
 from llmseg_cli.workflows.train.cost import cost_of
 
-SMALL = ("--patch", "16,16,16", "--model-option", "filters=2", "--rounds", "1")
+SMALL = ("--patch", "16,16,16", "--model", "vnet", "--model-option", "filters=2", "--rounds", "1")
 
 
 class Clock:
@@ -211,7 +211,7 @@ def test_each_comparison_agrees_on_made_data(name, quiet_place):
 
 @pytest.mark.parametrize("method", ["supervised", "mean-teacher"])
 def test_a_step_of_other_methods_and_networks(method, quiet_place):
-    words = ("--method", method, "--model", "unetpp", *SMALL, "--model-option", "depth=2", "--json")
+    words = ("--method", method, *SMALL, "--model", "unetpp", "--model-option", "depth=2", "--json")
     found = invoke("bench", "training-step", *words)
     assert found.exit_code == 0, found.output
     (outcome,) = json.loads(found.stdout)["benchmarks"]

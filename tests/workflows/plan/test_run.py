@@ -93,7 +93,7 @@ def test_json_tells_what_was_found(data, timed, quiet_place):
     assert tuple(sorted(found)) == REPORT
     assert found["schema"] == "llmseg/plan/1"
     assert found["choices"]["patch"]["value"] == [32, 16, 16]
-    assert found["choices"]["method"]["value"] == "cross-pseudo-supervision"
+    assert found["choices"]["method"]["value"] == "self-training"
     assert found["paces"]["train-semi"] == {"step_s": 4.0, "forward_s": 0.1, "parameters": 1000}
     assert found["shape"] == [26, 22, 20]
     assert found["scans"]["labeled"] == 3
@@ -101,7 +101,7 @@ def test_json_tells_what_was_found(data, timed, quiet_place):
     fitting = {name: steps_within(Budget(600.0), s).value for name, s in (("sup", 1), ("semi", 4))}
     assert found["steps"]["train-sup"]["value"] == fitting["sup"]
     assert found["steps"]["train-semi"]["value"] == fitting["semi"]
-    assert [one["method"] for one in timed] == ["supervised", "cross-pseudo-supervision"]
+    assert [one["method"] for one in timed] == ["supervised", "self-training"]
 
 
 def test_without_unlabeled_scans_there_is_no_way_to_learn_from_them(toy_data, timed, quiet_place):

@@ -24,7 +24,7 @@ def project(toy_data, toy_split) -> Path:
     """`./llmseg.yaml` for the toy data; the test may add lines."""
     path = Path("llmseg.yaml")
     path.write_text(
-        f"data: {toy_data}\nsplit: {toy_split}\npatch: [16, 16, 16]\nsteps: 4\n"
+        f"data: {toy_data}\nsplit: {toy_split}\npatch: [16, 16, 16]\nmodel: vnet\nsteps: 4\n"
         "model-option: {filters: 4}\n"
     )
     return path
@@ -56,7 +56,7 @@ def test_another_file_replaces_the_project_file(project):
 def test_the_users_file_comes_after_the_projects(project, monkeypatch):
     user = Path(os.environ["XDG_CONFIG_HOME"]) / "llmseg" / "config.yaml"
     user.parent.mkdir(parents=True)
-    user.write_text("steps: 8\nmomentum: 0.5\n")
+    user.write_text("steps: 8\noptimizer: sgd\nmomentum: 0.5\n")
     settings = dry_config()["settings"]
     assert (settings["steps"], settings["momentum"]) == (4, 0.5)
 
@@ -88,10 +88,10 @@ def test_a_recipe_of_ones_own(project):
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
-        ("stepps: 3", ("llmseg.yaml:6: Unknown option 'stepps'", "Did you mean 'steps'")),
+        ("stepps: 3", ("llmseg.yaml:7: Unknown option 'stepps'", "Did you mean 'steps'")),
         (
             "train-semi:\n  metod: usl",
-            ("llmseg.yaml:7: Unknown option of train-semi 'metod'", "'method'"),
+            ("llmseg.yaml:8: Unknown option of train-semi 'metod'", "'method'"),
         ),
         ("- a", ("llmseg.yaml",)),
     ],
@@ -108,7 +108,7 @@ def test_all_unknown_keys_are_named_at_once(project):
     project.write_text(project.read_text() + "stepps: 3\nbach: 2\n")
     result = invoke("train-semi", "-o", "run")
     assert result.exit_code == 2
-    for part in ("llmseg.yaml:6: ", "llmseg.yaml:7: ", "'batch'"):
+    for part in ("llmseg.yaml:7: ", "llmseg.yaml:8: ", "'batch'"):
         assert part in result.stderr
 
 
@@ -194,7 +194,7 @@ def test_options_of_a_method_that_are_no_mapping(project, value):
     project.write_text(project.read_text() + f"method-option: {value}\n")
     result = invoke("train-semi", "-o", "run", "--dry-run")
     assert result.exit_code == 2
-    assert "llmseg.yaml:6: method-option: expected 'KEY: VALUE' lines under it." in result.stderr
+    assert "llmseg.yaml:7: method-option: expected 'KEY: VALUE' lines under it." in result.stderr
 
 
 def test_a_section_with_another_method_leaves_the_options_of_the_file_alone(project):

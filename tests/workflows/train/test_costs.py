@@ -62,7 +62,9 @@ def stepping(name, folder, device="cpu"):
     images = torch.randn(4, 1, 16, 16, 16, device=device)
     target = (torch.rand(2, 16, 16, 16, device=device) > 0.9).long()
     pseudo = target.where(target > 0, UNKNOWN) if method.uses_pseudo else None
-    settings = TrainSettings(ema=0.9, clip_grad=1.0, device=device)
+    # Adam counts its steps on the CPU, and asks these numbers there.
+    optimizer = "sgd" if device == "cpu" else "adam"
+    settings = TrainSettings(ema=0.9, clip_grad=1.0, device=device, optimizer=optimizer)
     loop = Loop(method, settings, folder=folder, device=torch.device(device))
     return loop, SemiBatch(images[:2], target, images[2:], pseudo)
 
