@@ -17,12 +17,13 @@ from llmseg_cli.data.digests import image_digest
 from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.planning.fingerprint import Fingerprint
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import autocast, choose_memory_format
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.training.undisturbed import answering
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
-from llmseg_cli.workflows.train.request import Request
+from llmseg_cli.workflows.train.request import PseudoRequest, Request
 from llmseg_cli.workflows.train.run import plan, start
 
 TIMED_STEPS = 3
@@ -90,6 +91,7 @@ def time_steps(
             method=method,
             label_map=label_map,
             ignore_label=ignore_label,
+            pseudo=_pseudo(method),
             cache=cache,
             offline=True,
         )
@@ -102,6 +104,7 @@ def time_steps(
             planned.config,
             request.settings,
             uses_unlabeled=planned.method.uses_unlabeled,
+            uses_pseudo=bool(planned.method.mines),
             pin=loop.device.type == "cuda",
         )
         layout = choose_memory_format("auto", dimensions=settings.dimensions)
@@ -117,6 +120,11 @@ def time_steps(
                 progress("time", done + 1, TIMED_STEPS + 1)
         forward_s = _forward_s(loop, planned.config.in_channels, settings.patch)
     return Pace(statistics.median(seconds[1:]), forward_s, planned.parameters)
+
+
+def _pseudo(method: str) -> PseudoRequest:
+    """Pseudo-labels within the few steps that are timed; none are made, for that is no step."""
+    return PseudoRequest(every=1) if METHODS.load(method).mines else PseudoRequest()
 
 
 def _forward_s(loop: Loop, channels: int, patch: tuple[int, ...]) -> float:
