@@ -38,7 +38,8 @@ provided that this notice stays with all copies; it comes without any warranty.
 """
 
 
-APART = "\n         of the first {labeled} brains; references/ has those of the others, for 'llmseg score'"
+APART = """
+         of the first {labeled} brains; references/ has those of the others, to score with"""
 
 
 @dataclass(frozen=True)
