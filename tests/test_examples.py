@@ -62,15 +62,38 @@ def unknown_flags(words: list[str]) -> set[str]:
 
 @needs_make
 @pytest.mark.parametrize(
-    "arguments",
-    [("demo",), ("-f", "examples/Makefile", "DATA=scans", "CLASSES=a b;c")],
+    ("arguments", "expected"),
+    [
+        (("demo",), {"demo-data", "auto", "train-sup", "predict", "score"}),
+        (
+            ("-f", "examples/Makefile", "DATA=scans", "CLASSES=a b;c"),
+            {"check", "describe", "embed", "split", "train-sup", "train-semi", "predict"},
+        ),
+    ],
     ids=["demo", "examples"],
 )
-def test_make_calls_commands_with_options_that_exist(arguments, tmp_path):
+def test_make_calls_commands_with_options_that_exist(arguments, expected, tmp_path):
     commands = words_of_dry_run(*arguments, "-B", f"DEMO={tmp_path}", f"RUN={tmp_path}")
-    used = {words[0] for words in commands}
-    assert used >= {"check", "describe", "embed", "split", "train-sup", "train-semi", "predict"}
+    assert {words[0] for words in commands} >= expected
     assert [words for words in commands if unknown_flags(words)] == []
+
+
+@needs_make
+def test_the_demo_compares_with_what_auto_trained(tmp_path):
+    """The method and its time are those that auto wrote down."""
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "commands.sh").write_text(
+        "llmseg train-sup --budget 30s -o result/supervised --resume\n"
+        "llmseg train-semi --method usl --init x --budget 47s --seed 0 -o result/usl --resume\n"
+    )
+    commands = words_of_dry_run("demo", "-B", f"DEMO={tmp_path}")
+    (control,) = (words for words in commands if words[0] == "train-sup")
+    assert control[control.index("--budget") + 1] == "47s"
+    predicting = [words for words in commands if words[0] == "predict"]
+    assert {words[words.index("--run") + 1] for words in predicting} == {
+        str(tmp_path / "without"),
+        str(tmp_path / "result" / "usl"),
+    }
 
 
 def test_the_script_calls_commands_with_options_that_exist():

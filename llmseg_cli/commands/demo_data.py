@@ -14,6 +14,15 @@ from llmseg_cli.commands._options import Cache, Force, OutputDir, Seed
 def demo_data(
     out: OutputDir,
     subjects: Annotated[int, typer.Option(min=1, max=999, help="Number of brains."), BASIC] = 30,
+    labeled: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Brains whose label maps lie in labels/; those of the others go to references/.",
+            show_default="all",
+        ),
+        BASIC,
+    ] = None,
     spacing: Annotated[
         float, typer.Option(min=1.0, max=8.0, help="Side of a voxel, mm."), BASIC
     ] = 3.0,
@@ -28,11 +37,18 @@ def demo_data(
         cohort = run(
             out,
             subjects=subjects,
+            labeled=labeled,
             spacing_mm=spacing,
             seed=seed,
             cache=cache,
             force=force,
             progress=progress,
         )
-    console.info(f"{cohort.folder}: {len(cohort.cases)} cases with grey and white matter.")
-    return {"folder": str(cohort.folder), "cases": list(cohort.cases)}
+    some = len(cohort.labeled) < len(cohort.cases)
+    apart = f"; {len(cohort.labeled)} have their label map in labels/" if some else ""
+    console.info(f"{cohort.folder}: {len(cohort.cases)} cases with grey and white matter{apart}.")
+    return {
+        "folder": str(cohort.folder),
+        "cases": list(cohort.cases),
+        "labeled": list(cohort.labeled),
+    }

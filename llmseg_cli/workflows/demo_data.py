@@ -19,6 +19,7 @@ from llmseg_cli.knowledge.weights.embedded import path_of
 from llmseg_cli.progress import Progress, silent
 
 COMMAND = "demo-data"
+LABELS, REFERENCES = "labels", "references"
 NOTE = """\
 A cohort made by 'llmseg demo-data' to try llmseg on. It is no data for research.
 
@@ -27,7 +28,7 @@ grey and white matter maps, warped together, with another contrast, sharpness, c
 each. Voxels are {spacing_mm:g} mm wide; seed {seed}.
 
 images/  T1-weighted brains without skull, int16
-labels/  0 background, 1 grey matter, 2 white matter
+labels/  0 background, 1 grey matter, 2 white matter{references}
 
 The template: Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth
 to adulthood, NeuroImage 47, S102, 2009.
@@ -37,6 +38,10 @@ provided that this notice stays with all copies; it comes without any warranty.
 """
 
 
+APART = """
+         of the first {labeled} brains; references/ has those of the others, to score with"""
+
+
 @dataclass(frozen=True)
 class DemoCohort:
     """What was written.
@@ -44,16 +49,19 @@ class DemoCohort:
     Args:
         folder: The data folder.
         cases: Identifiers, in order.
+        labeled: Those whose label maps lie in `labels/`; those of the others are `references/`.
     """
 
     folder: Path
     cases: tuple[str, ...]
+    labeled: tuple[str, ...]
 
 
 def run(
     output: Path,
     *,
     subjects: int = 30,
+    labeled: int | None = None,
     spacing_mm: float = 3.0,
     seed: int = 0,
     cache: Path | None = None,
@@ -68,6 +76,8 @@ def run(
     Args:
         output: Folder to write.
         subjects: Number of cases.
+        labeled: Number of cases, the first ones, whose label maps lie in `labels/`; those of the
+            others lie in `references/`, which no command takes for the data's. None labels all.
         spacing_mm: Side of a voxel.
         seed: Seed of all that is random.
         cache: Folder of the weights, if it is not the usual one; the template lies there.
@@ -75,27 +85,48 @@ def run(
         progress: Told after each case.
 
     Raises:
-        UsageError: If *output* exists, or with *force* if it is not a cohort of this command.
+        UsageError: If *output* exists, or with *force* if it is not a cohort of this command; or
+            if more cases are to be labeled than there are.
         WeightsError: If the template was not fetched.
     """
+    if labeled is not None and labeled > subjects:
+        raise UsageError(
+            f"--labeled {labeled} is more than the {subjects} brains. Pass at most {subjects}, or "
+            "more --subjects."
+        )
     _refuse(output, force=force)
     from llmseg_cli.data.demo_cohort import load_template, make_case, save_case  # loads torch
 
     manifest = Manifest(COMMAND, seed=seed)
     template = load_template(path_of("mni152", cache=cache), spacing_mm=spacing_mm)
     cases = _names(subjects)
+    known = cases if labeled is None else cases[:labeled]
     with _new_folder(output) as folder:
         for number, case in enumerate(cases, start=1):
-            image, label = (folder / kind / f"{case}.nii.gz" for kind in ("images", "labels"))
+            image = folder / _file("images", case)
+            label = folder / _file(LABELS if case in known else REFERENCES, case)
             save_case(make_case(template, seed=seed, index=number), image=image, label=label)
             progress("demo data", number, subjects)
-        note = NOTE.format(cases=subjects, spacing_mm=spacing_mm, seed=seed)
-        write_text(folder / "README.txt", note)
-        write_json(folder / "dataset.json", _description(cases))
-        manifest.counts = {"cases": subjects}
-        config = {"subjects": subjects, "spacing_mm": spacing_mm, "seed": seed}
+        write_text(folder / "README.txt", _note(len(known), subjects, spacing_mm, seed))
+        write_json(folder / "dataset.json", _description(cases, known))
+        manifest.counts = {"cases": subjects, "labeled": len(known)}
+        config = {
+            "subjects": subjects,
+            "labeled": len(known),
+            "spacing_mm": spacing_mm,
+            "seed": seed,
+        }
         manifest.write(folder, outputs=("dataset.json", "README.txt"), config=config)
-    return DemoCohort(output, cases)
+    return DemoCohort(output, cases, known)
+
+
+def _note(labeled: int, subjects: int, spacing_mm: float, seed: int) -> str:
+    apart = APART.format(labeled=labeled) if labeled < subjects else ""
+    return NOTE.format(cases=subjects, spacing_mm=spacing_mm, seed=seed, references=apart)
+
+
+def _file(kind: str, case: str) -> str:
+    return f"{kind}/{case}.nii.gz"
 
 
 def _refuse(output: Path, *, force: bool) -> None:
@@ -124,8 +155,12 @@ def _files_of(folder: Path) -> set[str]:
 
 def _made(folder: Path) -> set[str]:
     """Names of what an earlier call wrote."""
-    count = load_manifest(folder)["counts"].get("cases", 0)
-    files = {f"{kind}/{case}.nii.gz" for kind in ("images", "labels") for case in _names(count)}
+    counts = load_manifest(folder)["counts"]
+    cases = _names(counts.get("cases", 0))
+    labeled = counts.get("labeled", len(cases))  # a cohort from before --labeled has all
+    files = {_file("images", case) for case in cases}
+    files |= {_file(LABELS, case) for case in cases[:labeled]}
+    files |= {_file(REFERENCES, case) for case in cases[labeled:]}
     return {MANIFEST, "dataset.json", "README.txt", *files}
 
 
@@ -148,7 +183,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _description(cases: tuple[str, ...]) -> dict[str, object]:
+def _description(cases: tuple[str, ...], labeled: tuple[str, ...]) -> dict[str, object]:
     from llmseg_cli.data.demo_cohort import CLASSES
 
     return {
@@ -161,7 +196,8 @@ def _description(cases: tuple[str, ...]) -> dict[str, object]:
         "numTraining": len(cases),
         "numTest": 0,
         "training": [
-            {"image": f"./images/{case}.nii.gz", "label": f"./labels/{case}.nii.gz"}
+            {"image": f"./{_file('images', case)}"}
+            | ({"label": f"./{_file(LABELS, case)}"} if case in labeled else {})
             for case in cases
         ],
         "test": [],

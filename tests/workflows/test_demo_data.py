@@ -66,6 +66,47 @@ def test_a_larger_cohort_begins_with_the_smaller_one(tmp_path):
         assert (small.folder / name).read_bytes() == (large.folder / name).read_bytes()
 
 
+def test_few_labels_lie_with_the_data_and_the_others_apart(tmp_path):
+    all_of_them = demo_data.run(tmp_path / "all", subjects=3, spacing_mm=6)
+    cohort = demo_data.run(tmp_path / "few", subjects=3, labeled=1, spacing_mm=6)
+    assert cohort.cases == all_of_them.cases
+    assert cohort.labeled == ("sub-001",)
+    found = find_cases(cohort.folder)
+    assert {case.id: case.label is not None for case in found.cases} == {
+        "sub-001": True,
+        "sub-002": False,
+        "sub-003": False,
+    }
+    assert found.classes == CLASSES
+    assert not any(case.is_test for case in found.cases)
+    for folder, cases in (("labels", ("sub-001",)), ("references", ("sub-002", "sub-003"))):
+        assert [path.name for path in sorted((cohort.folder / folder).iterdir())] == [
+            f"{case}.nii.gz" for case in cases
+        ]
+        for case in cases:  # the same brain as ever
+            same = all_of_them.folder / "labels" / f"{case}.nii.gz"
+            assert (cohort.folder / folder / same.name).read_bytes() == same.read_bytes()
+    assert "references/" in (cohort.folder / "README.txt").read_text()
+    assert "references/" not in (all_of_them.folder / "README.txt").read_text()
+    counts = json.loads((cohort.folder / "run.json").read_text())["counts"]
+    assert counts == {"cases": 3, "labeled": 1}
+
+
+def test_check_finds_nothing_odd_in_few_labels(tmp_path):
+    demo_data.run(tmp_path / "few", subjects=3, labeled=2, spacing_mm=6)
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "few"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["faults"] == []
+    assert "references" not in done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_more_labels_than_brains_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="--labeled 3 is more than the 2 brains"):
+        demo_data.run(tmp_path / "data", subjects=2, labeled=3)
+    assert not (tmp_path / "data").exists()
+
+
 def test_refuses_to_overwrite(tmp_path):
     cohort = demo_data.run(tmp_path / "data", subjects=1, spacing_mm=6)
     before = contents(cohort.folder)
@@ -78,6 +119,19 @@ def test_force_replaces_a_cohort_and_leaves_no_case_behind(tmp_path):
     demo_data.run(tmp_path / "data", subjects=3, spacing_mm=6)
     cohort = demo_data.run(tmp_path / "data", subjects=1, spacing_mm=6, force=True)
     assert sorted(path.name for path in (cohort.folder / "images").iterdir()) == ["sub-001.nii.gz"]
+
+
+def test_force_replaces_few_labels_by_all_and_keeps_what_others_put_beside(tmp_path):
+    data = tmp_path / "data"
+    demo_data.run(data, subjects=3, labeled=1, spacing_mm=6)
+    mine = data / "references" / "mine.nii.gz"
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match=r"references/mine\.nii\.gz was not written by"):
+        demo_data.run(data, subjects=3, spacing_mm=6, force=True)
+    mine.unlink()
+    demo_data.run(data, subjects=2, spacing_mm=6, force=True)
+    assert not (data / "references").exists()
+    assert len(list((data / "labels").iterdir())) == 2
 
 
 def test_force_does_not_replace_somebody_s_data(tmp_path):
@@ -111,9 +165,10 @@ def test_the_command_passes_its_words_on(tmp_path):
     assert json.loads(done.stdout) == {
         "folder": str(tmp_path / "d"),
         "cases": ["sub-001", "sub-002"],
+        "labeled": ["sub-001", "sub-002"],
     }
     config = json.loads((tmp_path / "d" / "run.json").read_text())["config"]
-    assert config == {"subjects": 2, "spacing_mm": 8.0, "seed": 0}
+    assert config == {"subjects": 2, "labeled": 2, "spacing_mm": 8.0, "seed": 0}
 
 
 def test_force_deletes_no_file_of_others(tmp_path):
