@@ -267,8 +267,7 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
         meta = field.metadata
-        kind = hints[field.name]
-        default: Any = field.default
+        kind, default = hints[field.name], field.default
         if not meta:  # says in its annotation what a command's own argument would
             yield _parameter(field.name, kind, default)
             continue
