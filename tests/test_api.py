@@ -25,8 +25,12 @@ from llmseg_cli.metrics.signature import METRICS, key
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "library" / "segment.py"
 OPTIONS = {
-    **{"patch": (16, 16, 16), "model": "vnet", "model-option": ["filters=4", "dropout=0.2"]},
-    **{"optimizer": "sgd", "learning-rate": 0.02, "steps": 2},
+    "patch": (16, 16, 16),
+    "model": "vnet",
+    "model-option": ["filters=4", "dropout=0.2"],
+    "optimizer": "sgd",
+    "learning-rate": 0.02,
+    "steps": 2,
 }
 PICTURE = {"patch": [16, 16], "model": "vnet", "model-option": ["filters=4"], "steps": 2}
 

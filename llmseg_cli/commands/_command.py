@@ -267,24 +267,23 @@ def _parameters(cls: type) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
         meta = field.metadata
-        kind, default = hints[field.name], field.default
+        kind: Any = hints[field.name]
+        default: Any = field.default
         if not meta:  # says in its annotation what a command's own argument would
             yield _parameter(field.name, kind, default)
             continue
         kind = kind | None if default is None else kind
         extra: dict[str, Any] = {"metavar": meta["kind"]}
         if meta["parser"] is not None:
-            words = bool(default) and isinstance(default[0], str)
-            extra = {"parser": meta["parser"], "metavar": "NAME,NAME" if words else "N,N,N"}
+            metavar = "NAME,NAME" if default and isinstance(default[0], str) else "N,N,N"
+            extra = {"parser": meta["parser"], "metavar": metavar}
             default = ",".join(v if isinstance(v, str) else f"{v:g}" for v in default) or AUTO
             kind = str if get_origin(kind) is tuple else kind
         elif get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
-        names = [f"--{field.name.replace('_', '-')}"]
-        if kind is bool:
-            names = [f"{names[0]}/--no-{names[0][2:]}"]
+        flag = f"--{field.name.replace('_', '-')}"
         info = typer.Option(
-            *names,
+            f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
             help=meta["help"],
             envvar=meta["envvar"],
             min=meta["min"],

@@ -93,6 +93,9 @@ def _option(kind: str, key: str, default: str, values: Values) -> Any:
     return parse_assignments(values[kind] or (), flag=flag).get(key, default)
 
 
+MAKES_NONE = (
+    "the method '{method}' makes no pseudo-labels; use --method sam-mining or self-training"
+)
 OF_LAYERS = ("llm_layers", "llm_rotary", "llm_final_norm")
 MINING = tuple(one.name for one in fields(MiningSettings))
 RULES = (
@@ -129,16 +132,14 @@ RULES = (
         "the file of --split decides who belongs together; make it with 'llmseg split --group-by'",
         is_shared=True,
     ),
-    Rule(
-        ("schedule", "every"),
-        _mines,
-        "the method '{method}' makes no pseudo-labels; use --method sam-mining or self-training",
-    ),
+    Rule(("schedule",), _mines, MAKES_NONE),
+    Rule(("every",), _mines, MAKES_NONE, is_typed=True),  # a plan has it for trainings from nothing
     Rule(
         ("every",),
         _mines_again,
         "with --init or --pseudo, and --schedule one-time, nothing is mined at such steps; pass "
         "--schedule continuous",
+        is_typed=True,
     ),
     Rule(
         tuple(name for name in MINING if name not in OF_SELF_TRAINING),

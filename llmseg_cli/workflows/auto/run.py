@@ -26,7 +26,7 @@ from llmseg_cli.workflows.auto.journal import AUTO, SCRIPT, Course
 from llmseg_cli.workflows.auto.predicting import answering, predicting_s
 from llmseg_cli.workflows.auto.scores import dice_of
 from llmseg_cli.workflows.auto.steps import Call, Steps
-from llmseg_cli.workflows.auto.wish import Wish
+from llmseg_cli.workflows.auto.wish import Wish, first_fold
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def run(wish: Wish, call: Call, *, resume: bool, force: bool) -> Outcome:
         return _Auto(wish, call, resume=resume, force=force).run()
 
 
+GENTLE = "0.0005"  # learning rate of weights that have learned already
 TOO_SMALL = "A budget of %.0f s is too small; a training gets %.0f s. Pass a larger --budget."
 
 
@@ -107,7 +108,7 @@ class _Auto:
         roles = choose_roles(labeled, self.wish.test)
         logger.info("%s.", roles.reason[:1].upper() + roles.reason[1:])
         split = self._split(roles)
-        unlabeled = len(Split.load(_first(split)).unlabeled)
+        unlabeled = len(Split.load(first_fold(split)).unlabeled)
         planned = self._plan(split)
         self._describe(planned)
         candidates = self._train(planned, split, roles, unlabeled)
@@ -165,7 +166,7 @@ class _Auto:
     def _plan(self, split: Path) -> dict[str, Any]:
         wish = self.wish
         words = ["plan", "--data", str(wish.data), *wish.labels, *wish.on_device]
-        words += ["--split", str(_first(split)), "--budget", f"{wish.budget_s / 2:.0f}s"]
+        words += ["--split", str(first_fold(split)), "--budget", f"{wish.budget_s / 2:.0f}s"]
         self.steps.take("plan", [*words, "-o", str(wish.out / PLAN)], keeps=True)
         found: dict[str, Any] = self.steps.course.found["plan"]
         return found
@@ -213,7 +214,8 @@ class _Auto:
         if not is_begun and not is_worth(2 * left.training_s / runs, semi_step_s=step_s):
             logger.info("There is no time left to learn from unlabeled scans.")
             return [SUPERVISED]
-        start = ["train-semi", "--method", method, "--init", str(self.wish.out / SUPERVISED)]
+        start = ["train-semi", "--method", method, "--learning-rate", GENTLE]
+        start += ["--init", str(self.wish.out / SUPERVISED)]
         self._training(method, start, split, left.training_s / runs)
         return [SUPERVISED, method]
 
@@ -259,7 +261,7 @@ class _Auto:
 
     def _answering(self, chosen: str, split: Path, roles: Roles) -> list[str]:
         """The `--run` words of the chosen training."""
-        folder, known = self.wish.out / chosen, Split.load(_first(split))
+        folder, known = self.wish.out / chosen, Split.load(first_fold(split))
         validation = self.steps.course.step(f"validate {chosen}")
         if not roles.folds or validation is None:
             return ["--run", str(folder)]
@@ -274,7 +276,7 @@ class _Auto:
     def _predict(self, runs: list[str], split: Path, unlabeled: int) -> dict[str, Any]:
         """Masks of all unlabeled scans and, if there are any, scores of the locked test scans."""
         wish = self.wish
-        words = ["predict", *runs, "--data", str(wish.data), "--split", str(_first(split))]
+        words = ["predict", *runs, "--data", str(wish.data), "--split", str(first_fold(split))]
         words += wish.on_device
         found: dict[str, Any] = {"masks": 0, "test_dice": None}
         if unlabeled:
@@ -283,17 +285,12 @@ class _Auto:
             self.steps.take("predict", [*words, *asked])
             record = json.loads((masks / MANIFEST).read_text(encoding="utf-8"))
             found["masks"] = record["counts"]["ok"] + record["counts"]["skipped"]
-        if Split.load(_first(split)).test:
+        if Split.load(first_fold(split)).test:
             masks, scores = wish.out / TEST_MASKS, wish.out / TEST_SCORES
             asked = ["--subset", "test", "-o", str(masks), "--resume"]
             self.steps.take("predict test", [*words, *asked])
             line = ["score", "--pred", str(masks), "--ref", str(wish.data)]
-            line += ["--split", str(_first(split)), "--subset", "test", "-o", str(scores)]
+            line += ["--split", str(first_fold(split)), "--subset", "test", "-o", str(scores)]
             self.steps.take("score test", [*line, "--force"])
             found["test_dice"] = dice_of(scores)
         return found
-
-
-def _first(split: Path) -> Path:
-    """The split, or the first fold of a folder of them; tests and unlabeled are those of all."""
-    return split / "fold-0.json" if split.suffix != ".json" else split

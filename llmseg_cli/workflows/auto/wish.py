@@ -45,3 +45,8 @@ class Wish:
     def on_device(self) -> list[str]:
         """The words of a command that computes."""
         return [] if self.device == "auto" else ["--device", self.device]
+
+
+def first_fold(split: Path) -> Path:
+    """The split, or the first fold of a folder of them; tests and unlabeled are those of all."""
+    return split / "fold-0.json" if split.suffix != ".json" else split

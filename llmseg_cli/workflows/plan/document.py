@@ -8,6 +8,7 @@ import yaml
 
 from llmseg_cli.planning.fingerprint import Choice
 from llmseg_cli.planning.recommended import Lines, Recommended
+from llmseg_cli.registry import METHODS
 
 HEAD = (
     "Settings that 'llmseg plan' chose for {data}: {scans}, on {machine}. Change what you like: "
@@ -40,8 +41,19 @@ def write_plan(
         lines = [inner.choice("steps", choice)]
         if command == "train-semi" and found.method:
             lines.insert(0, inner.choice("method", found.method))
+            if METHODS.load(str(found.method.value)).mines:
+                lines.append(inner.choice("every", first_masks(choice)))
         blocks.append("\n".join([f"{command}:", *lines]))
     return "\n\n".join(blocks) + "\n"
+
+
+def first_masks(steps: Choice) -> Choice:
+    """The step before which pseudo-labels are made, where none come from a trained run."""
+    assert isinstance(steps.value, int)
+    return Choice(
+        max(1, steps.value // 3),
+        "after a third of the steps the network makes its masks, unless --init names a trained one",
+    )
 
 
 def _labels(label_map: tuple[str, ...], ignore_label: int | None) -> list[str]:

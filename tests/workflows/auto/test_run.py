@@ -236,7 +236,8 @@ def test_the_course_with_few_labels(wish, commands):
         "left atrium",
     ]
     assert by_name["supervised"][:3] == ["train-sup", "--config", f"{out}/llmseg.yaml"]
-    assert by_name[SEMI][:5] == ["train-semi", "--method", SEMI, "--init", f"{out}/supervised"]
+    start = ["train-semi", "--method", SEMI, "--learning-rate", "0.0005"]
+    assert by_name[SEMI][:7] == [*start, "--init", f"{out}/supervised"]
     assert by_name["predict"][:3] == ["predict", "--run", f"{out}/{SEMI}"]  # the better one
     assert found.document["chosen"] == SEMI
     assert found.document["validation_dice"] == {"supervised": 0.7, SEMI: 0.8}

@@ -32,7 +32,7 @@ def test_every_setting_stands_below_its_reason():
         "model": "unet",
         "model-option": {"filters": 16, "dropout": 0, "normalization": "instance"},
         "train-sup": {"steps": 300},
-        "train-semi": {"method": "self-training", "steps": 90},
+        "train-semi": {"method": "self-training", "steps": 90, "every": 30},
     }
     lines = text.splitlines()
     for name in ("patch", "spacing", "batch", "normalize", "augment", "model", "model-option"):
