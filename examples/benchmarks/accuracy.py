@@ -44,10 +44,7 @@ KNOWN = {
     "kvasir": ["--labeled", "22", "--test", "60", "--label-map", "255:1"],
     "chest-xray": ["--labeled", "10", "--test", "12"],
 }
-TRAIN = (
-    "llmseg train-sup --data {data} -o {out} --cache {cache} --seed {seed} --steps {steps} "
-    "--log-every 1 --optimizer adam --learning-rate 0.002"
-)
+TRAIN = "llmseg auto --data {data} -o {out} --budget {minutes}m --seed {seed}"
 PREDICT = "llmseg predict --run {out} --images {test} -o {masks}"
 
 

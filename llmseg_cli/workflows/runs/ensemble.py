@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from llmseg_cli.artifacts.inside import is_plain_name
+from llmseg_cli.artifacts.manifest import MANIFEST
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.errors import ArtifactError, UsageError
+from llmseg_cli.reading import read_text
 from llmseg_cli.training.loop import WEIGHTS
+from llmseg_cli.typed import parsed
 from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun
 
 ALIKE = {  # what runs must have in common, and what it is called
@@ -21,6 +25,7 @@ ALIKE = {  # what runs must have in common, and what it is called
     "ignore_label": "ignore label",
     "label_values": "label values",
 }
+COURSE = "auto.json"  # of `llmseg auto`
 DEPTH = 3  # of folders below one that is named, as in OUT/fold-0/seed-1
 
 
@@ -129,15 +134,38 @@ def _shown(value: Any) -> str:
 def run_folders(named: Sequence[Path]) -> tuple[Path, ...]:
     """The run folders that are meant: those named, and in a folder that is no run all below it.
 
+    Of a folder of `llmseg auto` they are those of the training that it chose.
+
     Raises:
         ArtifactError: If there is none, or one below a folder is not finished.
         UsageError: If a run is named twice, which would count twice.
     """
-    found = [run for folder in named for run in (_below(folder) if _holds(folder) else [folder])]
+    meant = [chosen_in(folder) for folder in named]
+    found = [run for folder in meant for run in (_below(folder) if _holds(folder) else [folder])]
     times = Counter(run.resolve() for run in found)
     if twice := [run for run in found if times[run.resolve()] > 1]:
         raise UsageError(f"--run {twice[0]} is named twice, and would count twice. Name it once.")
     return tuple(found)
+
+
+def chosen_in(folder: Path) -> Path:
+    """Of a folder of `llmseg auto`, that of the training that it chose; any other as it is.
+
+    Raises:
+        ArtifactError: If its `run.json` cannot be read, or it is not finished.
+    """
+    if not (folder / COURSE).is_file():
+        return folder
+    if not (folder / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{folder} is a course of 'llmseg auto' that is not finished. Finish it with --resume, "
+            "or name the runs in it, each with --run."
+        )
+    record = parsed(read_text(folder / MANIFEST), name=str(folder / MANIFEST), error=ArtifactError)
+    name = record.get("details", {}).get("chosen") if isinstance(record, dict) else None
+    if not isinstance(name, str) or not is_plain_name(name):
+        raise ArtifactError(f"{folder / MANIFEST} does not say which training was chosen.")
+    return folder / name
 
 
 def _holds(folder: Path) -> bool:

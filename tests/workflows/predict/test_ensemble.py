@@ -22,6 +22,7 @@ from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.training.checkpoints import save_weights
 from llmseg_cli.workflows.predict import image as predict_image
 from llmseg_cli.workflows.predict.run import run
+from llmseg_cli.workflows.runs.ensemble import run_folders
 from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
 
 CLASSES = ("background", "bright", "dark")
@@ -375,3 +376,19 @@ def test_more_runs_of_one_kind_take_no_more_memory(tmp_path: Path, image: Path, 
     assert (
         mixed.windows["scan"] == two.windows["scan"] + run(other, **words).estimate.windows["scan"]
     )
+
+
+def test_of_a_course_the_chosen_training_answers(tmp_path):
+    for name in ("supervised", "self-training"):
+        (tmp_path / "result" / name).mkdir(parents=True)
+        (tmp_path / "result" / name / "config.yaml").touch()
+    course, record = tmp_path / "result" / "auto.json", tmp_path / "result" / "run.json"
+    course.write_text("{}")
+    with pytest.raises(ArtifactError, match="not finished"):
+        run_folders([tmp_path / "result"])
+    record.write_text('{"details": {"chosen": "self-training"}}')
+    assert run_folders([tmp_path / "result"]) == (tmp_path / "result" / "self-training",)
+    for odd in ('{"details": {"chosen": "../elsewhere"}}', '{"details": {}}', "[]"):
+        record.write_text(odd)
+        with pytest.raises(ArtifactError, match="does not say which training was chosen"):
+            run_folders([tmp_path / "result"])
