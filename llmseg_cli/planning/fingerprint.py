@@ -42,6 +42,7 @@ class Fingerprint:
             no label map was looked at.
         telling: A few cases whose label maps show all of the classes.
         silent: A few cases without a label map that may be used.
+        sides: Pairs of classes that lie left and right of the middle in every scan.
     """
 
     sizes: Sizes
@@ -54,6 +55,7 @@ class Fingerprint:
     window: tuple[float, float] | None = None
     telling: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    sides: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ def choose_augmentation(scans: Fingerprint) -> Choice:
     sided = sorted(n for n in scans.classes.values() if SIDES.search(JOINED.sub(" ", n)))
     if sided:
         return Choice("no-flips", f"a flip would make one side of the other: {', '.join(sided)}")
+    if scans.sides:
+        pairs = "; ".join(f"{scans.classes[a]} and {scans.classes[b]}" for a, b in scans.sides)
+        return Choice("no-flips", f"left and right of the middle in every label map: {pairs}")
     if is_colored(scans):
         return Choice("turned", "colored pictures, taken to have no up and down")
     return Choice("standard", "no class is of one side; flips left to right, small turns, scaling")

@@ -99,3 +99,10 @@ def test_patches_grow_with_the_memory_of_a_gpu_between_what_a_cpu_has_and_the_mo
         assert voxels == sorted(voxels)
         assert voxels[0] == CPU.patch_voxels(dimensions) == least
         assert voxels[-1] == most
+
+
+def test_a_flip_is_not_for_classes_that_lie_left_and_right_whatever_their_names():
+    scans = replace(named("class 1", "class 2"), sides=((1, 2),))
+    assert choose_augmentation(scans).value == "no-flips"
+    assert choose_augmentation(scans).reason.endswith("class 1 and class 2")
+    assert choose_augmentation(replace(scans, sides=())).value == "standard"

@@ -20,6 +20,7 @@ from llmseg_cli.errors import TooLargeError
 from llmseg_cli.planning.fingerprint import Fingerprint
 from llmseg_cli.planning.geometry import median_sizes
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.plan.sides import sided_pairs
 
 SAMPLED_CASES = 16  # whose voxels are read, those with label maps first
 FEW = 2  # cases of each kind that steps are timed on
@@ -35,6 +36,7 @@ class _Seen:
     low: float
     high: float
     extents: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    centers: Mapping[int, float] = field(default_factory=dict)
     foreground: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -80,17 +82,19 @@ def look(
         seen += see_all(others)  # a declared class is rare
         chosen += others
     values = sorted({value for one in seen for value in one.extents})
+    extents = {value: _median_box([one.extents.get(value) for one in seen]) for value in values}
     return Fingerprint(
         sizes=sizes,
         channels=max(one.channels for one in seen),
         classes={value: names.get(value, f"class {value}") for value in values},
         labeled=len(taught),
-        extents={value: _median_box([one.extents.get(value) for one in seen]) for value in values},
+        extents=extents,
         low=float(median(one.low for one in seen)),
         high=float(median(one.high for one in seen)),
         window=_window(seen),
         telling=_telling(chosen, seen) if taught else (),
         silent=tuple(case.id for case in rest[:FEW]),
+        sides=sided_pairs([one.centers for one in seen], extents),
     )
 
 
@@ -132,16 +136,18 @@ def _see(
         return seen
     labels = load_label_map(case.label, label_map=label_map, ignore=ignore)
     known = labels.array if ignore is None else np.where(labels.array == UNKNOWN, 0, labels.array)
-    extents = {}
+    extents, centers = {}, {}
     for value in (int(value) for value in np.unique(known) if value):
         places = np.nonzero(known == value)
+        centers[value] = float((places[0].mean() + 0.5) / len(known))
         extents[value] = tuple(
             (int(axis.max()) - int(axis.min()) + 1) * mm
             for axis, mm in zip(places, labels.spacing_mm, strict=True)
         )
     inside = image.array[0][known > 0] if known.shape == image.array.shape[1:] else known[:0, 0, 0]
     every = max(1, len(inside) // SAMPLED_VOXELS)
-    return _Seen(seen.channels, seen.low, seen.high, extents, inside[::every].astype(np.float32))
+    sample = inside[::every].astype(np.float32)
+    return _Seen(seen.channels, seen.low, seen.high, extents, centers, sample)
 
 
 def _spread(cases: Sequence[Case], most: int) -> list[Case]:
