@@ -395,7 +395,7 @@ class TestProgram:
         out = tmp_path / "accuracy.jsonl"
         train = (
             "llmseg train-sup --data {data} -o {out} --cache {cache} --seed {seed} "
-            "--steps {steps} --log-every 1 --patch 16,16,16 --model-option filters=4"
+            "--steps {steps} --log-every 1 --patch 16,16,16 --model vnet --model-option filters=4"
         )
         words = [sys.executable, str(BENCHMARKS / "accuracy.py"), "llmseg", "--data", str(toy_data)]
         words += ["--labeled", "2", "--test", "2", "--minutes", "0.25", "--threads", "1"]

@@ -29,7 +29,7 @@ SETTINGS = {
     "CLASSES": "grey matter;white matter",
     "LABELED": "3",
     "TEST": "2",
-    "TRAIN": "--steps 3 --patch 16,16,16 --model-option filters=4 --device cpu",
+    "TRAIN": "--steps 3 --patch 16,16,16 --model vnet --model-option filters=4 --device cpu",
 }
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 

@@ -52,7 +52,7 @@ def damage_pseudo(choices: Choices, path: Path) -> str:
     return pictures.damage_picture(choices, path)
 
 
-TINY = "--model-option filters=2 --steps 2 --batch 2 --workers 0"
+TINY = "--model vnet --model-option filters=2 --steps 2 --batch 2 --workers 0"
 BOX, SQUARE = f"--patch 16,16,16 {TINY}", f"--patch 16,16 {TINY}"
 CHECK = "check --data in/data -o out.json"
 SPLIT = "split --data in/data -o out.json --labeled 0.5 --test 1"

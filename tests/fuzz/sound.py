@@ -24,7 +24,18 @@ SHAPE = (18, 17, 16)
 CASES = 4
 AFFINE = np.diag([1.0, 1.0, 1.5, 1.0])
 ROLES = ("--labeled", "0.34", "--test", "1", "--seed", "0")
-TINY = ("--model-option", "filters=2", "--steps", "2", "--batch", "2", "--workers", "0")
+TINY = (
+    "--model",
+    "vnet",
+    "--model-option",
+    "filters=2",
+    "--steps",
+    "2",
+    "--batch",
+    "2",
+    "--workers",
+    "0",
+)
 BOX = ("--patch", "16,16,16")
 SQUARE = ("--patch", "16,16")
 VIT = (
