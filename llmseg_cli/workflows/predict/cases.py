@@ -150,11 +150,11 @@ class Work:
                 store = stack.enter_context(closing(ProbabilityStore(folder, grid.ras_shape)))
             labels = self._labels(case, prepared, store)
             self.journal.begin(case.id, file, *maps, image=image)
+            classes = classes_in(labels)  # before they become the values of files
             stored = as_stored(labels, self.runs.config.label_values)
             save_label_map(folder / file, stored, grid)
             if store is not None:
                 store.save(folder, maps, grid)
-        classes = classes_in(labels)
         details = {"voxels": prepared[0].voxels, "classes": list(classes)}
         if maps:
             details["maps"] = maps

@@ -72,6 +72,8 @@ def test_masks_have_the_values_of_the_label_maps(place: Path):
     details = json.loads((place / "test" / "run.json").read_text())["details"]
     assert details["label_values"] == [0, 70, 300]
     assert details["label_map"] == ["70:1", "300:2"]
+    told = {value for case in details["cases"] for value in case["classes"]}
+    assert told == {1, 2}  # numbers of classes, whatever values stand for them
 
 
 def older(place: Path, folder: Path) -> Path:
