@@ -18,9 +18,10 @@ EMPTY :=
 LIBRARY_FILES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(LIBRARY:%=llmseg_cli/%/*))
 DEMO := demo
 DATA ?= $(error say where the scans are: make bench DATA=FOLDER)
-# auto's training from unlabeled scans, and the time that it had; known when auto is through.
+# auto's training from unlabeled scans, its learning rate and its time; known when auto is through.
 DEMO_SEMI = $(shell sed -n 's/^llmseg train-semi --method \([^ ]*\) .*/\1/p' $(DEMO)/result/commands.sh 2>/dev/null)
 DEMO_TIME = $(shell sed -n 's/^llmseg train-semi .*--budget \([^ ]*\) .*/\1/p' $(DEMO)/result/commands.sh 2>/dev/null)
+DEMO_RATE = $(shell sed -n 's/^llmseg train-semi .*--learning-rate \([^ ]*\) .*/\1/p' $(DEMO)/result/commands.sh 2>/dev/null)
 DEMO_PREDICT := --data $(DEMO)/data --split $(DEMO)/result/folds/fold-0.json --subset unlabeled
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -96,10 +97,10 @@ $(DEMO)/data/run.json: | $(INSTALLED) weights
 $(DEMO)/result/run.json: $(DEMO)/data/run.json
 	llmseg auto --data $(<D) --budget 6m --seed 0 -o $(@D) --resume
 
-# The same start and the same time, without the unlabeled brains: so the difference is theirs.
+# The same start, learning rate and time, without the unlabeled brains: so the difference is theirs.
 $(DEMO)/without/run.json: $(DEMO)/result/run.json
 	@test -n "$(DEMO_SEMI)" || { echo "auto had no time for the unlabeled brains on this machine: rm -r $(<D), and a larger --budget."; exit 1; }
-	llmseg train-sup --init $(<D)/supervised --config $(<D)/llmseg.yaml --data $(DEMO)/data --split $(<D)/folds --budget $(DEMO_TIME) --seed 0 -o $(@D) --resume
+	llmseg train-sup --init $(<D)/supervised --config $(<D)/llmseg.yaml --data $(DEMO)/data --split $(<D)/folds --learning-rate $(DEMO_RATE) --budget $(DEMO_TIME) --seed 0 -o $(@D) --resume
 
 $(DEMO)/without-masks/run.json: $(DEMO)/without/run.json
 	llmseg predict --run $(<D) $(DEMO_PREDICT) -o $(@D) --resume

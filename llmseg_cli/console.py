@@ -34,6 +34,7 @@ class _Terminal:
     progress: str = "auto"
     console: Any = field(default=None)
     log: "LogFile | None" = None
+    leads: bool = True
 
 
 _terminal = _Terminal()
@@ -133,13 +134,27 @@ def info(message: str) -> None:
 def next_step(*words: object) -> None:
     """The command that usually follows, ready to be copied, on stderr; nothing with `--quiet`.
 
+    Nothing either within `on_a_course`, where the next command comes by itself.
+
     Args:
         words: Its words without `llmseg`.
     """
+    if not _terminal.leads:
+        return
     line = f"Next: {shlex.join(['llmseg', *map(str, words)])}"
     _keep(line)
     if not _terminal.quiet:
         _say(line, to_copy=True)
+
+
+@contextmanager
+def on_a_course() -> Iterator[None]:
+    """What is run within says nothing of the command that follows."""
+    _terminal.leads = False
+    try:
+        yield
+    finally:
+        _terminal.leads = True
 
 
 def detail(message: str) -> None:

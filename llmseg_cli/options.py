@@ -196,7 +196,8 @@ def _numbers(value: Any, kind: Callable[[Any], Any], name: str) -> list[Any]:
         found = [kind(part) for part in parts]
     except (TypeError, ValueError, OverflowError):
         raise UsageError(
-            f"{name} '{_joined(value)}': expected numbers separated by commas."
+            f"{name} '{_joined(value)}': expected numbers separated by commas"
+            f"{', or auto' * (name in ('patch', 'spacing'))}."
         ) from None
     for number in found:
         refuse_wild(number, name=name)

@@ -110,7 +110,7 @@ def _call(context: typer.Context, words: Sequence[str]) -> str:
     program: Any = context.find_root().command
     console.info(f"$ {shlex.join(['llmseg', *words])}")
     said = io.StringIO()
-    with contextlib.redirect_stdout(said), command_line.restored():
+    with contextlib.redirect_stdout(said), command_line.restored(), console.on_a_course():
         code = program.main(
             args=[*words, *console.general_words()], prog_name="llmseg", standalone_mode=False
         )
@@ -145,3 +145,4 @@ def _tell(outcome: "Outcome", output: Path) -> None:
         f"{found['budget_s'] / 60:.1f} minutes. The commands are "
         f"in {output / 'commands.sh'}, the settings with their reasons in {output / 'llmseg.yaml'}."
     )
+    console.next_step("predict", "--run", output, "--images", "NEW", "-o", f"{output}-new")

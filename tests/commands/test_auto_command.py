@@ -58,6 +58,8 @@ def test_a_command_runs_here_and_its_stdout_is_kept(acting, quiet_place):
     assert result.exit_code == 0, result.output
     assert json.loads(heard["said"])["counts"]["cases"] == 4
     assert json.loads(result.stdout)["chosen"] == "supervised"  # one document, its own
+    (told,) = (line for line in result.stderr.splitlines() if line.startswith("Next: "))
+    assert told == "Next: llmseg predict --run out --images NEW -o out-new"  # and not 'split'
     assert f"$ llmseg check --data '{data}' --json" in result.stderr
     assert "out: 3 masks in out/masks, by out/supervised, after 1.5 of 2.0 minutes" in result.stderr
     assert "0.812" in result.stderr
