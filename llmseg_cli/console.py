@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmseg_cli.artifacts.command_line import command_line
 from llmseg_cli.artifacts.files import to_json
 from llmseg_cli.artifacts.text import aligned, readable, visible, wrapped
 from llmseg_cli.errors import unknown
@@ -81,7 +82,7 @@ def general_words() -> list[str]:
 def _open_log(path: Path) -> "LogFile":
     from llmseg_cli.artifacts.log_file import LogFile
 
-    return LogFile(path, shlex.join(["llmseg", *sys.argv[1:]]))
+    return LogFile(path, command_line() or "llmseg")
 
 
 class _Said(logging.Handler):

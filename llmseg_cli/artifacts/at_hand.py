@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from llmseg_cli.artifacts.run_files import WEIGHTS
 from llmseg_cli.errors import ArtifactError, DataError
 from llmseg_cli.reading import file_fault
-
-WEIGHTS = "model.safetensors"
 
 
 def refuse_absent_data(root: Path) -> None:

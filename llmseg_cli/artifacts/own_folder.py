@@ -6,10 +6,9 @@ from pathlib import Path
 from llmseg_cli.artifacts.files import is_leftover, refuse_existing
 from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.reading import parse_json, parse_yaml, read_text
-
-CONFIG = "config.yaml"
 
 
 def refuse_replacing(folder: Path, *, force: bool, names: Collection[str] = ()) -> None:

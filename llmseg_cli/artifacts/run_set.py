@@ -82,7 +82,7 @@ def load_set(folder: Path) -> tuple[RunOfSet, ...] | None:
 
 def is_set(folder: Path) -> bool:
     """Whether a folder holds those of folds or seeds."""
-    return any(_numbers(folder, part) for part in PARTS)
+    return any(numbers_in(folder, part) for part in PARTS)
 
 
 def member_folder(folder: Path, *, fold: int | None, seed: int, flag: str) -> Path:
@@ -99,7 +99,7 @@ def member_folder(folder: Path, *, fold: int | None, seed: int, flag: str) -> Pa
     """
     found = folder
     for part, number in zip(PARTS, (fold, seed), strict=True):
-        own = _numbers(found, part)
+        own = numbers_in(found, part)
         if not own:
             continue
         if number not in own:
@@ -112,8 +112,14 @@ def member_folder(folder: Path, *, fold: int | None, seed: int, flag: str) -> Pa
     return found
 
 
-def _numbers(folder: Path, part: str) -> list[int]:
+def numbers_in(folder: Path, part: str) -> list[int]:
+    """The numbers of the folders `PART-0`, `PART-1`, ... in a folder, ascending.
+
+    Args:
+        folder: Of runs, or of what was made from them.
+        part: One of `PARTS`.
+    """
     if not folder.is_dir():
         return []
-    names = (re.fullmatch(rf"{part}-(\d+)", path.name) for path in folder.iterdir())
+    names = (re.fullmatch(rf"{part}-(0|[1-9]\d*)", path.name) for path in folder.iterdir())
     return sorted(int(name[1]) for name in names if name and (folder / name[0]).is_dir())

@@ -35,6 +35,11 @@ def in_one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as `1 case` or `2 cases`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def aligned(rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[str]:
     """Rows of a table as lines of text, columns two spaces apart.
 

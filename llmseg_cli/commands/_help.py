@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._help_layout import NO_BREAK, Section, laid_out
 from llmseg_cli.commands._hints import Facts
 from llmseg_cli.options import meanings
@@ -103,7 +104,8 @@ def sections_of(command: Any, ctx: Any) -> Iterator[Section]:
     yield from _panels(options if everything else [o for o in options if o.is_basic])
     yield Section("", paragraphs=_paragraphs(command.epilog))
     if rare and not everything:
-        yield Section("", paragraphs=[f"{ctx.command_path} --help-all shows {_more(len(rare))}."])
+        more = counted(len(rare), "more option")
+        yield Section("", paragraphs=[f"{ctx.command_path} --help-all shows {more}."])
 
 
 def options_of(command: Any, ctx: Any) -> list[OptionHelp]:
@@ -213,7 +215,3 @@ def _first(command: Any) -> str:
 def _facts(command: Any) -> Facts:
     found: Facts = getattr(command.callback, "facts", Facts())
     return found
-
-
-def _more(count: int) -> str:
-    return f"{count} more option{'s' * (count != 1)}"

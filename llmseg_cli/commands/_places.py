@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.commands._assigned import is_typed
 from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._showing import showing
@@ -150,8 +151,6 @@ def _is_for(
     elsewhere, a run folder is told by what it holds; where it is not, a file behind `--images` is
     an image.
     """
-    from llmseg_cli.artifacts.own_folder import CONFIG
-
     last, word = places[-1], words[0]
     if place.is_list and not last.is_list and is_typed(context, place.name):
         return len(words) > 1 or is_typed(context, last.name)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.text import counted
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.predict.cases import CaseResult
@@ -23,10 +24,10 @@ def announce(estimate: "Estimate", opened: "Ensemble") -> None:
     networks = [*opened.networks]
     shown = ", ".join(networks[:SHOWN_NETWORKS])
     if len(networks) > SHOWN_NETWORKS:
-        shown += f" and {_count(len(networks) - SHOWN_NETWORKS, 'more network')}"
+        shown += f" and {counted(len(networks) - SHOWN_NETWORKS, 'more network')}"
     console.info(
-        f"{_count(len(estimate.windows), 'case')}, "
-        f"{_count(sum(estimate.windows.values()), 'window')} of {sides}"
+        f"{counted(len(estimate.windows), 'case')}, "
+        f"{counted(sum(estimate.windows.values()), 'window')} of {sides}"
         f"{passes}, {shown} on {opened.device.type} in "
         f"{str(opened.dtype).removeprefix('torch.')}; about {estimate.memory_mb} MB of memory"
         f"{on_device} for the largest ({estimate.largest})."
@@ -44,11 +45,7 @@ def conclude(predicted: "Predicted") -> None:
     counts = predicted.counts
     skipped = f", {counts['skipped']} kept from before" if counts["skipped"] else ""
     empty = sum(case.windows_skipped for case in predicted.cases)
-    unasked = f"; {_count(empty, 'window')} of background not asked" if empty else ""
+    unasked = f"; {counted(empty, 'window')} of background not asked" if empty else ""
     blank = sum(case.classes == () for case in predicted.cases)
     hollow = f"; {blank} of {len(predicted.cases)} empty" if blank else ""
-    console.info(f"{predicted.folder}: {_count(counts['ok'], 'mask')}{skipped}{unasked}{hollow}.")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    console.info(f"{predicted.folder}: {counted(counts['ok'], 'mask')}{skipped}{unasked}{hollow}.")

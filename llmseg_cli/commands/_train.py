@@ -9,6 +9,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.command_line import is_typed
+from llmseg_cli.artifacts.run_files import CURVE
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._labeled import refuse_contradiction
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.train.request import Request
 
 
-CURVE = "curve.png"
 MOST_SEEDS = 1000
 SplitOrFolds = Annotated[
     Path | None,

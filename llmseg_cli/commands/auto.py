@@ -25,7 +25,7 @@ from llmseg_cli.commands._options import (
     Resume,
     Seed,
 )
-from llmseg_cli.errors import CommandError, ExitCode, UsageError
+from llmseg_cli.errors import CommandError, ExitCode
 from llmseg_cli.options import parse_duration
 from llmseg_cli.registry import METHODS
 
@@ -80,8 +80,6 @@ def auto(
     from llmseg_cli.workflows.auto.run import run
     from llmseg_cli.workflows.auto.wish import Wish
 
-    if resume and force:
-        raise UsageError("--resume continues what -o holds, --force replaces it. Pass one of them.")
     seconds = parse_duration(budget)
     if method is not None:
         _ = METHODS[method]  # refuses unknown ones, hours before they are needed

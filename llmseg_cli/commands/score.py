@@ -119,12 +119,17 @@ def score(
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
-    from llmseg_cli.workflows.score.post_processing import refuse_chosen_by_test, with_trials
+    from llmseg_cli.workflows.score.post_processing import (
+        refuse_chosen_by_test,
+        refuse_several,
+        with_trials,
+    )
     from llmseg_cli.workflows.score.run import ScoreOptions
-    from llmseg_cli.workflows.score.seeds import run_one_or_seeds
+    from llmseg_cli.workflows.score.seeds import run_one_or_seeds, seed_folders
 
     document, table = _targets(out, csv, force=force)
     if try_post_processing:
+        refuse_several(pred)
         refuse_chosen_by_test(split, subset)
     options = ScoreOptions(
         classes=tuple(classes or ()),
@@ -151,7 +156,13 @@ def score(
         )
         if try_post_processing:
             scored = with_trials(
-                scored, pred, ref, split=split, subset=subset, options=options, progress=progress
+                scored,
+                seed_folders(pred)[0],
+                ref,
+                split=split,
+                subset=subset,
+                options=options,
+                progress=progress,
             )
     scored.save(document, table)
     _show(scored.scores)

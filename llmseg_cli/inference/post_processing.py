@@ -56,7 +56,7 @@ def keep_largest_component(labels: Labels, value: int) -> None:
         labels: `(X, Y, Z)`; it is changed.
         value: The class.
     """
-    box = _box(labels == value)
+    box = _box(labels, value)
     if box is None:
         return
     part = labels[box]
@@ -80,7 +80,7 @@ def fill_holes(labels: Labels, value: int) -> None:
         labels: `(X, Y, Z)`; it is changed.
         value: The class.
     """
-    box = _box(labels == value)
+    box = _box(labels, value)
     if box is None:
         return
     part = labels[box]
@@ -98,16 +98,10 @@ def fill_holes(labels: Labels, value: int) -> None:
     part[is_hole[numbers] & (part == BACKGROUND)] = value
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    """The smallest box around what is true; None if nothing is."""
-    found = []
-    for axis in range(mask.ndim):
-        others = tuple(one for one in range(mask.ndim) if one != axis)
-        hits = np.flatnonzero(mask.any(axis=others))
-        if not len(hits):
-            return None
-        found.append(slice(int(hits[0]), int(hits[-1]) + 1))
-    return tuple(found)
+def _box(labels: Labels, value: int) -> tuple[slice, ...] | None:
+    """The smallest box around a class; None if it is nowhere."""
+    found: tuple[slice, ...] | None = ndimage.find_objects(labels, max_label=value)[value - 1]
+    return found
 
 
 def named_classes(words: str | None, classes: Sequence[str], *, flag: str) -> tuple[int, ...]:

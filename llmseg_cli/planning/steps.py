@@ -1,7 +1,5 @@
 """How many steps fit a budget of time."""
 
-from dataclasses import dataclass
-
 from llmseg_cli.planning.fingerprint import Choice
 
 FEWEST = 20
@@ -10,39 +8,29 @@ SHARE = 0.85  # of a budget that steps may take; the rest is for preparing, vali
 START_S = 10.0  # of the program itself, before the first step
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Time of a training.
-
-    Args:
-        seconds: All of it.
-    """
-
-    seconds: float
-
-    @property
-    def words(self) -> str:
-        """Such as `30 min`."""
-        if self.seconds < 120:
-            return f"{self.seconds:.3g} s"
-        minutes = self.seconds / 60
-        return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
+def in_words(seconds: float) -> str:
+    """A budget such as `30 min`."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = seconds / 60
+    return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
 
 
-def steps_within(budget: Budget, step_s: float) -> Choice:
+def steps_within(budget_s: float, step_s: float) -> Choice:
     """The steps that a budget allows.
 
     Args:
-        budget: Of the whole training.
+        budget_s: Seconds of the whole training.
         step_s: Seconds of a step.
     """
-    fitting = int(max(0.0, budget.seconds - START_S) * SHARE / step_s)
+    fitting = int(max(0.0, budget_s - START_S) * SHARE / step_s)
     steps = max(FEWEST, min(MOST, fitting))
     if steps > 100:
         steps = int(float(f"{steps:.2g}")) if steps < 1000 else steps // 100 * 100
     cost = f"{step_s:.3g} s a step, of three that were timed here"
     if fitting < FEWEST:
         return Choice(
-            steps, f"the fewest that teach anything; {budget.words} is too short for them ({cost})"
+            steps,
+            f"the fewest that teach anything; {in_words(budget_s)} is too short for them ({cost})",
         )
-    return Choice(steps, f"what fits into {budget.words} ({cost})")
+    return Choice(steps, f"what fits into {in_words(budget_s)} ({cost})")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.run_files import BEST, STATE, WEIGHTS
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import DataError, StoppedError
 from llmseg_cli.options import MOST
@@ -35,7 +36,6 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.training.undisturbed import answering
 
-WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
 LOOK_EVERY_S = 5.0  # between two looks at the loss on a GPU, which is waited for then
 
 

@@ -7,6 +7,7 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.folds import NAME, fold_name
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, recorded_outputs
 from llmseg_cli.artifacts.own_folder import refuse_replacing
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.data.splitting.folds import Folds, make_folds
 from llmseg_cli.data.splitting.roles import Roles
 from llmseg_cli.workflows.split import Plan
@@ -37,7 +38,7 @@ class FoldPlan:
         return [
             *self.whole.sentences(),
             *(
-                f"{len(cases)} cases are labeled in every fold and validate in none, for {why}: "
+                f"{counted(len(cases), 'case')} must stay labeled in all folds, for {why}: "
                 f"{', '.join(cases[:SHOWN])}{', ...' * (len(cases) > SHOWN)}."
                 for cases, why in kept
                 if cases

@@ -107,3 +107,11 @@ def test_a_bar_is_kept_as_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixt
     console.configure(quiet=False, verbose=False, color=True, progress="auto")
     assert kept(str(log))[1:] == ["predict: case 2/2 loss 0.25"]
     capsys.readouterr()
+
+
+def test_the_command_line_is_kept_without_secrets(place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SITE_TOKEN", "geheim123")
+    result = invoke("check", "scans", "--group-by", "(geheim123|case)", "--log-file", "a.log")
+    assert result.exit_code == 8, result.output
+    said = "llmseg check scans --group-by '(***|case)' --log-file a.log"
+    assert kept("a.log")[0].endswith(f": {said}")

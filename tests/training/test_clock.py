@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from llmseg_cli.artifacts.run_files import STATE
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import StoppedError
 from llmseg_cli.training.clock import Clock
 from llmseg_cli.training.log import RATE, logged
-from llmseg_cli.training.loop import STATE, Loop
+from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.pace import Pace
 from llmseg_cli.training.ramps import learning_rate_factor
 from llmseg_cli.training.stop import StopRequest

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import BackendCompilerFailed
 
+from llmseg_cli.artifacts.run_files import BEST, STATE, WEIGHTS
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError, DataError, StoppedError
 from llmseg_cli.training.checkpoints import load_weights
-from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Loop
+from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.stop import StopRequest
 
 CPU = torch.device("cpu")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.data.splitting.draws import Unit, classes_of, total
 from llmseg_cli.data.splitting.roles import CaseFacts, Roles, cases_of, describe_classes, units_of
 from llmseg_cli.errors import DataError
@@ -132,9 +133,10 @@ def _rarest(units: Sequence[Unit], classes: frozenset[int]) -> set[int]:
 def _too_few(folds: int, free: Sequence[Unit], found: Folds, *, is_grouped: bool) -> str:
     noun = "group" if is_grouped else "labeled case"
     kept = len(found.partly_unlabeled) + len(found.alone)
-    besides = f" besides {kept} case(s) that must stay labeled in all folds" * bool(kept)
+    besides = f" besides {counted(kept, 'case')} that must stay labeled in all folds" * bool(kept)
+    are = "is" if len(free) == 1 else "are"
     remedy = f"Ask for at most {len(free)}." if len(free) > 1 else "Label more cases."
     return (
-        f"--folds {folds}: there are {len(free)} {noun}s to divide{besides}, and a fold needs one. "
-        f"{remedy}"
+        f"--folds {folds}: there {are} {counted(len(free), noun)} to divide{besides}, and a fold "
+        f"needs one. {remedy}"
     )

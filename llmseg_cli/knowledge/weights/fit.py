@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.errors import WeightsError
 from llmseg_cli.knowledge.weights.checkpoint import strange_numbers
 
@@ -179,7 +180,7 @@ def fitted(
 
 
 def _counted(found: Sized) -> str:
-    return f"{len(found)} tensor{'s' * (len(found) != 1)}"
+    return counted(len(found), "tensor")
 
 
 def _some(names: list[str]) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, TypedDict
 
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.artifacts.files import write_text
+from llmseg_cli.artifacts.run_files import COURSE
 
-AUTO, SCRIPT = "auto.json", "commands.sh"
+SCRIPT = "commands.sh"
 HEAD = """\
 #!/bin/sh
 # What 'llmseg auto' ran, in this order: go on by hand from here. Paths are as they were typed.
@@ -61,6 +62,6 @@ class Course(Document, schema="llmseg/auto/1", writer="auto"):
 
     def save_in(self, folder: Path) -> None:
         """Write `auto.json` and `commands.sh`."""
-        self.save(folder / AUTO)
+        self.save(folder / COURSE)
         lines = [shlex.join(["llmseg", *step["words"]]) for step in self.steps]
         write_text(folder / SCRIPT, HEAD + "".join(f"{line}\n" for line in lines))

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from llmseg_cli.artifacts.run_set import Member
 from llmseg_cli.inference.windows import Windows
 
 logger = logging.getLogger(__name__)
@@ -51,4 +52,6 @@ def answering(folder: Path, count: int, runs: int) -> list[str]:
     if count == runs:
         return ["--run", str(folder)]
     logger.info("There is time for %d of the %d networks to predict.", count, runs)
-    return [word for fold in range(count) for word in ("--run", str(folder / f"fold-{fold}"))]
+    return [
+        word for fold in range(count) for word in ("--run", str(folder / Member(fold, None).folder))
+    ]

@@ -9,7 +9,9 @@ from typing import Any
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_replacing
-from llmseg_cli.artifacts.split import Split
+from llmseg_cli.artifacts.run_files import COURSE
+from llmseg_cli.artifacts.split import SPLIT, Split
+from llmseg_cli.config_file import PROJECT_FILE
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.errors import ArtifactError, CommandError, ExitCode, PolicyError, UsageError
 from llmseg_cli.knowledge.descriptions.library import entry_of_classes, find_entry
@@ -22,7 +24,7 @@ from llmseg_cli.planning.course import (
     networks_in_time,
     share_of_supervised,
 )
-from llmseg_cli.workflows.auto.journal import AUTO, SCRIPT, Course
+from llmseg_cli.workflows.auto.journal import SCRIPT, Course
 from llmseg_cli.workflows.auto.predicting import answering, predicting_s
 from llmseg_cli.workflows.auto.scores import dice_of
 from llmseg_cli.workflows.auto.steps import Call, Steps
@@ -31,11 +33,11 @@ from llmseg_cli.workflows.auto.wish import Wish, first_fold
 logger = logging.getLogger(__name__)
 
 SUPERVISED = "supervised"
-CHECK, SPLIT, FOLDS, PLAN = "check.json", "split.json", "folds", "llmseg.yaml"
+CHECK, FOLDS, PLAN = "check.json", "folds", PROJECT_FILE
 TEXTS, EMBEDDINGS, MASKS, VALIDATION = "texts.yaml", "texts.safetensors", "masks", "validation"
 TEST_MASKS, TEST_SCORES = "test-masks", "test-scores.json"
 NAMES = (
-    *(AUTO, SCRIPT, MANIFEST, CHECK, SPLIT, FOLDS, PLAN, TEXTS, EMBEDDINGS, MASKS, VALIDATION),
+    *(COURSE, SCRIPT, MANIFEST, CHECK, SPLIT, FOLDS, PLAN, TEXTS, EMBEDDINGS, MASKS, VALIDATION),
     *(SUPERVISED, TEST_MASKS, TEST_SCORES),
 )
 
@@ -66,7 +68,7 @@ def run(wish: Wish, call: Call, *, resume: bool, force: bool) -> Outcome:
         UsageError: If the folder or a wish does not serve.
         LlmsegError: What a command raised; the course can be resumed after it.
     """
-    has_course = (wish.out / AUTO).is_file()
+    has_course = (wish.out / COURSE).is_file()
     if has_course and not resume and not force:
         raise UsageError(
             f"{wish.out} holds a course of 'llmseg auto'. Go on with --resume, replace it with "
@@ -91,8 +93,8 @@ class _Auto:
         self.manifest = Manifest("auto", seed=wish.seed)
         asked = {key: str(value) for key, value in asdict(wish).items() if key != "out"}
         course = Course(wish=asked)
-        if resume and (wish.out / AUTO).is_file():
-            course = Course.load(wish.out / AUTO)
+        if resume and (wish.out / COURSE).is_file():
+            course = Course.load(wish.out / COURSE)
             if changed := [k for k in asked if course.wish.get(k) != asked[k]]:
                 name, was = changed[0], course.wish.get(changed[0])
                 raise ArtifactError(
@@ -127,7 +129,7 @@ class _Auto:
             "spent_s": round(self.steps.course.spent_s, 1),
         }
         self.manifest.details = document
-        self.manifest.write(self.wish.out, outputs=(AUTO, SCRIPT))
+        self.manifest.write(self.wish.out, outputs=(COURSE, SCRIPT))
         return Outcome(self.steps.course, document)
 
     def _check(self) -> int:

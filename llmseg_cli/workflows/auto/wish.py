@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmseg_cli.artifacts.folds import fold_name
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -49,4 +51,4 @@ class Wish:
 
 def first_fold(split: Path) -> Path:
     """The split, or the first fold of a folder of them; tests and unlabeled are those of all."""
-    return split / "fold-0.json" if split.suffix != ".json" else split
+    return split / fold_name(0) if split.suffix != ".json" else split

@@ -17,6 +17,7 @@ from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
+from llmseg_cli.artifacts.run_files import CONFIG, WEIGHTS
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.config_mining import MiningSettings
@@ -27,14 +28,13 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.reading import read_text
-from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned, showing
-from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, open_run
+from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
 QC = "qc.csv"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.planning.fingerprint import Choice
 from llmseg_cli.planning.recommended import Lines, Recommended
 from llmseg_cli.registry import METHODS
@@ -65,13 +66,14 @@ def _labels(label_map: tuple[str, ...], ignore_label: int | None) -> list[str]:
 def _scans(found: Recommended) -> str:
     scans = found.scans
     names = ", ".join(scans.classes.values())
-    return f"{scans.sizes.cases} scans, {scans.labeled} with a label map that may be used ({names})"
+    labeled = f"{scans.labeled} with a label map that may be used ({names})"
+    return f"{counted(scans.sizes.cases, 'scan')}, {labeled}"
 
 
 def _machine(found: Recommended) -> str:
     power = found.power
     gpu = f"{power.gpu} with {power.gpu_memory / 1e9:.0f} GB" if power.gpu else "no GPU"
-    cores = f"{power.processors} processor{'s' * (power.processors != 1)}"
+    cores = counted(power.processors, "processor")
     return f"{cores}, {power.memory / 2**30:.0f} GiB of memory and {gpu}"
 
 

@@ -8,20 +8,19 @@ from typing import Any
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.errors import PolicyError
 from llmseg_cli.knowledge.weights.embedded import is_fetched
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.planning.fingerprint import Choice
 from llmseg_cli.planning.recommended import Recommended, recommend
-from llmseg_cli.planning.steps import Budget, steps_within
+from llmseg_cli.planning.steps import steps_within
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.machine import look_at_power
 from llmseg_cli.workflows.plan.document import write_plan
 from llmseg_cli.workflows.plan.looking import look
 from llmseg_cli.workflows.plan.timing import Pace, time_steps
-
-SEGMENT_ANYTHING = "lite-medsam"  # of mining, unless another is named
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
             "labels/, named like the images; 'llmseg check' shows which pair up."
         )
     power = look_at_power(wish.device)
-    found = recommend(scans, power, can_mine=is_fetched(SEGMENT_ANYTHING, cache=wish.cache))
+    found = recommend(scans, power, can_mine=is_fetched(MiningSettings().sam, cache=wish.cache))
     settings = TrainSettings(**found.settings(), device=wish.device)
     paces = {
         command: time_steps(
@@ -123,9 +122,7 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
         )
         for command, method in _trainings(found).items()
     }
-    steps = {
-        command: steps_within(Budget(wish.budget_s), pace.step_s) for command, pace in paces.items()
-    }
+    steps = {command: steps_within(wish.budget_s, pace.step_s) for command, pace in paces.items()}
     text = write_plan(wish.data, wish.label_map, wish.ignore_label, found, steps)
     return Planned(found, steps, paces, text)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.artifacts.files import refuse_resume_and_force, sha256_file
 from llmseg_cli.artifacts.folds import pool
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
 from llmseg_cli.artifacts.lock import only_job
@@ -12,7 +12,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_foreign_record, refuse_replacing
 from llmseg_cli.artifacts.run_set import load_set
 from llmseg_cli.artifacts.split import SPLIT, Split
-from llmseg_cli.errors import ArtifactError, PartialError, StoppedError, UsageError
+from llmseg_cli.errors import ArtifactError, PartialError, StoppedError
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.predict.run import Predicted
 
@@ -73,7 +73,7 @@ def cross_validate(
 ) -> tuple[Predicted, ...]:
     """Predict every fold by its own run, one after another.
 
-    Last come `split.json`, with the validation cases of all folds, and `run.json`.
+    Last come `split.json`, with the validation cases of all folds, and, if none failed, `run.json`.
 
     Args:
         run_folder: A set of runs, one a fold (and seed).
@@ -91,8 +91,7 @@ def cross_validate(
     tasks = folds_to_predict(run_folder)
     if dry_run:
         return tuple(_predict(run_folder, out, task, predict) for task in tasks)
-    if resume and force:
-        raise UsageError("--resume keeps finished cases, --force replaces them. Pass one of them.")
+    refuse_resume_and_force(resume=resume, force=force)
     manifest = Manifest("predict")
     with only_job(out), stop_on_signals() as stop:
         refuse_folder_over_inputs(out, [Input("the run folder", run_folder)])
@@ -112,10 +111,10 @@ def cross_validate(
                 found.append(_predict(run_folder, out, task, predict))
             except PartialError as error:
                 failures.append(error)
-    if failures:
-        raise failures[0]
     splits = {task.fold: Split.load(run_folder / task.run / SPLIT) for task in tasks}
     pool(list(splits.values()), name=str(run_folder)).save(out / SPLIT)
+    if failures:  # what was predicted can be scored
+        raise failures[0]
     manifest.inputs = {"runs": f"sha256:{sha256_file(run_folder / MANIFEST)}"}
     manifest.counts = {"cases_in": sum(one.counts["cases_in"] for one in found)}
     manifest.details = {"folds": [{"run": task.run, "masks": task.masks} for task in tasks]}

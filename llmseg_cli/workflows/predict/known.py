@@ -83,10 +83,12 @@ class Knowledge:
         found = []
         names_of = zip(short_names([*self.learned]), self.learned.values(), strict=True)
         if silent := [name for name, learned in names_of if learned is None]:
-            alone = len(self.learned) == 1
-            who = "The run does" if alone else f"{len(silent)} of the runs ({some(silent)}) do"
-            it = "it" if alone else "they"
-            found.append(f"{who} not say which cases {it} learned from, so 'score' cannot tell.")
+            who = f"{len(silent)} of the runs ({some(silent)})"
+            who = "The run" if len(self.learned) == 1 else who
+            does, they = ("does", "it") if len(silent) == 1 else ("do", "they")
+            found.append(
+                f"{who} {does} not say which cases {they} learned from, so 'score' cannot tell."
+            )
         if names := known["training_cases"]:
             who = "the run has" if len(self.learned) == 1 else "a run has"
             found.append(

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmseg_cli.artifacts.manifest import Manifest
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.data.cases import Case
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.runs.ensemble import short_names
-from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun, checkpoint_file, open_run
+from llmseg_cli.workflows.runs.run_folder import OpenRun, checkpoint_file, open_run
 
 
 def open_asked(

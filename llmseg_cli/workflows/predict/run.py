@@ -12,6 +12,7 @@ from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
 from llmseg_cli.artifacts.journal import PROBABILITIES, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.data.class_values import merged_in_words
 from llmseg_cli.errors import UsageError
 from llmseg_cli.inference.post_processing import BYTES, PostProcessing, named_classes
@@ -27,7 +28,7 @@ from llmseg_cli.workflows.predict.known import Knowledge
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
 from llmseg_cli.workflows.predict.outcome import Predicted, finish
 from llmseg_cli.workflows.runs.ensemble import Ensemble, joined, run_folders
-from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, CONFIG, OpenRun
+from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, OpenRun
 
 __all__ = ["Predicted", "run"]
 

@@ -12,11 +12,11 @@ from torch import nn
 from llmseg_cli.artifacts.inside import is_plain_name
 from llmseg_cli.artifacts.manifest import MANIFEST
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import CONFIG, COURSE, WEIGHTS
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.reading import read_text
-from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.typed import parsed
-from llmseg_cli.workflows.runs.run_folder import CONFIG, OpenRun
+from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 ALIKE = {  # what runs must have in common, and what it is called
     "in_channels": "number of image channels",
@@ -25,7 +25,6 @@ ALIKE = {  # what runs must have in common, and what it is called
     "ignore_label": "ignore label",
     "label_values": "label values",
 }
-COURSE = "auto.json"  # of `llmseg auto`
 DEPTH = 3  # of folders below one that is named, as in OUT/fold-0/seed-1
 
 

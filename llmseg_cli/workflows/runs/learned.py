@@ -8,12 +8,12 @@ from llmseg_cli.artifacts.at_hand import refuse_unfinished_run
 from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.digests import voxels_of
 from llmseg_cli.errors import ArtifactError, PolicyError
 from llmseg_cli.registry import METHODS
-from llmseg_cli.workflows.runs.run_folder import CONFIG
 
 SHOWN = 3
 Show = Callable[[Sequence[str]], Mapping[str, str]]  # cases to what their images show

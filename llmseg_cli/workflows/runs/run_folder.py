@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.at_hand import refuse_absent_run
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import BEST, CONFIG, WEIGHTS
 from llmseg_cli.choices import CHECKPOINT_NAMES
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import ArtifactError, UsageError, is_out_of_memory, unknown
@@ -21,7 +22,6 @@ from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.registry import MODELS
 from llmseg_cli.training.checkpoints import load_into, load_weights, refuse_unfit
-from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.precision import (
     autocast,
     choose_device,
@@ -32,7 +32,6 @@ from llmseg_cli.training.precision import (
 if TYPE_CHECKING:
     from llmseg_cli.knowledge.parts.llm_layers import LLMLayers
 
-CONFIG = "config.yaml"
 CHECKPOINTS = dict(zip(CHECKPOINT_NAMES, (WEIGHTS, BEST), strict=True))
 UNBUILT = (
     ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, ImportError,

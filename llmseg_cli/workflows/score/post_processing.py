@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.artifacts.folds import load_folds
+from llmseg_cli.artifacts.folds import load_one_or_folds
 from llmseg_cli.artifacts.pseudo import UNKNOWN
-from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import PolicyError, UsageError
 from llmseg_cli.inference.post_processing import PostProcessing
@@ -22,6 +21,7 @@ from llmseg_cli.workflows.score.pairing import find_references, pair
 from llmseg_cli.workflows.score.predictions import find_predictions
 from llmseg_cli.workflows.score.reading import Reading, changes_of, reading_of
 from llmseg_cli.workflows.score.run import Scored, ScoreOptions
+from llmseg_cli.workflows.score.seeds import seed_folders
 
 LARGEST, HOLES = "--largest-component", "--fill-holes"
 STEPS = (LARGEST, HOLES)
@@ -145,6 +145,16 @@ def _trial(
     return Trial(step, value, name, paired.n, changed, paired.difference, paired.interval)
 
 
+def refuse_several(predictions: Sequence[Path]) -> None:
+    """Refuse several folders of predictions, or one that holds those of several seeds.
+
+    Raises:
+        UsageError: Saying how many there are.
+    """
+    if (count := len(seed_folders(predictions))) > 1:
+        raise UsageError(f"--try-post-processing takes one --pred, and there are {count}. Try one.")
+
+
 def refuse_chosen_by_test(split: Path | None, subset: str | None) -> None:
     """Refuse to choose by cases that are to be scored afterwards.
 
@@ -154,7 +164,7 @@ def refuse_chosen_by_test(split: Path | None, subset: str | None) -> None:
     if split is None:
         return
     role = subset or "test"
-    roles = next(iter(load_folds(split).values())) if split.is_dir() else Split.load(split)
+    roles = next(iter(load_one_or_folds(split).values()))
     if tests := {*roles.cases(role)} & {*roles.test}:
         raise PolicyError(
             f"--try-post-processing would choose by {len(tests)} test cases of {split} (--subset "
@@ -165,7 +175,7 @@ def refuse_chosen_by_test(split: Path | None, subset: str | None) -> None:
 
 def with_trials(
     scored: Scored,
-    folders: Sequence[Path],
+    predictions: Path,
     references: Path,
     *,
     split: Path | None,
@@ -177,7 +187,7 @@ def with_trials(
 
     Args:
         scored: As `run` has scored the same files in the same manner.
-        folders: One folder of label maps named by case, or one file.
+        predictions: Folder of label maps named by case, or one file.
         references: Data set, folder of label maps, or one file.
         split: File of `llmseg split`, or folder of its folds.
         subset: Its role that is scored.
@@ -185,14 +195,9 @@ def with_trials(
         progress: Called after each case.
 
     Raises:
-        UsageError: If there are several folders.
         PolicyError: If the run behind the predictions has learned from some of the cases.
     """
-    if len(folders) > 1:
-        raise UsageError(
-            f"--try-post-processing takes one --pred, and there are {len(folders)}. Try one."
-        )
-    scores, predictions = scored.scores, folders[0]
+    scores = scored.scores
     if trained := scores.predictions.get("training_cases"):
         raise PolicyError(
             f"--try-post-processing would choose by {len(trained)} cases that the run has learned "

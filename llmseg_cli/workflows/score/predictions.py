@@ -1,18 +1,17 @@
 """Folders of predictions: the label maps in them, and what their `run.json` says of these."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
+from llmseg_cli.artifacts.run_set import numbers_in
 from llmseg_cli.data.naming import dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.score.known_cases import NOTHING_KNOWN, Known, maker_of
 
 RECORDED = ("checkpoint", "network", "run")
-FOLD = re.compile(r"fold-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,7 @@ def _made_by(manifest: Mapping[str, Any], found: Predictions, folder: Path) -> P
 
 def _fold_folders(root: Path) -> list[Path]:
     """`fold-0`, `fold-1`, ..., as `predict --cross-validation` writes them."""
-    names = (FOLD.fullmatch(path.name) for path in root.iterdir() if path.is_dir())
-    return [root / f"fold-{number}" for number in sorted(int(name[1]) for name in names if name)]
+    return [root / f"fold-{number}" for number in numbers_in(root, "fold")]
 
 
 def _of_folds(root: Path, parts: Sequence[Predictions]) -> Predictions:

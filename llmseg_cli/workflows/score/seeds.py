@@ -1,11 +1,11 @@
 """Score trainings of several seeds together: means over cases and seeds."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.run_set import numbers_in
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.errors import UsageError
 from llmseg_cli.metrics.bootstrap import LEVEL
@@ -22,7 +22,6 @@ from llmseg_cli.workflows.score.report import ByCase, Report
 from llmseg_cli.workflows.score.run import Measured, Scored, ScoreOptions, measure, run
 from llmseg_cli.workflows.score.seed_numbers import metrics_over_seeds, paired_over_seeds
 
-SEED = re.compile(r"seed-(\d+)")
 METHOD = (
     "the mean of the seeds' means; each resample draws seeds, and cases that are the same for all "
     "its seeds (Owen 2007)"
@@ -35,10 +34,7 @@ TEST = (
 
 def seed_folders(folders: Sequence[Path]) -> list[Path]:
     """The folders of predictions, for a folder of `seed-0`, `seed-1`, ... those in it."""
-    if len(folders) != 1 or not folders[0].is_dir():
-        return list(folders)
-    names = (SEED.fullmatch(path.name) for path in folders[0].iterdir() if path.is_dir())
-    numbers = sorted(int(name[1]) for name in names if name)
+    numbers = numbers_in(folders[0], "seed") if len(folders) == 1 else []
     return [folders[0] / f"seed-{number}" for number in numbers] or list(folders)
 
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.run_files import CURVE
 from llmseg_cli.pictures.curve import Course, save_curve
 from llmseg_cli.training.log import DICE, RATE, logged, losses_of
-
-CURVE = "curve.png"
 
 
 def draw_course(folder: Path) -> None:

@@ -4,12 +4,12 @@ import logging
 from dataclasses import replace
 
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.sizes import read_sizes
 from llmseg_cli.planning.geometry import choose_geometry, median_sizes
 from llmseg_cli.planning.recommended import as_yaml
 from llmseg_cli.workflows.machine import look_at_power
-from llmseg_cli.workflows.runs.run_folder import CONFIG
 from llmseg_cli.workflows.train.request import Request
 
 logger = logging.getLogger(__name__)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import BEST, CONFIG, STATE, WEIGHTS
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.methods.base import Method
 from llmseg_cli.training.checkpoints import load_into, load_weights, weights_note
 from llmseg_cli.training.log import DICE, logged, losses_of
-from llmseg_cli.training.loop import BEST, STATE, WEIGHTS, Loop
-from llmseg_cli.workflows.runs.run_folder import CONFIG
+from llmseg_cli.training.loop import Loop
 
 
 def with_raised_steps(config: RunConfig, folder: Path) -> RunConfig:

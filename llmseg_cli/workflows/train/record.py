@@ -9,11 +9,9 @@ import torch
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.learned import LEARNED
 from llmseg_cli.artifacts.manifest import Manifest
+from llmseg_cli.artifacts.run_files import BEST, CONFIG, CURVE, WEIGHTS
 from llmseg_cli.artifacts.split import SPLIT
-from llmseg_cli.training.loop import BEST, WEIGHTS
 from llmseg_cli.training.trained import Trained
-from llmseg_cli.workflows.runs.run_folder import CONFIG
-from llmseg_cli.workflows.train.course import CURVE
 from llmseg_cli.workflows.train.folder import plain
 from llmseg_cli.workflows.train.pseudo_rounds import pseudo_labeled
 from llmseg_cli.workflows.train.request import Request

@@ -16,6 +16,7 @@ from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import CONFIG, STATE, WEIGHTS
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.patches.sampling import prefetch
@@ -26,7 +27,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import LOSSES, METHODS, MODELS
-from llmseg_cli.training.loop import STATE, WEIGHTS, Loop
+from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import (
     choose_device,
     choose_dtype,
@@ -37,7 +38,7 @@ from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
-from llmseg_cli.workflows.runs.run_folder import CONFIG, hold_blocks_as, network_builder
+from llmseg_cli.workflows.runs.run_folder import hold_blocks_as, network_builder
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData, prepare

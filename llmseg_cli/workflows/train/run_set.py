@@ -10,11 +10,11 @@ from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_replacing
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.artifacts.run_set import Member, RunOfSet
 from llmseg_cli.errors import StoppedError, UsageError
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.runs.learned import learned_with, showing
-from llmseg_cli.workflows.runs.run_folder import CONFIG
 from llmseg_cli.workflows.train.request import Request
 
 TrainOne = Callable[[Member, Request], Mapping[str, Any]]

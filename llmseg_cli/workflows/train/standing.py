@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
-from llmseg_cli.artifacts.own_folder import CONFIG, is_ours
+from llmseg_cli.artifacts.own_folder import is_ours
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import CONFIG, STATE
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.training.log import RATE, logged
 from llmseg_cli.training.ramps import learning_rate_factor
 
-STATE = "state.ckpt"
 DEFAULT = TrainSettings().steps
 
 

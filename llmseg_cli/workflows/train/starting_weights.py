@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from llmseg_cli.artifacts.run_files import WEIGHTS
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.methods.base import Method
 from llmseg_cli.training.checkpoints import load_weights
-from llmseg_cli.training.loop import WEIGHTS
 
 BACKBONE, TEXTS = "backbone.", "text_"  # names in the state dict of a `TextFused`
 

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
+from llmseg_cli.artifacts.run_files import COURSE
 from llmseg_cli.errors import ArtifactError
-from llmseg_cli.workflows.auto.journal import AUTO, SCRIPT, Course
+from llmseg_cli.workflows.auto.journal import SCRIPT, Course
 
 WORDS = ["check", "--data", "my scans; rm -rf $HOME 'x'", "-o", "a.json"]
 
@@ -16,7 +17,7 @@ def test_it_is_read_as_it_was_written(tmp_path):
     course = course.with_step("plan", ["plan"], seconds=2.0, is_done=False)
     course = course.with_found(plan={"choices": {"patch": [16, 16]}})
     course.save_in(tmp_path)
-    found = Course.load(tmp_path / AUTO)
+    found = Course.load(tmp_path / COURSE)
     assert found == course
     assert found.spent_s == pytest.approx(3.23)
     assert found.step("plan")["is_done"] is False
@@ -49,10 +50,10 @@ def test_the_script_runs_the_very_words(tmp_path):
 
 def test_a_damaged_one_is_refused(tmp_path):
     Course(wish={}).with_step("check", WORDS, seconds=0, is_done=True).save_in(tmp_path)
-    text = (tmp_path / AUTO).read_text()
-    (tmp_path / AUTO).write_text(text.replace('"is_done": true', '"is_done": "perhaps"'))
+    text = (tmp_path / COURSE).read_text()
+    (tmp_path / COURSE).write_text(text.replace('"is_done": true', '"is_done": "perhaps"'))
     with pytest.raises(ArtifactError, match="is_done"):
-        Course.load(tmp_path / AUTO)
-    (tmp_path / AUTO).write_text(text[:50])
+        Course.load(tmp_path / COURSE)
+    (tmp_path / COURSE).write_text(text[:50])
     with pytest.raises(ArtifactError):
-        Course.load(tmp_path / AUTO)
+        Course.load(tmp_path / COURSE)

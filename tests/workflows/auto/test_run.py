@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from tiny_data import write_cases
 
+from llmseg_cli.artifacts.run_files import COURSE
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.errors import ArtifactError, CommandError, ExitCode, PolicyError, UsageError
 from llmseg_cli.options import parse_duration
 from llmseg_cli.workflows.auto import steps as stepping
-from llmseg_cli.workflows.auto.journal import AUTO, SCRIPT, Course
+from llmseg_cli.workflows.auto.journal import SCRIPT, Course
 from llmseg_cli.workflows.auto.run import run
 from llmseg_cli.workflows.auto.wish import Wish
 
@@ -220,7 +221,7 @@ def test_the_course_with_few_labels(wish, commands):
         *("validate supervised", "score supervised", f"validate {SEMI}", f"score {SEMI}"),
         "predict",
     ]
-    assert found.course == Course.load(wish.out / AUTO)
+    assert found.course == Course.load(wish.out / COURSE)
     assert all(step["is_done"] for step in found.course.steps)
     out, data = str(wish.out), str(wish.data)
     by_name = {step["name"]: step["words"] for step in found.course.steps}
@@ -319,7 +320,7 @@ def test_killed_at_any_step_and_resumed_it_is_the_same_course(
     first.kill = (at, has_written)
     with pytest.raises(Killed):
         go(wish, first)
-    killed = Course.load(wish.out / AUTO)
+    killed = Course.load(wish.out / COURSE)
     assert names(killed) == [name for name, _ in expected][: at + 1]
     assert [step["is_done"] for step in killed.steps] == [True] * at + [False]
     second = Commands(wish.data)
@@ -340,7 +341,7 @@ def test_a_command_that_fails_can_be_repaired(wish, commands):
     commands.refused = {"train-sup": CommandError("said above", ExitCode.RESOURCE)}
     with pytest.raises(CommandError):
         go(wish, commands)
-    course = Course.load(wish.out / AUTO)
+    course = Course.load(wish.out / COURSE)
     assert course.step("supervised")["is_done"] is False
     assert not (wish.out / "run.json").exists()
     commands.refused = {}

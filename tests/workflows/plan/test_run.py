@@ -10,7 +10,7 @@ from toy_cohort import write_toy_cohort
 from training_cli import ROLES, invoke, write_split
 
 from llmseg_cli.data.cases import find_cases
-from llmseg_cli.planning.steps import Budget, steps_within
+from llmseg_cli.planning.steps import steps_within
 from llmseg_cli.workflows.plan import run as planning
 from llmseg_cli.workflows.plan.timing import Pace
 
@@ -77,7 +77,7 @@ def test_the_project_file_is_the_default(data, timed, quiet_place):
     assert "llmseg.yaml exists. Choose another -o, or pass --force to replace it." in said
     plan("--force", "--budget", "2h")  # of the data that the file names
     steps = yaml.safe_load(Path("llmseg.yaml").read_text())["train-sup"]["steps"]
-    assert steps == steps_within(Budget(7200.0), 1.0).value
+    assert steps == steps_within(7200.0, 1.0).value
 
 
 def test_stdout_holds_the_file_and_nothing_else(data, timed, quiet_place):
@@ -98,7 +98,7 @@ def test_json_tells_what_was_found(data, timed, quiet_place):
     assert found["shape"] == [26, 22, 20]
     assert found["scans"]["labeled"] == 3
     assert found["scans"]["sizes"]["cases"] == 8
-    fitting = {name: steps_within(Budget(600.0), s).value for name, s in (("sup", 1), ("semi", 4))}
+    fitting = {name: steps_within(600.0, s).value for name, s in (("sup", 1), ("semi", 4))}
     assert found["steps"]["train-sup"]["value"] == fitting["sup"]
     assert found["steps"]["train-semi"]["value"] == fitting["semi"]
     assert [one["method"] for one in timed] == ["supervised", "self-training"]

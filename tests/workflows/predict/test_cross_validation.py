@@ -10,6 +10,10 @@ from llmseg_cli.artifacts.folds import load_folds
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.digests import label_digest
+from llmseg_cli.errors import PartialError
+from llmseg_cli.workflows.predict.cost import Estimate
+from llmseg_cli.workflows.predict.cross_validation import cross_validate
+from llmseg_cli.workflows.predict.outcome import Predicted
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
@@ -69,6 +73,12 @@ def test_each_case_by_the_run_that_has_not_seen_it(toy_data: Path, tmp_path: Pat
     assert "has learned from" in refused.stderr
 
 
+def one_fails(run: Path, split: Path, masks: Path) -> Predicted:
+    if run.name == "fold-1":
+        raise PartialError(f"A case of {run.name} failed.")
+    return Predicted(masks, Estimate({}, 1, 0, 0, ""), ())
+
+
 def test_resume_and_refusals(toy_data: Path, toy_split: Path, tmp_path: Path) -> None:
     folds, runs, masks = tmp_path / "folds", tmp_path / "runs", tmp_path / "masks"
     words = ("--labeled", "4", "--folds", "2", "-o", folds)
@@ -79,6 +89,12 @@ def test_resume_and_refusals(toy_data: Path, toy_split: Path, tmp_path: Path) ->
     predict(runs, toy_data, masks, "--cross-validation")
     assert "exists" in predict(runs, toy_data, masks, "--cross-validation", code=2)
     assert "2 kept from before" in predict(runs, toy_data, masks, "--cross-validation", "--resume")
+    kept = {"resume": True, "force": False, "dry_run": False}
+    with pytest.raises(PartialError, match="of fold-1"):
+        cross_validate(runs, tmp_path / "some", one_fails, **kept)
+    pooled = Split.load(tmp_path / "some/split.json")  # to score the others by
+    assert pooled == Split.load(masks / "split.json")
+    assert not (tmp_path / "some/run.json").exists()
     words = ("--cross-validation", "--split", toy_split)
     assert "their own splits" in predict(runs, toy_data, tmp_path / "m", *words, code=2)
     one = runs / "fold-0"

@@ -276,7 +276,7 @@ def test_what_one_of_the_runs_has_learned_all_have(tmp_path: Path):
     assert run(runs, data=data, split=roles, out=tmp_path / "more").training_cases == ()
     (runs[1] / LEARNED).unlink()
     silent = run(runs, data=data, out=tmp_path / "silent")
-    assert "1 of the runs (b) do not say which cases they learned from" in silent.warnings[0]
+    assert "1 of the runs (b) does not say which cases it learned from" in silent.warnings[0]
     assert silent.training_cases == ("one",)
 
 

@@ -1,5 +1,6 @@
 """What post-processing would change about Dice, on masks with known faults."""
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -115,6 +116,17 @@ def test_score_offers_what_validation_cases_show(cohort: Path):
         refused = invoke(*words, *split, role)
         assert refused.exit_code == 4
         assert "would choose by 1 test cases" in refused.output
+    for place in ("again", "seeds/seed-0", "seeds/seed-1"):
+        shutil.copytree(cohort / "masks", cohort / place)
+    more, of_seeds = (
+        (*words, "--pred", cohort / "again"),
+        (*words[:2], cohort / "seeds", *words[3:]),
+    )
+    for several in (more, of_seeds):
+        refused = invoke(*several, *split, "validation", "--progress", "json")
+        assert refused.exit_code == 2
+        assert "takes one --pred, and there are 2" in refused.output
+        assert '"phase": "score' not in refused.output  # before any is scored
     without = invoke(*words[:-1], "-o", cohort / "plain.json")
     assert "largest-component" not in without.output
     assert Scores.load(cohort / "plain.json").post_processing is None

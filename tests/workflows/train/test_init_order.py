@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from llmseg_cli.artifacts.run_files import WEIGHTS
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.methods.supervised import Supervised
 from llmseg_cli.methods.usl import Usl
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.training.checkpoints import save_weights
-from llmseg_cli.training.loop import WEIGHTS
 from llmseg_cli.workflows.train.starting_weights import start_from
 
 

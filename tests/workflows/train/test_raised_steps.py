@@ -11,7 +11,7 @@ import pytest
 import yaml
 from training_cli import TINY, log_lines, logged_steps, signaled, train, weights
 
-from llmseg_cli.artifacts.own_folder import CONFIG
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.training import loop
 from llmseg_cli.workflows.train import standing
 
