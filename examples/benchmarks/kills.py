@@ -33,8 +33,8 @@ TRAININGS = {
 }
 COMMON = (
     *("--steps", f"{STEPS}", "--save-every", "5", "--log-every", "1", "--validate-every", "20"),
-    *("--patch", "16,16", "--model-option", "filters=4", "--model-option", "dropout=0.2"),
-    *("--learning-rate", "0.05", "--device", "cpu", "--quiet"),
+    *("--patch", "16,16", "--model", "vnet", "--optimizer", "sgd", "--learning-rate", "0.05"),
+    *("--model-option", "filters=4", "--model-option", "dropout=0.2", "--device", "cpu", "--quiet"),
 )
 
 

@@ -10,7 +10,6 @@ contest: `training_rivals.py`, `window_rivals.py`, `mask_rivals.py`, `patch_riva
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,7 +48,10 @@ def main() -> None:
     options.add_argument("--device", default="auto")
     options.add_argument("-o", "--out", type=Path)
     chosen = options.parse_args()
-    settings = replace(TrainSettings(), patch=chosen.patch, device=chosen.device)
+    settings = TrainSettings(
+        patch=chosen.patch, device=chosen.device,
+        optimizer="sgd", learning_rate=0.02,  # as PyMIC's step
+    )  # fmt: skip
     with TemporaryDirectory() as folder:
         place = Path(folder)
         wish = Wish(settings, "cross-pseudo-supervision", (), chosen.data, place, place)

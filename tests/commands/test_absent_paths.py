@@ -49,7 +49,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("embed text.yaml -o e.safetensors", 2, f"text.yaml: {FILE} {MEANT} texts.yaml?"),
         ("describe --target x --llm file:text.yaml -o d.yaml", 2, f"--llm text.yaml: {EITHER}"),
         ("check scans --config text.yaml", 2, f"--config text.yaml: {FILE} {MEANT} texts.yaml?"),
-        ("bench start-up --data scan", 3, "--data scan: "),
+        ("bench startup --data scan", 3, "--data scan: "),
     ],
 )  # fmt: skip
 def test_it_is_refused_with_the_nearest_name(place: Path, words: str, code: int, said: str):

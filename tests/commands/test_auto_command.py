@@ -10,15 +10,9 @@ import pytest
 import yaml
 from toy_cohort import write_toy_cohort
 from training_cli import TINY, invoke, signaled
-from typer.main import get_command
 
-from llmseg_cli.cli import app
 from llmseg_cli.workflows.auto import run as course
 
-HAS_FOLDS = any(
-    "--folds" in parameter.opts
-    for parameter in get_command(app).commands["split"].params  # type: ignore[attr-defined]
-)
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
 
@@ -171,7 +165,6 @@ def test_one_labeled_scan_of_four(quiet_place):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not HAS_FOLDS, reason="'llmseg split --folds' is not there yet")
 def test_four_labeled_scans_of_eight(quiet_place):
     toy(quiet_place / "scans", labeled=4, unlabeled=4)
     result = invoke("auto", "--data", "scans", "--budget", "80s", "-o", "out")

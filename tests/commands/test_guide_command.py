@@ -68,7 +68,8 @@ def test_a_near_name_is_offered(typed: str, meant: str):
 def test_a_faulty_file_of_settings_does_not_hide_the_guide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("llmseg.yaml").write_text("nonsense: [")
-    assert invoke("guide", "settings").exit_code == 0
+    found = invoke("guide", "settings")
+    assert (found.exit_code, found.stdout.splitlines()[0]) == (0, "# Settings")
 
 
 def links() -> list[tuple[str, str]]:

@@ -1,6 +1,8 @@
 """Settings of learning, each for the reason that it states."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from planned import CPU, GPU, MRI, ONE_MM
@@ -9,11 +11,14 @@ from llmseg_cli.planning.fingerprint import Fingerprint, Power, Sizes
 from llmseg_cli.planning.learning import (
     choose_augmentation,
     choose_batch,
+    choose_method,
     choose_network,
     choose_normalization,
 )
 
 CT = replace(MRI, low=-998.0, window=(-61.44, 187.3))
+PICTURE = replace(MRI, sizes=Sizes(9, (300, 200, 1), ONE_MM, unit="px"), channels=3)
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def named(*names: str) -> Fingerprint:
@@ -106,3 +111,35 @@ def test_a_flip_is_not_for_classes_that_lie_left_and_right_whatever_their_names(
     assert choose_augmentation(scans).value == "no-flips"
     assert choose_augmentation(scans).reason.endswith("class 1 and class 2")
     assert choose_augmentation(replace(scans, sides=())).value == "standard"
+
+
+@pytest.mark.parametrize(
+    ("scans", "can_mine", "method"),
+    [
+        (PICTURE, True, "sam-mining"),
+        (PICTURE, False, "self-training"),
+        (replace(PICTURE, channels=1), True, "self-training"),
+        (MRI, True, "self-training"),
+        (replace(MRI, channels=3), True, "self-training"),  # a volume
+    ],
+)
+def test_colored_pictures_are_mined_where_segment_anything_is_here(scans, can_mine, method):
+    chosen = choose_method(scans, can_mine=can_mine)
+    assert chosen.value == method
+    asks_for_weights = "llmseg weights fetch" in chosen.reason
+    assert asks_for_weights == (scans is PICTURE and not can_mine)
+
+
+@pytest.mark.parametrize(("can_mine", "row"), [(True, "one-time"), (False, "self-training")])
+def test_gains_in_the_reason_are_those_of_the_experiments(can_mine, row):
+    """A course mines once, and so are the rows; each number stands at the end of one of them."""
+    reason = choose_method(PICTURE, can_mine=can_mine).reason
+    gains = [float(text) for text in re.findall(r"[+-]?\d+\.\d", reason)]
+    assert len(gains) > 1
+    rows = "".join(
+        line
+        for path in EXAMPLES.glob("*/RESULTS.md")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if f"| {row} |" in line
+    )
+    assert [gain for gain in gains if f"| {gain:+.1f} [" not in rows] == []

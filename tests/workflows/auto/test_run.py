@@ -1,6 +1,7 @@
 """The course of `llmseg auto`, with commands that only write what later ones read."""
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -295,9 +296,9 @@ def test_a_budget_that_is_no_use_is_told(wish, commands, caplog):
 
 def without_time(words: list[str]) -> list[str]:
     """Words but for what earlier steps have left: a training's budget, and how many runs answer."""
-    if words[0] == "predict":
-        runs = {at for at, word in enumerate(words) if word == "--run"}
-        return [word for at, word in enumerate(words) if not {at, at - 1} & runs]
+    if words[0] == "predict":  # `--run out/usl`, or `--run out/usl/fold-0 --run out/usl/fold-1`
+        line = re.sub(r"--run (\S+?)(/fold-\d+)? ", r"--run \1 ", " ".join(words))
+        return list(dict.fromkeys(line.split()))
     if not words[0].startswith("train"):
         return words
     place = words.index("--budget") + 1
