@@ -118,6 +118,8 @@ def test_a_flip_is_not_for_classes_that_lie_left_and_right_whatever_their_names(
     [
         (PICTURE, True, "sam-mining"),
         (PICTURE, False, "self-training"),
+        (replace(PICTURE, labeled=100), True, "sam-mining"),
+        (replace(PICTURE, labeled=101), True, "self-training"),
         (replace(PICTURE, channels=1), True, "self-training"),
         (MRI, True, "self-training"),
         (replace(MRI, channels=3), True, "self-training"),  # a volume
