@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmseg_cli.artifacts.container import cpu_quota, memory_limit
 from llmseg_cli.planning.fingerprint import Power
 
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "amx_tile", "avx_vnni_bf16", "bf16", "svebf16")
@@ -68,25 +69,6 @@ def bf16_flags(root: Path) -> tuple[str, ...]:
         if key.strip() in ("flags", "Features"):
             return tuple(flag for flag in BF16_FLAGS if flag in value.split())
     return ()
-
-
-def cpu_quota(root: Path) -> float | None:
-    """Processors that the cgroup (version 2 or 1) allows, or None for all."""
-    group = root / "sys" / "fs" / "cgroup"
-    both = (_read(group / "cpu.max") or "").split()
-    if not both:
-        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        both = [part.strip() for name in names if (part := _read(group / "cpu" / name))]
-    if len(both) != 2 or both[0] in ("max", "-1"):
-        return None
-    return int(both[0]) / int(both[1])
-
-
-def memory_limit(root: Path) -> int | None:
-    """Bytes that the cgroup (version 2 or 1) allows, or None for all."""
-    group = root / "sys" / "fs" / "cgroup"
-    found = _read(group / "memory.max") or _read(group / "memory" / "memory.limit_in_bytes")
-    return int(found) if found and found.strip().isdecimal() else None
 
 
 def driver(root: Path) -> str | None:

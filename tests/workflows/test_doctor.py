@@ -5,13 +5,7 @@ import pytest
 from llmseg_cli.knowledge.weights.embedded import weights_folder
 from llmseg_cli.workflows import doctor
 from llmseg_cli.workflows.doctor import judge_cudnn, judge_torch, run
-from llmseg_cli.workflows.machine import (
-    bf16_flags,
-    cpu_quota,
-    driver,
-    look_at_machine,
-    memory_limit,
-)
+from llmseg_cli.workflows.machine import bf16_flags, driver, look_at_machine
 
 
 @pytest.mark.parametrize(
@@ -54,30 +48,6 @@ def test_instructions(tmp_path):
     assert bf16_flags(tmp_path) == ("avx512_bf16", "amx_bf16")
     write(tmp_path, "proc/cpuinfo", "Features\t: fp asimd bf16\n")
     assert bf16_flags(tmp_path) == ("bf16",)
-
-
-@pytest.mark.parametrize(
-    ("files", "quota", "memory"),
-    [
-        ({}, None, None),
-        ({"cpu.max": "max 100000\n", "memory.max": "max\n"}, None, None),
-        ({"cpu.max": "150000 100000\n", "memory.max": "1073741824\n"}, 1.5, 1073741824),
-        (
-            {
-                "cpu/cpu.cfs_quota_us": "200000\n",
-                "cpu/cpu.cfs_period_us": "100000\n",
-                "memory/memory.limit_in_bytes": "4096\n",
-            },
-            2.0,
-            4096,
-        ),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None, None),
-    ],
-)
-def test_limits_of_both_cgroup_versions(tmp_path, files, quota, memory):
-    for name, content in files.items():
-        write(tmp_path, f"sys/fs/cgroup/{name}", content)
-    assert (cpu_quota(tmp_path), memory_limit(tmp_path)) == (quota, memory)
 
 
 def test_the_smallest_limit_counts(tmp_path):
