@@ -28,7 +28,7 @@ from llmseg_cli.commands._options import (
 )
 from llmseg_cli.commands._places import fill_places, places_of, with_places
 from llmseg_cli.commands._showing import showing
-from llmseg_cli.commands._unused import refuse_unused
+from llmseg_cli.commands._unused import let_steps_win, refuse_unused
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import PROJECT_FILE, Key, load_layers, load_lines
 from llmseg_cli.errors import LlmsegError
@@ -219,6 +219,7 @@ def command(
                 log=None if showing(context) else log,
             )
             fill_assigned(context, values)
+            let_steps_win(context, values)
             refuse_unused(context, values)
             said = dict(values)
             for name, cls in names.items():

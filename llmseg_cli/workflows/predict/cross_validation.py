@@ -15,6 +15,7 @@ from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.errors import ArtifactError, PartialError, StoppedError
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.predict.run import Predicted
+from llmseg_cli.workflows.runs.ensemble import chosen_in
 
 PredictOne = Callable[[Path, Path, Path], Predicted]
 
@@ -76,7 +77,7 @@ def cross_validate(
     Last come `split.json`, with the validation cases of all folds, and, if none failed, `run.json`.
 
     Args:
-        run_folder: A set of runs, one a fold (and seed).
+        run_folder: A set of runs, one a fold (and seed), or the folder of a course that chose one.
         out: Folder for a folder of masks a fold.
         predict: Predicts the validation cases, given a run, its split and the folder for its masks.
         resume: Whether masks that are there are kept.
@@ -88,6 +89,7 @@ def cross_validate(
         PartialError: If cases failed; those of all folds were tried.
         StoppedError: If a signal came; finished cases are kept.
     """
+    run_folder = chosen_in(run_folder)
     tasks = folds_to_predict(run_folder)
     if dry_run:
         return tuple(_predict(run_folder, out, task, predict) for task in tasks)

@@ -7,6 +7,7 @@ import pytest
 from training_cli import invoke, train
 
 from llmseg_cli.artifacts.folds import load_folds
+from llmseg_cli.artifacts.run_files import COURSE
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.digests import label_digest
@@ -45,6 +46,16 @@ def test_each_case_by_the_run_that_has_not_seen_it(toy_data: Path, tmp_path: Pat
             assert label_digest(found) == label_digest(single / name)
     record = json.loads((masks / "run.json").read_text())["details"]["folds"]
     assert record[1] == {"run": "fold-0/seed-1", "masks": "seed-1/fold-0"}
+
+    course = tmp_path / "course"  # as 'llmseg auto' leaves it: the folder that it chose, by name
+    course.mkdir()
+    (course / COURSE).write_text("{}")
+    (course / "run.json").write_text(json.dumps({"details": {"chosen": "supervised"}}))
+    (course / "supervised").symlink_to(runs)
+    predict(course, toy_data, tmp_path / "of-course", "--cross-validation")
+    for mask in masks.rglob("*.nii.gz"):
+        same = tmp_path / "of-course" / mask.relative_to(masks)
+        assert label_digest(same) == label_digest(mask)
 
     next_words = said.split("Next: llmseg ")[1].split("\n")[0].split()
     assert next_words[0] == "score"

@@ -156,3 +156,15 @@ def test_a_dry_run_tells_the_time_and_no_number_of_steps(toy_data, toy_split, ru
     said = budgeted(toy_data, run, "--split", toy_split, "--budget", "30m", "--dry-run").stderr
     assert "3 classes, steps for 30m; " in said
     assert "2000 steps" not in said
+
+
+def test_steps_on_the_command_line_go_before_a_budget_in_a_file(
+    toy_data, toy_split, run, quiet_place
+):
+    (quiet_place / "plan.yaml").write_text("train-sup:\n  budget: 3h\n")
+    words = ("--split", toy_split, "--config", quiet_place / "plan.yaml")
+    said = train("supervised", toy_data, run, *words, *WORDS, steps=2).stderr
+    assert "gives way to --steps 2." in said
+    assert "--budget 3h (" in said
+    settings = config(run)["settings"]
+    assert (settings["steps"], settings["budget"]) == (2, "")
