@@ -6,14 +6,13 @@ would see too little of it. What differs is said at each rule.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from llmseg_cli.planning.fingerprint import Choice, Sizes
 
 STRIDE = 16  # voxels of the image per voxel of the bottleneck of the networks with four halvings
-COVERED = {2: 0.5, 3: 0.25}  # share of the median scan that a patch should see, as nnU-Net's in 3D
 EVEN = 0.05  # of two spacings that count as the same
 FINER = 2 ** (1 / 4)  # an axis that is finer than this times the coarsest is coarsened first
 FEWEST_ACROSS = 8.0  # voxels across the smallest class that a coarser grid leaves
@@ -72,6 +71,7 @@ def choose_geometry(
     voxels: dict[int, int],
     extents: Iterable[Sequence[float]] = (),
     *,
+    covered: Mapping[int, float],
     given: tuple[float, ...] = (),
 ) -> Geometry:
     """Choose patch and spacing.
@@ -81,6 +81,7 @@ def choose_geometry(
         voxels: The most voxels of a patch, in 2 and in 3 dimensions.
         extents: Sides of each class's box, in units of the spacing; a coarser grid leaves eight
             voxels across the smallest, as far as there are so many.
+        covered: Share of the median scan that a patch should see, in 2 and in 3 dimensions.
         given: The spacing, if it is given: one or three numbers, of which 0 is the scans' own.
     """
     dimensions, why = _dimensions(sizes)
@@ -93,7 +94,9 @@ def choose_geometry(
         )
         spacing, coarsened = (x, y, z), True
     else:
-        spacing, coarsened = _spacing(sizes, dimensions, voxels[dimensions], list(extents))
+        spacing, coarsened = _spacing(
+            sizes, dimensions, voxels[dimensions], list(extents), covered[dimensions]
+        )
     shape = _shape(sizes, spacing)
     sides = _patch(shape[:dimensions], voxels[dimensions])
     share = min(1.0, math.prod(sides) / math.prod(shape[:dimensions]))
@@ -107,7 +110,7 @@ def choose_geometry(
     )
     if given:
         return Geometry(patch, Choice(tuple(given), "as it was given"), shape)
-    return Geometry(patch, _told(sizes, spacing, coarsened, dimensions), shape)
+    return Geometry(patch, _told(sizes, spacing, coarsened, dimensions, covered[dimensions]), shape)
 
 
 def _dimensions(sizes: Sizes) -> tuple[int, str]:
@@ -121,7 +124,11 @@ def _dimensions(sizes: Sizes) -> tuple[int, str]:
 
 
 def _spacing(
-    sizes: Sizes, dimensions: int, voxels: int, extents: Sequence[Sequence[float]]
+    sizes: Sizes,
+    dimensions: int,
+    voxels: int,
+    extents: Sequence[Sequence[float]],
+    covered: float,
 ) -> tuple[tuple[float, float, float], bool]:
     """The median spacing, coarsened until a patch sees its share; whether it was."""
     spacing = list(sizes.spacing)
@@ -134,7 +141,7 @@ def _spacing(
     def seen() -> float:
         return voxels / math.prod(_shape(sizes, spacing)[:dimensions])
 
-    while seen() < COVERED[dimensions]:
+    while seen() < covered:
         growing = [axis for axis in axes if may_grow(axis)]
         if not growing:
             break
@@ -148,7 +155,11 @@ def _spacing(
 
 
 def _told(
-    sizes: Sizes, spacing: tuple[float, float, float], coarsened: bool, dimensions: int
+    sizes: Sizes,
+    spacing: tuple[float, float, float],
+    coarsened: bool,
+    dimensions: int,
+    covered: float,
 ) -> Choice:
     own = " x ".join(f"{mm:.3g}" for mm in sizes.spacing[: 2 if sizes.shape[2] == 1 else 3])
     found = f"{own} {sizes.unit}{'' if sizes.is_even else ', the median'}"
@@ -159,9 +170,7 @@ def _told(
     if len(set(wanted)) == 1:
         value = wanted[:1]
     if coarsened:
-        return Choice(
-            value, f"{found} is coarsened until a patch sees {COVERED[dimensions]:.0%} of a scan"
-        )
+        return Choice(value, f"{found} is coarsened until a patch sees {covered:.0%} of a scan")
     return Choice(value, f"spacings differ; {found}")
 
 

@@ -54,7 +54,7 @@ def recommend(scans: Fingerprint, power: Power, *, can_mine: bool = False) -> Re
         can_mine: Whether the weights of the embedded Segment Anything are here.
     """
     voxels = {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)}
-    geometry = choose_geometry(scans.sizes, voxels, scans.extents.values())
+    geometry = choose_geometry(scans.sizes, voxels, scans.extents.values(), covered=power.covered)
     network, options = choose_network(power)
     choices = {
         "patch": geometry.patch,

@@ -2,16 +2,21 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
+from llmseg_cli.planning import geometry as module
 from llmseg_cli.planning.fingerprint import Power, Sizes
-from llmseg_cli.planning.geometry import Geometry, choose_geometry, median_sizes
+from llmseg_cli.planning.geometry import Geometry, median_sizes
 
 CPU = {2: 256 * 256, 3: 64 * 64 * 32}
 ONE = (1.0, 1.0, 1.0)
 OWN = (0.0,)
+QUARTER = Power(2, 10**10, "GPU", 10**9).covered
+
+choose_geometry = partial(module.choose_geometry, covered=QUARTER)
 
 
 def sizes(shape, spacing=ONE, *, unit: str = "mm", is_even: bool = True) -> Sizes:
@@ -62,6 +67,15 @@ def test_left_atrium_on_a_cpu():
     assert geometry.shape == tuple(round(side * 0.625 / mm) for side in found.shape)
     assert "coarsened until a patch sees 25% of a scan" in geometry.spacing.reason
     assert f"{math.prod(geometry.sides) / math.prod(geometry.shape):.0%}" in geometry.patch.reason
+
+
+def test_a_cpu_sees_three_quarters_of_a_scan():
+    found = sizes((216, 160, 88), (0.625, 0.625, 0.625))
+    geometry = choose_geometry(found, CPU, covered=Power(2, 10**10).covered)
+    (mm,) = geometry.millimeters
+    exact = 0.625 * (216 * 160 * 88 / (CPU[3] / 0.75)) ** (1 / 3)
+    assert exact <= mm < 1.06 * exact
+    assert "coarsened until a patch sees 75% of a scan" in geometry.spacing.reason
 
 
 def test_large_pictures_are_coarsened_along_both_axes_and_slices_keep_their_distance():

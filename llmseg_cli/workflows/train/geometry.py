@@ -49,6 +49,7 @@ def settled(request: Request, *, resume: bool = False) -> Request:
         median_sizes(*read_sizes(known)),
         {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)},
         given=settings.spacing,
+        covered=power.covered,
     )
     for name, choice in (("patch", geometry.patch), ("spacing", geometry.spacing)):
         logger.info("%s %s: %s.", name, as_yaml(choice.value), choice.reason)
