@@ -11,7 +11,8 @@ JOINED = re.compile(r"(?<=[a-z])(?=[A-Z])")  # of a name such as leftLung
 VOXELS_OF_STEP = {2: 256 * 256 * 4, 3: 64 * 64 * 32 * 2}  # on a CPU
 MINED_UP_TO = 100  # labels; mining gained with 55 polyps, and no more with 165
 BATCH = {2: (4, 16), 3: (2, 4)}
-FILTERS_ON_GPU, FILTERS_ON_CPU = 32, 16
+FILTERS_ON_GPU, FILTERS_ON_CPU, FILTERS_OF_FEW_STEPS = 32, 16, 8
+FEW_STEPS = 1000  # of 16 filters; half of them take more than twice as many in the time
 WINDOW_DIGITS = 3
 
 
@@ -58,16 +59,38 @@ def choose_batch(patch: tuple[int, ...], scans: Fingerprint, power: Power) -> Ch
 
 def choose_network(power: Power) -> tuple[Choice, Choice]:
     """The network that learned in fewer steps than the others in examples/defaults/RESULTS.md."""
+    where = "a GPU" if power.gpu else "a CPU"
     filters = FILTERS_ON_GPU if power.gpu else FILTERS_ON_CPU
     return (
         Choice(
             "unet", "learned in fewer steps than vnet and unetpp (examples/defaults/RESULTS.md)"
         ),
-        Choice(
-            {"filters": filters, "dropout": 0, "normalization": "instance"},
-            f"{filters} filters at full size, for a {'GPU' if power.gpu else 'CPU'}; "
-            "statistics of each patch alone, which a small batch and unlabeled patches ask for",
-        ),
+        _options(filters, f"for {where}"),
+    )
+
+
+def choose_narrower(power: Power, steps: int, budget: str) -> Choice | None:
+    """Options of a network of half the width where few steps of the usual one fit; None elsewhere.
+
+    Args:
+        power: What trains.
+        steps: Those of the usual one that fit.
+        budget: What they fit into, in words.
+    """
+    if power.gpu or steps >= FEW_STEPS:
+        return None
+    return _options(
+        FILTERS_OF_FEW_STEPS,
+        f"for {steps} steps of {FILTERS_ON_CPU} in {budget} are few, and half as many filters "
+        "learned more in the same time (examples/defaults/RESULTS.md)",
+    )
+
+
+def _options(filters: int, why: str) -> Choice:
+    return Choice(
+        {"filters": filters, "dropout": 0, "normalization": "instance"},
+        f"{filters} filters at full size, {why}; statistics of each patch alone, which a small "
+        "batch and unlabeled patches ask for",
     )
 
 

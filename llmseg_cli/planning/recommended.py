@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmseg_cli.artifacts.text import visible
@@ -12,6 +12,7 @@ from llmseg_cli.planning.learning import (
     choose_augmentation,
     choose_batch,
     choose_method,
+    choose_narrower,
     choose_network,
     choose_normalization,
 )
@@ -43,6 +44,20 @@ class Recommended:
         options = values.pop("model_option")
         assert isinstance(options, dict)
         return values | {"model_option": tuple(f"{key}={value}" for key, value in options.items())}
+
+
+def narrowed(found: Recommended, steps: int, budget: str) -> Recommended:
+    """The same with a narrower network, where few steps fit.
+
+    Args:
+        found: What was recommended.
+        steps: Supervised steps of its network that fit.
+        budget: What they fit into, in words.
+    """
+    options = choose_narrower(found.power, steps, budget)
+    if options is None:
+        return found
+    return replace(found, choices={**found.choices, "model-option": options})
 
 
 def recommend(scans: Fingerprint, power: Power, *, can_mine: bool = False) -> Recommended:

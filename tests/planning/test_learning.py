@@ -12,6 +12,7 @@ from llmseg_cli.planning.learning import (
     choose_augmentation,
     choose_batch,
     choose_method,
+    choose_narrower,
     choose_network,
     choose_normalization,
 )
@@ -93,6 +94,14 @@ def test_a_gpu_gets_a_wider_network():
     assert network.value == "unet"
     assert options.value == {"filters": 32, "dropout": 0, "normalization": "instance"}
     assert choose_network(CPU)[1].value["filters"] == 16
+
+
+@pytest.mark.parametrize(
+    ("power", "steps", "filters"), [(CPU, 999, 8), (CPU, 1000, None), (GPU, 20, None)]
+)
+def test_few_steps_of_a_cpu_are_for_a_narrower_network(power, steps, filters):
+    found = choose_narrower(power, steps, "5 min")
+    assert (found and found.value["filters"]) == filters
 
 
 def test_patches_grow_with_the_memory_of_a_gpu_between_what_a_cpu_has_and_the_most():

@@ -14,8 +14,8 @@ from llmseg_cli.errors import PolicyError
 from llmseg_cli.knowledge.weights.embedded import is_fetched
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.planning.fingerprint import Choice
-from llmseg_cli.planning.recommended import Recommended, recommend
-from llmseg_cli.planning.steps import steps_within
+from llmseg_cli.planning.recommended import Recommended, narrowed, recommend
+from llmseg_cli.planning.steps import in_words, steps_within
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.machine import look_at_power
 from llmseg_cli.workflows.plan.document import write_plan
@@ -108,25 +108,28 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
         )
     power = look_at_power(wish.device)
     found = recommend(scans, power, can_mine=is_fetched(MiningSettings().sam, cache=wish.cache))
-    settings = TrainSettings(**found.settings(), device=wish.device)
-    paces = {
-        command: time_steps(
+
+    def pace_of(recommended: Recommended, method: str) -> Pace:
+        return time_steps(
             dataset,
             scans,
-            settings,
+            TrainSettings(**recommended.settings(), device=wish.device),
             method=method,
             label_map=wish.label_map,
             ignore_label=wish.ignore_label,
             cache=wish.cache,
             progress=progress,
         )
-        for command, method in _trainings(found).items()
-    }
+
+    pace = pace_of(found, "supervised")
+    fitting = steps_within(wish.budget_s, pace.step_s).value
+    assert isinstance(fitting, int)
+    narrow = narrowed(found, fitting, in_words(wish.budget_s))
+    if narrow is not found:
+        found, pace = narrow, pace_of(narrow, "supervised")
+    paces = {"train-sup": pace}
+    if found.method:
+        paces["train-semi"] = pace_of(found, str(found.method.value))
     steps = {command: steps_within(wish.budget_s, pace.step_s) for command, pace in paces.items()}
     text = write_plan(wish.data, wish.label_map, wish.ignore_label, found, steps)
     return Planned(found, steps, paces, text)
-
-
-def _trainings(found: Recommended) -> dict[str, str]:
-    semi = {"train-semi": str(found.method.value)} if found.method else {}
-    return {"train-sup": "supervised", **semi}

@@ -64,8 +64,18 @@ def test_a_plan_with_steps_that_were_timed_here_is_read_by_both_trainings(data, 
         assert config["settings"]["steps"] == found[command]["steps"]
         assert config["settings"]["patch"] == [32, 16, 16]
         assert config["preprocessing"]["spacing"] == [0.0]
-        assert config["model_options"]["filters"] == 16
+        assert config["model_options"]["filters"] == found["model-option"]["filters"]
         assert config["method"] == found[command].get("method", "supervised")
+
+
+@pytest.mark.parametrize(("budget", "filters"), [("10m", 8), ("1h", 16)])
+def test_few_steps_are_better_spent_on_a_narrow_network(data, timed, quiet_place, budget, filters):
+    plan("--data", data, "--budget", budget)  # a step of 16 filters is said to cost a second
+    found = yaml.safe_load(Path("llmseg.yaml").read_text())
+    assert found["model-option"]["filters"] == filters
+    assert [one["method"] for one in timed][-2:] == ["supervised", "self-training"]
+    for one in timed[-2:]:  # the steps in the file are those of the network in the file
+        assert f"filters={filters}" in one["settings"].model_option
 
 
 def test_the_project_file_is_the_default(data, timed, quiet_place):
@@ -101,7 +111,7 @@ def test_json_tells_what_was_found(data, timed, quiet_place):
     fitting = {name: steps_within(600.0, s).value for name, s in (("sup", 1), ("semi", 4))}
     assert found["steps"]["train-sup"]["value"] == fitting["sup"]
     assert found["steps"]["train-semi"]["value"] == fitting["semi"]
-    assert [one["method"] for one in timed] == ["supervised", "self-training"]
+    assert [one["method"] for one in timed][-2:] == ["supervised", "self-training"]
 
 
 def test_without_unlabeled_scans_there_is_no_way_to_learn_from_them(toy_data, timed, quiet_place):
