@@ -57,6 +57,16 @@ def choose_roles(labeled: int, test: str | None) -> Roles:
     )
 
 
+def expected_s(budget_s: float, *, runs: int) -> float:
+    """Seconds that one supervised training gets, as long as nothing is known but the budget.
+
+    Args:
+        budget_s: Of everything.
+        runs: Trainings of each kind.
+    """
+    return budget_s * SUPERVISED / runs
+
+
 @dataclass(frozen=True)
 class Time:
     """What is left to train with.

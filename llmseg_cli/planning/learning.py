@@ -12,7 +12,7 @@ VOXELS_OF_STEP = {2: 256 * 256 * 4, 3: 64 * 64 * 32 * 2}  # on a CPU
 MINED_UP_TO = 100  # labels; mining gained with 55 polyps, and no more with 165
 BATCH = {2: (4, 16), 3: (2, 4)}
 FILTERS_ON_GPU, FILTERS_ON_CPU, FILTERS_OF_FEW_STEPS = 32, 16, 8
-FEW_STEPS = 1000  # of 16 filters; half of them take more than twice as many in the time
+FEW_STEPS = 500  # of 16 filters; half of them take more than twice as many in the time
 WINDOW_DIGITS = 3
 
 

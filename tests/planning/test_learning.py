@@ -97,7 +97,7 @@ def test_a_gpu_gets_a_wider_network():
 
 
 @pytest.mark.parametrize(
-    ("power", "steps", "filters"), [(CPU, 999, 8), (CPU, 1000, None), (GPU, 20, None)]
+    ("power", "steps", "filters"), [(CPU, 499, 8), (CPU, 500, None), (GPU, 20, None)]
 )
 def test_few_steps_of_a_cpu_are_for_a_narrower_network(power, steps, filters):
     found = choose_narrower(power, steps, "5 min")

@@ -20,6 +20,7 @@ from llmseg_cli.planning.course import (
     Roles,
     Time,
     choose_roles,
+    expected_s,
     is_worth,
     networks_in_time,
     share_of_supervised,
@@ -111,7 +112,7 @@ class _Auto:
         logger.info("%s.", roles.reason[:1].upper() + roles.reason[1:])
         split = self._split(roles)
         unlabeled = len(Split.load(first_fold(split)).unlabeled)
-        planned = self._plan(split)
+        planned = self._plan(split, roles)
         self._describe(planned)
         candidates = self._train(planned, split, roles, unlabeled)
         dice = {name: self._validate(name, split, roles) for name in candidates}
@@ -165,10 +166,12 @@ class _Auto:
         self.steps.take("split", [*words, *held, "-o", str(wish.out / SPLIT)])
         return wish.out / SPLIT
 
-    def _plan(self, split: Path) -> dict[str, Any]:
+    def _plan(self, split: Path, roles: Roles) -> dict[str, Any]:
+        """Settings for about the time that one supervised training will get."""
         wish = self.wish
+        seconds = expected_s(wish.budget_s, runs=max(1, roles.folds))
         words = ["plan", "--data", str(wish.data), *wish.labels, *wish.on_device]
-        words += ["--split", str(first_fold(split)), "--budget", f"{wish.budget_s / 2:.0f}s"]
+        words += ["--split", str(first_fold(split)), "--budget", f"{seconds:.0f}s"]
         self.steps.take("plan", [*words, "-o", str(wish.out / PLAN)], keeps=True)
         found: dict[str, Any] = self.steps.course.found["plan"]
         return found

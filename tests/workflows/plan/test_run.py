@@ -68,7 +68,7 @@ def test_a_plan_with_steps_that_were_timed_here_is_read_by_both_trainings(data, 
         assert config["method"] == found[command].get("method", "supervised")
 
 
-@pytest.mark.parametrize(("budget", "filters"), [("10m", 8), ("1h", 16)])
+@pytest.mark.parametrize(("budget", "filters"), [("8m", 8), ("20m", 16)])
 def test_few_steps_are_better_spent_on_a_narrow_network(data, timed, quiet_place, budget, filters):
     plan("--data", data, "--budget", budget)  # a step of 16 filters is said to cost a second
     found = yaml.safe_load(Path("llmseg.yaml").read_text())
