@@ -69,15 +69,18 @@ def choose_network(power: Power) -> tuple[Choice, Choice]:
     )
 
 
-def choose_narrower(power: Power, steps: int, budget: str) -> Choice | None:
+def choose_narrower(power: Power, dimensions: int, steps: int, budget: str) -> Choice | None:
     """Options of a network of half the width where few steps of the usual one fit; None elsewhere.
+
+    Of volumes: polyps were worse with half the width (examples/defaults/RESULTS.md).
 
     Args:
         power: What trains.
+        dimensions: Of a patch.
         steps: Those of the usual one that fit.
         budget: What they fit into, in words.
     """
-    if power.gpu or steps >= FEW_STEPS:
+    if power.gpu or dimensions != 3 or steps >= FEW_STEPS:
         return None
     return _options(
         FILTERS_OF_FEW_STEPS,

@@ -54,7 +54,7 @@ def narrowed(found: Recommended, steps: int, budget: str) -> Recommended:
         steps: Supervised steps of its network that fit.
         budget: What they fit into, in words.
     """
-    options = choose_narrower(found.power, steps, budget)
+    options = choose_narrower(found.power, len(found.geometry.sides), steps, budget)
     if options is None:
         return found
     return replace(found, choices={**found.choices, "model-option": options})

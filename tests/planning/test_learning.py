@@ -97,10 +97,13 @@ def test_a_gpu_gets_a_wider_network():
 
 
 @pytest.mark.parametrize(
-    ("power", "steps", "filters"), [(CPU, 499, 8), (CPU, 500, None), (GPU, 20, None)]
+    ("power", "dimensions", "steps", "filters"),
+    [(CPU, 3, 499, 8), (CPU, 3, 500, None), (CPU, 2, 20, None), (GPU, 3, 20, None)],
 )
-def test_few_steps_of_a_cpu_are_for_a_narrower_network(power, steps, filters):
-    found = choose_narrower(power, steps, "5 min")
+def test_few_steps_of_volumes_on_a_cpu_are_for_a_narrower_network(
+    power, dimensions, steps, filters
+):
+    found = choose_narrower(power, dimensions, steps, "5 min")
     assert (found and found.value["filters"]) == filters
 
 
