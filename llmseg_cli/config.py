@@ -5,7 +5,9 @@ from pathlib import Path
 
 from llmseg_cli.choices import (
     AUGMENTATIONS,
+    ENCODER_STARTS,
     FINAL_NORMS,
+    FREEZES,
     FUSION_NAMES,
     LEARNING_RATE_SCHEDULES,
     LLM_BLOCKS,
@@ -47,9 +49,18 @@ class TrainSettings:
     )
     image_encoder: str | None = option(
         None,
-        "Pre-trained encoder of unetpp, for pictures: PATH or ID of a ResNet, ConvNeXt, Swin or "
-        "other model of transformers with feature maps.",
+        "Pre-trained encoder of unet and unetpp, for pictures: efficientnet-lite0 (embedded), or "
+        "PATH or ID of a ResNet, ConvNeXt, Swin or other model of transformers with feature maps.",
         kind="MODEL",
+    )
+    image_encoder_init: str = option(
+        "pretrained", "First weights of the image encoder.", choices=ENCODER_STARTS
+    )
+    image_encoder_freeze: str = option(
+        "none", "What of the image encoder stays as it starts.", choices=FREEZES
+    )
+    image_encoder_learning_rate_factor: float = option(
+        1.0, "Learning rate of the image encoder, in multiples of --learning-rate.", minimum=0
     )
     llm_block: str | None = option(
         None,

@@ -31,6 +31,7 @@ class _Encoder(TypedDict):
     name: str
     digest: str
     config: dict[str, Any]
+    pixels: NotRequired[dict[str, Any]]
 
 
 class _Block(TypedDict):
@@ -61,7 +62,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         method_options: Every option of the method, defaults included.
         model: Name of the network.
         model_options: Options of the network.
-        image_encoder: Null without a pre-trained one; else its name, digest and architecture.
+        image_encoder: Null without a pre-trained one; else its name, digest and architecture, and
+            what it sees of an image's intensities.
         llm_block: Null without a block of a language model; else its kind, the model's place, name
             and digest, the layers and their sizes, and whether the run holds their weights.
         settings: All of `TrainSettings`.

