@@ -111,6 +111,12 @@ class TrainSettings:
         parse=parse_sizes,
         basic=True,
     )
+    slices: int = option(
+        1,
+        "Slices of a volume that a network of 2D patches sees, an odd number: one, and its "
+        "neighbors as further channels.",
+        minimum=1,
+    )
     spacing: tuple[float, ...] = option(
         (),
         "Resample to this spacing in mm, one or three numbers; 0 keeps each scan's own. auto does "
@@ -192,6 +198,12 @@ class TrainSettings:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
         if self.compile and self.gradient_checkpointing:
             raise UsageError("--compile and --gradient-checkpointing do not go together; drop one.")
+        if self.slices % 2 == 0:
+            raise UsageError(f"--slices {self.slices}: expected an odd number, such as 3.")
+        if self.slices > 1 and len(self.patch) == 3:
+            raise UsageError(
+                f"--slices {self.slices} is for training in 2D: give --patch two sides, as 128,128."
+            )
         _ = self.budget_s  # refuses what is no time
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema {self.ema}: expected a decay from 0 to below 1, such as 0.99.")

@@ -227,12 +227,10 @@ def network_builder(
         options: dict[str, Any] = {**chosen, "dimensions": len(config.patch)}
         if config.image_encoder:
             freeze = config.settings.get("image_encoder_freeze", "none")
-            options["encoder"] = empty_encoder(
-                config.image_encoder, config.in_channels, freeze=freeze
-            )
+            options["encoder"] = empty_encoder(config.image_encoder, config.channels, freeze=freeze)
         if make_booster:
             options["booster"] = make_booster()
-        backbone: Segmenter = model(config.in_channels, len(config.classes), **options)
+        backbone: Segmenter = model(config.channels, len(config.classes), **options)
         backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
         if config.text is None:
             return backbone

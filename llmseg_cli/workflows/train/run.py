@@ -162,12 +162,12 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
         label_values=data.label_values,
         **parts.record,
     )
-    found = doubts(wished.patch, data, request.text and request.text[0].names)
+    text = request.text[0] if request.text else None
+    found = doubts(wished.patch, data, text.names if text else None, slices=settings.slices)
     for sentence in found:
         logger.warning(sentence)
     torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
     random.seed(request.seed)
-    text = request.text[0] if request.text else None
     build = network_builder(config, text, parts.layers)
     method: Method = method_type(build, **method_options)
     method.segmentation_loss = LOSSES.load(settings.loss)
