@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.weights.checkpoint import read_pickle
-from llmseg_cli.knowledge.weights.embedded import WEIGHTS, check_digest, path_of
+from llmseg_cli.knowledge.weights.embedded import checked_file
 from llmseg_cli.numerics.torchvision_operators import ensure_torchvision
 
 NAME = "efficientnet-lite0"
@@ -65,12 +64,10 @@ def read_efficientnet(
             f"{NAME} serves 2 to {DEEPEST} halvings, and depth is {depth}. Choose --model-option "
             "depth."
         )
-    path = path_of(NAME, cache=cache)
-    digest = sha256_file(path)
-    check_digest(NAME, path.name, expected=WEIGHTS[NAME].files[path.name], found=digest)
+    path, digest = checked_file(NAME, cache=cache)
     config = {"model_type": NAME, "halvings": halvings}
     expected = build_efficientnet(config).state_dict()
-    return config, _in_order(read_pickle(path), expected, path), f"sha256:{digest}"
+    return config, _in_order(read_pickle(path), expected, path), digest
 
 
 def _in_order(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.parts import efficientnet
+from llmseg_cli.knowledge.parts import efficientnet, lite_medsam
 from llmseg_cli.knowledge.parts.pixels import Pixels, pixels_seen
 from llmseg_cli.knowledge.weights.loading import load_network, open_config
 from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
@@ -76,8 +76,11 @@ class ImageEncoder(nn.Module):
             )
         self.mean: Tensor
         self.deviation: Tensor
-        for name, values in asdict(pixels or Pixels()).items():  # of the run's settings, no weights
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+        seen = pixels or Pixels()
+        for name in ("mean", "deviation"):  # of the run's settings, no weights
+            values = torch.tensor(getattr(seen, name)).view(-1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+        self.upright = seen.upright
         self.freeze = freeze
         if freeze == "all":
             self.backbone.requires_grad_(False)
@@ -85,8 +88,8 @@ class ImageEncoder(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Feature maps, the finest first: `(B, widths[i], X / 2 ** (halvings + i), Y / ...)`."""
         colors = (self.colors(image) - self.mean) / self.deviation  # one channel becomes three
-        found = _maps(self.backbone, colors)
-        return [found[i] for i in self.used]
+        found = _maps(self.backbone, colors.mT if self.upright else colors)
+        return [found[i].mT if self.upright else found[i] for i in self.used]
 
     def train(self, mode: bool = True) -> "ImageEncoder":
         super().train(mode)
@@ -120,9 +123,10 @@ class PretrainedEncoder:
     @property
     def record(self) -> dict[str, Any]:
         """For `config.yaml`; with it, the architecture can be built without the model's folder."""
-        seen = {name: list(values) for name, values in asdict(self.pixels).items()}
+        seen = self.pixels
+        pixels = {**asdict(seen), "mean": list(seen.mean), "deviation": list(seen.deviation)}
         known = {"name": self.name, "digest": self.digest, "config": self.config}
-        return known if self.pixels == Pixels() else {**known, "pixels": seen}
+        return known if seen == Pixels() else {**known, "pixels": pixels}
 
     def load_into(self, networks: Iterable[nn.Module]) -> None:
         """Give the weights to every `ImageEncoder` in *networks*."""
@@ -173,8 +177,12 @@ def open_image_encoder(
         WeightsError: If it cannot be had, or its weights are not whole.
     """
     if name == efficientnet.NAME:
-        config, weights, digest = efficientnet.read_efficientnet(depth=depth, cache=cache)
         own = pixels_seen(normalize, mean=efficientnet.MEAN, deviation=efficientnet.DEVIATION)
+        config, weights, digest = efficientnet.read_efficientnet(depth=depth, cache=cache)
+        return PretrainedEncoder(name, digest, config, weights, own)
+    if name == lite_medsam.NAME:
+        own = pixels_seen(normalize, mean=lite_medsam.MEAN, deviation=lite_medsam.DEVIATION)
+        config, weights, digest = lite_medsam.read_lite_medsam(depth=depth, cache=cache)
         return PretrainedEncoder(name, digest, config, weights, own)
     pixels = pixels_seen(normalize)
     found = find_model(name, cache=cache, offline=offline)
@@ -225,6 +233,8 @@ def _backbone(config: Mapping[str, Any]) -> Any:
     """
     if config["model_type"] == efficientnet.NAME:
         return efficientnet.build_efficientnet(config)
+    if config["model_type"] == lite_medsam.NAME:
+        return lite_medsam.SamFeatures()
     transformers = load_transformers()
     try:
         settings = _settings(transformers, config)

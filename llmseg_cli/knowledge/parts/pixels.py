@@ -15,10 +15,12 @@ class Pixels:
     Args:
         mean: Taken away from each of three channels.
         deviation: What each is then divided by.
+        upright: Whether Y are its rows, as of the pictures that it was trained with, and not X.
     """
 
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    upright: bool = False
 
 
 def pixels_seen(
@@ -48,9 +50,10 @@ def pixels_seen(
             "--normalize zscore, or for pictures of bytes window:0:255."
         )
     if normalize == "minmax" or parse_window(normalize):
-        return Pixels(tuple(mean), tuple(deviation))
+        return Pixels(tuple(mean), tuple(deviation), upright=True)
     of_imagenet = list(zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True))
     return Pixels(
         tuple((m - mu) / sigma for m, (mu, sigma) in zip(mean, of_imagenet, strict=True)),
         tuple(s / sigma for s, (_, sigma) in zip(deviation, of_imagenet, strict=True)),
+        upright=True,
     )

@@ -73,11 +73,11 @@ def test_feature_maps_are_those_of_timm(weights_cache, stored, pictures, depth):
     model.load_state_dict({by_timm(k): v for k, v in stored.items() if not k.startswith(head)})
     encoder = opened(weights_cache, depth=depth, normalize="window:0:255")
     with torch.no_grad():
-        found, expected = encoder(pictures), model(2 * pictures - 1)
+        found, expected = encoder(pictures), model(2 * pictures.mT - 1)
     assert encoder.halvings == 1
     assert encoder.widths == WIDTHS[:depth]
     for part, whole in zip(found, expected[:depth], strict=True):
-        torch.testing.assert_close(part, whole)
+        torch.testing.assert_close(part, whole.mT)  # whose rows are Y
 
 
 @pytest.mark.weights
@@ -116,9 +116,9 @@ def test_it_sees_the_same_of_a_picture_however_it_was_normalized(
     encoder = opened(weights_cache, depth=3, normalize=normalize)
     with torch.no_grad():
         found = encoder(zscored if normalize == "zscore" else picture)
-        expected = encoder.backbone(2 * picture - 1)
+        expected = encoder.backbone(2 * picture.mT - 1)
     for part, whole in zip(found, expected, strict=True):
-        torch.testing.assert_close(part, whole, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(part, whole.mT, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.weights

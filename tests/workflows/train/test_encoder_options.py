@@ -145,9 +145,16 @@ def pictures(quiet_place):
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize(("model", "normalize"), [("unet", "zscore"), ("unetpp", "window:0:255")])
-def test_the_embedded_encoder_trains_and_its_run_needs_no_weights(
-    pictures, quiet_place, weights_cache, monkeypatch, model, normalize
+@pytest.mark.parametrize(
+    ("model", "normalize", "encoder", "freeze"),
+    [
+        ("unet", "zscore", "efficientnet-lite0", "statistics"),
+        ("unetpp", "window:0:255", "efficientnet-lite0", "none"),
+        ("unet", "window:0:255", "lite-medsam", "all"),
+    ],
+)
+def test_an_embedded_encoder_trains_and_its_run_needs_no_weights(
+    pictures, quiet_place, weights_cache, monkeypatch, model, normalize, encoder, freeze
 ):
     (quiet_place / "cache").mkdir()
     (quiet_place / "cache" / "weights").symlink_to(weights_cache / "weights")
@@ -155,8 +162,8 @@ def test_the_embedded_encoder_trains_and_its_run_needs_no_weights(
     run, masks = quiet_place / "run", quiet_place / "masks"
     found = invoke(
         *("train-sup", "--data", pictures, "--labeled", "3", "--patch", "64,64", "--model", model),
-        *("--model-option", "filters=4", "--image-encoder", "efficientnet-lite0", "--steps", "2"),
-        *("--normalize", normalize, "--image-encoder-freeze", "statistics", *cache, "-o", run),
+        *("--model-option", "filters=4", "--image-encoder", encoder, "--steps", "2", *cache),
+        *("--normalize", normalize, "--image-encoder-freeze", freeze, "-o", run),
     )
     assert found.exit_code == 0, found.output
     (quiet_place / "cache" / "weights").unlink()
