@@ -37,7 +37,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
 
-weights: $(INSTALLED)  ## Fetch the embedded models and the demo's template, about 220 MB, once
+weights: $(INSTALLED)  ## Fetch the embedded models and the demo's template, about 240 MB, once
 	llmseg weights fetch
 
 ## Checks

@@ -7,6 +7,12 @@ from llmseg_cli.errors import UsageError, unknown
 TEXT_CONTROLS = {"none": "", "shuffled": "another target's text", "random": "noise"}
 SCHEDULES = {"one-time": "", "continuous": "again every --every steps"}
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
+ENCODER_STARTS = {"pretrained": "", "random": "the control"}
+FREEZES = {
+    "none": "",
+    "statistics": "batch normalization goes by those of the weights, not by those of a batch",
+    "all": "it is not trained",
+}
 FINAL_NORMS = {
     "plain": "weight 1, as published",
     "loaded": "the language model's own",

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from llmseg_cli.choices import (
     AUGMENTATIONS,
+    ENCODER_STARTS,
     FINAL_NORMS,
+    FREEZES,
     FUSION_NAMES,
     LEARNING_RATE_SCHEDULES,
     LLM_BLOCKS,
@@ -47,9 +49,19 @@ class TrainSettings:
     )
     image_encoder: str | None = option(
         None,
-        "Pre-trained encoder of unetpp, for pictures: PATH or ID of a ResNet, ConvNeXt, Swin or "
-        "other model of transformers with feature maps.",
+        "Pre-trained encoder of unet and unetpp, for pictures: efficientnet-lite0 or lite-medsam "
+        "(embedded), or PATH or ID of a ResNet, ConvNeXt, Swin or other model of transformers with "
+        "feature maps.",
         kind="MODEL",
+    )
+    image_encoder_init: str = option(
+        "pretrained", "First weights of the image encoder.", choices=ENCODER_STARTS
+    )
+    image_encoder_freeze: str = option(
+        "none", "What of the image encoder stays as it starts.", choices=FREEZES
+    )
+    image_encoder_learning_rate_factor: float = option(
+        1.0, "Learning rate of the image encoder, in multiples of --learning-rate.", minimum=0
     )
     llm_block: str | None = option(
         None,
@@ -99,6 +111,12 @@ class TrainSettings:
         "'llmseg plan' does.",
         parse=parse_sizes,
         basic=True,
+    )
+    slices: int = option(
+        1,
+        "Slices of a volume that a network of 2D patches sees, an odd number: one, and its "
+        "neighbors as further channels.",
+        minimum=1,
     )
     spacing: tuple[float, ...] = option(
         (),
@@ -181,6 +199,12 @@ class TrainSettings:
             raise UsageError(f"foreground {self.foreground}: expected a share from 0 to 1.")
         if self.compile and self.gradient_checkpointing:
             raise UsageError("--compile and --gradient-checkpointing do not go together; drop one.")
+        if self.slices % 2 == 0:
+            raise UsageError(f"--slices {self.slices}: expected an odd number, such as 3.")
+        if self.slices > 1 and len(self.patch) == 3:
+            raise UsageError(
+                f"--slices {self.slices} is for training in 2D: give --patch two sides, as 128,128."
+            )
         _ = self.budget_s  # refuses what is no time
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema {self.ema}: expected a decay from 0 to below 1, such as 0.99.")

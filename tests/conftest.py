@@ -9,7 +9,7 @@ from toy_cohort import write_toy_cohort
 from training_cli import write_split
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-EMBEDDED = ("smollm2", "minilm", "lite-medsam")
+EMBEDDED = ("smollm2", "minilm", "lite-medsam", "efficientnet-lite0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,6 +56,7 @@ SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "openai": ("llmseg_cli.knowledge",),
     "peft": ("llmseg_cli.knowledge",),
     "segment_anything": ("llmseg_cli.knowledge",),
+    "timm": ("llmseg_cli.knowledge",),
     "transformers": ("llmseg_cli.knowledge",),
 }
 

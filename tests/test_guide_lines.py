@@ -61,6 +61,7 @@ NEEDS = {
     "medvisionllama",
     "medvisionllama-cpu",
     "sam-mining",
+    "efficientnet-lite0",
 }
 """What is in lines that are parsed alone: folds, sets of runs, models that need their weights."""
 

@@ -13,6 +13,7 @@ LARGEST_PATCH = 1 << 32  # voxels; their probabilities alone would take 32 GB
 
 class _Settings(TypedDict):
     patch: list[int]
+    slices: NotRequired[int]
 
 
 class _Preprocessing(TypedDict):
@@ -31,6 +32,7 @@ class _Encoder(TypedDict):
     name: str
     digest: str
     config: dict[str, Any]
+    pixels: NotRequired[dict[str, Any]]
 
 
 class _Block(TypedDict):
@@ -61,7 +63,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         method_options: Every option of the method, defaults included.
         model: Name of the network.
         model_options: Options of the network.
-        image_encoder: Null without a pre-trained one; else its name, digest and architecture.
+        image_encoder: Null without a pre-trained one; else its name, digest and architecture, and
+            what it sees of an image's intensities.
         llm_block: Null without a block of a language model; else its kind, the model's place, name
             and digest, the layers and their sizes, and whether the run holds their weights.
         settings: All of `TrainSettings`.
@@ -116,6 +119,10 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         for name, value in numbers.items():
             if not 0 < value < LARGEST_PATCH:
                 raise ArtifactError(f"config.yaml: '{name}' is {value}, expected 1 or more.")
+        if self.slices < 1 or self.slices % 2 == 0:
+            raise ArtifactError(
+                f"config.yaml: 'settings.slices' is {self.slices}, expected an odd number."
+            )
         sides = self.settings["patch"]
         if len(sides) not in (2, 3) or min(sides) < 1 or math.prod(sides) > LARGEST_PATCH:
             raise ArtifactError(
@@ -150,6 +157,16 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         """How the run reads label maps, for `run.json` of its masks, where `score` finds it."""
         ignore = {} if self.ignore_label is None else {"ignore_label": self.ignore_label}
         return {"classes": list(self.classes), "label_map": list(self.label_map), **ignore}
+
+    @property
+    def slices(self) -> int:
+        """Slices that a network of 2D patches sees: one, and its neighbors."""
+        return int(self.settings.get("slices", 1))
+
+    @property
+    def channels(self) -> int:
+        """What a network sees of a voxel: the channels of the image, in all its slices."""
+        return self.in_channels * self.slices
 
     @property
     def patch(self) -> tuple[int, ...]:

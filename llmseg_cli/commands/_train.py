@@ -217,7 +217,7 @@ def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
             planned = plan(request, resume=options.resume, progress=progress)
         config, data = planned.config, planned.data
         network = next(iter(planned.method.networks().values()))
-        cost = cost_of(network, config.in_channels, config.patch)
+        cost = cost_of(network, config.channels, config.patch)
         budget = config.settings["budget"]
         length = f"steps for {budget}" if budget else f"{config.settings['steps']} steps"
         console.info(

@@ -98,6 +98,7 @@ def _option(kind: str, key: str, default: str, values: Values) -> Any:
 MAKES_NONE = (
     "the method '{method}' makes no pseudo-labels; use --method sam-mining or self-training"
 )
+ENCODER = tuple(f"image_encoder_{name}" for name in ("init", "freeze", "learning_rate_factor"))
 OF_LAYERS = ("llm_layers", "llm_rotary", "llm_final_norm")
 MINING = tuple(one.name for one in fields(MiningSettings))
 RULES = (
@@ -166,6 +167,16 @@ RULES = (
         "the first point is the deepest one; pass more --positive-points",
     ),
     Rule(("box_margin",), _has_box, "no box is asked; pass --prompts box"),
+    Rule(
+        ENCODER,
+        lambda v: v["image_encoder"] is not None,
+        "the network has no image encoder; name one with --image-encoder efficientnet-lite0",
+    ),
+    Rule(
+        ("image_encoder_learning_rate_factor",),
+        lambda v: v["image_encoder_freeze"] != "all",
+        "with --image-encoder-freeze all it is not trained; leave one of the two out",
+    ),
     Rule(
         ("llm_block", "llm_model", "llm_lora", "embed_llm", *OF_LAYERS),
         _has_block,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from llmseg_cli.inference.windows import Corner, Windows
 from llmseg_cli.numerics.memory import zeros_of_their_own
+from llmseg_cli.numerics.neighbors import neighbors
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ def sliding_window(
 
     Args:
         image: `(C, X, Y, Z)` float32.
-        predict: Takes `(B, C, *patch)`; returns probabilities `(B, K, *patch)`, on any device.
+        predict: Takes `(B, C, *patch)`, or `(B, C * slices, *patch)` where windows have neighbors;
+            returns probabilities `(B, K, *patch)`, on any device.
         windows: Where the windows stand; of the image's shape.
         batch: Windows per call of *predict*.
         workers: Threads that call *predict* side by side, each with its share of torch's threads:
@@ -206,6 +208,9 @@ def _cut(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
     )
     padding = [zeros for pair in reversed(windows.padding) for zeros in pair]
     cut = image[:, x, y, z]
+    if windows.slices > 1:
+        seen = neighbors(z.start, slices=windows.slices, size=image.shape[3])
+        cut = image[:, x, y, seen].movedim(3, 1).flatten(0, 1).unsqueeze(-1)
     return F.pad(cut, padding) if any(padding) else cut
 
 

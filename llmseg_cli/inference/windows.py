@@ -25,6 +25,7 @@ class Windows:
         stride: Voxels from a window to the next, per side of the patch; instead of *overlap*.
         blend: How windows count where they overlap: `gaussian`, the middle most, or `constant`, all
             alike, as in the papers' code.
+        slices: What a patch with two sides sees along Z: its slice and its neighbors, as channels.
         band: First and one past the last voxel along Y that are wanted, of which alone there are
             sums, so that a volume can be predicted in parts; windows across an edge are asked for
             both. None is all.
@@ -40,6 +41,7 @@ class Windows:
     stride: tuple[int, ...] | None = None
     blend: str = "gaussian"
     band: tuple[int, int] | None = None
+    slices: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.errors import UsageError
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.layers import (
     CONVOLUTION,
@@ -21,6 +23,46 @@ from llmseg_cli.models.layers import (
 HALVINGS = 4
 
 
+class FeatureMaps(Protocol):
+    """A module that returns feature maps of pictures, each with half the side of the one before."""
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """Channels of the maps, the finest first."""
+
+    @property
+    def halvings(self) -> int:
+        """How often the side of the finest is half that of the picture."""
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        """`(B, widths[i], X / 2 ** (halvings + i), Y / ...)` of an image `(B, C, X, Y)`."""
+
+
+def deepest(encoder: FeatureMaps) -> int:
+    """How often the side of an encoder's coarsest map is half that of the picture."""
+    return encoder.halvings + len(encoder.widths) - 1
+
+
+def widths_with(encoder: FeatureMaps, own: Sequence[int], *, dimensions: int) -> list[int]:
+    """Channels of the levels of a network whose lower ones are an encoder's feature maps.
+
+    Args:
+        encoder: A pre-trained encoder of pictures.
+        own: Channels of the levels of the network without it.
+        dimensions: Of the network.
+
+    Raises:
+        UsageError: If the network is for 3D, or has another depth than the encoder.
+    """
+    if dimensions != 2:
+        raise UsageError("An image encoder is for pictures: give --patch two sides, as 128,128.")
+    if len(own) - 1 != deepest(encoder):
+        raise UsageError(
+            f"depth is {len(own) - 1}; this image encoder halves {deepest(encoder)} times."
+        )
+    return [*own[: encoder.halvings], *encoder.widths]
+
+
 class Pooling(Segmenter):
     """A network whose encoder halves by max pooling, and whose decoder doubles linearly.
 
@@ -32,10 +74,14 @@ class Pooling(Segmenter):
         normalization: `batch`, `instance` (without scale and shift) or `group`.
         deep_supervision: As of `Segmenter`.
         live_maps: As of `Segmenter`, without what instance normalization adds in full precision.
+        own: Levels whose features are this network's own, the finest; None for all. Those below
+            are the feature maps of `pretrained`, which a subclass sets once it has drawn weights.
 
     Raises:
         UsageError: If an option is out of its range.
     """
+
+    pretrained: FeatureMaps | None
 
     def __init__(
         self,
@@ -47,6 +93,7 @@ class Pooling(Segmenter):
         normalization: str,
         deep_supervision: bool = False,
         live_maps: int = 9,
+        own: int | None = None,
     ) -> None:
         check_settings(
             dimensions=dimensions, filters=widths[0], dropout=dropout, normalization=normalization
@@ -60,18 +107,22 @@ class Pooling(Segmenter):
             live_maps=live_maps + (12 if normalization == "instance" else 0),
         )
         self.node = partial(convolve, 2, dimensions=dimensions, normalization=normalization)
-        self.encoder = nn.ModuleList(map(self.node, [in_channels, *widths], widths))
+        levels = pairwise([in_channels, *widths[:own]])
+        self.encoder = nn.ModuleList(self.node(above, width) for above, width in levels)
+        self.pretrained = None
         self.pool = MAX_POOL[dimensions](2)
         self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])
-        features, skips = self.through(self.encoder[0], image), []
-        for block in self.encoder[1:]:
-            skips.append(features)
-            features = self.through(block, self.pool(features))
-        return self.dropout(features), skips
+        features: list[Tensor] = []
+        for block in self.encoder:
+            features.append(self.through(block, self.pool(features[-1]) if features else image))
+        if self.pretrained is not None:
+            features += self.pretrained(image)
+        *skips, bottleneck = features
+        return self.dropout(bottleneck), skips
 
 
 class UNet(Pooling):
@@ -89,9 +140,12 @@ class UNet(Pooling):
         filters: Channels of the first level.
         dropout: Probability of dropping a value of the bottleneck and of the last level.
         normalization: `instance` (the ancestor, without scale and shift), `batch` or `group`.
+        encoder: A pre-trained encoder of pictures, or None. The network is then as deep as it is;
+            its feature maps are the levels that they fit, and the finer ones keep the convolutions
+            above.
 
     Raises:
-        UsageError: If an option is out of its range.
+        UsageError: If an option is out of its range, or the encoder is given in 3D.
 
     References:
         Cicek et al., 3D U-Net, MICCAI 2016. arXiv:1606.06650. In the form of Liu et al., TraCoCo,
@@ -107,21 +161,27 @@ class UNet(Pooling):
         filters: int = 16,
         dropout: float = 0.3,
         normalization: str = "instance",
+        encoder: FeatureMaps | None = None,
     ) -> None:
-        widths = [filters << depth for depth in range(HALVINGS + 1)]
+        halvings = deepest(encoder) if encoder else HALVINGS
+        widths = [filters << depth for depth in range(halvings + 1)]
+        if encoder:
+            widths = widths_with(encoder, widths, dimensions=dimensions)
         super().__init__(
             in_channels,
             widths,
             dimensions=dimensions,
             dropout=dropout,
             normalization=normalization,
+            own=encoder.halvings if encoder else None,
         )
         rising = widths[::-1]
         joined = [deep + skip for deep, skip in pairwise(rising)]
         self.decoder = nn.ModuleList(map(self.node, joined, rising[1:]))
-        self.output = CONVOLUTION[dimensions](filters, classes, 1)
+        self.output = CONVOLUTION[dimensions](widths[0], classes, 1)
         draw_he_weights(self)
         start_undecided(self.output)
+        self.pretrained = encoder
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,23 +9,7 @@ from torch import Tensor, nn
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.base import mean_of_heads
 from llmseg_cli.models.layers import CONVOLUTION, draw_he_weights
-from llmseg_cli.models.unet import Pooling
-
-
-class FeatureMaps(Protocol):
-    """A module that returns feature maps of pictures, each with half the side of the one before."""
-
-    @property
-    def widths(self) -> Sequence[int]:
-        """Channels of the maps, the finest first."""
-
-    @property
-    def halvings(self) -> int:
-        """How often the side of the finest is half that of the picture."""
-
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        """`(B, widths[i], X / 2 ** (halvings + i), Y / ...)` of an image `(B, C, X, Y)`."""
-
+from llmseg_cli.models.unet import FeatureMaps, Pooling, widths_with
 
 DEEPEST = 10  # halvings; a patch of 1,024 voxels is one voxel then
 
@@ -78,11 +61,8 @@ class UNetPlusPlus(Pooling):
         if not 1 <= depth <= DEEPEST:
             raise UsageError(f"depth is {depth}; this network has 1 to {DEEPEST}.")
         widths = [filters << level for level in range(depth + 1)]
-        own = len(widths)
         if encoder is not None:
-            _refuse_unfit(encoder, depth, dimensions)
-            own = encoder.halvings
-            widths[own:] = encoder.widths
+            widths = widths_with(encoder, widths, dimensions=dimensions)
         super().__init__(
             in_channels,
             widths,
@@ -91,6 +71,7 @@ class UNetPlusPlus(Pooling):
             normalization=normalization,
             deep_supervision=deep_supervision,
             live_maps=_live_maps(widths, dimensions),
+            own=encoder.halvings if encoder else None,
         )
 
         def column(number: int) -> nn.ModuleList:
@@ -102,19 +83,8 @@ class UNetPlusPlus(Pooling):
             CONVOLUTION[dimensions](widths[0], classes, 1)
             for _ in range(depth if deep_supervision else 1)
         )
-        del self.encoder[own:]
         draw_he_weights(self)
         self.pretrained = encoder
-
-    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if self.pretrained is None:
-            return super().encode(image)
-        self.grid_of(image.shape[2:])
-        features: list[Tensor] = []
-        for block in self.encoder:
-            features.append(self.through(block, self.pool(features[-1]) if features else image))
-        *skips, bottleneck = (*features, *self.pretrained(image))
-        return self.dropout(bottleneck), skips
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         return mean_of_heads(self.decode_heads(bottleneck, skips))
@@ -131,14 +101,6 @@ class UNetPlusPlus(Pooling):
             output(self.dropout(features))
             for output, features in zip(self.outputs, nodes, strict=True)
         ]
-
-
-def _refuse_unfit(encoder: FeatureMaps, depth: int, dimensions: int) -> None:
-    if dimensions != 2:
-        raise UsageError("An image encoder is for pictures: give --patch two sides, as 128,128.")
-    deepest = encoder.halvings + len(encoder.widths) - 1
-    if depth != deepest:
-        raise UsageError(f"depth is {depth}; this image encoder halves {deepest} times.")
 
 
 def _live_maps(widths: Sequence[int], dimensions: int) -> int:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.learner import Learner, Score
 from llmseg_cli.training.log import ScalarLog
-from llmseg_cli.training.optimizers import build_optimizer, load_optimizer
+from llmseg_cli.training.optimizers import build_optimizer, load_optimizer, set_rate
 from llmseg_cli.training.pace import Pace, memory_mb
 from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
@@ -49,6 +49,7 @@ class Loop:
         device: Where the learner is.
         score: Scores networks on the validation cases; None if there are none.
         epoch: Steps in which each labeled case is seen once, for the schedule `plateau`.
+        encoder: The learner's parameters that are of a pre-trained image encoder.
         progress: Hears about every step.
     """
 
@@ -61,6 +62,7 @@ class Loop:
         device: torch.device,
         score: Score | None = None,
         epoch: int = 1,
+        encoder: Iterable[nn.Parameter] = (),
         progress: Progress = silent,
     ) -> None:
         self.learner, self.settings, self.folder = learner, settings, folder
@@ -68,7 +70,7 @@ class Loop:
         self.dtype = choose_dtype(settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         trained = [p for p in learner.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(trained, settings)
+        self.optimizer = build_optimizer(trained, settings, encoder=encoder)
         self.averages = (
             {name: frozen_copy(network) for name, network in learner.networks().items()}
             if settings.ema
@@ -171,8 +173,7 @@ class Loop:
         )
         if self.plateau:
             factor *= self.plateau.factor
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * factor
+        set_rate(self.optimizer, self.settings, factor=factor)
         self.optimizer.zero_grad(set_to_none=True)
         means: dict[str, Tensor] = {}
         for batch in batches:

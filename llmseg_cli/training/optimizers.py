@@ -10,20 +10,38 @@ from llmseg_cli.config import TrainSettings
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter], settings: TrainSettings
+    parameters: Iterable[nn.Parameter],
+    settings: TrainSettings,
+    *,
+    encoder: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """The optimizer that *settings* names, over *parameters*.
+
+    Those that are of a pre-trained image *encoder*, too, are a second group, which `set_rate` gives
+    its own learning rate; there is none where it would be that of all others.
 
     One optimizer serves several networks: SGD, Adam and AdamW treat each parameter by itself, so
     it does what one optimizer per network would do (tests/training/test_optimizers.py).
     """
     rate, decay = settings.learning_rate, settings.weight_decay
+    apart = {id(p) for p in encoder} if settings.image_encoder_learning_rate_factor != 1 else set()
+    groups: list[list[nn.Parameter]] = [[], []]
+    for parameter in parameters:
+        groups[id(parameter) in apart].append(parameter)
+    chosen: list[dict[str, Any]] = [{"params": group} for group in groups if group]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, lr=rate, momentum=settings.momentum, weight_decay=decay, foreach=True
+            chosen, lr=rate, momentum=settings.momentum, weight_decay=decay, foreach=True
         )
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=rate, weight_decay=decay, foreach=True)
+    return kind(chosen, lr=rate, weight_decay=decay, foreach=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings, *, factor: float) -> None:
+    """Set the learning rates of a step, which are *factor* times those at the start."""
+    shares = (1.0, settings.image_encoder_learning_rate_factor)
+    for group, share in zip(optimizer.param_groups, shares, strict=False):
+        group["lr"] = settings.learning_rate * factor * share
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -39,6 +39,13 @@ REFUSED = [  # command, options that do not count, what is said
     (MINE, "--negative-points 1", "--prompts box,points"),
     (MINE, "--prompts points --positive-points 1 --confident 0.5", "first point"),
     (MINE, "--prompts points --box-margin 0.1", "no box is asked"),
+    (SUP, "--image-encoder-init random", "--image-encoder efficientnet-lite0"),
+    (SUP, "--image-encoder-freeze none", "--image-encoder efficientnet-lite0"),
+    (
+        SUP,
+        "--image-encoder e --image-encoder-freeze all --image-encoder-learning-rate-factor 1",
+        "it is not trained",
+    ),
     (SUP, "--llm-layers=-1", "--model medvisionllama"),
     (SUP, "--model unet --no-llm-rotary", "--model medvisionllama"),
     (SUP, "--model medvisionllama --llm-block mlp --llm-layers=-1", "no layers"),

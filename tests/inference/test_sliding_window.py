@@ -337,3 +337,21 @@ def test_a_window_that_is_skipped_sees_nothing_above_the_threshold(data):
         ]
         near = all(low <= at + 0.5 <= high for at, (low, high) in zip(voxel, edges, strict=True))
         assert not (near and background(corner))
+
+
+@pytest.mark.parametrize("slices", [3, 5])
+@pytest.mark.parametrize("shape", [(31, 23, 6), (9, 7, 1)])
+def test_a_slice_is_asked_with_its_neighbors(shape, slices):
+    """As if all channels had been laid into the volume beforehand, edge slices repeated."""
+    image, beside = random_image(2, shape), slices // 2
+    padded = np.pad(image.numpy(), [(0, 0)] * 3 + [(beside, beside)], mode="edge")
+    shifted = [padded[..., n : n + shape[2]] for n in range(slices)]
+    laid = torch.from_numpy(np.stack(shifted, axis=1).reshape(2 * slices, *shape))
+    weights = torch.linspace(-1, 1, 2 * slices).view(1, -1, 1, 1)
+
+    def ask(batch: Tensor) -> Tensor:
+        return network(batch * weights)
+
+    found = stitched(image, ask, Windows(shape, (16, 12), slices=slices), batch=3)
+    expected = stitched(laid, ask, Windows(shape, (16, 12)), batch=3)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

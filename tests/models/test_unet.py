@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from processor import both_formats, computing_in, keeps_layout
+from torch import nn
 
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.unet import UNet
@@ -84,3 +85,29 @@ def test_a_patch_it_does_not_divide_is_refused():
 def test_one_bottleneck_voxel_is_refused():
     with pytest.raises(UsageError, match="at the bottleneck"):
         UNet(1, 2, filters=2)(torch.zeros(1, 1, 16, 16, 16))
+
+
+class Halves(nn.Module):
+    """Feature maps of 2, 4 and 8 pixels."""
+
+    halvings, widths = 1, (3, 5, 7)
+
+    def forward(self, image):
+        means = (F.avg_pool2d(image, 1 << n).mean(1, keepdim=True) for n in (1, 2, 3))
+        return [m.repeat(1, width, 1, 1) for m, width in zip(means, self.widths, strict=True)]
+
+
+def test_feature_maps_of_an_encoder_are_its_lower_levels():
+    torch.manual_seed(0)
+    network = UNet(2, 3, dimensions=2, filters=4, encoder=Halves()).eval()
+    image = torch.randn(2, 2, 16, 24)
+    bottleneck, skips = network.encode(image)
+    maps = Halves()(image)
+    assert network.stride == 8
+    torch.testing.assert_close(skips[0], network.encoder[0](image))
+    for found, expected in zip((*skips[1:], bottleneck), maps, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert [block[0].in_channels for block in network.decoder] == [7 + 5, 5 + 3, 3 + 4]
+    assert network(image).shape == (2, 3, 16, 24)
+    network(image).square().sum().backward()
+    assert all(p.grad is not None for p in network.parameters())

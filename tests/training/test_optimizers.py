@@ -9,7 +9,7 @@ from torch import nn
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.models.vnet import VNet
-from llmseg_cli.training.optimizers import build_optimizer
+from llmseg_cli.training.optimizers import build_optimizer, set_rate
 
 STEPS = 8
 
@@ -89,3 +89,29 @@ def test_sgd_against_its_formula():
         velocity = gradient if step == 0 else 0.9 * velocity + gradient
         value -= 0.1 * velocity
         assert parameter.item() == pytest.approx(value, rel=1e-12)
+
+
+def test_an_encoder_learns_at_its_own_rate():
+    """Plain descent of a linear loss: each step takes the rate off, and a third of it."""
+    chosen = TrainSettings(
+        optimizer="sgd",
+        momentum=0,
+        weight_decay=0,
+        learning_rate=0.3,
+        image_encoder_learning_rate_factor=1 / 3,
+    )
+    first, encoder, last = (nn.Parameter(torch.tensor(1.0).double()) for _ in range(3))
+    found = build_optimizer([first, encoder, last], chosen, encoder=[encoder])
+    for factor in (1.0, 0.5):
+        set_rate(found, chosen, factor=factor)
+        for parameter in (first, encoder, last):
+            parameter.grad = torch.ones_like(parameter)
+        found.step()
+    values = [parameter.item() for parameter in (first, encoder, last)]
+    assert values == pytest.approx([1 - 0.45, 1 - 0.15, 1 - 0.45])
+
+
+def test_at_the_same_rate_there_is_one_group():
+    parameters = [nn.Parameter(torch.ones(1)) for _ in range(2)]
+    found = build_optimizer(parameters, TrainSettings(), encoder=parameters[1:])
+    assert len(found.param_groups) == 1

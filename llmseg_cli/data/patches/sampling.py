@@ -15,6 +15,7 @@ from llmseg_cli.data.patches.augmentation import Augmentation, augment
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.foreground import Table, draw_foreground, draw_known
 from llmseg_cli.data.patches.mapped import MappedArrays
+from llmseg_cli.numerics.neighbors import neighbors
 
 T = TypeVar("T")
 QUEUED = 2  # batches that wait, beyond those in the making
@@ -29,6 +30,7 @@ class PatchSampler:
     Args:
         cases: Prepared cases of the stream.
         patch: Sides in voxels, `(X, Y, Z)` or, for 2D, `(X, Y)`.
+        slices: What a 2D patch has of a volume: one slice, and its neighbors as further channels.
         batch: Patches per step.
         seed: Seed of the run.
         stream: Number that tells streams of one run apart.
@@ -52,12 +54,14 @@ class PatchSampler:
         foreground: float = 0.0,
         unlabeled: int | None = None,
         prefer_known: bool = False,
+        slices: int = 1,
     ) -> None:
         self.cases = list(cases)
         self.unlabeled = unlabeled
         self.prefer_known = prefer_known
         self.patch = patch if len(patch) == 3 else (*patch, 1)
         self.dimensions = len(patch)
+        self.slices = slices
         self.count = batch
         self.seed, self.stream = seed, stream
         self.augmentation = augmentation
@@ -70,8 +74,8 @@ class PatchSampler:
         """The patches of one step.
 
         Returns:
-            Images `(B, C, X, Y[, Z])` float32, and label maps `(B, X, Y[, Z])` int64 if the cases
-            have them.
+            Images `(B, C, X, Y[, Z])` float32, or `(B, C * slices, X, Y)`, and label maps
+            `(B, X, Y[, Z])` int64 if the cases have them.
         """
         images, targets = [], []
         for position in range(step * self.count, (step + 1) * self.count):
@@ -86,12 +90,15 @@ class PatchSampler:
         return stacked, target
 
     def patch_at(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-        """The patch at a place of the endless sequence: `(C, X, Y, Z)` and `(X, Y, Z)`."""
+        """The patch at a place of the endless sequence: `(C, X, Y, Z)` and `(X, Y, Z)`.
+
+        Of a 2D patch Z is 1, and C is that of all its slices.
+        """
         case = self.cases[self._case_index(position)]
         random = self._random(1, position)
         image: NDArray[np.generic] = self._arrays.get(case.image)
         corner = self._corner(case, image.shape[1:], random)
-        patch = _cut(image, corner, self.patch).astype(np.float32)
+        patch = self._seen(image, corner).astype(np.float32)
         labels = None
         if case.labels is not None:
             labels = _cut(self._arrays.get(case.labels)[None], corner, self.patch)[0].astype(
@@ -100,6 +107,14 @@ class PatchSampler:
         elif self.unlabeled is not None:
             labels = np.full(self.patch, self.unlabeled, np.uint8)
         return augment(patch, labels, self.augmentation, random, spacing_mm=case.spacing_mm)
+
+    def _seen(self, image: NDArray[np.generic], corner: tuple[int, ...]) -> NDArray[np.generic]:
+        """The patch with its neighbors, `(C * slices, X, Y, Z)`: those of a channel in order."""
+        if self.slices == 1:
+            return _cut(image, corner, self.patch)
+        places = neighbors(corner[2], slices=self.slices, size=image.shape[3])
+        seen = np.stack([_cut(image, (*corner[:2], z), self.patch) for z in places], axis=1)
+        return seen.reshape(-1, *self.patch)
 
     def _case_index(self, position: int) -> int:
         round_number, place = divmod(position, len(self.cases))

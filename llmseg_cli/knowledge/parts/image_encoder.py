@@ -1,14 +1,17 @@
-"""Pre-trained image encoders of `transformers`, as the lower levels of a network for pictures."""
+"""Pre-trained image encoders, as the lower levels of a network for pictures."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from llmseg_cli.errors import UsageError, WeightsError
+from llmseg_cli.knowledge.parts import efficientnet, lite_medsam
+from llmseg_cli.knowledge.parts.pixels import Pixels, pixels_seen
 from llmseg_cli.knowledge.weights.loading import load_network, open_config
 from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
 from llmseg_cli.knowledge.weights.transformers import load_transformers
@@ -34,34 +37,33 @@ class ImageEncoder(nn.Module):
     """Feature maps of a backbone, each with half the side of the one before.
 
     Images have as many channels as the network's cases; one is repeated, others than three pass a
-    1x1 convolution that is learned. They are expected with mean 0 and deviation 1, as `zscore`
-    prepares them, which is near to what these encoders were trained with.
+    1x1 convolution that is learned.
 
     Args:
         config: `PretrainedEncoder.config`.
         in_channels: Image channels C.
+        pixels: From the image's intensities to those that the backbone was trained with.
+        freeze: What of the backbone training leaves alone: `none`; `statistics`, so that batch
+            normalization goes by those of its weights and not by those of a batch; or `all`.
 
     Raises:
         UsageError: If the model has no feature maps that halve from one to the next.
     """
 
-    def __init__(self, config: Mapping[str, Any], in_channels: int) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        in_channels: int,
+        *,
+        pixels: Pixels | None = None,
+        freeze: str = "none",
+    ) -> None:
         super().__init__()
-        transformers = load_transformers()
-        try:
-            settings = _settings(transformers, config)
-            self.backbone: Any = transformers.AutoBackbone.from_config(
-                settings, trust_remote_code=False
-            )
-        except (AttributeError, ImportError, ValueError) as error:
-            raise UsageError(
-                f"A model '{config['model_type']}' is no image encoder with feature maps. Expected "
-                "one such as resnet, convnextv2 or swin."
-            ) from error
+        self.backbone: Any = _backbone(config)
         take_before(self.backbone)
         takes_one_or_three = in_channels in (1, 3)
         self.colors = nn.Identity() if takes_one_or_three else nn.Conv2d(in_channels, 3, 1)
-        sides, widths = _measured(transformers, settings)
+        sides, widths = _measured(config)
         self.used = [i for i, side in enumerate(sides) if side not in sides[i + 1 :]]
         self.widths = [widths[i] for i in self.used]
         strides = [PROBE // sides[i] for i in self.used]
@@ -72,14 +74,32 @@ class ImageEncoder(nn.Module):
                 f"{', '.join(map(str, strides))} pixels; expected each cell twice as wide as the "
                 "one before."
             )
+        self.mean: Tensor
+        self.deviation: Tensor
+        seen = pixels or Pixels()
+        for name in ("mean", "deviation"):  # of the run's settings, no weights
+            values = torch.tensor(getattr(seen, name)).view(-1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+        self.upright = seen.upright
+        self.freeze = freeze
+        if freeze == "all":
+            self.backbone.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Feature maps, the finest first: `(B, widths[i], X / 2 ** (halvings + i), Y / ...)`."""
-        colors = self.colors(image)
-        if colors.shape[1] == 1:
-            colors = colors.expand(-1, 3, -1, -1)
-        found = self.backbone(colors).feature_maps
-        return [found[i] for i in self.used]
+        colors = (self.colors(image) - self.mean) / self.deviation  # one channel becomes three
+        found = _maps(self.backbone, colors.mT if self.upright else colors)
+        return [found[i].mT if self.upright else found[i] for i in self.used]
+
+    def train(self, mode: bool = True) -> "ImageEncoder":
+        super().train(mode)
+        if self.freeze == "all":
+            self.backbone.eval()
+        if self.freeze == "statistics":
+            for module in self.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
 
 @dataclass(frozen=True)
@@ -90,44 +110,81 @@ class PretrainedEncoder:
         name: What a user calls it.
         digest: Of its weights.
         config: What `ImageEncoder` builds it from; plain values.
-        weights: Of the backbone, by name.
+        weights: Of the backbone, by name; none where its weights are to stay as they are drawn.
+        pixels: What it was trained to see of an image.
     """
 
     name: str
     digest: str
     config: dict[str, Any]
     weights: dict[str, Tensor] = field(repr=False)
+    pixels: Pixels = field(default_factory=Pixels)
 
     @property
     def record(self) -> dict[str, Any]:
         """For `config.yaml`; with it, the architecture can be built without the model's folder."""
-        return {"name": self.name, "digest": self.digest, "config": self.config}
+        seen = self.pixels
+        pixels = {**asdict(seen), "mean": list(seen.mean), "deviation": list(seen.deviation)}
+        known = {"name": self.name, "digest": self.digest, "config": self.config}
+        return known if seen == Pixels() else {**known, "pixels": pixels}
 
     def load_into(self, networks: Iterable[nn.Module]) -> None:
         """Give the weights to every `ImageEncoder` in *networks*."""
-        for network in networks:
-            for module in network.modules():
-                if isinstance(module, ImageEncoder):
-                    module.backbone.load_state_dict(self.weights)
+        for encoder in encoders_of(networks) if self.weights else ():
+            encoder.backbone.load_state_dict(self.weights)
+
+
+def encoders_of(networks: Iterable[nn.Module]) -> Iterator[ImageEncoder]:
+    """The image encoders within networks."""
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, ImageEncoder):
+                yield module
+
+
+def encoder_from(record: Mapping[str, Any], in_channels: int, *, freeze: str) -> ImageEncoder:
+    """The encoder of a `PretrainedEncoder.record`, to be loaded over.
+
+    Raises:
+        UsageError: As `ImageEncoder`.
+    """
+    pixels = Pixels(**record["pixels"]) if "pixels" in record else None
+    return ImageEncoder(record["config"], in_channels, pixels=pixels, freeze=freeze)
 
 
 def open_image_encoder(
-    name: str, *, depth: int | None = None, cache: Path | None = None, offline: bool = False
+    name: str,
+    *,
+    depth: int | None = None,
+    normalize: str = "zscore",
+    cache: Path | None = None,
+    offline: bool = False,
 ) -> PretrainedEncoder:
     """Read a pre-trained image encoder.
 
     Args:
-        name: Path of a folder that `save_pretrained` wrote, or an id of the Hugging Face hub.
+        name: The embedded one, path of a folder that `save_pretrained` wrote, or an id of the
+            Hugging Face hub.
         depth: How often its coarsest map is half the side of the picture; what comes behind is left
             out. None takes all.
+        normalize: How the intensities are normalized that it will see.
         cache: llmseg's cache folder, if it is not the usual one.
         offline: Never use the network.
 
     Raises:
         UsageError: If it is no image encoder of color with feature maps that halve, or not to
-            *depth*.
+            *depth*, or the intensities have no known range.
         WeightsError: If it cannot be had, or its weights are not whole.
     """
+    if name == efficientnet.NAME:
+        own = pixels_seen(normalize, mean=efficientnet.MEAN, deviation=efficientnet.DEVIATION)
+        config, weights, digest = efficientnet.read_efficientnet(depth=depth, cache=cache)
+        return PretrainedEncoder(name, digest, config, weights, own)
+    if name == lite_medsam.NAME:
+        own = pixels_seen(normalize, mean=lite_medsam.MEAN, deviation=lite_medsam.DEVIATION)
+        config, weights, digest = lite_medsam.read_lite_medsam(depth=depth, cache=cache)
+        return PretrainedEncoder(name, digest, config, weights, own)
+    pixels = pixels_seen(normalize)
     found = find_model(name, cache=cache, offline=offline)
     if found.gguf is not None:
         raise UsageError(f"{name} is a language model, no image encoder.")
@@ -164,7 +221,35 @@ def open_image_encoder(
             "whole."
         ) from error
     weights = loaded.network.state_dict()
-    return PretrainedEncoder(found.name, model_digest(found, loaded.files), config, weights)
+    digest = model_digest(found, loaded.files)
+    return PretrainedEncoder(found.name, digest, config, weights, pixels)
+
+
+def _backbone(config: Mapping[str, Any]) -> Any:
+    """A network with feature maps, and random weights.
+
+    Raises:
+        UsageError: If the library has none of this kind.
+    """
+    if config["model_type"] == efficientnet.NAME:
+        return efficientnet.build_efficientnet(config)
+    if config["model_type"] == lite_medsam.NAME:
+        return lite_medsam.SamFeatures()
+    transformers = load_transformers()
+    try:
+        settings = _settings(transformers, config)
+        return transformers.AutoBackbone.from_config(settings, trust_remote_code=False)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise UsageError(
+            f"A model '{config['model_type']}' is no image encoder with feature maps. Expected "
+            "one such as resnet, convnextv2 or swin."
+        ) from error
+
+
+def _maps(backbone: Any, colors: Tensor) -> Sequence[Tensor]:
+    """All feature maps; timm returns them alone."""
+    found = backbone(colors)
+    return found if isinstance(found, list) else found.feature_maps
 
 
 def _settings(transformers: Any, config: Mapping[str, Any]) -> Any:
@@ -200,9 +285,8 @@ def _cut(config: dict[str, Any], whole: ImageEncoder, depth: int | None) -> dict
     return shorter
 
 
-def _measured(transformers: Any, settings: Any) -> tuple[list[int], list[int]]:
+def _measured(config: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     """Sides and channels of the feature maps of a picture of `PROBE` pixels a side."""
     with torch.device("meta"), torch.inference_mode():
-        backbone = transformers.AutoBackbone.from_config(settings, trust_remote_code=False).eval()
-        found = backbone(torch.zeros(1, 3, PROBE, PROBE)).feature_maps
+        found = _maps(_backbone(config).eval(), torch.zeros(1, 3, PROBE, PROBE))
     return [int(part.shape[-1]) for part in found], [int(part.shape[1]) for part in found]

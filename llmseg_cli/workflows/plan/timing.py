@@ -120,7 +120,7 @@ def time_steps(
                     torch.cuda.synchronize()
                 seconds.append(time.monotonic() - before)
                 progress("time", done + 1, TIMED_STEPS + 1)
-        forward_s = _forward_s(loop, planned.config.in_channels, settings.patch)
+        forward_s = _forward_s(loop, planned.config.channels, settings.patch)
     step_s = statistics.median(seconds[1:])
     return Pace(step_s, min(forward_s, step_s), planned.parameters)
 

@@ -57,7 +57,15 @@ class Manner:
 
     def windows(self, shape: Sequence[int], run: OpenRun) -> Windows:
         """Where windows stand over a prepared image of *shape* `(X, Y, Z)`."""
-        return Windows(tuple(shape), run.config.patch, self.overlap, self.stride, self.blend)
+        config = run.config
+        return Windows(
+            tuple(shape),
+            config.patch,
+            self.overlap,
+            self.stride,
+            self.blend,
+            slices=config.slices,
+        )
 
     def batch_of(self, run: OpenRun) -> int:
         """Windows at a time: as chosen, or what is fast on the device."""

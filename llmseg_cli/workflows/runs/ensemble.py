@@ -82,7 +82,8 @@ def joined(runs: Mapping[str, OpenRun]) -> Ensemble:
         return Ensemble(tuple(runs.values()))
     groups: dict[Any, dict[str, OpenRun]] = {}
     for name, run in runs.items():
-        groups.setdefault((run.preprocessing, run.config.patch), {})[name] = run
+        alike = run.preprocessing, run.config.patch, run.config.slices
+        groups.setdefault(alike, {})[name] = run
     return Ensemble(
         tuple(map(_as_one, groups.values())),
         tuple(len(members) / len(runs) for members in groups.values()),

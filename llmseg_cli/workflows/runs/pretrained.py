@@ -1,10 +1,12 @@
 """What a training run was asked to use of pre-trained models in its networks."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
@@ -41,7 +43,7 @@ def encoder_for(
     """The image encoder that the settings name; None if they name none.
 
     Args:
-        settings: Of which `image_encoder` and `model` are heeded.
+        settings: Of which those of the image encoder, `model` and `normalize` are heeded.
         model_options: Of the network, of which `depth` is heeded.
         cache: llmseg's cache folder.
         offline: Never use the network.
@@ -55,12 +57,20 @@ def encoder_for(
     known = signature(MODELS.load(settings.model)).parameters
     if "encoder" not in known:
         raise UsageError(
-            f"--image-encoder: the network '{settings.model}' takes none. Use --model unetpp."
+            f"--image-encoder: the network '{settings.model}' takes none. Use --model unet "
+            "or unetpp."
         )
     from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder  # loads transformers
 
-    depth = model_options.get("depth", known["depth"].default)
-    return open_image_encoder(settings.image_encoder, depth=depth, cache=cache, offline=offline)
+    own = known["depth"].default if "depth" in known else None
+    found = open_image_encoder(
+        settings.image_encoder,
+        depth=model_options.get("depth", own),
+        normalize=settings.normalize,
+        cache=cache,
+        offline=offline,
+    )
+    return found if settings.image_encoder_init == "pretrained" else replace(found, weights={})
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,15 @@ class Pretrained:
         """What the manifest keeps."""
         found = {"image_encoder": self.encoder.digest} if self.encoder else {}
         return found | ({"llm": str(self.block["digest"])} if self.block else {})
+
+    def trained_in(self, method: nn.Module) -> list[nn.Parameter]:
+        """The weights that a method's networks have of the image encoder, and that are trained."""
+        if self.encoder is None:
+            return []
+        from llmseg_cli.knowledge.parts.image_encoder import encoders_of  # loads transformers
+
+        found = (encoder.backbone for encoder in encoders_of([method]))
+        return [p for backbone in found for p in backbone.parameters() if p.requires_grad]
 
     def stand_ins(self) -> dict[str, Any]:
         """Arguments of the network, of the same shapes but without weights."""

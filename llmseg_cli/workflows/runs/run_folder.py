@@ -226,10 +226,11 @@ def network_builder(
     def build() -> nn.Module:
         options: dict[str, Any] = {**chosen, "dimensions": len(config.patch)}
         if config.image_encoder:
-            options["encoder"] = empty_encoder(config.image_encoder, config.in_channels)
+            freeze = config.settings.get("image_encoder_freeze", "none")
+            options["encoder"] = empty_encoder(config.image_encoder, config.channels, freeze=freeze)
         if make_booster:
             options["booster"] = make_booster()
-        backbone: Segmenter = model(config.in_channels, len(config.classes), **options)
+        backbone: Segmenter = model(config.channels, len(config.classes), **options)
         backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
         if config.text is None:
             return backbone
@@ -245,11 +246,11 @@ def hold_blocks_as(network: nn.Module, dtype: torch.dtype) -> None:
         booster.hold_as(dtype)
 
 
-def empty_encoder(record: dict[str, Any], in_channels: int) -> nn.Module:
+def empty_encoder(record: dict[str, Any], in_channels: int, *, freeze: str = "none") -> nn.Module:
     """The image encoder of a run's record, to be loaded over."""
-    from llmseg_cli.knowledge.parts.image_encoder import ImageEncoder  # loads transformers
+    from llmseg_cli.knowledge.parts.image_encoder import encoder_from  # loads transformers
 
-    return ImageEncoder(record["config"], in_channels)
+    return encoder_from(record, in_channels, freeze=freeze)
 
 
 def _empty_features(text: dict[str, Any]) -> TextFeatures:

@@ -40,6 +40,7 @@ def batch_maker(
     labeled = PatchSampler(
         data.labeled,
         patch=settings.patch,
+        slices=settings.slices,
         batch=settings.batch,
         seed=config.seed,
         stream=0,
@@ -50,6 +51,7 @@ def batch_maker(
     unlabeled = PatchSampler(
         data.unlabeled,
         patch=settings.patch,
+        slices=settings.slices,
         batch=config.unlabeled_batch,
         seed=config.seed,
         stream=1,

@@ -12,17 +12,26 @@ STEP = 16  # voxels; what most networks halve four times
 NAMELESS = re.compile(r"class \d+|\d+")
 
 
-def doubts(patch: tuple[int, ...], data: TrainingData, texts: Sequence[str] | None) -> list[str]:
+def doubts(
+    patch: tuple[int, ...], data: TrainingData, texts: Sequence[str] | None, *, slices: int = 1
+) -> list[str]:
     """Sentences about a patch that does not suit the scans, and texts that are of other classes.
 
     Args:
         patch: Sides in voxels that a user chose; none where they come from the scans.
         data: The prepared cases.
         texts: The classes that texts guide the network to, or None without text.
+        slices: What a 2D patch has of a scan.
     """
     found = []
+    sizes = median_sizes([*data.labeled, *data.unlabeled])
     if patch:
-        found.append(patch_doubt(patch, median_sizes([*data.labeled, *data.unlabeled])))
+        found.append(patch_doubt(patch, sizes))
+    if slices > 1 and sizes[2] == 1:
+        found.append(
+            f"--slices {slices}: the scans have one slice, which is repeated in place of its "
+            "neighbors. Leave it out."
+        )
     if texts is not None:
         found.append(text_doubt(texts, data.classes[1:]))
     return [sentence for sentence in found if sentence]

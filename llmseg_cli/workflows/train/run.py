@@ -162,12 +162,12 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
         label_values=data.label_values,
         **parts.record,
     )
-    found = doubts(wished.patch, data, request.text and request.text[0].names)
+    text = request.text[0] if request.text else None
+    found = doubts(wished.patch, data, text.names if text else None, slices=settings.slices)
     for sentence in found:
         logger.warning(sentence)
     torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
     random.seed(request.seed)
-    text = request.text[0] if request.text else None
     build = network_builder(config, text, parts.layers)
     method: Method = method_type(build, **method_options)
     method.segmentation_loss = LOSSES.load(settings.loss)
@@ -251,8 +251,7 @@ def start(
     settings, config = planned.settings, planned.config
     device = choose_device(settings.device)
     layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
-    method = planned.method.to(device=device)
-    method = method.to(memory_format=layout)  # type: ignore[call-overload]
+    method = planned.method.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]
     hold_blocks_as(method, choose_dtype(settings.precision, device))
     if settings.gradient_checkpointing:
         recompute_activations(method)
@@ -269,6 +268,7 @@ def start(
         folder=request.output,
         device=device,
         score=score,
+        encoder=planned.parts.trained_in(method),
         epoch=math.ceil(len(planned.data.labeled) / (settings.batch * settings.accumulate)),
         progress=progress,
     )

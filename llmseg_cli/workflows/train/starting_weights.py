@@ -37,8 +37,8 @@ def start_from(method: Method, folder: Path) -> None:
                 found = f"of shape {tuple(given[key].shape)}" if key in given else "missing"
                 raise ArtifactError(
                     f"--init {folder}: '{key}' is {found}, this network needs "
-                    f"{tuple(value.shape)}. Use the --model, --model-option, --image-encoder and "
-                    "classes of that run."
+                    f"{tuple(value.shape)}. Use the --model, --model-option, --image-encoder, "
+                    "--slices and classes of that run."
                 )
             given.pop(key, None)
         taken = {k: v for k, v in given.items() if k in own and not k.startswith(TEXTS)}

@@ -92,7 +92,7 @@ def dice_scorer(
         progress("validate", 0, len(files))
         for done, (stored, reference) in enumerate(files, start=1):
             image = torch.from_numpy(np.array(arrays.get(stored))).to(device)
-            labels = _predict(image, list(asked.values()), config.patch)
+            labels = _predict(image, list(asked.values()), config)
             wanted: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
             if config.ignore_label is not None:
                 counts = wanted != UNKNOWN
@@ -127,13 +127,14 @@ def _telling(cases: Sequence[PreparedCase], ignore: int | None) -> list[Prepared
 
 @torch.inference_mode()
 def _predict(
-    image: Tensor, networks: Sequence[nn.Module], patch: tuple[int, ...]
+    image: Tensor, networks: Sequence[nn.Module], config: RunConfig
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     def ask(window: Tensor) -> Tensor:
         shares = [network(window).float().softmax(dim=1) for network in networks]
         return torch.stack(shares).mean(dim=0)
 
-    windows = Windows(tuple(image.shape[1:]), patch, overlap=0.25)
+    shape = tuple(image.shape[1:])
+    windows = Windows(shape, config.patch, overlap=0.25, slices=config.slices)
     slabs = sliding_window(image, ask, windows)
     labels = [slab.argmax(dim=0).to(torch.uint8).cpu().numpy() for _, slab in slabs]
     return np.concatenate(labels)

@@ -244,3 +244,52 @@ def test_augmentation_hears_the_spacing_of_the_case(make_cases):
     flat = replace(case, spacing_mm=(1.0, 3.0, 1.0))
     other, _ = sampler([flat], augmentation=only_turns).patch_at(0)
     assert not np.allclose(other, patch, rtol=1e-2)
+
+
+def with_neighbors(image: np.ndarray, slices: int) -> np.ndarray:
+    """`(C, X, Y, Z)` to `(C * slices, X, Y, Z)`, by padding and shifting."""
+    beside = slices // 2
+    padded = np.pad(image, [(0, 0)] * 3 + [(beside, beside)], mode="edge")
+    shifted = [padded[..., n : n + image.shape[3]] for n in range(slices)]
+    return np.stack(shifted, axis=1).reshape(-1, *image.shape[1:])
+
+
+@pytest.mark.parametrize("slices", [3, 5])
+@pytest.mark.parametrize("sides", [(4, 5), (14, 5)])  # within the case, and beyond it
+def test_neighbors_are_further_channels_and_edge_slices_repeat(make_cases, slices, sides):
+    cases = make_cases(2, labels=blob())
+    for case in cases:  # two channels, of different numbers
+        image = np.load(case.image)
+        np.save(case.image, np.concatenate([image, -image]))
+    options = {"patch": sides, "batch": 4, "foreground": 0.5}
+    plain, seeing = sampler(cases, **options), sampler(cases, slices=slices, **options)
+    wholes = [with_neighbors(np.load(case.image), slices) for case in cases]
+    places = set()
+    for step in range(30):
+        (image, target), (seen, same) = plain.batch(step), seeing.batch(step)
+        assert torch.equal(target, same)
+        assert seen.shape == (4, 2 * slices, *sides)
+        for one, more in zip(image.numpy(), seen.numpy(), strict=True):
+            number = one.max()  # the last voxel of the first channel says where it came from
+            case = int(number) // 100_000
+            (at,) = np.argwhere(np.load(cases[case].image)[0] == number)
+            inside = np.argwhere(one[0] == number)[0]
+            places.add(int(at[2]))
+            x, y = (slice(max(0, a - i), a + 1) for a, i in zip(at[:2], inside, strict=True))
+            expected = wholes[case][:, x, y, at[2]]
+            found = more[:, inside[0] + 1 - expected.shape[1] : inside[0] + 1]
+            found = found[:, :, inside[1] + 1 - expected.shape[2] : inside[1] + 1]
+            np.testing.assert_array_equal(found, expected)
+    assert {0, SHAPE[2] - 1} <= places  # both edges were seen
+
+
+def test_a_slice_moves_with_its_neighbors(make_cases):
+    """The middle ones are the patch without neighbors, whatever happens to its shape."""
+    cases = make_cases(2, labels=blob())
+    moves = replace(Augmentation(), quarter_turns=True, flips=True, rotation=30, scaling=0.3)
+    options = {"patch": (4, 4), "augmentation": replace(moves, spatial_probability=1.0)}
+    plain, seeing = sampler(cases, **options), sampler(cases, slices=3, **options)
+    for step in range(8):
+        (image, target), (seen, same) = plain.batch(step), seeing.batch(step)
+        assert torch.equal(target, same)
+        torch.testing.assert_close(seen[:, 1:2], image)

@@ -8,7 +8,11 @@ from safetensors.torch import load_file, save_file
 from tiny_models import write_image_encoder
 
 from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.parts.image_encoder import ImageEncoder, open_image_encoder
+from llmseg_cli.knowledge.parts.image_encoder import (
+    ImageEncoder,
+    encoder_from,
+    open_image_encoder,
+)
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
 KINDS = ("resnet", "convnextv2", "swin")
@@ -77,6 +81,24 @@ def test_the_record_builds_the_architecture_without_the_folder(folder):
     encoder = ImageEncoder(record["config"], 3)
     encoder.backbone.load_state_dict(opened.weights)
     assert record["digest"].startswith("sha256:")
+
+
+def test_a_record_of_an_older_run_sees_the_image_as_it_did(folder):
+    """It says nothing of pixels: X are rows, and intensities pass."""
+    opened = open_image_encoder(str(folder), normalize="minmax")
+    record = {name: opened.record[name] for name in ("name", "digest", "config")}
+    older, newer = (encoder_from(one, 3, freeze="none").eval() for one in (record, opened.record))
+    opened.load_into([older, newer])
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
+    with torch.no_grad():
+        for found, expected in zip(
+            older(image), older.backbone(image).feature_maps[1:], strict=True
+        ):
+            torch.testing.assert_close(found, expected)
+        seen = older.backbone(((image - mean) / deviation).mT).feature_maps[1:]  # stem, stages
+        for found, expected in zip(newer(image), seen, strict=True):
+            torch.testing.assert_close(found, expected.mT, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training_cli import train
 
-from llmseg_cli.workflows.train.doubts import median_sizes, patch_doubt, text_doubt
+from llmseg_cli.workflows.train.doubts import doubts, median_sizes, patch_doubt, text_doubt
 from llmseg_cli.workflows.train.validation import Absences
 
 
@@ -108,3 +108,13 @@ def test_a_class_that_is_never_predicted(predicted, wanted, said):
     absences.add(np.array(predicted, np.uint8), np.array(wanted, np.uint8))
     found = absences.warnings(CLASSES)
     assert found == [] if said is None else found[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"), [(1, ["--slices 3: the scans have one slice"]), (4, [])]
+)
+def test_neighbors_that_are_none(tmp_path, depth, said):
+    np.save(tmp_path / "image.npy", np.zeros((1, 9, 9, depth), np.float32))
+    data = SimpleNamespace(labeled=(SimpleNamespace(image=tmp_path / "image.npy"),), unlabeled=())
+    found = doubts((), data, None, slices=3)
+    assert [sentence.partition(",")[0] for sentence in found] == said
