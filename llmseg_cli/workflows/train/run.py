@@ -2,13 +2,10 @@
 
 import logging
 import math
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-
-import torch
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.learned import Learned
@@ -26,7 +23,7 @@ from llmseg_cli.models.base import recompute_activations
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.registry import LOSSES, METHODS, MODELS
+from llmseg_cli.registry import METHODS, MODELS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import (
     choose_device,
@@ -38,13 +35,14 @@ from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
-from llmseg_cli.workflows.runs.run_folder import hold_blocks_as, network_builder
+from llmseg_cli.workflows.runs.run_folder import hold_blocks_as
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData, prepare
 from llmseg_cli.workflows.train.doubts import doubts
 from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_prepared
 from llmseg_cli.workflows.train.geometry import settled
+from llmseg_cli.workflows.train.learner import make_learner
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused, warn_of_no_masks
@@ -52,7 +50,7 @@ from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.train.raised_steps import go_on_from_weights, with_raised_steps
 from llmseg_cli.workflows.train.record import write_record
 from llmseg_cli.workflows.train.request import Request
-from llmseg_cli.workflows.train.starting_weights import start_from
+from llmseg_cli.workflows.train.starting_weights import Started
 from llmseg_cli.workflows.train.validation import Absences, dice_scorer
 
 logger = logging.getLogger(__name__)
@@ -77,6 +75,7 @@ class Plan:
         pseudo: Where pseudo-labels come from.
         parts: What the networks have of pre-trained models.
         warnings: Sentences for `run.json`, which have been said.
+        started: What the networks took of `--init`, if it was given.
         absences: Classes that the last validation did not find.
     """
 
@@ -89,6 +88,7 @@ class Plan:
     pseudo: PseudoPlan = field(default_factory=PseudoPlan)
     parts: Pretrained = field(default_factory=Pretrained)
     warnings: list[str] = field(default_factory=list)
+    started: Started | None = None
     absences: Absences = field(default_factory=Absences)
 
 
@@ -165,20 +165,10 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     found = doubts(wished.patch, data, request.text and request.text[0].names)
     for sentence in found:
         logger.warning(sentence)
-    torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
-    random.seed(request.seed)
-    text = request.text[0] if request.text else None
-    build = network_builder(config, text, parts.layers)
-    method: Method = method_type(build, **method_options)
-    method.segmentation_loss = LOSSES.load(settings.loss)
-    if parts.encoder:
-        parts.encoder.load_into(method.networks().values())
-    if request.init:
-        start_from(method, request.init)
-    method.start()
+    method, started = make_learner(request, config, parts)
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(settings, config, data, method, learned, trained, pseudo, parts, found)
+    return Plan(settings, config, data, method, learned, trained, pseudo, parts, found, started)
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
