@@ -155,6 +155,7 @@ MODELS = Registry(
         "vnet": "llmseg_cli.models.vnet:VNet",
         "unet": "llmseg_cli.models.unet:UNet",
         "unetpp": "llmseg_cli.models.unetpp:UNetPlusPlus",
+        "resenc": "llmseg_cli.models.resenc:ResEnc",
         "vit": "llmseg_cli.models.vit:ViT",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
