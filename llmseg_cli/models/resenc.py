@@ -45,6 +45,8 @@ class ResEnc(Segmenter):
             for nnU-Net's.
         dropout: Probability of dropping a channel of the bottleneck; nnU-Net has none.
         normalization: `instance` (nnU-Net, with scale and shift), `batch` or `group`.
+        deep_supervision: Also train heads of a half, a quarter and so on of the sides, as nnU-Net
+            does; the one of full size predicts. Needs three stages.
 
     Raises:
         UsageError: If an option is out of its range, or the package is not installed.
@@ -64,12 +66,15 @@ class ResEnc(Segmenter):
         blocks: str = "",
         dropout: float = 0.0,
         normalization: str = "instance",
+        deep_supervision: bool = False,
     ) -> None:
         check_settings(
             dimensions=dimensions, filters=filters, dropout=dropout, normalization=normalization
         )
         if not 2 <= stages <= MOST_STAGES:
             raise UsageError(f"stages is {stages}; this network has 2 to {MOST_STAGES}.")
+        if deep_supervision and stages < 3:
+            raise UsageError(f"stages is {stages}; deep_supervision needs 3, for a second head.")
         widest = max(filters, WIDEST[dimensions])
         widths = [min(filters << stage, widest) for stage in range(stages)]
         super().__init__(
@@ -77,6 +82,7 @@ class ResEnc(Segmenter):
             bottleneck_channels=widths[-1],
             stride=1 << stages - 1,
             smallest_grid=2 if normalization == "instance" else 1,
+            deep_supervision=deep_supervision,
             live_maps=16 if normalization == "instance" else 7,
         )
         made = _library()(
@@ -97,8 +103,10 @@ class ResEnc(Segmenter):
         made.apply(made.initialize)
         _remove_aliases(made)
         self.encoder, self.decoder = made.encoder, made.decoder
-        del self.decoder.seg_layers[:-1]  # they read coarser features, and nothing trains them
-        start_undecided(self.decoder.seg_layers[-1])
+        # nnU-Net weighs the coarsest head with 0; without deep supervision nothing trains others.
+        del self.decoder.seg_layers[: 1 if deep_supervision else -1]
+        for head in self.decoder.seg_layers:
+            start_undecided(head)
         self.dropout = CHANNEL_DROPOUT[dimensions](dropout)
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -111,13 +119,22 @@ class ResEnc(Segmenter):
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck
-        decoder = self.decoder
-        for up, stage, skip in zip(
-            decoder.transpconvs, decoder.stages, reversed(skips), strict=True
-        ):
-            features = self.through(stage, torch.cat([up(features), skip], dim=1))
-        logits: Tensor = decoder.seg_layers[-1](features)
+        for level, skip in enumerate(reversed(skips)):
+            features = self._rise(level, features, skip)
+        logits: Tensor = self.decoder.seg_layers[-1](features)
         return logits
+
+    def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        levels = [bottleneck]
+        for level, skip in enumerate(reversed(skips)):
+            levels.append(self._rise(level, levels[-1], skip))
+        heads = list(self.decoder.seg_layers)[::-1]
+        return [head(features) for head, features in zip(heads, levels[::-1], strict=False)]
+
+    def _rise(self, level: int, features: Tensor, skip: Tensor) -> Tensor:
+        """Features of a level of the decoder, counted from the coarsest."""
+        up, stage = self.decoder.transpconvs[level], self.decoder.stages[level]
+        return self.through(stage, torch.cat([up(features), skip], dim=1))
 
 
 def _library() -> Any:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.base import Segmenter, coarser_heads
 from llmseg_cli.models.layers import (
     CONVOLUTION,
     INTERPOLATION,
@@ -89,6 +89,8 @@ class UNet(Pooling):
         filters: Channels of the first level.
         dropout: Probability of dropping a value of the bottleneck and of the last level.
         normalization: `instance` (the ancestor, without scale and shift), `batch` or `group`.
+        deep_supervision: Also train heads of a half and a quarter of the sides, as nnU-Net does
+            (ours here); the one of full size predicts.
 
     Raises:
         UsageError: If an option is out of its range.
@@ -107,6 +109,7 @@ class UNet(Pooling):
         filters: int = 16,
         dropout: float = 0.3,
         normalization: str = "instance",
+        deep_supervision: bool = False,
     ) -> None:
         widths = [filters << depth for depth in range(HALVINGS + 1)]
         super().__init__(
@@ -115,6 +118,7 @@ class UNet(Pooling):
             dimensions=dimensions,
             dropout=dropout,
             normalization=normalization,
+            deep_supervision=deep_supervision,
         )
         rising = widths[::-1]
         joined = [deep + skip for deep, skip in pairwise(rising)]
@@ -122,9 +126,22 @@ class UNet(Pooling):
         self.output = CONVOLUTION[dimensions](filters, classes, 1)
         draw_he_weights(self)
         start_undecided(self.output)
+        coarser = widths[1:-2] if deep_supervision else []
+        self.coarser = coarser_heads(coarser, classes, dimensions)
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck
-        for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = self.through(block, torch.cat([skip, self.up(features)], dim=1))
+        for level, skip in enumerate(reversed(skips)):
+            features = self._rise(level, features, skip)
         return self.output(self.dropout(features))
+
+    def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        levels = [bottleneck]
+        for level, skip in enumerate(reversed(skips)):
+            levels.append(self._rise(level, levels[-1], skip))
+        heads = [self.output, *self.coarser]
+        return [head(self.dropout(one)) for head, one in zip(heads, levels[::-1], strict=False)]
+
+    def _rise(self, level: int, features: Tensor, skip: Tensor) -> Tensor:
+        """Features of a level of the decoder, counted from the coarsest."""
+        return self.through(self.decoder[level], torch.cat([skip, self.up(features)], dim=1))

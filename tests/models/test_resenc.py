@@ -63,6 +63,27 @@ def test_forward_is_that_of_the_packages_own_network(dimensions, stages, text, b
     torch.testing.assert_close(placed, expected)
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_heads_are_the_packages_but_for_the_coarsest(dimensions):
+    torch.manual_seed(0)
+    network = ResEnc(2, 3, dimensions=dimensions, filters=4, stages=4, deep_supervision=True)
+    own = own_network(dimensions, widths=[4, 8, 16, 32], blocks=[1, 3, 4, 6])
+    own.decoder.deep_supervision = True
+    named = {}
+    for key, value in network.state_dict().items():
+        for number in (0, 1):  # the package counts from the coarsest
+            if key.startswith(f"decoder.seg_layers.{number}."):
+                named[key.replace(f".{number}.", f".{number + 1}.")] = value
+                break
+        else:
+            named[key] = value
+    assert own.load_state_dict(named, strict=False)[1] == []
+    image = torch.randn(2, 2, *(32, 48, 16)[:dimensions])
+    *expected, _ = own(image)
+    for found, wanted in zip(network(image, heads=True), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_a_fresh_network_starts_as_the_packages_does():
     """He's deviation (leaky, 0.01) of a convolution, and blocks that begin as their skip."""
     torch.manual_seed(0)
@@ -98,6 +119,7 @@ def test_a_tensor_has_one_name_so_that_it_can_be_saved(tmp_path):
     [
         ({"stages": 1}, "stages is 1"),
         ({"stages": 99}, "stages is 99"),
+        ({"stages": 2, "deep_supervision": True}, "deep_supervision needs 3"),
         ({"blocks": "0"}, "blocks is '0'; expected numbers of 1 or more"),
         ({"blocks": "1,x"}, "blocks is '1,x'; expected numbers"),
         ({"blocks": "1,2"}, "blocks is '1,2'; expected one number, or 5"),
