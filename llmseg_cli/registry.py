@@ -146,8 +146,16 @@ METHODS = Registry(
         "usl": "llmseg_cli.methods.usl:Usl",
         "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
         "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
+        "volume-fusion": "llmseg_cli.methods.volume_fusion:VolumeFusion",
     },
 )
+WITHOUT_LABELS = ("volume-fusion",)  # methods whose runs others start from, and predict nothing
+
+
+def methods_of_labels() -> list[str]:
+    """The methods whose runs predict the classes of label maps."""
+    return [name for name in METHODS if name not in WITHOUT_LABELS]
+
 
 MODELS = Registry(
     "model",

@@ -66,7 +66,7 @@ def every(step: int, maps: Maps) -> Maps:
     """Every n-th voxel along each side of maps `(B, X, Y[, Z])`, the one next to n / 2."""
     if step == 1 or maps is None:
         return maps
-    places = slice(step // 2, None, step)
+    places: slice = slice(step // 2, None, step)
     return maps[(slice(None), *[places] * (maps.ndim - 1))]
 
 

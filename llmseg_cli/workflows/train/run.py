@@ -21,7 +21,6 @@ from llmseg_cli.errors import DataError, StoppedError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import recompute_activations
 from llmseg_cli.numerics.memory import keep_freed_memory
-from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
 from llmseg_cli.training.loop import Loop
@@ -38,7 +37,7 @@ from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, ref
 from llmseg_cli.workflows.runs.run_folder import hold_blocks_as
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.course import draw_course
-from llmseg_cli.workflows.train.data import TrainingData, prepare
+from llmseg_cli.workflows.train.data import TrainingData
 from llmseg_cli.workflows.train.doubts import doubts
 from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_prepared
 from llmseg_cli.workflows.train.geometry import settled
@@ -50,6 +49,7 @@ from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.train.raised_steps import go_on_from_weights, with_raised_steps
 from llmseg_cli.workflows.train.record import write_record
 from llmseg_cli.workflows.train.request import Request
+from llmseg_cli.workflows.train.scans import prepare_for
 from llmseg_cli.workflows.train.starting_weights import Started
 from llmseg_cli.workflows.train.validation import Absences, dice_scorer
 
@@ -125,17 +125,7 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     refuse_patch(settings, model_options, parts, batch=smallest)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
-    data = prepare(
-        request.data,
-        request.split,
-        preprocessing=preprocessing,
-        label_map=parse_label_map(request.label_map),
-        ignore_label=request.ignore_label,
-        cache=request.prepared or request.cache,
-        with_unlabeled=method_type.uses_unlabeled,
-        output=request.output,
-        progress=progress,
-    )
+    data = prepare_for(method_type, method_options, request, preprocessing, progress)
     learned = with_voxels(learned, request.split, data.voxels)
     pseudo = plan_pseudo(request, method_type, data)
     config = RunConfig(
@@ -253,13 +243,14 @@ def start(
         absences=planned.absences,
         progress=progress,
     )
+    cases = planned.data.labeled or planned.data.unlabeled
     loop = Loop(
         method,
         settings,
         folder=request.output,
         device=device,
         score=score,
-        epoch=math.ceil(len(planned.data.labeled) / (settings.batch * settings.accumulate)),
+        epoch=math.ceil(len(cases) / (settings.batch * settings.accumulate)),
         progress=progress,
     )
     if resume:
