@@ -125,7 +125,7 @@ RULES = (
         "the method '{method}' learns from labeled cases alone; use another --method",
     ),
     Rule(
-        ("foreground", "label_map", "ignore_label", "validate_every"),
+        ("foreground", "class_weights", "label_map", "ignore_label", "validate_every"),
         _uses_labels,
         "the method '{method}' looks at no label map; leave it out",
         is_typed=True,

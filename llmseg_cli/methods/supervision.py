@@ -1,5 +1,6 @@
 """One trained pass: what a network answers, and how well where the answer is known."""
 
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 import torch
@@ -18,6 +19,25 @@ class SegmentationLoss(Protocol):
     def __call__(
         self, logits: Tensor, target: Tensor, *, known: Tensor | None = None
     ) -> Tensor: ...
+
+
+class WithClassWeights(nn.Module):
+    """A loss with weights of the classes, which move to the device with the method.
+
+    Args:
+        loss: Takes `weights`.
+        weights: One for each class.
+    """
+
+    weights: Tensor
+
+    def __init__(self, loss: Callable[..., Tensor], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.loss = loss
+        self.register_buffer("weights", torch.tensor(weights), persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
+        return self.loss(logits, target, known=known, weights=self.weights)
 
 
 def supervise(

@@ -36,6 +36,7 @@ from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
 from llmseg_cli.workflows.runs.run_folder import hold_blocks_as
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
+from llmseg_cli.workflows.train.class_weights import weights_of
 from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData
 from llmseg_cli.workflows.train.doubts import doubts
@@ -150,6 +151,7 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
         labels=data.labels,
         ignore_label=data.ignore_label,
         label_values=data.label_values,
+        class_weights=weights_of(settings.class_weights, data),
         **parts.record,
     )
     found = doubts(wished.patch, data, request.text and request.text[0].names)
