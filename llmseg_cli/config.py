@@ -119,7 +119,7 @@ class TrainSettings:
         "",
         "Weights of the classes in the cross entropy of dice-ce: balanced, by the labeled voxels, "
         "or a number a class, such as 0.2,1,1.",
-        kind="WEIGHTS",
+        kind="TEXT",
     )
     optimizer: str = option("adam", "Optimizer.", choices=OPTIMIZERS)
     learning_rate: float = option(
