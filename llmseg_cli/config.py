@@ -133,6 +133,12 @@ class TrainSettings:
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
     )
     loss: str = option("dice-ce", "Loss of labels and pseudo-labels.", choices=LOSSES.meanings)
+    class_weights: str = option(
+        "",
+        "Weights of the classes in the cross entropy of dice-ce: balanced, by the labeled voxels, "
+        "or a number a class, such as 0.2,1,1.",
+        kind="TEXT",
+    )
     optimizer: str = option("adam", "Optimizer.", choices=OPTIMIZERS)
     learning_rate: float = option(
         None,

@@ -146,8 +146,16 @@ METHODS = Registry(
         "usl": "llmseg_cli.methods.usl:Usl",
         "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
         "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
+        "volume-fusion": "llmseg_cli.methods.volume_fusion:VolumeFusion",
     },
 )
+WITHOUT_LABELS = ("volume-fusion",)  # methods whose runs others start from, and predict nothing
+
+
+def methods_of_labels() -> list[str]:
+    """The methods whose runs predict the classes of label maps."""
+    return [name for name in METHODS if name not in WITHOUT_LABELS]
+
 
 MODELS = Registry(
     "model",
@@ -155,6 +163,7 @@ MODELS = Registry(
         "vnet": "llmseg_cli.models.vnet:VNet",
         "unet": "llmseg_cli.models.unet:UNet",
         "unetpp": "llmseg_cli.models.unetpp:UNetPlusPlus",
+        "resenc": "llmseg_cli.models.resenc:ResEnc",
         "vit": "llmseg_cli.models.vit:ViT",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },

@@ -142,7 +142,7 @@ def write_run(place: Path) -> None:
     with chdir(place):
         done = invoke(*words, "--steps", "2", "-o", "runs/supervised")
     assert done.exit_code == 0, done.stderr
-    for name in ("runs/usl", "runs/semi", "result/supervised"):
+    for name in ("runs/usl", "runs/semi", "runs/fused", "result/supervised"):
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).symlink_to(run)
 

@@ -85,6 +85,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         init: Digest of the weights that training started from, or null.
         split: Digest of the split.
         labels: Digest of the label maps that were learned from or validated with.
+        class_weights: Weight of each class in the loss; empty where all count alike.
         raised: Each time that the steps were raised with --resume: from and to how many, and
             whether the optimizer continued or started anew.
     """
@@ -112,6 +113,7 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
     llm_block: Annotated[dict[str, Any], _Block] | None = None
     ignore_label: int | None = None
     label_values: tuple[int, ...] = ()
+    class_weights: tuple[float, ...] = ()
     raised: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:

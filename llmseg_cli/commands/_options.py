@@ -81,7 +81,11 @@ KeepState = Annotated[
 ]
 Init = Annotated[
     Path | None,
-    typer.Option("--init", help="Run folder whose weights to start from.", metavar="FOLDER"),
+    typer.Option(
+        "--init",
+        help="Run folder whose weights to start from, also one of other classes or channels.",
+        metavar="FOLDER",
+    ),
     BASIC,
 ]
 Cache = Annotated[

@@ -29,6 +29,7 @@ from llmseg_cli.commands._options import (
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.progress import duration, memory
+from llmseg_cli.registry import WITHOUT_LABELS
 
 if TYPE_CHECKING:
     from llmseg_cli.artifacts.run_set import Member
@@ -143,8 +144,13 @@ class TrainOptions:
 
         return member_folder(folder, fold=split.fold, seed=self.seed, flag=flag)
 
-    def choose_split(self, data: Path, output: Path) -> Split:
+    def choose_split(self, data: Path, output: Path, *, needs_labels: bool = True) -> Split:
         """The split of a file, that of the run that is resumed, or a new one for `--labeled`.
+
+        Args:
+            data: The data set.
+            output: The run folder.
+            needs_labels: Whether the data have to have a label map.
 
         Raises:
             UsageError: If a file and `--labeled` contradict each other.
@@ -157,6 +163,11 @@ class TrainOptions:
             if self.labeled is not None:
                 refuse_contradiction(found, self.labeled, path)
             return found
+        if not needs_labels and self.labeled is None:
+            from llmseg_cli.workflows.train.scans import split_without_labels
+
+            if bare := split_without_labels(data, group_by=self.group_by, seed=self.seed):
+                return bare
         from llmseg_cli.workflows.split import plan
 
         planned = plan(
@@ -196,7 +207,14 @@ class TrainOptions:
 def train(request: "Request", options: TrainOptions) -> dict[str, Any]:
     """Run, or say what would be run, and what comes next; returns the `--json` document."""
     document = train_one(request, options)
-    if not options.dry_run:
+    if request.method in WITHOUT_LABELS and not options.dry_run:
+        console.info(
+            f"This run knows no organs: '{request.method}' looks at no labels. Start a training "
+            "from it."
+        )
+        tuned = ("--init", request.output, "-o", f"{request.output}-tuned")
+        console.next_step("train-sup", "--data", request.data, *tuned)
+    elif not options.dry_run:
         split = request.output / SPLIT
         subset = "test" if request.split.test else "unlabeled"
         console.next_step(

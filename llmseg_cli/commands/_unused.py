@@ -17,7 +17,7 @@ from llmseg_cli.commands._given import places_of_option, shown
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_assignments
-from llmseg_cli.registry import METHODS, MODELS
+from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
 
 OF_SELF_TRAINING = ("mirror", "threshold")  # the mining options that `self-training` heeds
 Values = Mapping[str, Any]
@@ -44,6 +44,10 @@ class Rule:
 
 def _uses_unlabeled(values: Values) -> bool:
     return bool(METHODS.load(values["method"]).uses_unlabeled)
+
+
+def _uses_labels(values: Values) -> bool:
+    return values.get("method") not in WITHOUT_LABELS
 
 
 def _mines(values: Values) -> bool:
@@ -122,6 +126,12 @@ RULES = (
         ("unlabeled_batch",),
         _uses_unlabeled,
         "the method '{method}' learns from labeled cases alone; use another --method",
+    ),
+    Rule(
+        ("foreground", "class_weights", "label_map", "ignore_label", "validate_every"),
+        _uses_labels,
+        "the method '{method}' looks at no label map; leave it out",
+        is_typed=True,
     ),
     Rule(
         ("validate_every",),

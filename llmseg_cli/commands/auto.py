@@ -25,9 +25,9 @@ from llmseg_cli.commands._options import (
     Resume,
     Seed,
 )
-from llmseg_cli.errors import CommandError, ExitCode
+from llmseg_cli.errors import CommandError, ExitCode, UsageError
 from llmseg_cli.options import parse_duration
-from llmseg_cli.registry import METHODS
+from llmseg_cli.registry import METHODS, WITHOUT_LABELS, methods_of_labels
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.auto.run import Outcome
@@ -60,7 +60,7 @@ def auto(
         typer.Option(
             help="Way of learning from unlabeled scans; default: what 'llmseg plan' chooses."
         ),
-        OneOf(METHODS.names),
+        OneOf(methods_of_labels),
     ] = None,
     target: Annotated[
         str | None,
@@ -83,6 +83,11 @@ def auto(
     seconds = parse_duration(budget)
     if method is not None:
         _ = METHODS[method]  # refuses unknown ones, hours before they are needed
+    if method in WITHOUT_LABELS:
+        raise UsageError(
+            f"--method {method} uses no labels, and its runs predict nothing that could be chosen "
+            "by. Use it with 'llmseg train-semi', and start a training from it with --init."
+        )
     if test is not None:
         parse_amount(test, flag="--test", allow_none=True)
     wish = Wish(

@@ -11,6 +11,7 @@ from llmseg_cli.commands._options import DataDir, OutputDir
 from llmseg_cli.commands._train import TrainOptions, train
 from llmseg_cli.config import SemiSettings, TrainSettings
 from llmseg_cli.config_mining import MiningSettings
+from llmseg_cli.registry import WITHOUT_LABELS
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.train.request import Request
@@ -63,5 +64,6 @@ def train_semi(
 
     if train_options.asks_several:
         return train_set(ask, train_options, data, output)
-    split = train_options.choose_split(data, output)
+    needs_labels = semi_settings.method not in WITHOUT_LABELS
+    split = train_options.choose_split(data, output, needs_labels=needs_labels)
     return train(ask(train_options, split, output), train_options)

@@ -2,7 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +53,9 @@ class Method(nn.Module, ABC):
     options with defaults. Networks that teach but are not trained have `requires_grad` off.
     """
 
+    uses_labels = True  # whether a run learns the classes of label maps, and can predict them
     uses_unlabeled = True
+    fewest_unlabeled = 1  # unlabeled cases of a batch, at least
     uses_pseudo = False  # whether `losses` looks at `SemiBatch.pseudo`
     mines = ""  # what makes pseudo-labels while it trains: `sam`, `network`, or nothing
 
@@ -67,6 +71,15 @@ class Method(nn.Module, ABC):
             batch: One step's patches.
             progress: Fraction of training done, in [0, 1].
         """
+
+    @classmethod
+    def classes_of(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the classes of a method that uses no labels, by all of its options.
+
+        Raises:
+            UsageError: If an option is out of its range.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:

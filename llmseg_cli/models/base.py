@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
+from llmseg_cli.models.layers import CONVOLUTION, start_undecided
 from llmseg_cli.models.recomputation import recomputed
 
 
@@ -20,7 +21,8 @@ class Segmenter(nn.Module, ABC):
             patch is a multiple of it.
         smallest_grid: Bottleneck voxels that the network needs, 2 where a layer takes statistics
             over the voxels of one case.
-        deep_supervision: The network has several heads; each is trained, their mean predicts.
+        deep_supervision: The network has several heads, and each is trained. Those of full size
+            predict together; coarser ones (`coarser_heads`) only help to train.
         live_maps: Feature maps of full size and first width that predicting holds at once, as
             measured; what is held of smaller ones is counted in.
     """
@@ -64,7 +66,10 @@ class Segmenter(nn.Module, ABC):
         """Logits `(B, K, X, Y[, Z])` of what `encode` returned."""
 
     def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
-        """Logits of every head, of which `decode` returns the mean."""
+        """Logits of every head, full size first; `decode` returns the mean of those of full size.
+
+        A coarser head has `(B, K, X / n, Y / n[, Z / n])`.
+        """
         return [self.decode(bottleneck, skips)]
 
     def forward(self, image: Tensor, *, heads: bool = False) -> Tensor | list[Tensor]:
@@ -121,8 +126,26 @@ def recompute_activations(networks: nn.Module) -> None:
 
 
 def mean_of_heads(heads: Sequence[Tensor]) -> Tensor:
-    """What the heads of a network predict together; of a single one, its own logits."""
-    return heads[0] if len(heads) == 1 else torch.stack(tuple(heads)).mean(dim=0)
+    """What the heads of full size predict together; of a single one, its own logits."""
+    full = [head for head in heads if head.shape == heads[0].shape]
+    return full[0] if len(full) == 1 else torch.stack(full).mean(dim=0)
+
+
+def coarser_heads(widths: Sequence[int], classes: int, dimensions: int) -> nn.ModuleList:
+    """Heads on coarser levels of a decoder, for deep supervision.
+
+    The networks here leave out the coarsest level of their decoder; nnU-Net has a head there, and
+    weighs it with 0.
+
+    Args:
+        widths: Channels of the levels, the finest first.
+        classes: Classes K.
+        dimensions: 2 or 3.
+    """
+    heads = [CONVOLUTION[dimensions](width, classes, 1) for width in widths]
+    for head in heads:
+        start_undecided(head)
+    return nn.ModuleList(heads)
 
 
 def _cross(patch: Sequence[int]) -> str:

@@ -45,11 +45,29 @@ class InstanceNormalization(nn.Module):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        normalized = F.instance_norm(features)
-        last = torch.channels_last if features.ndim == 4 else torch.channels_last_3d
-        if features.is_contiguous(memory_format=last):
-            return normalized.contiguous(memory_format=last)
-        return normalized
+        return _normalized(features)
+
+
+class ScaledInstanceNormalization(nn.Module):
+    """The same, with a learned scale and shift for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return _normalized(features, self.weight, self.bias)
+
+
+def _normalized(
+    features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    normalized = F.instance_norm(features, weight=weight, bias=bias)
+    last = torch.channels_last if features.ndim == 4 else torch.channels_last_3d
+    if features.is_contiguous(memory_format=last):
+        return normalized.contiguous(memory_format=last)
+    return normalized
 
 
 def normalize(normalization: str, channels: int, dimensions: int) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.base import Segmenter, coarser_heads
 from llmseg_cli.models.layers import (
     CONVOLUTION,
     INTERPOLATION,
@@ -143,6 +143,8 @@ class UNet(Pooling):
         encoder: A pre-trained encoder of pictures, or None. The network is then as deep as it is;
             its feature maps are the levels that they fit, and the finer ones keep the convolutions
             above.
+        deep_supervision: Also train heads of a half and a quarter of the sides, as nnU-Net does
+            (ours here); the one of full size predicts.
 
     Raises:
         UsageError: If an option is out of its range, or the encoder is given in 3D.
@@ -162,6 +164,7 @@ class UNet(Pooling):
         dropout: float = 0.3,
         normalization: str = "instance",
         encoder: FeatureMaps | None = None,
+        deep_supervision: bool = False,
     ) -> None:
         halvings = deepest(encoder) if encoder else HALVINGS
         widths = [filters << depth for depth in range(halvings + 1)]
@@ -174,6 +177,7 @@ class UNet(Pooling):
             dropout=dropout,
             normalization=normalization,
             own=encoder.halvings if encoder else None,
+            deep_supervision=deep_supervision,
         )
         rising = widths[::-1]
         joined = [deep + skip for deep, skip in pairwise(rising)]
@@ -182,9 +186,22 @@ class UNet(Pooling):
         draw_he_weights(self)
         start_undecided(self.output)
         self.pretrained = encoder
+        coarser = widths[1:-2] if deep_supervision else []
+        self.coarser = coarser_heads(coarser, classes, dimensions)
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck
-        for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = self.through(block, torch.cat([skip, self.up(features)], dim=1))
+        for level, skip in enumerate(reversed(skips)):
+            features = self._rise(level, features, skip)
         return self.output(self.dropout(features))
+
+    def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        levels = [bottleneck]
+        for level, skip in enumerate(reversed(skips)):
+            levels.append(self._rise(level, levels[-1], skip))
+        heads = [self.output, *self.coarser]
+        return [head(self.dropout(one)) for head, one in zip(heads, levels[::-1], strict=False)]
+
+    def _rise(self, level: int, features: Tensor, skip: Tensor) -> Tensor:
+        """Features of a level of the decoder, counted from the coarsest."""
+        return self.through(self.decoder[level], torch.cat([skip, self.up(features)], dim=1))

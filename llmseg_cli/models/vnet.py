@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.base import Segmenter, coarser_heads
 from llmseg_cli.models.layers import (
     CHANNEL_DROPOUT,
     CONVOLUTION,
@@ -32,6 +32,8 @@ class VNet(Segmenter):
         filters: Channels of the first block.
         dropout: Probability of dropping a channel of the bottleneck and of the last block.
         normalization: `batch` (the paper), `instance` or `group`.
+        deep_supervision: Also train heads of a half and a quarter of the sides, as nnU-Net does
+            (ours here); the one of full size predicts.
 
     Raises:
         UsageError: If an option is out of its range.
@@ -50,6 +52,7 @@ class VNet(Segmenter):
         filters: int = 16,
         dropout: float = 0.5,
         normalization: str = "batch",
+        deep_supervision: bool = False,
     ) -> None:
         check_settings(
             dimensions=dimensions, filters=filters, dropout=dropout, normalization=normalization
@@ -60,6 +63,7 @@ class VNet(Segmenter):
             bottleneck_channels=filters << halvings,
             stride=1 << halvings,
             smallest_grid=2 if normalization == "instance" else 1,
+            deep_supervision=deep_supervision,
             live_maps=10 if normalization == "instance" else 5,
         )
         block = partial(convolve, dimensions=dimensions, normalization=normalization)
@@ -82,6 +86,8 @@ class VNet(Segmenter):
         self.dropout = CHANNEL_DROPOUT[dimensions](dropout)
         self.output = CONVOLUTION[dimensions](filters, classes, 1)
         start_undecided(self.output)
+        coarser = widths[1:-2] if deep_supervision else []
+        self.coarser = coarser_heads(coarser, classes, dimensions)
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])
@@ -93,6 +99,17 @@ class VNet(Segmenter):
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         features = bottleneck
-        for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
-            features = self.through(block, up(features) + skip)
+        for level, skip in enumerate(reversed(skips)):
+            features = self._rise(level, features, skip)
         return self.output(self.dropout(features))
+
+    def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        levels = [bottleneck]
+        for level, skip in enumerate(reversed(skips)):
+            levels.append(self._rise(level, levels[-1], skip))
+        heads = [self.output, *self.coarser]
+        return [head(self.dropout(one)) for head, one in zip(heads, levels[::-1], strict=False)]
+
+    def _rise(self, level: int, features: Tensor, skip: Tensor) -> Tensor:
+        """Features of a level of the decoder, counted from the coarsest."""
+        return self.through(self.decoder[level], self.up[level](features) + skip)

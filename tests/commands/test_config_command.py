@@ -75,7 +75,9 @@ def test_the_values_are_those_that_the_command_gets(place: Path, monkeypatch: py
     split = Split(
         labeled=("a",), unlabeled=("b",), validation=(), test=(), seed=0, images={}, groups={}
     )
-    monkeypatch.setattr("llmseg_cli.commands._train.TrainOptions.choose_split", lambda *_: split)
+    monkeypatch.setattr(
+        "llmseg_cli.commands._train.TrainOptions.choose_split", lambda *_, **__: split
+    )
     monkeypatch.setattr(
         "llmseg_cli.commands.train_semi.train", lambda request, _: heard.update(found=request)
     )

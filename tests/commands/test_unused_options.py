@@ -80,7 +80,7 @@ def asked(place, monkeypatch, names_alone) -> dict[str, Any]:
     for module in (semi, sup):
         monkeypatch.setattr(module, "train", lambda request, options: kept.update(found=request))
     split = Split(labeled=(), unlabeled=(), validation=(), test=(), seed=0, images={}, groups={})
-    monkeypatch.setattr(TrainOptions, "choose_split", lambda *_: split)
+    monkeypatch.setattr(TrainOptions, "choose_split", lambda *_, **__: split)
     return kept
 
 

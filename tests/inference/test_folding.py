@@ -31,7 +31,7 @@ def image(dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("model", ["vnet", "unet", "unetpp"])
+@pytest.mark.parametrize("model", ["vnet", "unet", "unetpp", "resenc"])
 def test_batch_normalization_is_gone_and_the_answer_is_the_same(model, dimensions):
     network = trained(model, dimensions, "batch")
     folded = copy.deepcopy(network)

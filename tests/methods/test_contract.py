@@ -11,7 +11,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.vnet import VNet
-from llmseg_cli.registry import METHODS
+from llmseg_cli.registry import METHODS, WITHOUT_LABELS, methods_of_labels
 from llmseg_cli.training.optimizers import build_optimizer
 
 CLASSES = 3
@@ -30,6 +30,8 @@ def make_method(
     def build() -> nn.Module:
         return VNet(1, classes, dimensions=dimensions, filters=4, dropout=dropout)
 
+    if name in WITHOUT_LABELS:  # their classes are their own
+        options = {"levels": classes - 1} | options
     made: Method = METHODS.load(name)(build, **options)
     return made.train()
 
@@ -216,7 +218,7 @@ def test_losses_under_autocast_are_wide(name):
     assert {term.dtype for term in losses.values()} == {torch.float32}
 
 
-@each_method
+@pytest.mark.parametrize("name", methods_of_labels())
 def test_learns_a_disk(name):
     method = make_method(name, classes=2, dropout=0.1)
     trained = [p for p in method.parameters() if p.requires_grad]
@@ -242,7 +244,12 @@ WRONG = {
     "usl": {"threshold_negative": 0.9},
     "sam-mining": {"weight": -1.0},
     "self-training": {"ramp": 2.0},
+    "volume-fusion": {"largest_box": 1.5},
 }
+
+
+def test_methods_without_labels_are_those_that_say_so():
+    assert {n for n in METHODS if not METHODS.load(n).uses_labels} == set(WITHOUT_LABELS)
 
 
 @each_method

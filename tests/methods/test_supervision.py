@@ -1,12 +1,18 @@
 """One pass, one loss: for networks with one head, with several, and with none to speak of."""
 
+from collections import Counter
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.supervision import supervise
+from llmseg_cli.models.resenc import ResEnc
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.unet import UNet
 from llmseg_cli.models.unetpp import UNetPlusPlus
 from llmseg_cli.models.vnet import VNet
 
@@ -88,3 +94,73 @@ def test_a_compiled_network_stays_compiled(name):
     network._compiled_call_impl = compiled  # as network.compile() does
     supervise(network, images, target)
     assert len(used) == 1
+
+
+COARSER = {  # networks whose other heads are coarser, as nnU-Net's
+    "vnet": VNet,
+    "unet": UNet,
+    "resenc": partial(ResEnc, stages=5, blocks="1"),
+}
+each_coarser = pytest.mark.parametrize("name", COARSER)
+each_dimension = pytest.mark.parametrize("dimensions", [2, 3])
+
+
+def make_deep(name: str, dimensions: int) -> nn.Module:
+    torch.manual_seed(0)
+    options = {"filters": 4, "dropout": 0.0, "normalization": "group"}
+    return COARSER[name](1, 3, dimensions=dimensions, deep_supervision=True, **options)
+
+
+def make_scans(dimensions: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    sides = (32, 16, 48)[:dimensions]
+    images = torch.randn(3, 1, *sides, generator=generator)
+    return images, torch.randint(3, (2, *sides), generator=generator)
+
+
+@each_coarser
+@each_dimension
+@pytest.mark.parametrize("is_partly_known", [False, True])
+def test_coarser_heads_learn_a_coarser_target_with_the_weights_of_nnunet(
+    name, dimensions, is_partly_known
+):
+    network, (images, target) = make_deep(name, dimensions), make_scans(dimensions)
+    known = torch.rand(target.shape) < 0.7 if is_partly_known else None
+    heads = network(images, heads=True)
+    sides = [tuple(head.shape[2:]) for head in heads]
+    assert sides == [tuple(side // n for side in images.shape[2:]) for n in (1, 2, 4)]
+    expected = torch.zeros(())
+    for head, weight in zip(heads, (4 / 7, 2 / 7, 1 / 7), strict=True):
+        pick = partial(F.interpolate, size=head.shape[2:], mode="nearest-exact")
+        coarse = pick(target[:, None].float())[:, 0].long()
+        counts = None if known is None else pick(known[:, None].float())[:, 0].bool()
+        expected = expected + weight * dice_cross_entropy(head[:2], coarse, known=counts)
+    logits, loss = supervise(network, images, target, known=known)
+    torch.testing.assert_close(loss, expected)
+    assert torch.equal(logits, heads[0])
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@each_coarser
+@each_dimension
+def test_the_head_of_full_size_predicts_also_with_text(name, dimensions):
+    network = make_deep(name, dimensions).eval()
+    images, _ = make_scans(dimensions)
+    assert torch.equal(network(images), network(images, heads=True)[0])
+    ids = torch.tensor([[[101, 2000, 102], [101, 3000, 102]]])
+    text = TextFeatures(ids, torch.ones_like(ids).bool(), torch.randn(1, 2, 4))
+    fused = TextFused(network, text, patch=images.shape[2:]).eval()
+    heads = fused(images, heads=True)
+    assert len(heads) == 3
+    assert torch.equal(fused(images), heads[0])
+
+
+@each_coarser
+def test_without_the_option_there_is_no_other_head(name):
+    plain, deep = (
+        Counter(tuple(value.shape) for value in network.state_dict().values())
+        for network in (COARSER[name](1, 3, filters=4, normalization="group"), make_deep(name, 3))
+    )
+    assert deep - plain == Counter({(3, 8, 1, 1, 1): 1, (3, 16, 1, 1, 1): 1, (3,): 2})
+    assert not plain - deep

@@ -12,7 +12,10 @@ from llmseg_cli.registry import MODELS
 CASES = [
     ("vnet", {"dropout": 0.3}),
     ("unet", {"dropout": 0.3}),
+    ("unet", {"deep_supervision": True}),
     ("unetpp", {"dropout": 0.3, "deep_supervision": True}),
+    ("resenc", {"dropout": 0.3, "stages": 4, "blocks": "1,2,2,1"}),
+    ("resenc", {"normalization": "batch", "stages": 4}),
     ("vit", {"dropout": 0.3, "hybrid_attention": "inferred"}),
     ("medvisionllama", {"dropout": 0.3}),
 ]

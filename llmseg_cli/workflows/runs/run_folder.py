@@ -20,7 +20,7 @@ from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.medvisionllama import boosters_of
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.numerics.class_softmax import class_softmax
-from llmseg_cli.registry import MODELS
+from llmseg_cli.registry import MODELS, WITHOUT_LABELS
 from llmseg_cli.training.checkpoints import load_into, load_weights, refuse_unfit
 from llmseg_cli.training.precision import (
     autocast,
@@ -109,10 +109,15 @@ def open_run(
 
     Raises:
         ArtifactError: If the folder is no finished run or its weights do not fit.
-        UsageError: If it has no such network or checkpoint.
+        UsageError: If it has no such network or checkpoint, or has learned no labels.
     """
     refuse_absent_run(folder)
     config = RunConfig.load(folder / CONFIG)
+    if config.method in WITHOUT_LABELS:
+        raise UsageError(
+            f"{folder} knows no organs: '{config.method}' has trained it without labels. Start a "
+            f"training from it, and ask that: llmseg train-sup --init {folder}"
+        )
     source = checkpoint_file(folder, checkpoint)
     weights = load_weights(source)
     answer = network or config.answer

@@ -60,6 +60,11 @@ def batch_maker(
     )
 
     def make(step: int) -> SemiBatch:
+        if not data.labeled:  # of a method that uses no labels
+            images, _ = unlabeled.batch(step)
+            none = torch.empty(0, *images.shape[2:], dtype=torch.int64)
+            batch = SemiBatch(images[:0], none, images)
+            return _pinned(batch) if pin else batch
         image, target = labeled.batch(step)
         assert target is not None
         has_unknown = ignores and bool((target == UNKNOWN).any())

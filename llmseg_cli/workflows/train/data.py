@@ -116,7 +116,7 @@ def prepare(
     ignore = ignored_value(dataset.ignore, ignore_label, label_map)
     digests = digests_of(dataset, [*split.images])
     split.refuse_other_data(as_recorded(dataset.cases, digests, split.images))
-    _refuse_leaks(split)
+    refuse_leaks(split)
     if not split.labeled:
         raise PolicyError("The split has no labeled cases. Make one with 'llmseg split'.")
     if with_unlabeled and not split.unlabeled:
@@ -128,7 +128,7 @@ def prepare(
     roles = {"labeled": split.labeled, "validation": split.validation}
     if with_unlabeled:
         roles["unlabeled"] = split.unlabeled
-    _refuse_full_disk(cache, dataset, [case for names in roles.values() for case in names])
+    refuse_full_disk(cache, dataset, [case for names in roles.values() for case in names])
     total = sum(len(names) for names in roles.values())
     prepared: dict[str, list[PreparedCase]] = {}
     done = 0
@@ -160,7 +160,7 @@ def prepare(
         unlabeled=tuple(prepared.get("unlabeled", ())),
         validation=tuple(prepared["validation"]),
         classes=names,
-        in_channels=_channels(everything),
+        in_channels=channels_of(everything),
         bytes_cached=sum(case.image.stat().st_size for case in everything),
         labels=sha256_json({case.id: case.labels.name for case in everything if case.labels}),
         ignore_label=ignore,
@@ -179,7 +179,7 @@ def _tell_unheld(
         logger.warning(sentence)
 
 
-def _refuse_leaks(split: Split) -> None:
+def refuse_leaks(split: Split) -> None:
     """Refuse cases whose content the split does not know, and test images under other names."""
     if strangers := [case for case in split.cases("all") if case not in split.images]:
         raise PolicyError(
@@ -243,7 +243,12 @@ def class_names(
     return tuple(declared[value] for value in values)
 
 
-def _channels(cases: Sequence[PreparedCase]) -> int:
+def channels_of(cases: Sequence[PreparedCase]) -> int:
+    """Image channels of the cases.
+
+    Raises:
+        DataError: If they differ.
+    """
     counts = {case.id: int(np.load(case.image, mmap_mode="r").shape[0]) for case in cases}
     if len(set(counts.values())) > 1:
         first = next(iter(counts))
@@ -255,7 +260,7 @@ def _channels(cases: Sequence[PreparedCase]) -> int:
     return next(iter(counts.values()))
 
 
-def _refuse_full_disk(cache: Path, dataset: Dataset, names: Sequence[str]) -> None:
+def refuse_full_disk(cache: Path, dataset: Dataset, names: Sequence[str]) -> None:
     import shutil
 
     cache.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.patches.preprocessing import Preprocessing
@@ -95,7 +97,7 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
             wanted.every,
             steps=MOST if request.settings.budget else request.settings.steps,
             has_masks=bool(masks),
-            has_weights=request.init is not None,
+            has_weights=request.init is not None and _knows(request.init, data.classes),
         )
         if not minings and not masks:
             raise UsageError(
@@ -121,6 +123,11 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
         "made_by": miner.made_by if miner else None,
     }
     return PseudoPlan(images, masks, minings, miner, record)
+
+
+def _knows(run: Path, classes: tuple[str, ...]) -> bool:
+    """Whether a run predicts these classes, so that it can be mined before the first step."""
+    return RunConfig.load(run / CONFIG).classes == classes
 
 
 def warn_of_no_masks(plan: PseudoPlan, steps: int) -> None:

@@ -58,6 +58,8 @@ def write_record(manifest: Manifest, request: Request, planned: "Plan", trained:
         logger.warning(sentence)
     manifest.warnings += [*planned.warnings, *absent]
     manifest.details = {"trained": asdict(trained), "parameters": planned.parameters}
+    if planned.started:
+        manifest.details["init"] = asdict(planned.started)
     if torch.cuda.is_available():
         manifest.details["peak_vram_mb"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
         manifest.details["gpu"] = torch.cuda.get_device_name()

@@ -2,13 +2,10 @@
 
 import logging
 import math
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-
-import torch
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.learned import Learned
@@ -24,9 +21,8 @@ from llmseg_cli.errors import DataError, StoppedError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import recompute_activations
 from llmseg_cli.numerics.memory import keep_freed_memory
-from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.registry import LOSSES, METHODS, MODELS
+from llmseg_cli.registry import METHODS, MODELS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.precision import (
     choose_device,
@@ -38,13 +34,15 @@ from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
-from llmseg_cli.workflows.runs.run_folder import hold_blocks_as, network_builder
+from llmseg_cli.workflows.runs.run_folder import hold_blocks_as
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
+from llmseg_cli.workflows.train.class_weights import weights_of
 from llmseg_cli.workflows.train.course import draw_course
-from llmseg_cli.workflows.train.data import TrainingData, prepare
+from llmseg_cli.workflows.train.data import TrainingData
 from llmseg_cli.workflows.train.doubts import doubts
 from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_prepared
 from llmseg_cli.workflows.train.geometry import settled
+from llmseg_cli.workflows.train.learner import make_learner
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused, warn_of_no_masks
@@ -52,7 +50,8 @@ from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
 from llmseg_cli.workflows.train.raised_steps import go_on_from_weights, with_raised_steps
 from llmseg_cli.workflows.train.record import write_record
 from llmseg_cli.workflows.train.request import Request
-from llmseg_cli.workflows.train.starting_weights import start_from
+from llmseg_cli.workflows.train.scans import prepare_for
+from llmseg_cli.workflows.train.starting_weights import Started
 from llmseg_cli.workflows.train.validation import Absences, dice_scorer
 
 logger = logging.getLogger(__name__)
@@ -77,6 +76,7 @@ class Plan:
         pseudo: Where pseudo-labels come from.
         parts: What the networks have of pre-trained models.
         warnings: Sentences for `run.json`, which have been said.
+        started: What the networks took of `--init`, if it was given.
         absences: Classes that the last validation did not find.
     """
 
@@ -89,6 +89,7 @@ class Plan:
     pseudo: PseudoPlan = field(default_factory=PseudoPlan)
     parts: Pretrained = field(default_factory=Pretrained)
     warnings: list[str] = field(default_factory=list)
+    started: Started | None = None
     absences: Absences = field(default_factory=Absences)
 
 
@@ -125,17 +126,7 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     refuse_patch(settings, model_options, parts, batch=smallest)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
-    data = prepare(
-        request.data,
-        request.split,
-        preprocessing=preprocessing,
-        label_map=parse_label_map(request.label_map),
-        ignore_label=request.ignore_label,
-        cache=request.prepared or request.cache,
-        with_unlabeled=method_type.uses_unlabeled,
-        output=request.output,
-        progress=progress,
-    )
+    data = prepare_for(method_type, method_options, request, preprocessing, progress)
     learned = with_voxels(learned, request.split, data.voxels)
     pseudo = plan_pseudo(request, method_type, data)
     config = RunConfig(
@@ -160,25 +151,17 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
         labels=data.labels,
         ignore_label=data.ignore_label,
         label_values=data.label_values,
+        class_weights=weights_of(settings.class_weights, data),
         **parts.record,
     )
     text = request.text[0] if request.text else None
     found = doubts(wished.patch, data, text.names if text else None, slices=settings.slices)
     for sentence in found:
         logger.warning(sentence)
-    torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
-    random.seed(request.seed)
-    build = network_builder(config, text, parts.layers)
-    method: Method = method_type(build, **method_options)
-    method.segmentation_loss = LOSSES.load(settings.loss)
-    if parts.encoder:
-        parts.encoder.load_into(method.networks().values())
-    if request.init:
-        start_from(method, request.init)
-    method.start()
+    method, started = make_learner(request, config, parts)
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    return Plan(settings, config, data, method, learned, trained, pseudo, parts, found)
+    return Plan(settings, config, data, method, learned, trained, pseudo, parts, found, started)
 
 
 def run(request: Request, *, resume: bool, force: bool, progress: Progress = silent) -> Trained:
@@ -262,6 +245,7 @@ def start(
         absences=planned.absences,
         progress=progress,
     )
+    cases = planned.data.labeled or planned.data.unlabeled
     loop = Loop(
         method,
         settings,
@@ -269,7 +253,7 @@ def start(
         device=device,
         score=score,
         encoder=planned.parts.trained_in(method),
-        epoch=math.ceil(len(planned.data.labeled) / (settings.batch * settings.accumulate)),
+        epoch=math.ceil(len(cases) / (settings.batch * settings.accumulate)),
         progress=progress,
     )
     if resume:

@@ -22,7 +22,7 @@ from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.models.vnet import VNet
-from llmseg_cli.registry import METHODS, MODELS
+from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.workflows.train.cost import cost_of
 
@@ -57,7 +57,8 @@ class Asked(TorchDispatchMode):
 
 def stepping(name, folder, device="cpu"):
     torch.manual_seed(0)
-    method = METHODS.load(name)(lambda: VNet(1, 2, filters=2)).to(device)
+    options = {"levels": 1} if name in WITHOUT_LABELS else {}
+    method = METHODS.load(name)(lambda: VNet(1, 2, filters=2), **options).to(device)
     method.start()
     images = torch.randn(4, 1, 16, 16, 16, device=device)
     target = (torch.rand(2, 16, 16, 16, device=device) > 0.9).long()

@@ -18,7 +18,7 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.foreground import foreground_table
-from llmseg_cli.registry import METHODS
+from llmseg_cli.registry import METHODS, methods_of_labels
 from llmseg_cli.workflows.train.validation import dice_scorer
 
 EVERY = {name: ("--every", "2") for name in METHODS.names() if METHODS.load(name).mines}
@@ -72,7 +72,7 @@ def stand_in(monkeypatch) -> None:
     monkeypatch.setattr(opened, lambda settings, **place: StandIn())
 
 
-@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize("method", methods_of_labels())
 def test_what_stands_under_the_ignore_label_changes_no_weight(
     method, named, plain, split, stand_in, tmp_path
 ):

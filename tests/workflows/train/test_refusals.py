@@ -354,7 +354,6 @@ def test_resuming_with_other_settings(toy_data, toy_split, run, words, changed):
     [
         ("--model", "unet", "--patch", "32,16,16"),
         ("--model-option", "filters=6"),
-        ("--label-map", "2:1"),
     ],
 )
 def test_starting_from_another_architecture(toy_data, toy_split, run, words):
