@@ -1,4 +1,7 @@
-"""`KEY=VALUE` options such as `--model-option`, which files and the command line add up."""
+"""Options of files and the command line together.
+
+`KEY=VALUE`, such as `--model-option`, adds up; steps that are typed go before the budget of a file.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from typing import Any
 import typer
 
 from llmseg_cli import console
-from llmseg_cli.commands._given import LAYERS
+from llmseg_cli.commands._given import LAYERS, places_of_option
 from llmseg_cli.config_file import ASSIGNMENTS
 
 COMMAND_LINE = "COMMANDLINE"  # as typer calls this source of a value
@@ -52,6 +55,20 @@ def fill_assigned(context: typer.Context, values: dict[str, Any]) -> None:
     for name in ASSIGNMENTS.keys() & values.keys():
         _tell_left_out(context, name, values)
         values[name] = [one.text for one in assigned(context, name, values)]
+
+
+def let_steps_win(context: typer.Context, values: dict[str, Any]) -> None:
+    """Drop the budget of a file where the command line has a number of steps, and say so.
+
+    Args:
+        context: Of the command; it knows where values come from.
+        values: Argument to value.
+    """
+    if not values.get("budget") or not is_typed(context, "steps") or is_typed(context, "budget"):
+        return
+    place = next(places_of_option(context, "budget", "", top=True))
+    console.info(f"--budget {values['budget']}{place} gives way to --steps {values['steps']}.")
+    values["budget"] = ""
 
 
 def _tell_left_out(context: typer.Context, name: str, values: dict[str, Any]) -> None:

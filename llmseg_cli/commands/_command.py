@@ -11,7 +11,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._absent import refuse_absent, unknown_recipe
-from llmseg_cli.commands._assigned import fill_assigned
+from llmseg_cli.commands._assigned import fill_assigned, let_steps_win
 from llmseg_cli.commands._early import refuse_early
 from llmseg_cli.commands._given import LAYERS
 from llmseg_cli.commands._hints import BASIC, OneOf, facts_of, in_words
@@ -28,7 +28,7 @@ from llmseg_cli.commands._options import (
 )
 from llmseg_cli.commands._places import fill_places, places_of, with_places
 from llmseg_cli.commands._showing import showing
-from llmseg_cli.commands._unused import let_steps_win, refuse_unused
+from llmseg_cli.commands._unused import refuse_unused
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.config_file import PROJECT_FILE, Key, load_layers, load_lines
 from llmseg_cli.errors import LlmsegError

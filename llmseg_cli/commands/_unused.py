@@ -10,9 +10,7 @@ from typing import Any
 
 import typer
 
-from llmseg_cli import console
 from llmseg_cli.artifacts.split import SPLIT
-from llmseg_cli.commands._assigned import is_typed
 from llmseg_cli.commands._given import places_of_option, shown
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import UsageError
@@ -264,20 +262,6 @@ RULES = (
         "only --model-option mapper=lora has a rank; leave one of the two out",
     ),
 )
-
-
-def let_steps_win(context: typer.Context, values: dict[str, Any]) -> None:
-    """Drop the budget of a file where the command line has a number of steps, and say so.
-
-    Args:
-        context: Of the command; it knows where values come from.
-        values: Argument to value.
-    """
-    if not values.get("budget") or not is_typed(context, "steps") or is_typed(context, "budget"):
-        return
-    place = next(places_of_option(context, "budget", "", top=True))
-    console.info(f"--budget {values['budget']}{place} gives way to --steps {values['steps']}.")
-    values["budget"] = ""
 
 
 def refuse_unused(context: typer.Context, values: Values) -> None:

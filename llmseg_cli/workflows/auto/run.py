@@ -173,8 +173,7 @@ class _Auto:
         words = ["plan", "--data", str(wish.data), *wish.labels, *wish.on_device]
         words += ["--split", str(first_fold(split)), "--budget", f"{seconds:.0f}s"]
         self.steps.take("plan", [*words, "-o", str(wish.out / PLAN)], keeps=True)
-        found: dict[str, Any] = self.steps.course.found["plan"]
-        return found
+        return dict(self.steps.course.found["plan"])
 
     def _describe(self, planned: dict[str, Any]) -> None:
         """Texts for the classes, where the library has them."""
@@ -256,8 +255,8 @@ class _Auto:
         scores = masks.with_name(f"{name}.json")
         held = ["--subset", "validation"]
         asked = ["--cross-validation"] if roles.folds else ["--split", str(split), *held]
-        words = ["predict", "--run", str(wish.out / name), "--data", str(wish.data), *asked]
-        words += wish.on_device
+        words = ["predict", "--run", str(wish.out / name), "--data", str(wish.data)]
+        words += [*asked, *wish.on_device]
         self.steps.take(f"validate {name}", [*words, "-o", str(masks), "--resume"])
         known = ["--split", str(masks / SPLIT if roles.folds else split), *held]
         words = ["score", "--pred", str(masks), "--ref", str(wish.data), *known]
