@@ -104,7 +104,7 @@ def test_turned_and_scaled_they_stay_there_but_for_the_border(make_cases, patch,
 
 
 @each_patch
-@pytest.mark.parametrize("augment", ["none", "paper", "turned"])
+@pytest.mark.parametrize("augment", ["none", "paper", "turned", "strong-mr"])
 def test_of_a_case_without_mask_nothing_is_known(make_cases, patch, augment):
     uses = {"uses_unlabeled": True, "uses_pseudo": True}
     unlabeled = make_cases("u", 2, unmasked=2)
