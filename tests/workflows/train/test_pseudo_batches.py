@@ -86,10 +86,10 @@ def test_pseudo_labels_stay_on_their_images(make_cases, patch, augment):
     assert values == {0, 1, UNKNOWN}
 
 
-@pytest.mark.parametrize("name", ["standard", "turned"])
+@pytest.mark.parametrize("name", ["standard", "turned", "strong"])
 @each_patch
 def test_turned_and_scaled_they_stay_there_but_for_the_border(make_cases, patch, name):
-    only_moves = replace(AUGMENTATIONS[name], brightness=0.0, gamma=0.0, noise=0.0)
+    only_moves = replace(AUGMENTATIONS[name], brightness=0.0, gamma=0.0, noise=0.0, changes=())
     assert only_moves != Augmentation()
     cases = make_cases("u", 4)
     options = {"patch": patch, "batch": 4, "seed": 0, "stream": 1, "unlabeled": UNKNOWN}
@@ -104,7 +104,21 @@ def test_turned_and_scaled_they_stay_there_but_for_the_border(make_cases, patch,
 
 
 @each_patch
-@pytest.mark.parametrize("augment", ["none", "paper", "turned", "strong-mr"])
+def test_around_a_case_without_mask_nothing_is_known_either(make_cases, patch):
+    options = {"patch": patch, "batch": 4, "seed": 0, "stream": 1, "unlabeled": UNKNOWN}
+    unmasked = make_cases("u", 0, unmasked=2)
+    only_moves = replace(AUGMENTATIONS["strong"], changes=())
+    sampler = PatchSampler(unmasked, augmentation=only_moves, **options)
+    shown = []
+    for step in range(20):
+        image, labels = sampler.batch(step)
+        assert (labels == UNKNOWN).all()
+        shown.append((image < UNMASKED / 2).any())  # beyond the scan
+    assert any(shown)
+
+
+@each_patch
+@pytest.mark.parametrize("augment", ["none", "paper", "turned"])
 def test_of_a_case_without_mask_nothing_is_known(make_cases, patch, augment):
     uses = {"uses_unlabeled": True, "uses_pseudo": True}
     unlabeled = make_cases("u", 2, unmasked=2)
