@@ -34,6 +34,15 @@ AUGMENTATIONS = {
     "standard": "flips, brightness, small rotation, scaling, gamma, noise",
     "no-flips": "standard without flips, for classes of the left and the right",
     "turned": "paper and standard, for pictures without up and down",
+    "strong": "nnU-Net's: rotation, zoom, mirrors, noise, blur, contrast, low resolution, gamma",
+    "strong-no-flips": "strong without mirrors and half turns, as no-flips",
+    "strong-mr": "strong, bias field, motion, ghosts, spikes, thick slices of MR scans",
+    "strong-mr-no-flips": "strong-mr without mirrors and half turns",
+}
+UNFLIPPED = {  # the same for classes of the left and the right
+    "standard": "no-flips",
+    "strong": "strong-no-flips",
+    "strong-mr": "strong-mr-no-flips",
 }
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LEARNING_RATE_SCHEDULES = {

@@ -1,4 +1,4 @@
-"""Patches of scans, by llmseg, MONAI and TorchIO."""
+"""Patches of scans, by llmseg, MONAI and TorchIO; and what augmentation costs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +23,7 @@ from llmseg_cli.workflows.bench.run import Contest, MakeContest, Way, Wish
 
 READS = 16
 QUEUE_CASES, SAMPLES, BATCH = 8, 4, 4  # scans, patches of each, patches of a batch
+AUGMENTED = 48  # patches of each augmentation, of which most things happen to a few
 PROBES = 40  # voxels of a patch that are looked for first
 Array = NDArray[np.float32]
 
@@ -109,6 +110,26 @@ def _patch_queue(wish: Wish, workers: int) -> Iterator[Contest]:
 
 patch_queue: MakeContest = partial(_patch_queue, workers=0)
 patch_queue_with_worker: MakeContest = partial(_patch_queue, workers=1)
+
+
+@contextmanager
+def augmentations(wish: Wish) -> Iterator[Contest]:
+    """The same places of prepared cases, read alone and with each way to augment.
+
+    Reading is in all of them; patches differ, as they are to.
+    """
+    _, prepared = _prepared(wish, 2)
+
+    def drawn(name: str) -> Callable[[], object]:
+        sampler = PatchSampler(
+            prepared, patch=wish.settings.patch, batch=1, seed=0, stream=0,
+            augmentation=AUGMENTATIONS[name],
+        )  # fmt: skip
+        return lambda: [sampler.batch(step) for step in range(AUGMENTED)]
+
+    names = ("standard", "none", "paper", "strong", "strong-mr")
+    work = f"{AUGMENTED} patches of {cross(wish.settings.patch)}"
+    yield Contest(work, tuple(Way(f"--augment {name}", drawn(name)) for name in names))
 
 
 def _torchios(

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mask_rivals import distances, distances_of_pymic, surface_dice
-from patch_rivals import patch_queue, patch_queue_with_worker, patches
+from patch_rivals import augmentations, patch_queue, patch_queue_with_worker, patches
 from training_rivals import cross_pseudo_supervision, uncertainty_aware
 from window_rivals import windows_at_stride, windows_half_overlapping, windows_of_pymic
 
@@ -35,6 +35,7 @@ CONTESTS: dict[str, MakeContest] = {
     "patches": patches,
     "patch-queue": patch_queue,
     "patch-queue-with-worker": patch_queue_with_worker,
+    "augmentations": augmentations,
 }
 
 

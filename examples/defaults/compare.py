@@ -25,13 +25,17 @@ PATCHES = {  # of two cores: a step of a quarter to a half of a second
     "chest-xray": "--patch 128,128 --spacing 4 --batch 4 --augment no-flips",
 }
 UNET = "--model unet --model-option dropout=0"
+ADAM = f"{UNET} --optimizer adam --learning-rate 0.002"
 WAYS = {
     "unet, sgd 0.05": f"{UNET} --optimizer sgd --learning-rate 0.05",
     "unet, sgd 0.1": f"{UNET} --optimizer sgd --learning-rate 0.1",
     "unet, adam 0.001": f"{UNET} --optimizer adam --learning-rate 0.001",
-    "unet, adam 0.002": f"{UNET} --optimizer adam --learning-rate 0.002",
+    "unet, adam 0.002": ADAM,
     "unet, adam 0.003": f"{UNET} --optimizer adam --learning-rate 0.003",
     "unet, adamw 0.001": f"{UNET} --optimizer adamw --learning-rate 0.001",
+    "unet, adam 0.002, strong": f"{ADAM} --augment strong",  # the last --augment counts
+    "unet, adam 0.002, strong-no-flips": f"{ADAM} --augment strong-no-flips",
+    "unet, adam 0.002, strong-mr": f"{ADAM} --augment strong-mr",
     "vnet, sgd 0.02": "--model vnet --optimizer sgd --learning-rate 0.02",
     "vnet, adam 0.003": "--model vnet --optimizer adam --learning-rate 0.003",
 }

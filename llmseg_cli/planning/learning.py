@@ -3,6 +3,7 @@
 import math
 import re
 
+from llmseg_cli.choices import UNFLIPPED
 from llmseg_cli.planning.fingerprint import Choice, Fingerprint, Power
 
 AIR = -500.0  # in Hounsfield units, below which a first percentile is that of air around a body
@@ -35,11 +36,12 @@ def choose_normalization(scans: Fingerprint) -> Choice:
 def choose_augmentation(scans: Fingerprint) -> Choice:
     """Flips only where anatomy allows: not with classes of a left and a right side."""
     sided = sorted(n for n in scans.classes.values() if SIDES.search(JOINED.sub(" ", n)))
+    unflipped = UNFLIPPED["standard"]
     if sided:
-        return Choice("no-flips", f"a flip would make one side of the other: {', '.join(sided)}")
+        return Choice(unflipped, f"a flip would make one side of the other: {', '.join(sided)}")
     if scans.sides:
         pairs = "; ".join(f"{scans.classes[a]} and {scans.classes[b]}" for a, b in scans.sides)
-        return Choice("no-flips", f"left and right of the middle in every label map: {pairs}")
+        return Choice(unflipped, f"left and right of the middle in every label map: {pairs}")
     if is_colored(scans):
         return Choice("turned", "colored pictures, taken to have no up and down")
     return Choice("standard", "no class is of one side; flips left to right, small turns, scaling")

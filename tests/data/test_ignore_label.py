@@ -10,7 +10,7 @@ from tiny_data import random_image, write_cases, write_nifti
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.ignore_label import ignored_value
-from llmseg_cli.data.patches.augmentation import STANDARD, augment
+from llmseg_cli.data.patches.augmentation import STANDARD, STRONG, Augmentation, augment
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, UsageError
@@ -70,7 +70,8 @@ def test_a_class_255_beside_it_is_refused(tmp_path: Path) -> None:
         load_label_map(path, ignore=2)
 
 
-def test_resampling_and_augmentation_make_no_new_value() -> None:
+@pytest.mark.parametrize("augmentation", [STANDARD, STRONG])
+def test_resampling_and_augmentation_make_no_new_value(augmentation: Augmentation) -> None:
     labels = np.zeros((16, 14, 12), np.uint8)
     labels[:, :, 6:], labels[4:9, 4:9, 2:9] = UNKNOWN, 2
     small = Preprocessing((2.0,)).labels(labels, (1, 1, 1))
@@ -80,7 +81,7 @@ def test_resampling_and_augmentation_make_no_new_value() -> None:
     assert (large == UNKNOWN).mean() == pytest.approx((labels == UNKNOWN).mean(), abs=0.02)
     for seed in range(5):
         random = np.random.default_rng(seed)
-        _, moved = augment(random_image(seed, (1, *labels.shape)), labels, STANDARD, random)
+        _, moved = augment(random_image(seed, (1, *labels.shape)), labels, augmentation, random)
         assert set(np.unique(moved)) <= {0, 2, UNKNOWN}
         assert (moved == UNKNOWN).any()
 

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-Image = NDArray[np.float32]  # (C, X, Y, Z)
-Labels = NDArray[np.uint8]  # (X, Y, Z)
+from llmseg_cli.data.patches.intensities import NNUNET, Change, change_intensities
+from llmseg_cli.data.patches.movement import (
+    FEWEST_SLICES,
+    Affine,
+    Image,
+    Labels,
+    Matrix,
+    Movement,
+    rotation,
+)
+from llmseg_cli.data.patches.mr_artifacts import MR
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class Augmentation:
         gamma: Raise min-max intensities to a power from 1 / (1 + g) to 1 + g, half of the time.
         noise: Largest standard deviation of Gaussian noise, in units of the patch's own; a third
             of the time.
+        mirrors: Mirror along each axis with probability 1/2, as nnU-Net does.
+        affine: nnU-Net's rotation and zoom, instead of the three above.
+        changes: Changes of intensities, after those above.
     """
 
     quarter_turns: bool = False
@@ -42,6 +51,13 @@ class Augmentation:
     spatial_probability: float = 0.0
     gamma: float = 0.0
     noise: float = 0.0
+    mirrors: bool = False
+    affine: Affine | None = None
+    changes: tuple[Change, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.affine is not None and (self.quarter_turns or self.spatial_probability):
+            raise ValueError("patches are turned and scaled in one way or the other")
 
 
 STANDARD = Augmentation(
@@ -53,12 +69,18 @@ STANDARD = Augmentation(
     gamma=0.4,
     noise=0.15,
 )
+STRONG = Augmentation(mirrors=True, affine=Affine(), changes=NNUNET)
+UPRIGHT = replace(STRONG, mirrors=False, affine=Affine(rotation_in_plane=30.0))
 AUGMENTATIONS = {
     "none": Augmentation(),
     "paper": Augmentation(quarter_turns=True, brightness=0.25),
     "standard": STANDARD,
     "no-flips": replace(STANDARD, flips=False),  # where left and right are classes
     "turned": replace(STANDARD, quarter_turns=True),  # where up and down mean nothing
+    "strong": STRONG,
+    "strong-no-flips": UPRIGHT,  # nor half turns, which bring left to the right in a slice
+    "strong-mr": replace(STRONG, changes=MR + NNUNET),
+    "strong-mr-no-flips": replace(UPRIGHT, changes=MR + NNUNET),
 }
 
 
@@ -68,81 +90,72 @@ def augment(
     settings: Augmentation,
     random: Generator,
     *,
+    movement: Movement | None = None,
+    patch: Sequence[int] = (),
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> tuple[Image, Labels | None]:
     """Change a patch at random.
 
     Args:
-        image: `(C, X, Y, Z)`.
+        image: `(C, X, Y, Z)`; the box that the movement needs, if one was drawn before.
         labels: `(X, Y, Z)`, or None for an unlabeled patch; draws are the same with and without.
         settings: What may happen.
         random: Where all randomness comes from.
+        movement: From `draw_movement` and the same generator; None draws one, of a patch whose
+            surroundings are not known.
+        patch: Sides of what is returned; default: those of the image.
         spacing_mm: mm per voxel along X, Y, Z; rotation turns the body, not its voxels.
 
     Returns:
-        New contiguous arrays of the same shapes.
+        New contiguous arrays.
     """
-    if settings.quarter_turns:
-        image, labels = _turn_and_flip(image, labels, random)
-    if settings.flips and random.random() < 0.5:
-        image, labels = image[:, ::-1], None if labels is None else labels[::-1]
-    if settings.spatial_probability and random.random() < settings.spatial_probability:
-        image, labels = _rotate_and_scale(image, labels, settings, random, spacing_mm)
+    patch = patch or image.shape[1:]
+    if movement is None:
+        movement = replace(draw_movement(patch, settings, random), surroundings=False)
+    image, labels = movement.apply(image, labels, patch, spacing_mm)
     image = _change_intensities(image, settings, random)
+    image = change_intensities(image, settings.changes, random, spacing_mm)
     image = np.ascontiguousarray(image, dtype=np.float32)
     return image, None if labels is None else np.ascontiguousarray(labels)
 
 
-def _turn_and_flip(
-    image: Image, labels: Labels | None, random: Generator
-) -> tuple[Image, Labels | None]:
-    turns, axis = int(random.integers(4)), int(random.integers(2))
-    if image.shape[1] != image.shape[2]:
-        turns = 2 * (turns // 2)  # half turns keep the shape
-    image = np.flip(np.rot90(image, turns, (1, 2)), axis + 1)
-    if labels is not None:
-        labels = np.flip(np.rot90(labels, turns, (0, 1)), axis)
-    return image, labels
+def draw_movement(patch: Sequence[int], settings: Augmentation, random: Generator) -> Movement:
+    """What moves voxels, drawn before anything is read.
+
+    Args:
+        patch: Sides in voxels, `(X, Y, Z)`.
+        settings: What may happen.
+        random: Where all randomness comes from.
+    """
+    quarters, mirrors, matrix = 0, [], None
+    if settings.quarter_turns:
+        quarters, axis = int(random.integers(4)), int(random.integers(2))
+        if patch[0] != patch[1]:
+            quarters = 2 * (quarters // 2)  # half turns keep the shape
+        mirrors.append(axis)
+    if settings.flips and random.random() < 0.5:
+        mirrors.append(0)
+    if settings.mirrors:
+        drawn = [axis for axis in range(3) if random.random() < 0.5]
+        mirrors += [axis for axis in drawn if patch[axis] > 1]
+    if settings.affine is not None:
+        matrix = settings.affine.draw(patch, random)
+    elif settings.spatial_probability and random.random() < settings.spatial_probability:
+        matrix = _draw_rotation_and_scaling(patch, settings, random)
+    return Movement(quarters, tuple(mirrors), matrix, settings.affine is not None)
 
 
-def _rotate_and_scale(
-    image: Image,
-    labels: Labels | None,
-    settings: Augmentation,
-    random: Generator,
-    spacing_mm: Sequence[float],
-) -> tuple[Image, Labels | None]:
+def _draw_rotation_and_scaling(
+    patch: Sequence[int], settings: Augmentation, random: Generator
+) -> Matrix:
     angles = np.deg2rad(random.uniform(-settings.rotation, settings.rotation, 3))
     factor = (1 + settings.scaling) ** random.uniform(-1, 1)
-    flat = image.shape[-1] == 1
-    if image.shape[-1] < 16:
+    if patch[2] < FEWEST_SLICES:
         angles[:2] = 0  # a thin stack turns about Z only
-    matrix = _rotation(angles) / factor
-    if flat:
+    matrix = rotation(angles) / factor
+    if patch[2] == 1:
         matrix[2, 2] = 1
-    size = np.multiply(image.shape[1:], spacing_mm)  # in mm
-    # affine_grid works in coordinates from -1 to 1, ordered Z, Y, X
-    normalized = np.diag(1 / size) @ matrix @ np.diag(size)
-    theta = torch.tensor(normalized[::-1, ::-1].copy(), dtype=torch.float32)
-    theta = torch.cat([theta, torch.zeros(3, 1)], dim=1)[None]  # (1, 3, 4)
-    grid = F.affine_grid(theta, [1, 1, *image.shape[1:]], align_corners=False)
-    moved = _sample(torch.from_numpy(np.ascontiguousarray(image))[None], grid, "bilinear")[0]
-    if labels is not None:
-        kept = torch.from_numpy(np.ascontiguousarray(labels))[None, None].float()
-        labels = _sample(kept, grid, "nearest")[0, 0].numpy().astype(np.uint8)
-    return moved.numpy(), labels
-
-
-def _sample(volume: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
-    return F.grid_sample(volume, grid, mode=mode, padding_mode="border", align_corners=False)
-
-
-def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return np.asarray(about_z @ about_y @ about_x)
+    return matrix
 
 
 def _change_intensities(image: Image, settings: Augmentation, random: Generator) -> Image:

@@ -11,7 +11,7 @@ from numpy.random import Generator as Random
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmseg_cli.data.patches.augmentation import Augmentation, augment
+from llmseg_cli.data.patches.augmentation import Augmentation, augment, draw_movement
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.foreground import Table, draw_foreground, draw_known
 from llmseg_cli.data.patches.mapped import MappedArrays
@@ -98,23 +98,33 @@ class PatchSampler:
         random = self._random(1, position)
         image: NDArray[np.generic] = self._arrays.get(case.image)
         corner = self._corner(case, image.shape[1:], random)
-        patch = self._seen(image, corner).astype(np.float32)
+        movement = draw_movement(self.patch, self.augmentation, random)
+        box = movement.box(self.patch, case.spacing_mm)
         labels = None
         if case.labels is not None:
-            labels = _cut(self._arrays.get(case.labels)[None], corner, self.patch)[0].astype(
-                np.uint8
-            )
+            found = _cut(self._arrays.get(case.labels)[None], corner, self.patch, box)
+            labels = found[0].astype(np.uint8)
         elif self.unlabeled is not None:
-            labels = np.full(self.patch, self.unlabeled, np.uint8)
-        return augment(patch, labels, self.augmentation, random, spacing_mm=case.spacing_mm)
+            labels = np.full(box, self.unlabeled, np.uint8)
+        return augment(
+            self._seen(image, corner, box).astype(np.float32),
+            labels,
+            self.augmentation,
+            random,
+            movement=movement,
+            patch=self.patch,
+            spacing_mm=case.spacing_mm,
+        )
 
-    def _seen(self, image: NDArray[np.generic], corner: tuple[int, ...]) -> NDArray[np.generic]:
-        """The patch with its neighbors, `(C * slices, X, Y, Z)`: those of a channel in order."""
+    def _seen(
+        self, image: NDArray[np.generic], corner: tuple[int, ...], box: tuple[int, ...]
+    ) -> NDArray[np.generic]:
+        """The box with its neighbors, `(C * slices, X, Y, Z)`: those of a channel in order."""
         if self.slices == 1:
-            return _cut(image, corner, self.patch)
+            return _cut(image, corner, self.patch, box)
         places = neighbors(corner[2], slices=self.slices, size=image.shape[3])
-        seen = np.stack([_cut(image, (*corner[:2], z), self.patch) for z in places], axis=1)
-        return seen.reshape(-1, *self.patch)
+        seen = [_cut(image, (*corner[:2], z), self.patch, box) for z in places]
+        return np.stack(seen, axis=1).reshape(-1, *box)
 
     def _case_index(self, position: int) -> int:
         round_number, place = divmod(position, len(self.cases))
@@ -150,15 +160,27 @@ class PatchSampler:
 
 
 def _cut(
-    array: NDArray[np.generic], corner: tuple[int, ...], patch: tuple[int, ...]
+    array: NDArray[np.generic],
+    corner: tuple[int, ...],
+    patch: tuple[int, ...],
+    box: tuple[int, ...],
 ) -> NDArray[np.generic]:
-    window = tuple(slice(at, at + side) for at, side in zip(corner, patch, strict=True))
-    found = array[(slice(None), *window)]
-    missing = [side - have for side, have in zip(patch, found.shape[1:], strict=True)]
-    if any(missing):
-        margins = [(gap // 2, gap - gap // 2) for gap in missing]
-        return np.pad(found, [(0, 0), *margins])
-    return found
+    """The box about a patch, 0 outside of the array.
+
+    Args:
+        array: `(C, X, Y, Z)`; in the middle of the patch where it is smaller.
+        corner: First voxel of the patch.
+        patch: Its sides.
+        box: Sides of what is returned, longer than the patch's by even numbers.
+    """
+    window, margins = [slice(None)], [(0, 0)]
+    for size, at, side, wide in zip(array.shape[1:], corner, patch, box, strict=True):
+        first = (at if size >= side else -((side - size) // 2)) - (wide - side) // 2
+        last = first + wide
+        window.append(slice(max(first, 0), max(min(last, size), 0)))
+        margins.append((max(-first, 0), max(last - size, 0)))
+    found = array[tuple(window)]
+    return np.pad(found, margins) if any(map(any, margins)) else found
 
 
 def prefetch(make: Callable[[int], T], *, start: int, stop: int, workers: int) -> Generator[T]:

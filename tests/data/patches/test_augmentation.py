@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from llmseg_cli.data.patches import augmentation as module
+from llmseg_cli import choices
+from llmseg_cli.data.patches import movement as module
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation, augment
 
 NEAREST = "nearest"
@@ -209,15 +210,27 @@ def test_without_flips_all_else_is_as_in_standard():
     assert not unflipped.quarter_turns
 
 
-def test_without_flips_left_stays_left():
+@pytest.mark.parametrize(
+    ("flipped", "unflipped"), choices.UNFLIPPED.items(), ids=list(choices.UNFLIPPED)
+)
+@pytest.mark.parametrize("shape", [(24, 24, 12), (24, 24, 24), (24, 24, 1)])
+def test_without_flips_left_stays_left(flipped, unflipped, shape):
     """A body brighter on the left of its middle keeps that, however it is turned and scaled."""
-    image = np.zeros((1, 24, 24, 12), np.float32)
-    image[:, 4:10, 8:16, 3:9] = 4
-    image[:, 14:20, 8:16, 3:9] = 1
+    image = np.zeros((1, *shape), np.float32)
+    inside = slice(shape[2] // 4, shape[2] // 4 + max(1, shape[2] // 2))
+    image[:, 4:10, 8:16, inside] = 4
+    image[:, 14:20, 8:16, inside] = 1
     labels = (image[0] > 0).astype(np.uint8) * np.where(image[0] > 2, 1, 2).astype(np.uint8)
     sides = {}
-    for name in ("no-flips", "standard"):
-        found = [augment(image, labels, AUGMENTATIONS[name], random(seed))[1] for seed in range(30)]
+    for name in (unflipped, flipped):
+        only_moves = replace(AUGMENTATIONS[name], changes=())
+        found = [augment(image, labels, only_moves, random(seed))[1] for seed in range(40)]
         places = [[np.nonzero(one == value)[0].mean() for value in (1, 2)] for one in found]
         sides[name] = {first < second for first, second in places}
-    assert sides == {"no-flips": {True}, "standard": {True, False}}
+    assert sides == {unflipped: {True}, flipped: {True, False}}
+
+
+def test_names_are_those_that_options_list():
+    assert list(AUGMENTATIONS) == list(choices.AUGMENTATIONS)
+    for flipped, unflipped in choices.UNFLIPPED.items():
+        assert AUGMENTATIONS[flipped].changes == AUGMENTATIONS[unflipped].changes

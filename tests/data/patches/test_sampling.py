@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.foreground import foreground_table
+from llmseg_cli.data.patches.movement import Affine
 from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
 
 SHAPE = (12, 10, 9)  # X, Y, Z
@@ -81,7 +83,7 @@ def test_unlabeled_cases_have_no_target(make_cases):
     assert target is None
 
 
-@pytest.mark.parametrize("augment", ["none", "paper", "standard"])
+@pytest.mark.parametrize("augment", ["none", "paper", "standard", "strong", "strong-mr"])
 def test_a_batch_is_a_function_of_seed_and_step(make_cases, augment):
     cases = make_cases(5, labels=blob())
     options = {"augmentation": AUGMENTATIONS[augment], "foreground": 0.5}
@@ -92,6 +94,47 @@ def test_a_batch_is_a_function_of_seed_and_step(make_cases, augment):
         torch.testing.assert_close(image, same_image, rtol=0, atol=0)
         torch.testing.assert_close(target, same_target, rtol=0, atol=0)
     assert len({image.sum().item() for image, _ in first}) == 6
+
+
+@pytest.mark.parametrize("augment", ["standard", "strong-mr"])
+def test_a_batch_is_the_same_from_any_thread(make_cases, augment):
+    cases = sampler(make_cases(5, labels=blob()), augmentation=AUGMENTATIONS[augment])
+    expected = [cases.batch(step) for step in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(cases.batch, reversed(range(40))))[::-1]
+    for (image, target), (same_image, same_target) in zip(expected, found, strict=True):
+        assert torch.equal(image, same_image)
+        assert torch.equal(target, same_target)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.7, 1.0, 1.6)])
+@pytest.mark.parametrize("patch", [(9, 12, 8), (40, 44, 33), (15, 12)])
+def test_turned_and_zoomed_patches_show_what_lies_around_them(tmp_path, spacing_mm, patch):
+    """Of an image of places, each patch is a grid of places, all over; beyond the scan it is 0."""
+    shape = (33, 40, 30)
+    inside = np.indices(shape).astype(np.float32) + 1
+    np.save(tmp_path / "image.npy", np.concatenate([inside, np.ones((1, *shape), np.float32)]))
+    labels = (np.indices(shape)[0] >= 16).astype(np.uint8)  # the right half
+    np.save(tmp_path / "labels.npy", labels)
+    np.save(tmp_path / "foreground.npy", foreground_table(labels))
+    paths = [tmp_path / f"{name}.npy" for name in ("image", "labels", "foreground")]
+    moving = Augmentation(affine=Affine(rotation_probability=1, zoom_probability=1))
+    options = {"patch": patch, "batch": 1, "augmentation": moving, "foreground": 0.0}
+    cases = sampler([PreparedCase("a", *paths, spacing_mm=spacing_mm)], **options)
+    for step in range(8):
+        image, target = (array[0].numpy() for array in cases.batch(step))
+        known = image[3] > 1 - 1e-5
+        assert known.mean() > 0.15
+        grid = np.indices(target.shape).reshape(target.ndim, -1).T
+        grid = np.column_stack([grid, np.ones(len(grid))])[known.ravel()]
+        places = image[:3].reshape(3, -1).T[known.ravel()]
+        fit = np.linalg.lstsq(grid, places, rcond=None)[0]
+        np.testing.assert_allclose(grid @ fit, places, atol=2e-3)
+        sure = known & (np.abs(image[0] - 16.5) > 0.51)
+        np.testing.assert_array_equal(target[sure], (image[0] > 16.5)[sure])
+        nothing = image[3] == 0
+        assert (image[:, nothing] == 0).all()
+        assert (target[nothing] == 0).all()
 
 
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"stream": 1}])

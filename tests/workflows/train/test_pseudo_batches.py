@@ -86,10 +86,10 @@ def test_pseudo_labels_stay_on_their_images(make_cases, patch, augment):
     assert values == {0, 1, UNKNOWN}
 
 
-@pytest.mark.parametrize("name", ["standard", "turned"])
+@pytest.mark.parametrize("name", ["standard", "turned", "strong"])
 @each_patch
 def test_turned_and_scaled_they_stay_there_but_for_the_border(make_cases, patch, name):
-    only_moves = replace(AUGMENTATIONS[name], brightness=0.0, gamma=0.0, noise=0.0)
+    only_moves = replace(AUGMENTATIONS[name], brightness=0.0, gamma=0.0, noise=0.0, changes=())
     assert only_moves != Augmentation()
     cases = make_cases("u", 4)
     options = {"patch": patch, "batch": 4, "seed": 0, "stream": 1, "unlabeled": UNKNOWN}
@@ -101,6 +101,20 @@ def test_turned_and_scaled_they_stay_there_but_for_the_border(make_cases, patch,
         certain = (image[:, 0] - image[:, 0].round()).abs() < 1e-3  # not interpolated
         agreements.append((labels == shown_by(image))[certain].float().mean())
     assert min(agreements) > 0.98
+
+
+@each_patch
+def test_around_a_case_without_mask_nothing_is_known_either(make_cases, patch):
+    options = {"patch": patch, "batch": 4, "seed": 0, "stream": 1, "unlabeled": UNKNOWN}
+    unmasked = make_cases("u", 0, unmasked=2)
+    only_moves = replace(AUGMENTATIONS["strong"], changes=())
+    sampler = PatchSampler(unmasked, augmentation=only_moves, **options)
+    shown = []
+    for step in range(20):
+        image, labels = sampler.batch(step)
+        assert (labels == UNKNOWN).all()
+        shown.append((image < UNMASKED / 2).any())  # beyond the scan
+    assert any(shown)
 
 
 @each_patch
