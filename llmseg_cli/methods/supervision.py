@@ -27,6 +27,7 @@ def supervise(
     loss: SegmentationLoss = dice_cross_entropy,
     *,
     known: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits of all images, and the supervised loss of the first of them.
 
@@ -38,6 +39,7 @@ def supervise(
         target: Label maps of the first B images, `(B, X, Y[, Z])` int64.
         loss: How far an answer is from them.
         known: Their voxels that count, `(B, X, Y[, Z])` bool; None for all.
+        factors: Of the channels of the bottleneck, see `Segmenter.forward`; None for none.
 
     Returns:
         Logits `(B + U, K, X, Y[, Z])`, and the loss, a scalar: the mean over the heads.
@@ -46,11 +48,19 @@ def supervise(
         Zhou et al., UNet++, IEEE TMI 2020, where the heads count alike. arXiv:1912.05074. The
         mean in place of their sum is ours, so that other terms keep their share.
     """
-    heads = _heads_of(network, images)
+    heads = heads_of(network, images, factors=factors)
     losses = [loss(logits[: len(target)], target, known=known) for logits in heads]
     return mean_of_heads(heads), torch.stack(losses).mean()
 
 
-def _heads_of(network: nn.Module, images: Tensor) -> list[Tensor]:
+def heads_of(network: nn.Module, images: Tensor, *, factors: Tensor | None = None) -> list[Tensor]:
+    """Logits `(B, K, X, Y[, Z])` of every head that learns, one without deep supervision.
+
+    Args:
+        network: The student.
+        images: `(B, C, X, Y[, Z])`.
+        factors: Of the channels of the bottleneck, see `Segmenter.forward`; None for none.
+    """
     deep = isinstance(network, Segmenter) and network.deep_supervision
-    return network(images, heads=True) if deep else [network(images)]
+    options = {} if factors is None else {"factors": factors}
+    return network(images, heads=True, **options) if deep else [network(images, **options)]
