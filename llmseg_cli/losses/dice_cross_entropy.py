@@ -1,13 +1,17 @@
 """The mean of cross entropy and soft Dice loss."""
 
+import torch
 from torch import Tensor
 
 from llmseg_cli.losses._cross_entropy import cross_entropy
 from llmseg_cli.losses._precision import widen
+from llmseg_cli.losses._weighted import weighted_mean
 from llmseg_cli.losses.dice import soft_dice_loss
 
 
-def dice_cross_entropy(logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
+def dice_cross_entropy(
+    logits: Tensor, target: Tensor, *, known: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
     r"""Half the cross entropy plus half the soft Dice loss of the foreground classes.
 
     $L = \tfrac12 (L_{ce} + L_{dice})$, the cross entropy averaged over all voxels, the Dice loss
@@ -18,6 +22,7 @@ def dice_cross_entropy(logits: Tensor, target: Tensor, *, known: Tensor | None =
         target: Class of every voxel, `(B, X, Y[, Z])` int64.
         known: `(B, X, Y[, Z])` bool, the voxels that count; None for all. Where none does, the loss
             is 0.
+        weights: Of the classes, `(K,)` or longer, in either average; None for equal ones.
 
     Returns:
         Scalar; 0 in the limit of a perfect and certain prediction.
@@ -29,8 +34,9 @@ def dice_cross_entropy(logits: Tensor, target: Tensor, *, known: Tensor | None =
         Kumari et al., LLM-SegNet, 2024, supervised loss in the authors' code. arXiv:2407.05088.
     """
     wide = widen(logits)
-    if known is None:
+    if known is None and weights is None:
         return 0.5 * (soft_dice_loss(wide, target) + cross_entropy(wide, target).mean())
-    kept = target.where(known, 0)
-    entropy = (cross_entropy(wide, kept) * known).sum() / known.sum().clamp_min(1)
-    return 0.5 * (soft_dice_loss(wide, kept, known=known) + entropy)
+    counts = torch.ones_like(target, dtype=torch.bool) if known is None else known
+    kept = target.where(counts, 0)
+    entropy = weighted_mean(cross_entropy(wide, kept), kept, weights, counts)
+    return 0.5 * (soft_dice_loss(wide, kept, known=known, weights=weights) + entropy)

@@ -85,13 +85,21 @@ class Method(nn.Module, ABC):
         batch: SemiBatch,
         *,
         factors: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits of all images, and the loss of the first of them, where the batch knows them.
 
         See `supervision.supervise`.
         """
-        loss = self.segmentation_loss
-        return supervise(network, images, batch.target, loss, known=batch.known, factors=factors)
+        return supervise(
+            network,
+            images,
+            batch.target,
+            self.segmentation_loss,
+            known=batch.known,
+            factors=factors,
+            weights=weights,
+        )
 
     def pseudo_loss(self, logits: Tensor, pseudo: Tensor) -> Tensor:
         """The segmentation loss where the pseudo-label is known.

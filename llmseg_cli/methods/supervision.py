@@ -12,11 +12,17 @@ from llmseg_cli.models.base import Segmenter, mean_of_heads
 class SegmentationLoss(Protocol):
     """How far logits `(B, K, X, Y[, Z])` are from label maps `(B, X, Y[, Z])`, a scalar.
 
-    *known*, `(B, X, Y[, Z])` bool, says which voxels count; None for all.
+    *known*, `(B, X, Y[, Z])` bool, says which voxels count; None for all. *weights*, `(K,)` or
+    longer, say how much a class does; None for alike.
     """
 
     def __call__(
-        self, logits: Tensor, target: Tensor, *, known: Tensor | None = None
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        known: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor: ...
 
 
@@ -28,6 +34,7 @@ def supervise(
     *,
     known: Tensor | None = None,
     factors: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits of all images, and the supervised loss of the first of them.
 
@@ -40,6 +47,7 @@ def supervise(
         loss: How far an answer is from them.
         known: Their voxels that count, `(B, X, Y[, Z])` bool; None for all.
         factors: Of the channels of the bottleneck, see `Segmenter.forward`; None for none.
+        weights: Of the classes, `(K,)` or longer; None for equal ones.
 
     Returns:
         Logits `(B + U, K, X, Y[, Z])`, and the loss, a scalar: the mean over the heads.
@@ -49,7 +57,8 @@ def supervise(
         mean in place of their sum is ours, so that other terms keep their share.
     """
     heads = heads_of(network, images, factors=factors)
-    losses = [loss(logits[: len(target)], target, known=known) for logits in heads]
+    options = {} if weights is None else {"weights": weights}
+    losses = [loss(logits[: len(target)], target, known=known, **options) for logits in heads]
     return mean_of_heads(heads), torch.stack(losses).mean()
 
 

@@ -407,7 +407,7 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
     "supervised": {"members": 1},
     "mean-teacher": OF_TEACHERS,
     "uncertainty-aware-mean-teacher": {**OF_TEACHERS, "passes": 8},
-    "cross-pseudo-supervision": {"weight": 0.1, "ramp": 1.0},
+    "cross-pseudo-supervision": {"weight": 0.1, "ramp": 1.0, "weights": "equal"},
     "usl": {
         "weight": 0.3,
         "ramp": 1.0,
@@ -419,6 +419,7 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "peer": "average",
         "decay": 0.99,
         "pseudo_weight": 1.0,
+        "weights": "equal",
     },
     "weak-to-strong": {
         "weight": 1.0,
