@@ -135,7 +135,7 @@ class TrainSettings:
     loss: str = option("dice-ce", "Loss of labels and pseudo-labels.", choices=LOSSES.meanings)
     class_weights: str = option(
         "",
-        "Weights of the classes in the cross entropy of dice-ce: balanced, by the labeled voxels, "
+        "Weights of the classes in the averages of the loss: balanced, by the labeled voxels, "
         "or a number a class, such as 0.2,1,1.",
         kind="TEXT",
     )

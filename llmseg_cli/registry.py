@@ -144,6 +144,8 @@ METHODS = Registry(
             "llmseg_cli.methods.cross_pseudo_supervision:CrossPseudoSupervision"
         ),
         "usl": "llmseg_cli.methods.usl:Usl",
+        "weak-to-strong": "llmseg_cli.methods.weak_to_strong:WeakToStrong",
+        "copy-paste": "llmseg_cli.methods.copy_paste:CopyPaste",
         "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
         "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
         "volume-fusion": "llmseg_cli.methods.volume_fusion:VolumeFusion",

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from llmseg_cli.losses._precision import widen
+from llmseg_cli.losses._weighted import mean_over_classes
 
 SMOOTHING = 1e-5
 
@@ -15,6 +16,7 @@ def soft_dice_loss(
     squared: bool = True,
     include_background: bool = False,
     known: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     r"""One minus the soft Dice of each class over the whole batch, averaged over the classes.
 
@@ -29,6 +31,7 @@ def soft_dice_loss(
         squared: Squares in the denominator, as in V-Net and the authors' code; else $p$ itself.
         include_background: Average over class 0, too.
         known: `(B, X, Y[, Z])` bool, the voxels that count; None for all.
+        weights: Of the classes in the average, `(K,)` or longer; None for equal ones.
 
     Returns:
         Scalar from 0 to 1. A class that is absent from the target gives nearly 1 while any
@@ -56,4 +59,4 @@ def soft_dice_loss(
     intersection = (probabilities * is_class).sum(voxels)
     extent = (probabilities.square() if squared else probabilities).sum(voxels)
     dice = (2 * intersection + SMOOTHING) / (extent + is_class.sum(voxels) + SMOOTHING)
-    return 1 - dice.mean()
+    return 1 - mean_over_classes(dice, weights, first=first)

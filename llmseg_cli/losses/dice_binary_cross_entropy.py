@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from llmseg_cli.losses._precision import widen
+from llmseg_cli.losses._weighted import mean_over_classes
 
 SMOOTHING = 1.0  # as published
 NOT_PICKED = 0.75  # above any probability of a class that is not the most probable
 
 
 def dice_binary_cross_entropy(
-    logits: Tensor, target: Tensor, *, known: Tensor | None = None
+    logits: Tensor, target: Tensor, *, known: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
     r"""Half the binary cross entropy plus half the soft Dice loss, over the foreground classes.
 
@@ -26,6 +27,8 @@ def dice_binary_cross_entropy(
         target: Class of every voxel, `(B, X, Y[, Z])` int64.
         known: `(B, X, Y[, Z])` bool, the voxels that count; None for all. Where none does, the loss
             is 0.
+        weights: Of the classes, `(K,)` or longer, in the average over the foreground; None for
+            equal ones.
 
     Returns:
         Scalar.
@@ -36,11 +39,11 @@ def dice_binary_cross_entropy(
     References:
         Marthi Krishna Kumar et al., MedVisionLlama, 2024. arXiv:2410.02458.
     """
-    return _mean_of_halves(logits, target, known, is_hard=False)
+    return _mean_of_halves(logits, target, known, weights, is_hard=False)
 
 
 def hard_dice_binary_cross_entropy(
-    logits: Tensor, target: Tensor, *, known: Tensor | None = None
+    logits: Tensor, target: Tensor, *, known: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
     """As `dice_binary_cross_entropy`, but with the Dice of the predicted label map.
 
@@ -52,6 +55,7 @@ def hard_dice_binary_cross_entropy(
         logits: `(B, K, X, Y[, Z])`, `K` at least 2; computed in float32 at least.
         target: Class of every voxel, `(B, X, Y[, Z])` int64.
         known: `(B, X, Y[, Z])` bool, the voxels that count; None for all.
+        weights: As there.
 
     Returns:
         Scalar.
@@ -62,11 +66,16 @@ def hard_dice_binary_cross_entropy(
     References:
         `DiceBCELoss` in the public code of Marthi Krishna Kumar et al., MedVisionLlama.
     """
-    return _mean_of_halves(logits, target, known, is_hard=True)
+    return _mean_of_halves(logits, target, known, weights, is_hard=True)
 
 
 def _mean_of_halves(
-    logits: Tensor, target: Tensor, known: Tensor | None, *, is_hard: bool
+    logits: Tensor,
+    target: Tensor,
+    known: Tensor | None,
+    weights: Tensor | None,
+    *,
+    is_hard: bool,
 ) -> Tensor:
     if (logits.shape[0], *logits.shape[2:]) != tuple(target.shape):
         raise ValueError(f"shapes do not fit: {tuple(logits.shape)} and {tuple(target.shape)}")
@@ -90,4 +99,4 @@ def _mean_of_halves(
         overlap = 2 * (share * is_class).sum() + SMOOTHING
         dice = overlap / (share.sum() + is_class.sum() + SMOOTHING)
         halves.append(0.5 * (entropy + 1 - dice))
-    return torch.stack(halves).mean()
+    return mean_over_classes(torch.stack(halves), weights, first=1)

@@ -1,12 +1,12 @@
 """The mean of cross entropy and soft Dice loss."""
 
+import torch
 from torch import Tensor
 
 from llmseg_cli.losses._cross_entropy import cross_entropy
 from llmseg_cli.losses._precision import widen
+from llmseg_cli.losses._weighted import weighted_mean
 from llmseg_cli.losses.dice import soft_dice_loss
-
-SMALLEST = 1e-12  # sum of weights; 0 where no voxel has any
 
 
 def dice_cross_entropy(
@@ -22,8 +22,7 @@ def dice_cross_entropy(
         target: Class of every voxel, `(B, X, Y[, Z])` int64.
         known: `(B, X, Y[, Z])` bool, the voxels that count; None for all. Where none does, the loss
             is 0.
-        weights: Of the classes in the cross entropy, `(K,)`, which is then the weighted mean over
-            the voxels, as torch's; None weighs all alike. The Dice loss is the same.
+        weights: Of the classes, `(K,)` or longer, in either average; None for equal ones.
 
     Returns:
         Scalar; 0 in the limit of a perfect and certain prediction.
@@ -35,13 +34,9 @@ def dice_cross_entropy(
         Kumari et al., LLM-SegNet, 2024, supervised loss in the authors' code. arXiv:2407.05088.
     """
     wide = widen(logits)
-    if weights is not None:
-        kept = target if known is None else target.where(known, 0)
-        share = weights.to(wide.dtype)[kept] * (1 if known is None else known)
-        entropy = (cross_entropy(wide, kept) * share).sum() / share.sum().clamp_min(SMALLEST)
-        return 0.5 * (soft_dice_loss(wide, kept, known=known) + entropy)
-    if known is None:
+    if known is None and weights is None:
         return 0.5 * (soft_dice_loss(wide, target) + cross_entropy(wide, target).mean())
-    kept = target.where(known, 0)
-    entropy = (cross_entropy(wide, kept) * known).sum() / known.sum().clamp_min(1)
-    return 0.5 * (soft_dice_loss(wide, kept, known=known) + entropy)
+    counts = torch.ones_like(target, dtype=torch.bool) if known is None else known
+    kept = target.where(counts, 0)
+    entropy = weighted_mean(cross_entropy(wide, kept), kept, weights, counts)
+    return 0.5 * (soft_dice_loss(wide, kept, known=known, weights=weights) + entropy)

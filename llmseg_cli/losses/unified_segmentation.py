@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from llmseg_cli.losses._precision import require_same_shape, widen
+from llmseg_cli.losses._weighted import SMALLEST
 
 SMALLEST_COMPLEMENT = 1e-6
 
@@ -14,6 +15,7 @@ def unified_segmentation(
     *,
     threshold_positive: float = 0.65,
     threshold_negative: float = 0.1,
+    weights: Tensor | None = None,
 ) -> Tensor:
     r"""Log-losses where the peer is sure, squared error where it is not; their plain sum.
 
@@ -36,6 +38,8 @@ def unified_segmentation(
         peer_logits: Logits of the other network, same shape. No gradient flows here.
         threshold_positive: $\tau_+$, from 0 to 1.
         threshold_negative: $\tau_-$, from 0 to 0.5.
+        weights: Of the classes, `(K,)` or longer: in each of the means a voxel counts as much as
+            $\hat y_v$ (ours); None for equal ones.
 
     Returns:
         Scalar; each of the three terms is 0, with zero gradient, where nothing belongs to it.
@@ -63,16 +67,20 @@ def unified_segmentation(
     probabilities = log_probabilities.exp()
     log_complement = (1 - probabilities).clamp(min=SMALLEST_COMPLEMENT).log()
     squared_error = (probabilities - peer).square().mean(dim=1, keepdim=True)
+    counts = None if weights is None else weights.to(peer.dtype)[pseudo_label]
     return (
-        _mean(squared_error, is_unsure)
-        - _mean(log_probabilities.gather(1, pseudo_label), is_sure, weight=confidence)
-        - _mean(log_complement, is_excluded, weight=peer)
+        _mean(squared_error, is_unsure, counts)
+        - _mean(log_probabilities.gather(1, pseudo_label) * confidence, is_sure, counts)
+        - _mean(log_complement * peer, is_excluded, counts)
     )
 
 
-def _mean(values: Tensor, mask: Tensor, *, weight: Tensor | float = 1.0) -> Tensor:
-    """Mean of *weight* times *values* where *mask* holds; 0 where it never does.
+def _mean(values: Tensor, mask: Tensor, counts: Tensor | None) -> Tensor:
+    """Mean of *values* where *mask* holds, each as much as it *counts*; 0 where it never does.
 
     Masked sums, for boolean indexing would wait for the device.
     """
-    return (torch.where(mask, weight, 0) * values).sum() / mask.count_nonzero().clamp(min=1)
+    if counts is None:
+        return torch.where(mask, values, 0).sum() / mask.count_nonzero().clamp(min=1)
+    shares = torch.where(mask, counts, 0)
+    return (shares * values).sum() / shares.sum().clamp_min(SMALLEST)

@@ -62,6 +62,7 @@ class Method(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.segmentation_loss: SegmentationLoss = dice_cross_entropy  # pseudo-labels', too
+        self._observed: dict[str, Tensor] = {}
 
     @abstractmethod
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
@@ -91,13 +92,27 @@ class Method(nn.Module, ABC):
         return next(iter(self.networks()))
 
     def supervise(
-        self, network: nn.Module, images: Tensor, batch: SemiBatch
+        self,
+        network: nn.Module,
+        images: Tensor,
+        batch: SemiBatch,
+        *,
+        factors: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits of all images, and the loss of the first of them, where the batch knows them.
 
         See `supervision.supervise`.
         """
-        return supervise(network, images, batch.target, self.segmentation_loss, known=batch.known)
+        return supervise(
+            network,
+            images,
+            batch.target,
+            self.segmentation_loss,
+            known=batch.known,
+            factors=factors,
+            weights=weights,
+        )
 
     def pseudo_loss(self, logits: Tensor, pseudo: Tensor) -> Tensor:
         """The segmentation loss where the pseudo-label is known.
@@ -107,6 +122,17 @@ class Method(nn.Module, ABC):
             pseudo: `(U, X, Y[, Z])` int64, `UNKNOWN` where nothing is known.
         """
         return self.segmentation_loss(logits, pseudo, known=pseudo != UNKNOWN)
+
+    def observe(self, **values: Tensor) -> None:
+        """Remember values of this pass that are no terms of the loss, scalars on the device."""
+        self._observed |= {name: value.detach() for name, value in values.items()}
+
+    def observed(self) -> dict[str, Tensor]:
+        """What the last `losses` saw besides its terms, such as the share of confident voxels.
+
+        The log shows it. Nobody waits for a GPU to have it, except when it is logged.
+        """
+        return dict(self._observed)
 
     def start(self) -> None:
         """Take note that the networks have their first weights, given or random."""

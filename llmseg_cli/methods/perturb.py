@@ -1,4 +1,6 @@
-"""Views of an image: noise, and CutMix."""
+"""Views of an image: noise, CutMix, and boxes of one image in another."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -45,13 +47,68 @@ def cutmix_boxes(count: int, sides: tuple[int, int], *, alpha: float) -> Tensor:
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
+def random_spans(
+    count: int, sides: Sequence[int], *, smallest: float, largest: float, stretch: float
+) -> Tensor:
+    r"""Spans of boxes whose share of the patch and whose proportions are drawn for each.
+
+    With a share $v$ uniform from *smallest* to *largest* and factors $f_d = r^{u_d - \bar u}$, $u$
+    uniform from 0 to 1 and $r$ the *stretch*, side $n_d$ is spanned by $n_d v^{1/D} f_d$, rounded
+    down and at most by all of it.
+
+    Args:
+        count: Boxes, B.
+        sides: Sides of the patch, D of them.
+        smallest: Share of the patch, from 0 to 1.
+        largest: The same.
+        stretch: Largest ratio of two spans, each as a share of its side.
+
+    Returns:
+        `(B, D)` int64, in voxels.
+
+    References:
+        UniMatch draws 0.02 to 0.4 of a square picture and a ratio of sides from 0.3 to 1 / 0.3
+        (arXiv:2208.09910, public code); the form for other numbers of sides is ours.
+    """
+    share = smallest + (largest - smallest) * torch.rand(count, 1)
+    places = torch.rand(count, len(sides))
+    factors = stretch ** (places - places.mean(1, keepdim=True))
+    voxels = torch.tensor(sides)
+    return (voxels * share ** (1 / len(sides)) * factors).long().minimum(voxels)
+
+
+def placed_boxes(spans: Tensor, sides: Sequence[int]) -> Tensor:
+    """Boxes of given spans, each put anywhere inside of the patch.
+
+    Args:
+        spans: `(B, D)`, in voxels; a box that spans 0 of a side is empty.
+        sides: Sides of the patch, D of them.
+
+    Returns:
+        `(B, X, Y[, Z])` bool, true inside the box; on the CPU.
+    """
+    inside = torch.ones(len(spans), *sides, dtype=torch.bool)
+    for axis, side in enumerate(sides):
+        span = spans[:, axis, None]
+        start = (torch.rand(len(spans), 1) * (side - span + 1)).long()
+        place = torch.arange(side)[None]
+        line = (place >= start) & (place < start + span)
+        inside &= line.view(-1, *[side if other == axis else 1 for other in range(len(sides))])
+    return inside
+
+
 def paste(base: Tensor, other: Tensor, boxes: Tensor) -> Tensor:
     """*other* inside the boxes, *base* outside.
 
     Args:
         base: `(B, C, X, Y[, Z])`.
         other: Same shape.
-        boxes: `(B, X, Y)` bool.
+        boxes: `(B, X, Y)` bool, for all of Z; or of each voxel, `(B, X, Y, Z)`.
     """
-    mask = boxes.to(base.device)[:, None]
-    return torch.where(mask[..., None] if base.ndim == 5 else mask, other, base)
+    mask = boxes.to(base.device, non_blocking=True)[:, None]
+    return torch.where(mask[..., None] if base.ndim > mask.ndim else mask, other, base)
+
+
+def paste_map(base: Tensor, other: Tensor, boxes: Tensor) -> Tensor:
+    """The same of label maps `(B, X, Y[, Z])`."""
+    return paste(base[:, None], other[:, None], boxes)[:, 0]

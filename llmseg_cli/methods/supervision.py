@@ -13,11 +13,17 @@ from llmseg_cli.models.base import Segmenter, mean_of_heads
 class SegmentationLoss(Protocol):
     """How far logits `(B, K, X, Y[, Z])` are from label maps `(B, X, Y[, Z])`, a scalar.
 
-    *known*, `(B, X, Y[, Z])` bool, says which voxels count; None for all.
+    *known*, `(B, X, Y[, Z])` bool, says which voxels count; None for all. *weights*, `(K,)` or
+    longer, say how much a class does; None for alike.
     """
 
     def __call__(
-        self, logits: Tensor, target: Tensor, *, known: Tensor | None = None
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        known: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor: ...
 
 
@@ -36,8 +42,17 @@ class WithClassWeights(nn.Module):
         self.loss = loss
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
-        return self.loss(logits, target, known=known, weights=self.weights)
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        known: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """The loss; a method's own *weights* of the classes come on top."""
+        both = self.weights if weights is None else self.weights * weights[: len(self.weights)]
+        return self.loss(logits, target, known=known, weights=both)
 
 
 def supervise(
@@ -47,6 +62,8 @@ def supervise(
     loss: SegmentationLoss = dice_cross_entropy,
     *,
     known: Tensor | None = None,
+    factors: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits of all images, and the supervised loss of the first of them.
 
@@ -60,6 +77,8 @@ def supervise(
         target: Label maps of the first B images, `(B, X, Y[, Z])` int64.
         loss: How far an answer is from them.
         known: Their voxels that count, `(B, X, Y[, Z])` bool; None for all.
+        factors: Of the channels of the bottleneck, see `Segmenter.forward`; None for none.
+        weights: Of the classes, `(K,)` or longer; None for equal ones.
 
     Returns:
         Logits `(B + U, K, X, Y[, Z])`, and the loss, a scalar: the weighted mean over the heads.
@@ -70,10 +89,11 @@ def supervise(
         Isensee et al., nnU-Net, Nature Methods 2021, weights 1, 1/2, 1/4 ... over their sum, and
         the voxel that its `nearest-exact` takes.
     """
-    heads = _heads_of(network, images)
+    heads = heads_of(network, images, factors=factors)
+    options = {} if weights is None else {"weights": weights}
     steps = [images.shape[2] // logits.shape[2] for logits in heads]
     losses = [
-        loss(logits[: len(target)], every(step, target), known=every(step, known)) / step
+        loss(logits[: len(target)], every(step, target), known=every(step, known), **options) / step
         for step, logits in zip(steps, heads, strict=True)
     ]
     return mean_of_heads(heads), torch.stack(losses).sum() / sum(1 / step for step in steps)
@@ -90,6 +110,14 @@ def every(step: int, maps: Maps) -> Maps:
     return maps[(slice(None), *[places] * (maps.ndim - 1))]
 
 
-def _heads_of(network: nn.Module, images: Tensor) -> list[Tensor]:
+def heads_of(network: nn.Module, images: Tensor, *, factors: Tensor | None = None) -> list[Tensor]:
+    """Logits `(B, K, X, Y[, Z])` of every head that learns, one without deep supervision.
+
+    Args:
+        network: The student.
+        images: `(B, C, X, Y[, Z])`.
+        factors: Of the channels of the bottleneck, see `Segmenter.forward`; None for none.
+    """
     deep = isinstance(network, Segmenter) and network.deep_supervision
-    return network(images, heads=True) if deep else [network(images)]
+    options = {} if factors is None else {"factors": factors}
+    return network(images, heads=True, **options) if deep else [network(images, **options)]

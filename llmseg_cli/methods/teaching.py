@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
@@ -11,7 +12,38 @@ from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
 
-class Teaching(Method):
+class Taught(Method):
+    """A method of two networks, a student that is trained and a teacher that follows it.
+
+    Args:
+        build: Returns a freshly initialized network.
+        decay: Decay of the teacher, the moving average of the student.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], *, decay: float) -> None:
+        super().__init__()
+        check_ranges(decay=(decay, 0, 1))
+        self.student = build()
+        self.teacher = frozen_copy(self.student)
+        self.decay = decay
+
+    def taught(self, images: Tensor) -> Tensor:
+        """What the teacher says without noise and dropout, logits `(U, K, X, Y[, Z])`.
+
+        Its normalization uses the averages of its student's statistics. No gradient flows here.
+        """
+        with torch.no_grad():
+            logits: Tensor = self.teacher.eval()(images)
+        return logits
+
+    def after_step(self, step: int) -> None:
+        update_average(self.teacher, self.student, decay=self.decay, step=step)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student, "teacher": self.teacher}
+
+
+class Teaching(Taught):
     """A student learns the labels, and to agree with its teacher on unlabeled images.
 
     Args:
@@ -31,16 +63,9 @@ class Teaching(Method):
         ramp: float = 1.0,
         noise: float = 0.1,
     ) -> None:
-        super().__init__()
-        check_ranges(
-            weight=(weight, 0, math.inf),
-            decay=(decay, 0, 1),
-            ramp=(ramp, 0, 1),
-            noise=(noise, 0, math.inf),
-        )
-        self.student = build()
-        self.teacher = frozen_copy(self.student)
-        self.weight, self.decay, self.ramp, self.noise = weight, decay, ramp, noise
+        super().__init__(build, decay=decay)
+        check_ranges(weight=(weight, 0, math.inf), ramp=(ramp, 0, 1), noise=(noise, 0, math.inf))
+        self.weight, self.ramp, self.noise = weight, ramp, noise
 
     @abstractmethod
     def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:
@@ -59,9 +84,3 @@ class Teaching(Method):
         student = logits[len(batch.image) :]
         consistency = self.consistency(student, batch.unlabeled, grown=grown)
         return {"supervised": supervised, "consistency": self.weight * grown * consistency}
-
-    def after_step(self, step: int) -> None:
-        update_average(self.teacher, self.student, decay=self.decay, step=step)
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"student": self.student, "teacher": self.teacher}

@@ -45,4 +45,5 @@ class UncertaintyAwareMeanTeacher(Teaching):
                 shares += answer.float().softmax(dim=1) / self.passes
             uncertainty = predictive_entropy(shares)
         threshold = (0.75 + 0.25 * grown) * math.log(student.shape[1])
+        self.observe(certain=(uncertainty < threshold).float().mean())
         return uncertainty_masked_mse(student, teacher, uncertainty, threshold=threshold)

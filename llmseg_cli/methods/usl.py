@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from llmseg_cli.errors import unknown
 from llmseg_cli.losses.unified_segmentation import unified_segmentation
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
+from llmseg_cli.methods.class_weights import ClassWeights
 from llmseg_cli.methods.perturb import add_uniform_noise, cutmix_boxes, paste
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
@@ -44,6 +45,8 @@ class Usl(Method):
         decay: Of that moving average.
         pseudo_weight: Weight of pseudo-labels from elsewhere, as a third source, where a run is
             given some; the second network sees them cut and pasted like its images.
+        weights: How much classes count in all other terms, see `ClassWeights` (ours): `equal`,
+            `balanced` for classes that are rare, or `heterogeneous`, as in DHC.
 
     References:
         Kumari et al., 2024. arXiv:2407.05088; parent: Liu et al., TraCoCo. arXiv:2203.14523.
@@ -65,6 +68,7 @@ class Usl(Method):
         peer: str = "average",
         decay: float = 0.99,
         pseudo_weight: float = 1.0,
+        weights: str = "equal",
     ) -> None:
         super().__init__()
         check_ranges(
@@ -87,7 +91,7 @@ class Usl(Method):
             "threshold_negative": threshold_negative,
         }
         self.cutmix_alpha, self.peer, self.decay = cutmix_alpha, peer, decay
-        self.pseudo_weight = pseudo_weight
+        self.pseudo_weight, self.class_weights = pseudo_weight, ClassWeights(weights)
         averaged = (self.first, self.second) if peer == "average" else ()
         self.averages = nn.ModuleList(map(frozen_copy, averaged)).eval()
 
@@ -102,20 +106,30 @@ class Usl(Method):
         mixed = paste(images, images[partners], boxes)[labeled:]
         with torch.no_grad():
             first_peer, second_peer = self._peers(images, batch.unlabeled)
-        first, supervised_first = self.supervise(self.first, self._noisy(images), batch)
+        of_first, of_second = self.class_weights()
+        first, supervised_first = self.supervise(
+            self.first, self._noisy(images), batch, weights=of_first
+        )
         if first_peer is None:
             first_peer = first.detach()
         mixed_peer = paste(first_peer, first_peer[partners], boxes)[labeled:]
         second_images = self._noisy(torch.cat([batch.image, mixed]))
-        second, supervised_second = self.supervise(self.second, second_images, batch)
+        second, supervised_second = self.supervise(
+            self.second, second_images, batch, weights=of_second
+        )
+        self.class_weights.learn(first[:labeled], batch)
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         terms = {
             "supervised_first": supervised_first,
             "supervised_second": supervised_second,
             "usl_first": weight
-            * unified_segmentation(first[labeled:], second_peer, **self.thresholds),
+            * unified_segmentation(
+                first[labeled:], second_peer, **self.thresholds, weights=of_first
+            ),
             "usl_second": weight
-            * unified_segmentation(second[labeled:], mixed_peer, **self.thresholds),
+            * unified_segmentation(
+                second[labeled:], mixed_peer, **self.thresholds, weights=of_second
+            ),
         }
         if batch.pseudo is not None:
             maps = torch.cat([batch.target, batch.pseudo])[:, None]

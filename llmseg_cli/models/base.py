@@ -72,17 +72,23 @@ class Segmenter(nn.Module, ABC):
         """
         return [self.decode(bottleneck, skips)]
 
-    def forward(self, image: Tensor, *, heads: bool = False) -> Tensor | list[Tensor]:
+    def forward(
+        self, image: Tensor, *, heads: bool = False, factors: Tensor | None = None
+    ) -> Tensor | list[Tensor]:
         """Logits `(B, K, X, Y[, Z])` of an image `(B, C, X, Y[, Z])`.
 
         Args:
             image: The image.
             heads: Return the logits of every head, to train each, and not their mean. Going
                 through `forward`, this is compiled and hooked like any other call.
+            factors: What the channels of the bottleneck are multiplied by,
+                `(B, bottleneck_channels)`, before text enters; None for nothing.
         """
-        if heads:
-            return self.decode_heads(*self.encode(image))
-        return self.decode(*self.encode(image))
+        bottleneck, skips = self.encode(image)
+        if factors is not None:
+            factors = factors.to(bottleneck.dtype)
+            bottleneck = bottleneck * factors.view(*factors.shape, *[1] * self.dimensions)
+        return self.decode_heads(bottleneck, skips) if heads else self.decode(bottleneck, skips)
 
     def grid_of(self, patch: Sequence[int]) -> tuple[int, ...]:
         """Sides of the bottleneck for the sides of a patch, in voxels.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LOG = "log.jsonl"
 RATE, DICE = "learning_rate", "validation_dice"
 NO_LOSS = ("step", "time", RATE, "data_wait_s")  # of a line with losses
+OBSERVED = "observed_"  # before the name of a value that a method watches and does not minimize
 TENSORBOARD = "tensorboard"
 
 
@@ -87,7 +88,11 @@ def losses_of(line: Mapping[str, Any]) -> dict[str, float]:
     """The terms of the loss that a line of the log holds, none if it holds something else."""
     if RATE not in line:
         return {}
-    return {name: float(value) for name, value in line.items() if name not in NO_LOSS}
+    return {
+        name: float(value)
+        for name, value in line.items()
+        if name not in NO_LOSS and not name.startswith(OBSERVED)
+    }
 
 
 class _Line(TypedDict):

@@ -26,7 +26,8 @@ from llmseg_cli.training.clock import Clock
 from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.learner import Learner, Score
-from llmseg_cli.training.log import ScalarLog
+from llmseg_cli.training.log import OBSERVED, ScalarLog
+from llmseg_cli.training.means import add_shares
 from llmseg_cli.training.optimizers import build_optimizer, load_optimizer, set_rate
 from llmseg_cli.training.pace import Pace, memory_mb
 from llmseg_cli.training.plateau import Plateau
@@ -81,6 +82,7 @@ class Loop:
         self.step, self.steps = 0, settings.steps
         self.clock = Clock(settings.budget_s) if settings.budget else None
         self.losses: dict[str, float] = {}  # when they were last looked at
+        self._observed: dict[str, Tensor] = {}  # by the method in the last step
         self.final_score: float | None = None
         self.best: tuple[float, int] | None = None
         self.log, self.pace = ScalarLog(folder), Pace()
@@ -145,7 +147,7 @@ class Loop:
                 raise ValueError(f"batches end at step {self.step} of {self.steps}")
             waited += time.monotonic() - before
             terms = self.take_step(*chosen)
-            self._after_step(terms, waited, stopping=bool(stop))
+            self._after_step(terms, round(waited, 3), stopping=bool(stop))
             if stop:
                 self.save()
                 raise StoppedError(
@@ -171,18 +173,18 @@ class Loop:
             steps=self.steps,
             warmup=self.settings.warmup,
         )
-        if self.plateau:
-            factor *= self.plateau.factor
+        factor *= self.plateau.factor if self.plateau else 1
         set_rate(self.optimizer, self.settings, factor=factor)
         self.optimizer.zero_grad(set_to_none=True)
         means: dict[str, Tensor] = {}
+        self._observed = {}
         for batch in batches:
             with autocast(self.device, self.dtype):
                 terms = self._losses(batch, progress=self.step / self.steps)
-            shares = {name: term.float() / len(batches) for name, term in terms.items()}
-            self.scaler.scale(torch.stack([*shares.values()]).sum()).backward()  # type: ignore[no-untyped-call]
-            for name, share in shares.items():
-                means[name] = means[name] + share.detach() if name in means else share.detach()
+            shares = [term.float() / len(batches) for term in terms.values()]
+            self.scaler.scale(torch.stack(shares).sum()).backward()  # type: ignore[no-untyped-call]
+            add_shares(means, terms, of=len(batches))
+            add_shares(self._observed, self.learner.observed(), of=len(batches))
         if self.settings.clip_grad:
             self.scaler.unscale_(self.optimizer)
             for network in self.learner.networks().values():
@@ -216,7 +218,8 @@ class Loop:
             self._refuse_nonfinite()  # a state that is saved is worth continuing from
         if logs:
             rate = self.optimizer.param_groups[0]["lr"]
-            self.log.write(step, learning_rate=rate, data_wait_s=round(waited, 3), **self.losses)
+            seen = {OBSERVED + name: float(value) for name, value in self._observed.items()}
+            self.log.write(step, learning_rate=rate, data_wait_s=waited, **self.losses, **seen)
         self._report()
         if self.score and (step % settings.validate_every == 0 or last):
             with self.pace.validating():

@@ -242,6 +242,8 @@ WRONG = {
     "uncertainty-aware-mean-teacher": {"passes": 0},
     "cross-pseudo-supervision": {"weight": -1.0},
     "usl": {"threshold_negative": 0.9},
+    "weak-to-strong": {"strong_views": 3},
+    "copy-paste": {"box": 1.5},
     "sam-mining": {"weight": -1.0},
     "self-training": {"ramp": 2.0},
     "volume-fusion": {"largest_box": 1.5},
@@ -261,10 +263,10 @@ def test_an_option_out_of_its_range_is_refused(name):
 
 @each_method
 def test_weights_and_shares_that_are_not_numbers_are_refused(name):
-    for key in ("weight", "ramp", "noise", "decay", "pseudo_weight"):
-        if key in make_method(name).__init__.__annotations__:
-            with pytest.raises(UsageError, match=f"{key}=nan"):
-                make_method(name, **{key: float("nan")})
+    numbers = {key for key, value in METHODS.defaults(name).items() if isinstance(value, float)}
+    for key in numbers:
+        with pytest.raises(UsageError, match=f"{key}=nan"):
+            make_method(name, **{key: float("nan")})
 
 
 def test_a_semi_batch_joins_labeled_and_unlabeled():
@@ -275,7 +277,9 @@ def test_a_semi_batch_joins_labeled_and_unlabeled():
     assert SemiBatch(batch.image, batch.target).all_images() is batch.image
 
 
-@pytest.mark.parametrize("name", ["mean-teacher", "uncertainty-aware-mean-teacher"])
+@pytest.mark.parametrize(
+    "name", ["mean-teacher", "uncertainty-aware-mean-teacher", "weak-to-strong", "copy-paste"]
+)
 def test_a_teacher_is_the_average_of_its_student(name):
     method = make_method(name, decay=0.9)
     student, teacher = method.networks().values()

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError
-from llmseg_cli.methods import usl
+from llmseg_cli.methods import copy_paste, usl, weak_to_strong
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.registry import METHODS
 
 CLASSES, SIDES = 3, (8, 6, 4)
 LABELED, UNLABELED = 2, 4  # another number than of classes
 PARTNERS = torch.tensor([4, 2, 0, 5, 1, 3])
-PROGRESS = (0.3, 0.5)
+PROGRESS = (0.3, 0.5, 0.7)
 RAMP, WEIGHT = 0.8, 0.7
 Terms = dict[str, Tensor]
 
@@ -53,6 +53,16 @@ def boxes(monkeypatch) -> Tensor:
         found[sample, sample : sample + 3, 1:4] = True
     monkeypatch.setattr(torch, "randperm", lambda count: PARTNERS)
     monkeypatch.setattr(usl, "cutmix_boxes", lambda count, sides, alpha: found)
+    for method in (weak_to_strong, copy_paste):
+        monkeypatch.setattr(method, "placed_boxes", lambda spans, sides: deep_boxes(len(spans)))
+    return found
+
+
+def deep_boxes(count: int) -> Tensor:
+    """Boxes `(count, X, Y, Z)` that are known, of as many images as are asked for."""
+    found = torch.zeros(count, *SIDES, dtype=torch.bool)
+    for sample in range(count):
+        found[sample, sample % 4 : sample % 4 + 3, 1:4, sample % 2 : 3] = True
     return found
 
 
@@ -231,6 +241,80 @@ def by_pseudo_labels(method: Method, batch: SemiBatch, progress: float) -> Terms
     }
 
 
+def by_weak_to_strong(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    (seen,), (asked,) = method.student.images, method.teacher.images
+    assert torch.equal(asked, batch.unlabeled)
+    assert_answers(method)
+    assert torch.equal(seen[:LABELED], batch.image)
+    first, second = seen[LABELED:].split(UNLABELED)
+    assert not torch.equal(first, second)
+    probabilities = method.teacher.layer(asked).softmax(1)
+    labels = probabilities.argmax(1)
+    labels[probabilities.amax(1) < 0.6] = UNKNOWN
+    assert 0.1 < (labels == UNKNOWN).float().mean() < 0.9
+    share = (labels != UNKNOWN).float().mean()
+    torch.testing.assert_close(method.observed()["confident"], share)
+    labels = torch.where(batch.pseudo == UNKNOWN, labels, batch.pseudo)
+    before = [3, 0, 1, 2]
+    labels = torch.where(deep_boxes(UNLABELED), labels[before], labels)
+    logits = method.student.layer(seen)
+    strong = [supervised(view, labels) for view in logits[LABELED:].split(UNLABELED)]
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "strong": WEIGHT * grown(progress) * sum(strong) / 2,
+    }
+
+
+def by_copy_paste(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    if progress < WARMUP:
+        return by_copy_paste_among_labeled(method, batch)
+    (seen,), (asked,) = method.student.images, method.teacher.images
+    assert torch.equal(asked, batch.unlabeled)
+    assert_answers(method)
+    labels = method.teacher.layer(asked).argmax(1)
+    labels = torch.where(batch.pseudo == UNKNOWN, labels, batch.pseudo)
+    boxes = deep_boxes(LABELED + UNLABELED)
+    outer = [*((batch.image[i], batch.target[i], True) for i in range(LABELED))]
+    outer += [(batch.unlabeled[i], labels[i], False) for i in range(UNLABELED)]
+    inner = [(batch.unlabeled[i], labels[i]) for i in (0, 1)]
+    inner += [(batch.image[i], batch.target[i]) for i in (1, 0, 1, 0)]
+    images, of_labeled, of_unlabeled = [], [], []
+    for (image, target, is_labeled), (image_in, target_in), box in zip(
+        outer, inner, boxes, strict=True
+    ):
+        images.append(torch.where(box, image_in, image))
+        of_box = torch.where(box, target_in, UNKNOWN)
+        of_rest = torch.where(box, UNKNOWN, target)
+        of_labeled.append(of_rest if is_labeled else of_box)
+        of_unlabeled.append(of_box if is_labeled else of_rest)
+    torch.testing.assert_close(seen, torch.stack(images))
+    logits = method.student.layer(seen)
+    terms = [
+        0.5 * supervised(logits[:LABELED], maps[:LABELED])
+        + 0.5 * supervised(logits[LABELED:], maps[LABELED:])
+        for maps in (torch.stack(of_labeled), torch.stack(of_unlabeled))
+    ]
+    return {"supervised": terms[0], "copy_paste": WEIGHT * grown(progress) * terms[1]}
+
+
+def by_copy_paste_among_labeled(method: Method, batch: SemiBatch) -> Terms:
+    (seen,) = method.student.images
+    assert not method.teacher.images
+    boxes = deep_boxes(LABELED)
+    other = [1, 0]
+    images = torch.where(boxes[:, None], batch.image[other], batch.image)
+    assert torch.equal(seen, images)
+    target = torch.where(boxes, batch.target[other], batch.target)
+    return {"supervised": supervised(method.student.layer(seen), target)}
+
+
+def assert_answers(method: Method) -> None:
+    """This teacher answers without dropout and gradient; its student is trained in one pass."""
+    assert method.student.with_gradient == method.student.modes == [True]
+    assert method.teacher.with_gradient == method.teacher.modes == [False]
+
+
+WARMUP = 0.4
 GROWS = {"weight": WEIGHT, "ramp": RAMP}
 TAUGHT = {**GROWS, "noise": 0.2}
 FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str, float]]] = {
@@ -239,6 +323,8 @@ FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str,
     "uncertainty-aware-mean-teacher": (by_uncertainty_aware_mean_teacher, {**TAUGHT, "passes": 5}),
     "cross-pseudo-supervision": (by_cross_pseudo_supervision, GROWS),
     "usl": (by_usl, {**GROWS, "noise": 0.3, "pseudo_weight": 0.4}),
+    "weak-to-strong": (by_weak_to_strong, {**GROWS, "threshold": 0.6, "strong_views": 2}),
+    "copy-paste": (by_copy_paste, {**GROWS, "warmup": WARMUP}),
     "sam-mining": (by_pseudo_labels, GROWS),
     "self-training": (by_pseudo_labels, GROWS),
 }
@@ -298,6 +384,8 @@ def test_what_follows_a_network_is_its_average(decay):
     for name, pairs in (
         ("mean-teacher", [("student", "teacher")]),
         ("uncertainty-aware-mean-teacher", [("student", "teacher")]),
+        ("weak-to-strong", [("student", "teacher")]),
+        ("copy-paste", [("student", "teacher")]),
         ("usl", [("first", "averages.0"), ("second", "averages.1")]),
     ):
         method = make_method(name, decay=decay)
@@ -319,7 +407,7 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
     "supervised": {"members": 1},
     "mean-teacher": OF_TEACHERS,
     "uncertainty-aware-mean-teacher": {**OF_TEACHERS, "passes": 8},
-    "cross-pseudo-supervision": {"weight": 0.1, "ramp": 1.0},
+    "cross-pseudo-supervision": {"weight": 0.1, "ramp": 1.0, "weights": "equal"},
     "usl": {
         "weight": 0.3,
         "ramp": 1.0,
@@ -331,6 +419,27 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "peer": "average",
         "decay": 0.99,
         "pseudo_weight": 1.0,
+        "weights": "equal",
+    },
+    "weak-to-strong": {
+        "weight": 1.0,
+        "ramp": 0.0,
+        "threshold": 0.0,
+        "decay": 0.996,
+        "strong_views": 1,
+        "contrast": 0.5,
+        "brightness": 0.5,
+        "blur": 1.0,
+        "cutmix": True,
+        "channel_dropout": False,
+    },
+    "copy-paste": {
+        "weight": 0.5,
+        "ramp": 0.0,
+        "decay": 0.99,
+        "box": 2 / 3,
+        "warmup": 0.12,
+        "largest_component": False,
     },
     "sam-mining": {"weight": 1.0, "ramp": 0.0},
     "self-training": {"weight": 1.0, "ramp": 0.0},
@@ -346,6 +455,13 @@ RANGES = {  # lowest and highest
     "threshold_positive": (0.0, 1.0),
     "threshold_negative": (0.0, 0.5),
     "cutmix_alpha": (1e-3, math.inf),
+    "threshold": (0.0, 1.0),
+    "strong_views": (1, 2),
+    "contrast": (0.0, 1.0),
+    "brightness": (0.0, math.inf),
+    "blur": (0.0, 8.0),
+    "box": (0.0, 1.0),
+    "warmup": (0.0, 1.0),
 }
 
 

@@ -195,6 +195,9 @@ class Learner(nn.Module):
     def losses(self, batch: torch.Tensor, *, progress: float) -> dict[str, torch.Tensor]:
         return {"loss": self.net(batch).sum()}
 
+    def observed(self) -> dict[str, torch.Tensor]:
+        return {}
+
     def after_step(self, step: int) -> None:
         pass
 

@@ -33,6 +33,9 @@ class Mean(nn.Module):
     def losses(self, batch: tuple[Tensor, Tensor | None], *, progress: float) -> dict[str, Tensor]:
         return {"far": (batch[0] - self.value).square().mean()}
 
+    def observed(self) -> dict[str, Tensor]:
+        return {}
+
     def after_step(self, step: int) -> None:
         if step % 1000 == 999:
             self.memory.append(peak_rss_mb())

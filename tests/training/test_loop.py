@@ -1,5 +1,6 @@
 """The loop with a network of four numbers, against the same training written out."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from llmseg_cli.artifacts.run_files import BEST, STATE, WEIGHTS
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError, DataError, StoppedError
 from llmseg_cli.training.checkpoints import load_weights
+from llmseg_cli.training.log import losses_of
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.stop import StopRequest
 
@@ -47,9 +49,13 @@ class Seek(nn.Module):
 
     def losses(self, batch: Tensor, *, progress: float) -> dict[str, Tensor]:
         self.told.append(progress)
+        self.seen = batch
         near = (self.point(batch) - TARGET).square().mean()
         far = near * 0 + (float("nan") if progress >= self.bad_from else 0.25)
         return {"near": near, "far": far}
+
+    def observed(self) -> dict[str, Tensor]:
+        return {"mean": self.seen.mean()}
 
     def after_step(self, step: int) -> None:
         self.after.append(step)
@@ -120,6 +126,20 @@ def test_equals_training_written_out(tmp_path, ema, clip):
     torch.testing.assert_close(final_place(tmp_path), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_what_a_method_observes_is_logged_and_is_no_loss(tmp_path, accumulate):
+    """The mean over the batches of the step that is logged; the losses are as without it."""
+    trained = loop(tmp_path, accumulate=accumulate).run(batches(), StopRequest())
+    data = list(itertools.islice(batches(), 12 * accumulate))
+    logged = [line for line in lines(tmp_path) if "near" in line]
+    assert [line["step"] for line in logged] == [4, 8, 12]
+    for line in logged:
+        of_step = data[(line["step"] - 1) * accumulate : line["step"] * accumulate]
+        expected = torch.stack(of_step).mean().item()
+        assert line["observed_mean"] == pytest.approx(expected, rel=1e-5)
+        assert losses_of(line).keys() == trained.losses.keys() == {"near", "far"}
+
+
 @pytest.mark.parametrize("schedule", ["poly", "plateau"])
 def test_accumulated_gradients_are_those_of_the_mean_loss(tmp_path, schedule):
     changes = {"accumulate": 3, "learning_rate_schedule": schedule}
@@ -164,7 +184,8 @@ def test_the_log_has_each_logged_step_and_the_last(tmp_path):
     trained = loop(tmp_path, steps=10).run(batches(), StopRequest())
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [4, 8, 10]
-    assert set(found[0]) == {"step", "time", "learning_rate", "data_wait_s", "near", "far"}
+    values = {"learning_rate", "data_wait_s", "near", "far", "observed_mean"}
+    assert set(found[0]) == {"step", "time", *values}
     assert found[-1]["near"] == trained.losses["near"]
     assert found[0]["learning_rate"] == pytest.approx(0.1 * (1 - 3 / 10) ** 0.9)
     assert list((tmp_path / "tensorboard").iterdir())

@@ -2,14 +2,12 @@
 
 import logging
 import random
-from inspect import signature
 from pathlib import Path
 
 import torch
 
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.run_files import CONFIG
-from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method
 from llmseg_cli.methods.supervision import WithClassWeights
 from llmseg_cli.registry import LOSSES, METHODS
@@ -49,11 +47,6 @@ def make_learner(
     loss = LOSSES.load(request.settings.loss)
     method.segmentation_loss = loss
     if config.class_weights:
-        if "weights" not in signature(loss).parameters:
-            raise UsageError(
-                f"--class-weights: the loss '{request.settings.loss}' takes none. Use --loss "
-                "dice-ce."
-            )
         method.segmentation_loss = WithClassWeights(loss, config.class_weights)
     if parts.encoder:
         parts.encoder.load_into(method.networks().values())

@@ -13,6 +13,7 @@ from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods.base import Method
 from llmseg_cli.options import MOST
+from llmseg_cli.registry import METHODS
 from llmseg_cli.workflows.mine.case import Miner, open_sam_miner, self_miner
 from llmseg_cli.workflows.mine.folder import check_masks, find_masks, masks_digest
 from llmseg_cli.workflows.train.data import TrainingData
@@ -44,9 +45,10 @@ def refuse_unused(
             "--steps instead of --budget."
         )
     if wanted.folder is not None and not method.uses_pseudo:
+        those = [one for one in METHODS if METHODS.load(one).uses_pseudo]
         raise UsageError(
             f"--pseudo: the method '{name}' does not learn from pseudo-labels. Use --method "
-            "sam-mining, self-training or usl."
+            f"{', '.join(those[:-1])} or {those[-1]}."
         )
     if not method.mines:
         for option, default in DEFAULTS.items():

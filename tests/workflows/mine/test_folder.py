@@ -24,6 +24,7 @@ from llmseg_cli.workflows.mine.folder import find_masks, masks_digest, with_mask
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
 LEARNERS = ("sam-mining", "self-training", "usl")
+IN_PLACE = ("weak-to-strong", "copy-paste")  # pseudo-labels stand in place of a teacher's
 CLASSES = ("background", "class 1", "class 2")
 
 
@@ -80,7 +81,7 @@ def test_cases_with_a_mask_are_counted(toy_data, toy_split, quiet_place):
     assert (counts["unlabeled"], counts["pseudo_labeled"]) == (2, 1)
 
 
-@pytest.mark.parametrize("method", LEARNERS)
+@pytest.mark.parametrize("method", LEARNERS + IN_PLACE)
 def test_what_is_learned_depends_on_the_masks_alone(
     toy_data, toy_split, quiet_place, folder, method
 ):

@@ -15,6 +15,7 @@ from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.errors import UsageError
 from llmseg_cli.losses.dice import soft_dice_loss
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.methods.supervision import WithClassWeights
 from llmseg_cli.workflows.train.class_weights import balanced, weights_of
 from llmseg_cli.workflows.train.data import TrainingData
 
@@ -32,7 +33,7 @@ def test_the_cross_entropy_is_torchs_weighted_one(dimensions, is_partly_known):
     known = torch.rand(2, *sides) < 0.6 if is_partly_known else None
     hidden = target if known is None else target.where(known, -100)
     entropy = F.cross_entropy(logits, hidden, weight=given)
-    expected = 0.5 * (entropy + soft_dice_loss(logits, target, known=known))
+    expected = 0.5 * (entropy + soft_dice_loss(logits, target, known=known, weights=given))
     found = dice_cross_entropy(logits, target, known=known, weights=given)
     torch.testing.assert_close(found, expected)
     one, other = (
@@ -46,8 +47,9 @@ def test_weights_of_one_are_none_and_no_weight_at_all_is_0():
     logits, target = torch.randn(1, 3, 4, 4, 4), torch.randint(2, (1, 4, 4, 4))
     same = dice_cross_entropy(logits, target, weights=torch.ones(3))
     torch.testing.assert_close(same, dice_cross_entropy(logits, target))
-    nothing = dice_cross_entropy(logits, target, weights=torch.tensor([0.0, 0.0, 1.0]))
-    torch.testing.assert_close(nothing, 0.5 * soft_dice_loss(logits, target))
+    absent = torch.tensor([0.0, 0.0, 1.0])  # of a class that the target does not have
+    nothing = dice_cross_entropy(logits, target, weights=absent)
+    torch.testing.assert_close(nothing, 0.5 * soft_dice_loss(logits, target, weights=absent))
 
 
 def written(folder, name: str, labels: list[int]) -> PreparedCase:
@@ -102,7 +104,15 @@ def test_balanced_counts_labeled_training_cases_alone_and_resumes_exactly(
     assert "class_weights" in other.output
 
 
-def test_a_loss_that_takes_none_says_so(toy_data, toy_split, quiet_place):
-    words = ("--split", toy_split, "--loss", "dice-bce", "--class-weights", "balanced")
-    result = train("supervised", toy_data, quiet_place / "run", *words, code=2)
-    assert "--class-weights: the loss 'dice-bce' takes none" in result.output
+def test_every_loss_takes_them_and_those_of_a_method_come_on_top(toy_data, toy_split, quiet_place):
+    words = ("--split", toy_split, "--loss", "dice-bce")
+    plain = quiet_place / "plain"
+    train("supervised", toy_data, plain, *words, steps=1)
+    weighted = quiet_place / "weighted"
+    train("supervised", toy_data, weighted, *words, "--class-weights", "0,1,0.1", steps=1)
+    assert weights(weighted) != weights(plain)
+    loss = WithClassWeights(dice_cross_entropy, (0.5, 1.0, 2.0))
+    logits, target = torch.randn(1, 3, 4, 4, 4), torch.randint(3, (1, 4, 4, 4))
+    both = loss(logits, target, weights=torch.tensor([2.0, 3.0, 1.0]))
+    by_hand = dice_cross_entropy(logits, target, weights=torch.tensor([1.0, 3.0, 2.0]))
+    torch.testing.assert_close(both, by_hand)
