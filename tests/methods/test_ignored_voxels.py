@@ -9,12 +9,12 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.unetpp import UNetPlusPlus
 from llmseg_cli.models.vnet import VNet
-from llmseg_cli.registry import LOSSES, METHODS
+from llmseg_cli.registry import LOSSES, METHODS, methods_of_labels
 
 CLASSES, SIDES, LABELED = 3, (32, 16), 2
 DEEP = ("dice-ce", True)  # supervision of several heads
 
-each_method = pytest.mark.parametrize("name", METHODS.names())
+each_method = pytest.mark.parametrize("name", methods_of_labels())
 each_loss = pytest.mark.parametrize("loss", LOSSES.names())
 
 
@@ -75,7 +75,9 @@ def by_hand(loss: str, logits: Tensor, target: Tensor) -> float:
     return float((0.5 * entropies + 0.5 * dice)[1:].mean())
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"copy-paste"}))  # which mixes them, below
+@pytest.mark.parametrize(
+    "name", sorted({*methods_of_labels()} - {"copy-paste"})
+)  # which mixes them, below
 @pytest.mark.parametrize(("loss", "deep"), [*((loss, False) for loss in LOSSES.names()), DEEP])
 def test_the_supervised_loss_is_that_over_the_known_voxels(name, loss, deep):
     method, batch = make_method(name, loss, deep=deep), make_batch()

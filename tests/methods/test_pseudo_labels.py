@@ -72,13 +72,16 @@ def gradients(method, batch: SemiBatch, *, progress: float = 1.0) -> list[Tensor
     return [p.grad for p in method.parameters() if p.requires_grad]
 
 
+TAUGHT = [("weak-to-strong", ""), ("copy-paste", "")]  # by pseudo-labels in place of a teacher
+
+
 @pytest.mark.parametrize(
-    ("name", "mines"), [("sam-mining", "sam"), ("self-training", "network"), ("usl", "")]
+    ("name", "mines"), [("sam-mining", "sam"), ("self-training", "network"), ("usl", ""), *TAUGHT]
 )
 def test_who_learns_from_pseudo_labels_and_who_makes_them(name, mines):
     assert METHODS.load(name).uses_pseudo
     assert METHODS.load(name).mines == mines
-    others = set(METHODS) - {"sam-mining", "self-training", "usl"}
+    others = set(METHODS) - {"sam-mining", "self-training", "usl", *dict(TAUGHT)}
     assert not any(METHODS.load(other).uses_pseudo for other in others)
 
 
