@@ -34,10 +34,11 @@ AUGMENTATIONS = {
     "standard": "flips, brightness, small rotation, scaling, gamma, noise",
     "no-flips": "standard without flips, for classes of the left and the right",
     "turned": "paper and standard, for pictures without up and down",
-    "strong": "nnU-Net's: rotation, zoom, mirrors, noise, blur, contrast, low resolution, gamma",
-    "strong-no-flips": "strong without mirrors and half turns, as no-flips",
+    "strong": "flips, and nnU-Net's rotation, zoom, noise, blur, contrast, low resolution, gamma",
+    "strong-no-flips": "strong without flips and half turns, for classes of the left and the right",
+    "strong-turned": "strong with flips up and down, for pictures without them",
     "strong-mr": "strong, bias field, motion, ghosts, spikes, thick slices of MR scans",
-    "strong-mr-no-flips": "strong-mr without mirrors and half turns",
+    "strong-mr-no-flips": "strong-mr without flips and half turns",
 }
 UNFLIPPED = {  # the same for classes of the left and the right
     "standard": "no-flips",

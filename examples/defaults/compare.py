@@ -35,6 +35,7 @@ WAYS = {
     "unet, adamw 0.001": f"{UNET} --optimizer adamw --learning-rate 0.001",
     "unet, adam 0.002, strong": f"{ADAM} --augment strong",  # the last --augment counts
     "unet, adam 0.002, strong-no-flips": f"{ADAM} --augment strong-no-flips",
+    "unet, adam 0.002, strong-turned": f"{ADAM} --augment strong-turned",
     "unet, adam 0.002, strong-mr": f"{ADAM} --augment strong-mr",
     "vnet, sgd 0.02": "--model vnet --optimizer sgd --learning-rate 0.02",
     "vnet, adam 0.003": "--model vnet --optimizer adam --learning-rate 0.003",

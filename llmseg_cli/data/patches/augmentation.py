@@ -38,7 +38,8 @@ class Augmentation:
         gamma: Raise min-max intensities to a power from 1 / (1 + g) to 1 + g, half of the time.
         noise: Largest standard deviation of Gaussian noise, in units of the patch's own; a third
             of the time.
-        mirrors: Mirror along each axis with probability 1/2, as nnU-Net does.
+        mirrors: Axes to mirror along, each with probability 1/2. nnU-Net has all, for it knows no
+            directions; here scans lie in RAS+, and only left and right look alike.
         affine: nnU-Net's rotation and zoom, instead of the three above.
         changes: Changes of intensities, after those above.
     """
@@ -51,7 +52,7 @@ class Augmentation:
     spatial_probability: float = 0.0
     gamma: float = 0.0
     noise: float = 0.0
-    mirrors: bool = False
+    mirrors: tuple[int, ...] = ()
     affine: Affine | None = None
     changes: tuple[Change, ...] = ()
 
@@ -69,8 +70,8 @@ STANDARD = Augmentation(
     gamma=0.4,
     noise=0.15,
 )
-STRONG = Augmentation(mirrors=True, affine=Affine(), changes=NNUNET)
-UPRIGHT = replace(STRONG, mirrors=False, affine=Affine(rotation_in_plane=30.0))
+STRONG = Augmentation(mirrors=(0,), affine=Affine(), changes=NNUNET)
+UPRIGHT = replace(STRONG, mirrors=(), affine=Affine(rotation_in_plane=30.0))
 AUGMENTATIONS = {
     "none": Augmentation(),
     "paper": Augmentation(quarter_turns=True, brightness=0.25),
@@ -79,6 +80,7 @@ AUGMENTATIONS = {
     "turned": replace(STANDARD, quarter_turns=True),  # where up and down mean nothing
     "strong": STRONG,
     "strong-no-flips": UPRIGHT,  # nor half turns, which bring left to the right in a slice
+    "strong-turned": replace(STRONG, mirrors=(0, 1)),
     "strong-mr": replace(STRONG, changes=MR + NNUNET),
     "strong-mr-no-flips": replace(UPRIGHT, changes=MR + NNUNET),
 }
@@ -135,9 +137,7 @@ def draw_movement(patch: Sequence[int], settings: Augmentation, random: Generato
         mirrors.append(axis)
     if settings.flips and random.random() < 0.5:
         mirrors.append(0)
-    if settings.mirrors:
-        drawn = [axis for axis in range(3) if random.random() < 0.5]
-        mirrors += [axis for axis in drawn if patch[axis] > 1]
+    mirrors += [axis for axis in settings.mirrors if random.random() < 0.5]
     if settings.affine is not None:
         matrix = settings.affine.draw(patch, random)
     elif settings.spatial_probability and random.random() < settings.spatial_probability:
