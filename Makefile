@@ -98,7 +98,7 @@ $(DEMO)/data/run.json: | $(INSTALLED) weights
 	llmseg demo-data --subjects 30 --labeled 2 --spacing 4 --seed 0 -o $(@D)
 
 $(DEMO)/result/run.json: $(DEMO)/data/run.json
-	llmseg auto --data $(<D) --budget 6m --seed 0 -o $(@D) --resume
+	llmseg auto --data $(<D) --folds 2 --budget 6m --seed 0 -o $(@D) --resume
 
 # The same start, learning rate and time, without the unlabeled brains: so the difference is theirs.
 $(DEMO)/without/run.json: $(DEMO)/result/run.json

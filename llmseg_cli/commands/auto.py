@@ -55,6 +55,14 @@ def auto(
         ),
         BASIC,
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Networks that validate each other, and predict together; 0 for one network. "
+            "Default: 3 where there are fewer than 30 labels and time enough for each.",
+            min=0,
+        ),
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -88,6 +96,8 @@ def auto(
             f"--method {method} uses no labels, and its runs predict nothing that could be chosen "
             "by. Use it with 'llmseg train-semi', and start a training from it with --init."
         )
+    if folds == 1:
+        raise UsageError("--folds 1: one part cannot validate itself. Use 0 for one network, or 2.")
     if test is not None:
         parse_amount(test, flag="--test", allow_none=True)
     wish = Wish(
@@ -98,6 +108,7 @@ def auto(
         ignore_label=ignore_label,
         group_by=group_by,
         test=test,
+        folds=folds,
         method=method,
         target=target,
         seed=seed,

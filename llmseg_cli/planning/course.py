@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+from llmseg_cli.planning.steps import in_words
+
 FOLDS = 3
 FEWEST_FOR_FOLDS = 2  # labeled cases, or patients
 ENOUGH_FOR_ONE_LIST = 30  # above which a fifth of them is enough to choose by
+ENOUGH_FOR_FIFTH = 5  # below which a label is worth more to learn from than to choose by
+FEWEST_S = 240.0  # of the supervised training of one fold, or all of them learn too little
 ENOUGH_FOR_TEST = 50  # above which another fifth may be locked away
 FIFTH = "0.2"
 SUPERVISED = 0.5  # of the time for trainings
@@ -22,38 +26,58 @@ class Roles:
         folds: Parts for cross-validation; 0 has one validation list, or none.
         validation: What `llmseg split --validation` takes, or None.
         test: What `llmseg split --test` takes, or None.
+        is_hurried: Whether time is too short for several networks, and so for whatever gained
+            nothing over as long a supervised training.
         reason: Why, a sentence.
     """
 
     folds: int = 0
     validation: str | None = None
     test: str | None = None
+    is_hurried: bool = False
     reason: str = ""
 
 
-def choose_roles(labeled: int, test: str | None) -> Roles:
+def choose_roles(
+    labeled: int, test: str | None, *, budget_s: float, folds: int | None = None
+) -> Roles:
     """Cross-validation where labels are few, a validation list where they are many.
+
+    Where labels are few and the time of a fold is short, one network has all of it.
 
     Args:
         labeled: Cases with a label map, or patients where they have several.
         test: What the user wants of a locked test list, or None.
+        budget_s: Seconds of everything.
+        folds: Parts that the user wants; 0 for none, None for what labels and time allow.
     """
     if labeled < FEWEST_FOR_FOLDS:
         return Roles(test=test, reason="with one labeled case nothing can be validated")
-    if labeled < ENOUGH_FOR_ONE_LIST:
-        folds = min(FOLDS, labeled)
+    are_few = labeled < ENOUGH_FOR_ONE_LIST
+    wanted = min(folds or FOLDS, labeled)
+    each_s = expected_s(budget_s, runs=wanted)
+    is_hurried = are_few and folds is None and each_s < FEWEST_S
+    if folds or (are_few and folds is None and not is_hurried):
         return Roles(
-            folds,
+            wanted,
             test=test,
-            reason=f"{labeled} labels are few: {folds} networks, each validated on the "
-            f"{'others' if folds == labeled else 'part'} that it did not learn from, and all of "
-            "them predict",
+            reason=f"{labeled} labels{' are few' * are_few}: {wanted} networks, each validated on "
+            f"the {'others' if wanted == labeled else 'part'} that it did not learn from, and all "
+            "of them predict",
         )
+    held = FIFTH if labeled >= ENOUGH_FOR_FIFTH else None
     locked = test or (FIFTH if labeled >= ENOUGH_FOR_TEST else None)
+    validates = "a fifth validates" if held else "all teach, and nothing validates"
+    why = (
+        f" one network has all of the time (each of {wanted} would learn for {in_words(each_s)}; "
+        f"--folds {wanted} has them),"
+    )
     return Roles(
-        validation=FIFTH,
+        validation=held,
         test=locked,
-        reason=f"{labeled} labels: a fifth validates{', a fifth is locked as test' * bool(locked)}",
+        is_hurried=is_hurried,
+        reason=f"{labeled} labels:{why * is_hurried} {validates}"
+        f"{', a fifth is locked as test' * bool(locked)}",
     )
 
 

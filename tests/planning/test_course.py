@@ -3,6 +3,7 @@
 import pytest
 
 from llmseg_cli.planning.course import (
+    FEWEST_S,
     FEWEST_STEPS,
     SPARE,
     Roles,
@@ -12,6 +13,8 @@ from llmseg_cli.planning.course import (
     networks_in_time,
     share_of_supervised,
 )
+
+LONG, SHORT = 3600.0, 600.0
 
 
 @pytest.mark.parametrize(
@@ -27,23 +30,51 @@ from llmseg_cli.planning.course import (
     ],
 )
 def test_few_labels_are_crossed_and_many_are_held_out(labeled, folds, validation, test):
-    found = choose_roles(labeled, None)
+    found = choose_roles(labeled, None, budget_s=LONG)
     assert (found.folds, found.validation, found.test) == (folds, validation, test)
     assert found.reason
 
 
 @pytest.mark.parametrize("labeled", [1, 6, 40, 80])
 def test_a_test_that_is_asked_for_is_locked(labeled):
-    assert choose_roles(labeled, "3").test == "3"
+    assert choose_roles(labeled, "3", budget_s=LONG).test == "3"
+    assert choose_roles(labeled, "3", budget_s=SHORT).test == "3"
+
+
+@pytest.mark.parametrize(
+    ("labeled", "folds", "validation"),
+    [(1, 0, None), (2, 0, None), (4, 0, None), (5, 0, "0.2"), (29, 0, "0.2"), (30, 0, "0.2")],
+)
+def test_a_short_time_is_for_one_network(labeled, folds, validation):
+    found = choose_roles(labeled, None, budget_s=SHORT)
+    assert (found.folds, found.validation) == (folds, validation)
+    assert found.is_hurried == (1 < labeled < 30)
+    if found.is_hurried:  # two folds where two are labeled, and as long each
+        edge = 2 * min(3, labeled) * FEWEST_S
+        assert choose_roles(labeled, None, budget_s=edge).folds == min(3, labeled)
+        assert choose_roles(labeled, None, budget_s=edge - 1).is_hurried
+
+
+@pytest.mark.parametrize(
+    ("labeled", "asked", "folds"), [(6, 2, 2), (6, 5, 5), (3, 5, 3), (6, 0, 0), (80, 5, 5)]
+)
+@pytest.mark.parametrize("budget_s", [60.0, 36000.0])
+def test_folds_that_are_asked_for(labeled, asked, folds, budget_s):
+    found = choose_roles(labeled, None, budget_s=budget_s, folds=asked)
+    assert (found.folds, found.is_hurried) == (folds, False)
 
 
 def test_reasons():
-    assert "each validated on the others" in choose_roles(2, None).reason
-    assert "each validated on the part" in choose_roles(8, None).reason
-    assert (
-        choose_roles(60, None).reason == "60 labels: a fifth validates, a fifth is locked as test"
+    assert "each validated on the others" in choose_roles(2, None, budget_s=LONG).reason
+    assert "each validated on the part" in choose_roles(8, None, budget_s=LONG).reason
+    many = choose_roles(60, None, budget_s=LONG).reason
+    assert many == "60 labels: a fifth validates, a fifth is locked as test"
+    hurried = choose_roles(6, None, budget_s=SHORT).reason
+    assert hurried == (
+        "6 labels: one network has all of the time (each of 3 would learn for 100 s; --folds 3 has "
+        "them), a fifth validates"
     )
-    assert isinstance(choose_roles(1, None), Roles)
+    assert isinstance(choose_roles(1, None, budget_s=LONG), Roles)
 
 
 @pytest.mark.parametrize("runs", [1, 2, 3])

@@ -25,6 +25,7 @@ from llmseg_cli.planning.course import (
     networks_in_time,
     share_of_supervised,
 )
+from llmseg_cli.workflows.auto.choice import SUPERVISED, method_of
 from llmseg_cli.workflows.auto.journal import SCRIPT, Course
 from llmseg_cli.workflows.auto.predicting import answering, predicting_s
 from llmseg_cli.workflows.auto.scores import dice_of
@@ -33,7 +34,6 @@ from llmseg_cli.workflows.auto.wish import Wish, first_fold
 
 logger = logging.getLogger(__name__)
 
-SUPERVISED = "supervised"
 CHECK, FOLDS, PLAN = "check.json", "folds", PROJECT_FILE
 TEXTS, EMBEDDINGS, MASKS, VALIDATION = "texts.yaml", "texts.safetensors", "masks", "validation"
 TEST_MASKS, TEST_SCORES = "test-masks", "test-scores.json"
@@ -108,7 +108,9 @@ class _Auto:
     def run(self) -> Outcome:
         """All steps that are not done."""
         labeled = self._check()
-        roles = choose_roles(labeled, self.wish.test)
+        roles = choose_roles(
+            labeled, self.wish.test, budget_s=self.wish.budget_s, folds=self.wish.folds
+        )
         logger.info("%s.", roles.reason[:1].upper() + roles.reason[1:])
         split = self._split(roles)
         unlabeled = len(Split.load(first_fold(split)).unlabeled)
@@ -201,10 +203,7 @@ class _Auto:
         """Train the baseline, and one that learns from unlabeled scans; returns their names."""
         runs = max(1, roles.folds)
         semi = planned["paces"].get("train-semi") if unlabeled else None
-        method = (self.wish.method or planned["choices"]["method"]["value"]) if semi else None
-        is_blind = not roles.folds and not roles.validation  # nothing could be chosen by
-        if method == SUPERVISED or (is_blind and self.wish.method is None):
-            method = None
+        method = method_of(self.wish, planned, roles) if semi else None
         step_s = semi["step_s"] if semi and method else 0.0
         left = self._time_left(planned, runs, unlabeled, semi)
         share = share_of_supervised(left, runs=runs, semi_step_s=step_s)

@@ -18,6 +18,7 @@ class Wish:
         ignore_label: Value of unknown voxels, or None.
         group_by: Regular expression of the patient, or None.
         test: Cases to lock as test, or None for what the number of labels allows.
+        folds: Networks that validate each other; 0 for none, None for what labels and time allow.
         method: Way of learning from unlabeled scans, or None for the plan's.
         target: What is segmented, if the library is to describe it; None asks by the classes.
         seed: Seed of everything random.
@@ -31,6 +32,7 @@ class Wish:
     ignore_label: int | None = None
     group_by: str | None = None
     test: str | None = None
+    folds: int | None = None
     method: str | None = None
     target: str | None = None
     seed: int = 0

@@ -204,7 +204,7 @@ def commands(data, monkeypatch) -> Commands:
 
 @pytest.fixture
 def wish(data, tmp_path) -> Wish:
-    return Wish(data, tmp_path / "out", 600.0)
+    return Wish(data, tmp_path / "out", 600.0, folds=3)
 
 
 def go(wish: Wish, commands: Commands, *, resume: bool = False, force: bool = False):
@@ -268,6 +268,26 @@ def test_trainings_share_the_time_and_all_ends_within_it(wish, commands, budget_
     assert sup + semi > 0.7 * budget_s - 60
     assert found.document["spent_s"] == pytest.approx(commands.seconds, abs=0.1)
     assert commands.seconds <= 1.1 * budget_s
+
+
+def test_little_time_for_few_labels_is_for_one_network(wish, commands, caplog):
+    caplog.set_level("INFO")
+    found = go(replace(wish, folds=None), commands)
+    by_name = {step["name"]: step["words"] for step in found.course.steps}
+    assert "--folds" not in by_name["split"]
+    assert SEMI not in by_name
+    assert found.document["roles"]["is_hurried"]
+    assert found.document["chosen"] == "supervised"
+    assert commands.budget(by_name["supervised"]) > 0.7 * wish.budget_s
+    assert commands.seconds <= 1.1 * wish.budget_s
+
+
+def test_much_time_for_few_labels_is_for_folds_and_asked_ones_are_had_in_any(wish, commands):
+    found = go(replace(wish, folds=None, budget_s=3600.0), commands)
+    assert found.document["roles"]["folds"] == 3
+    assert SEMI in names(found.course)
+    other = replace(wish, folds=2, out=wish.out.with_name("two"))
+    assert go(other, Commands(wish.data)).document["roles"]["folds"] == 2
 
 
 def test_a_baseline_that_took_too_long_leaves_no_time_for_another(wish, commands):
@@ -414,7 +434,7 @@ def test_a_method_that_is_asked_for_is_taken_where_nothing_tells(wish, commands)
 
 def test_many_labels_are_held_out_and_a_test_is_scored(wish, commands):
     commands.labeled = tuple(f"label{index:02d}" for index in range(60))
-    found = go(wish, commands)
+    found = go(replace(wish, folds=None), commands)
     words = found.course.step("split")["words"]
     assert words[-8:-2] == ["--test", "0.2", "--seed", "0", "--validation", "0.2"]
     assert words[-1] == str(wish.out / "split.json")
