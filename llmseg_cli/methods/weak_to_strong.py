@@ -27,16 +27,19 @@ class WeakToStrong(Taught):
     view; a voxel counts where its most probable class has at least the probability $\tau$. A strong
     view has other contrast, brightness and blur, and in half of the images a box of another
     unlabeled patch, with its labels (CutMix; a single unlabeled patch gets none).
-    $L = L_{sup} + w(t) \frac1V \sum_{views} L_{seg}(p(strong); \hat y)$.
+    $L = L_{sup} + w(t) \frac1V \sum_{views} s\, L_{seg}(p(strong); \hat y)$.
 
     $L_{seg}$ is the loss of the labels over the voxels that count, as UniMatch's code for medical
-    images takes the Dice loss there, and not FixMatch's cross entropy over all voxels.
+    images takes the Dice loss there, and $s$ the share of the voxels that do: for a cross entropy
+    the product is FixMatch's mean over all voxels. Without $s$ (as in that code) the first few
+    voxels that a teacher is sure of, often of one class, have the weight of all.
     Pseudo-labels of a run stand in place of the teacher's where they are known.
 
     Args:
         build: Returns a freshly initialized network.
         weight: $w$ when its ramp ends.
-        ramp: Fraction of training over which $w$ grows; 0, as published, is full from the start.
+        ramp: Fraction of training over which $w$ grows; published is 0, full from the start. The
+            default (ours) is all of it, for in short trainings early answers are poor.
         threshold: $\tau$; 0 stands for 0.95 in pictures, as published, and 0.8 in volumes (ours:
             between the 0.75 and 0.85 that CrossMatch, arXiv:2405.00354, was run with).
         decay: Decay of the teacher.
@@ -60,7 +63,7 @@ class WeakToStrong(Taught):
         build: Callable[[], nn.Module],
         *,
         weight: float = 1.0,
-        ramp: float = 0.0,
+        ramp: float = 1.0,
         threshold: float = 0.0,
         decay: float = 0.996,
         strong_views: int = 1,
@@ -98,7 +101,8 @@ class WeakToStrong(Taught):
         )
         answers = logits[len(batch.image) :].chunk(self.strong_views)
         strong = [
-            self.pseudo_loss(answer, pasted) for answer, pasted in zip(answers, maps, strict=True)
+            (pasted != UNKNOWN).float().mean() * self.pseudo_loss(answer, pasted)
+            for answer, pasted in zip(answers, maps, strict=True)
         ]
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         return {"supervised": supervised, "strong": weight * torch.stack(strong).mean()}

@@ -258,7 +258,8 @@ def by_weak_to_strong(method: Method, batch: SemiBatch, progress: float) -> Term
     before = [3, 0, 1, 2]
     labels = torch.where(deep_boxes(UNLABELED), labels[before], labels)
     logits = method.student.layer(seen)
-    strong = [supervised(view, labels) for view in logits[LABELED:].split(UNLABELED)]
+    share = (labels != UNKNOWN).float().mean()
+    strong = [share * supervised(view, labels) for view in logits[LABELED:].split(UNLABELED)]
     return {
         "supervised": supervised(logits[:LABELED], batch.target),
         "strong": WEIGHT * grown(progress) * sum(strong) / 2,
@@ -423,7 +424,7 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
     },
     "weak-to-strong": {
         "weight": 1.0,
-        "ramp": 0.0,
+        "ramp": 1.0,
         "threshold": 0.0,
         "decay": 0.996,
         "strong_views": 1,
@@ -435,7 +436,7 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
     },
     "copy-paste": {
         "weight": 0.5,
-        "ramp": 0.0,
+        "ramp": 1.0,
         "decay": 0.99,
         "box": 2 / 3,
         "warmup": 0.12,

@@ -141,6 +141,27 @@ def test_the_threshold_is_the_given_one_or_that_of_the_dimensions(dimensions, op
     torch.testing.assert_close(method.observed()["confident"], expected, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_cross_entropy_counts_as_in_fixmatch(share):
+    """Of a cross entropy the term is the mean over all voxels, those that do not count being 0."""
+    method = make_method(
+        "weak-to-strong", lambda: VNet(1, 2, filters=2, dropout=0.0), **QUIET, cutmix=False
+    )
+    batch = make_batch(2, dimensions=3)
+    sure = torch.rand(batch.unlabeled.shape) < share
+    method.teacher.forward = lambda images: torch.cat([0.0 * images, 5.0 * sure], dim=1)
+
+    def entropy(logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
+        values = nn.functional.cross_entropy(logits, target, reduction="none", ignore_index=UNKNOWN)
+        return values.sum() / (values.numel() if known is None else known.sum())
+
+    method.segmentation_loss = entropy
+    found = method.losses(batch, progress=1.0)["strong"]
+    logits = method.student(batch.all_images())[2:]
+    expected = -(logits.log_softmax(1)[:, 1:] * sure).mean()
+    torch.testing.assert_close(found, expected)
+
+
 def test_nothing_confident_is_no_loss_and_no_gradient():
     method = make_method("weak-to-strong", lambda: VNet(1, 2, filters=2), threshold=1.0)
     loss = method.losses(make_batch(2, dimensions=3), progress=1.0)["strong"]
