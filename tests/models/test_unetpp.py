@@ -15,7 +15,7 @@ from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.text_fusion import FUSIONS, TextFeatures, TextFused
 from llmseg_cli.models.unetpp import UNetPlusPlus
-from llmseg_cli.registry import METHODS, MODELS
+from llmseg_cli.registry import METHODS, MODELS, methods_of_labels
 
 SIDES = {2: (32, 48), 3: (16, 48, 32)}
 MODE = {2: "bilinear", 3: "trilinear"}
@@ -233,7 +233,7 @@ def make_batch(dimensions: int) -> SemiBatch:
 
 
 @each_dimension
-@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize("name", methods_of_labels())
 def test_every_method_trains_every_head(name, dimensions):
     method, batch = make_method(name, dimensions), make_batch(dimensions)
     before = copy.deepcopy(method)

@@ -65,7 +65,7 @@ def test_large_scans_are_coarsened(toy_data, toy_split, monkeypatch):
     patch, wanted = chosen(request(toy_data, toy_split))
     assert patch == (16, 16, 16)  # there is no smaller one
     assert all(mm >= own for mm, own in zip(wanted, (1.0, 1.0, 1.2), strict=True))
-    assert np.prod(wanted) / 1.2 == pytest.approx(26 * 22 * 20 / 4 / (16**3 / 2), rel=0.15)
+    assert np.prod(wanted) / 1.2 == pytest.approx(0.75 * 26 * 22 * 20 / (16**3 / 2), rel=0.15)
 
 
 def test_locked_scans_are_not_looked_at(tmp_path):

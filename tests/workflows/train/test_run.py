@@ -17,7 +17,7 @@ from training_cli import log_lines, logged_steps, signaled, train, weights
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.methods.usl import Usl
-from llmseg_cli.registry import METHODS
+from llmseg_cli.registry import METHODS, methods_of_labels
 from llmseg_cli.workflows.runs.run_folder import open_run
 
 EVERY = {name: ("--every", "2") for name in METHODS.names() if METHODS.load(name).mines}
@@ -194,7 +194,7 @@ def weights_of(method: str, data: Path, split: Path, output: Path, *words: str) 
     return weights(output)
 
 
-@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize("method", methods_of_labels())
 def test_the_same_command_gives_the_same_digest(toy_data, toy_split, quiet_place, method):
     words = ("--deterministic", "--ema", "0.9")
     first = weights_of(method, toy_data, toy_split, quiet_place / "a", *words)
@@ -225,7 +225,7 @@ def test_workers_change_nothing(toy_data, toy_split, quiet_place, threads):
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize("method", methods_of_labels())
 def test_stopped_and_resumed_equals_uninterrupted(toy_data, toy_split, quiet_place, method):
     words = ("--split", toy_split, "--log-every", "1", "--ema", "0.9", "--validate-every", "2")
     words = (*words, *EVERY.get(method, ()))
