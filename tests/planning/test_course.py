@@ -14,7 +14,7 @@ from llmseg_cli.planning.course import (
     share_of_supervised,
 )
 
-LONG, SHORT = 3600.0, 600.0
+LONG, SHORT = 3600.0, 600.0  # an hour is enough for three folds
 
 
 @pytest.mark.parametrize(
