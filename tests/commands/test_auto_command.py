@@ -167,7 +167,7 @@ def test_one_labeled_scan_of_four(quiet_place):
 @pytest.mark.slow
 def test_four_labeled_scans_of_eight(quiet_place):
     toy(quiet_place / "scans", labeled=4, unlabeled=4)
-    result = invoke("auto", "--data", "scans", "--budget", "80s", "-o", "out")
+    result = invoke("auto", "--data", "scans", "--budget", "80s", "--folds", "3", "-o", "out")
     assert result.exit_code == 0, result.output
     found = check_course(Path("out"), 4)
     assert found["chosen"] in found["validation_dice"]

@@ -1,0 +1,174 @@
+"""Tables of `few_labels.py`'s results, as Markdown: one for each data set and number of labels.
+
+    python table.py results.jsonl
+
+Means are over test cases (each of them the mean over classes) and seeds. Intervals are 95 % and
+include both: cases, or patients, and seeds are drawn with replacement (`llmseg_cli.metrics.seeds`).
+A difference is to the row that `rows.yaml` names, of the same seeds and cases, with as many
+networks; its p is Wilcoxon's over cases, of each case's mean over seeds, times Holm's factor for
+the differences of the table. `way` is the share of the way from `supervised-pair` to
+`all-labels-pair`. Rows whose seeds differ from those of their partner have no difference.
+"""
+
+import json
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+from llmseg_cli.metrics.seeds import SeedComparison, compare_seeds, summarize_seeds
+
+HERE = Path(__file__).parent
+DRAWS = 2000
+FLOOR, CEILING = "supervised-pair", "all-labels-pair"
+NAMES = {
+    "dice": ("Dice %", 100),
+    "jaccard": ("Jaccard %", 100),
+    "hd95_voxel": ("HD95 voxel", 1),
+    "asd_voxel": ("ASD voxel", 1),
+    "hd95_mm": ("HD95 mm", 1),
+    "asd_mm": ("ASD mm", 1),
+}
+Lines = list[dict[str, Any]]  # of one row, a seed each
+
+
+def main(path: Path) -> None:
+    """Print the tables."""
+    sets = yaml.safe_load((HERE / "sets.yaml").read_text(encoding="utf-8"))
+    rows = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
+    found: dict[tuple[str, int, int], dict[str, Lines]] = defaultdict(lambda: defaultdict(list))
+    for text in path.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        found[line["data"], line["labels"], line["steps"]][line["row"]].append(line)
+    places = {name: place for place, name in enumerate(sets)}
+    for (data, labels, steps), lines in sorted(
+        found.items(), key=lambda item: (places[item[0][0]], item[0][1:])
+    ):
+        print(f"### {sets[data]['title']}: {labels} labeled, {steps} steps\n")
+        print(table(lines, rows, sets[data]), end="\n\n")
+
+
+def table(lines: dict[str, Lines], rows: dict[str, Any], about: dict[str, Any]) -> str:
+    """One table.
+
+    Args:
+        lines: Row to its results.
+        rows: Of `rows.yaml`.
+        about: The data set, of `sets.yaml`.
+    """
+    first, *others = about["metrics"]
+    columns = ["row", "networks", f"{NAMES[first][0]} [95 %]", "of each seed"]
+    columns += [NAMES[metric][0] for metric in others]
+    columns += ["over the row with as many networks [95 %], p", "way", "s"]
+    gains = {
+        name: compared(lines[name], lines[of], first, about)
+        for name in lines
+        if (of := rows[name].get("of")) in lines and seeds(lines[name]) == seeds(lines[of])
+    }
+    tested = {name: gain.cases.p_value for name, gain in gains.items()}
+    corrected = holm({name: p for name, p in tested.items() if p is not None})
+    out = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name in sorted(lines, key=list(rows).index):
+        ordered = sorted(lines[name], key=lambda line: line["seed"])
+        summary = summarize_seeds(
+            values(ordered, first), groups=groups(ordered, about), draws=DRAWS, seed=0
+        )
+        scale = NAMES[first][1]
+        cells = [name, str(rows[name]["networks"])]
+        cells.append(number(summary.cases.mean, summary.cases.interval, scale))
+        cells.append(", ".join(f"{scale * mean:.1f}" for mean in summary.seeds.means))
+        for metric in others:
+            mean = fmean(fmean(row) for row in values(ordered, metric))
+            cells.append(f"{NAMES[metric][1] * mean:.1f}")
+        cells.append(difference(gains[name], corrected.get(name), scale) if name in gains else "")
+        cells.append(way(name, lines, first))
+        cells.append(f"{fmean(line['seconds'] for line in ordered):.0f}")
+        out.append(f"| {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+def values(lines: Lines, metric: str) -> list[list[float]]:
+    """A row per seed, a column per case: means over classes."""
+    return [[fmean(classes) for classes in line["scores"][metric]] for line in lines]
+
+
+def seeds(lines: Lines) -> list[int]:
+    """The seeds, ascending."""
+    return sorted(line["seed"] for line in lines)
+
+
+def groups(lines: Lines, about: dict[str, Any]) -> list[str] | None:
+    """The patient of each case; None where each case is a patient."""
+    if any(line["cases"] != lines[0]["cases"] for line in lines):
+        sys.exit("Lines of one table have other test cases: they were made with different lists.")
+    if "group" not in about:
+        return None
+    matches = (re.search(about["group"], case) for case in lines[0]["cases"])
+    return [
+        match[1] if match else case for match, case in zip(matches, lines[0]["cases"], strict=True)
+    ]
+
+
+def compared(lines: Lines, others: Lines, metric: str, about: dict[str, Any]) -> SeedComparison:
+    """First minus second, paired by seed and case."""
+    ours, theirs = (sorted(side, key=lambda line: line["seed"]) for side in (lines, others))
+    return compare_seeds(
+        values(ours, metric),
+        values(theirs, metric),
+        better="higher",
+        groups=groups([*ours, *theirs], about),
+        draws=DRAWS,
+        seed=0,
+    )
+
+
+def holm(p_values: dict[str, float]) -> dict[str, float]:
+    """P values, corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    found, least = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[name]))
+        found[name] = least
+    return found
+
+
+def number(mean: float | None, interval: tuple[float, float] | None, scale: float) -> str:
+    """A mean with its interval, if there is one."""
+    if mean is None:
+        return "undefined"
+    if interval is None:
+        return f"{scale * mean:.1f}"
+    return f"{scale * mean:.1f} [{scale * interval[0]:.1f}, {scale * interval[1]:.1f}]"
+
+
+def difference(gain: SeedComparison, p_value: float | None, scale: float) -> str:
+    """A difference with its interval and corrected p."""
+    found = gain.cases
+    assert found.difference is not None
+    low, high = found.interval or (float("nan"),) * 2
+    shown = f"{scale * found.difference:+.1f} [{scale * low:+.1f}, {scale * high:+.1f}]"
+    return f"{shown}, {p_value:.2g}" if p_value is not None else shown
+
+
+def way(name: str, lines: dict[str, Lines], metric: str) -> str:
+    """The share of the way from few labels to all of them, in percent."""
+    if name == FLOOR or FLOOR not in lines or CEILING not in lines:
+        return ""
+    shared = set(seeds(lines[name])) & set(seeds(lines[FLOOR])) & set(seeds(lines[CEILING]))
+    if not shared:
+        return ""
+    own, floor, ceiling = (
+        fmean(
+            fmean(row)
+            for row in values([one for one in lines[row] if one["seed"] in shared], metric)
+        )
+        for row in (name, FLOOR, CEILING)
+    )
+    return f"{100 * (own - floor) / (ceiling - floor):.0f} %" if ceiling != floor else ""
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results.jsonl")
