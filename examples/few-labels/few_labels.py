@@ -105,7 +105,6 @@ def cells(sets: dict[str, Any], rows: dict[str, Any], wish: argparse.Namespace) 
             for labels in about["labels"]:
                 for row, what in rows.items():
                     fits = labels == min(about["labels"]) or what["at"] == "all"
-                    fits &= data in what.get("sets", sets)
                     chosen = (
                         (wish.set is None or data in wish.set)
                         and (wish.labels is None or labels in wish.labels)
@@ -125,11 +124,10 @@ def train(
     split = folder / "split.json"
     write_split(cell, about, data, split, everything=row.get("labels") == "all", work=work)
     words = row["words"].format(third=cell.steps // 3, half=cell.steps // 2).split()
-    label_map = [word for pair in about.get("label-map", []) for word in ("--label-map", pair)]
     began = time.monotonic()
     llmseg(
         *words,
-        *("--data", data, "--split", split, "--config", HERE / about["recipe"], *label_map),
+        *("--data", data, "--split", split, "--config", HERE / about["recipe"], *changes(about)),
         *("--steps", cell.steps, "--seed", cell.seed, "-o", folder / "run"),
     )
     seconds = time.monotonic() - began
@@ -179,9 +177,8 @@ def write_split(
     first = work / cell.data / "read.json"
     if not first.exists():
         first.parent.mkdir(parents=True, exist_ok=True)
-        label_map = [word for pair in about.get("label-map", []) for word in ("--label-map", pair)]
         grouped = ["--group-by", about["group"]] if "group" in about else []
-        llmseg("split", "--data", data, *label_map, *grouped, "--labeled", "all", "-o", first)
+        llmseg("split", "--data", data, *changes(about), *grouped, "--labeled", "all", "-o", first)
     split = json.loads(first.read_text(encoding="utf-8"))
     roles = (
         listed(cell, about, data) if about.get("lists") else drawn(cell, about, split["labeled"])
@@ -193,6 +190,11 @@ def write_split(
         split[name] = {case: found for case, found in split[name].items() if case in used}
     split |= {"validation": [], "seed": cell.seed, **roles}
     output.write_text(json.dumps(split, indent=2) + "\n", encoding="utf-8")
+
+
+def changes(about: dict[str, Any]) -> list[str]:
+    """Words for the label values of a data set."""
+    return [word for pair in about.get("label-map", []) for word in ("--label-map", pair)]
 
 
 def listed(cell: Cell, about: dict[str, Any], data: Path) -> dict[str, list[str]]:

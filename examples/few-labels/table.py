@@ -45,9 +45,16 @@ def main(path: Path) -> None:
         line = json.loads(text)
         found[line["data"], line["labels"], line["steps"]][line["row"]].append(line)
     places = {name: place for place, name in enumerate(sets)}
+    ceilings = {
+        (data, steps): lines[CEILING]
+        for (data, _, steps), lines in found.items()
+        if CEILING in lines  # the same for every number of labels
+    }
     for (data, labels, steps), lines in sorted(
         found.items(), key=lambda item: (places[item[0][0]], item[0][1:])
     ):
+        if (data, steps) in ceilings:
+            lines[CEILING] = ceilings[data, steps]
         print(f"### {sets[data]['title']}: {labels} labeled, {steps} steps\n")
         print(table(lines, rows, sets[data]), end="\n\n")
 

@@ -66,7 +66,7 @@ def let_steps_win(context: typer.Context, values: dict[str, Any]) -> None:
     """
     if not values.get("budget") or not is_typed(context, "steps") or is_typed(context, "budget"):
         return
-    place = next(places_of_option(context, "budget", "", top=True))
+    place = next(places_of_option(context, "budget", "", top=True), "")
     console.info(f"--budget {values['budget']}{place} gives way to --steps {values['steps']}.")
     values["budget"] = ""
 

@@ -1,6 +1,5 @@
 """Bidirectional copy-paste."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,9 +10,8 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.inference.post_processing import keep_largest_component
 from llmseg_cli.methods.base import SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import paste, paste_map, placed_boxes
-from llmseg_cli.methods.supervision import heads_of
-from llmseg_cli.methods.teaching import Taught
-from llmseg_cli.training.ramps import sigmoid_ramp
+from llmseg_cli.methods.supervision import every, heads_of, mean_over_heads
+from llmseg_cli.methods.teaching import Taught, known_or
 
 
 class CopyPaste(Taught):
@@ -37,7 +35,7 @@ class CopyPaste(Taught):
         build: Returns a freshly initialized network.
         weight: $w$ when its ramp ends, the paper's $\alpha$.
         ramp: Fraction of training over which $w$ grows; published is 0, full from the start. The
-            default (ours) is all of it, for in short trainings early answers are poor.
+            default (ours) is all of it, where we expect early answers to be poor.
         decay: Decay of the teacher.
         box: Share of each side of a patch that a box spans.
         warmup: Fraction of training with labeled images alone: 2,000 of 17,000 steps in the
@@ -63,15 +61,9 @@ class CopyPaste(Taught):
         warmup: float = 0.12,
         largest_component: bool = False,
     ) -> None:
-        super().__init__(build, decay=decay)
-        check_ranges(
-            weight=(weight, 0, math.inf),
-            ramp=(ramp, 0, 1),
-            box=(box, 0, 1),
-            warmup=(warmup, 0, 1),
-        )
-        self.weight, self.ramp, self.box, self.warmup = weight, ramp, box, warmup
-        self.largest_component = largest_component
+        super().__init__(build, weight=weight, ramp=ramp, decay=decay)
+        check_ranges(box=(box, 0, 1), warmup=(warmup, 0, 1))
+        self.box, self.warmup, self.largest_component = box, warmup, largest_component
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
@@ -97,13 +89,13 @@ class CopyPaste(Taught):
             boxes,
         )
         is_labeled = torch.cat([~boxes[:labeled], boxes[labeled:]])
-        terms = [
-            self._terms(logits, maps, is_labeled, labeled)
-            for logits in heads_of(self.student, images)
-        ]
-        supervised, pasted = torch.stack(terms).mean(dim=0)
-        weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
-        return {"supervised": supervised, "copy_paste": weight * pasted}
+
+        def terms_of(logits: Tensor, step: int) -> Tensor:
+            return self._terms(logits, every(step, maps), every(step, is_labeled), labeled)
+
+        heads = heads_of(self.student, images)
+        supervised, pasted = mean_over_heads(heads, images, terms_of)
+        return {"supervised": supervised, "copy_paste": self.grown_weight(progress) * pasted}
 
     def _terms(self, logits: Tensor, maps: Tensor, is_labeled: Tensor, labeled: int) -> Tensor:
         """Half the losses of the mixed images over what is labeled, and over what is not, `(2,)`.
@@ -141,7 +133,7 @@ class CopyPaste(Taught):
         labels = logits.argmax(dim=1)
         if self.largest_component:
             labels = _largest_components(labels, logits.shape[1])
-        return labels if pseudo is None else pseudo.where(pseudo != UNKNOWN, labels)
+        return known_or(pseudo, labels)
 
 
 def _largest_components(labels: Tensor, classes: int) -> Tensor:

@@ -91,12 +91,27 @@ def supervise(
     """
     heads = heads_of(network, images, factors=factors)
     options = {} if weights is None else {"weights": weights}
+
+    def loss_of(logits: Tensor, step: int) -> Tensor:
+        own, counts = every(step, target), every(step, known)
+        return loss(logits[: len(target)], own, known=counts, **options)
+
+    return mean_of_heads(heads), mean_over_heads(heads, images, loss_of)
+
+
+def mean_over_heads(
+    heads: Sequence[Tensor], images: Tensor, loss_of: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """The losses of heads, each counting 1/n of one of full size where its sides are 1/n.
+
+    Args:
+        heads: Logits `(B, K, X / n, Y / n[, Z / n])` of each.
+        images: What they answer, `(B, C, X, Y[, Z])`.
+        loss_of: Takes the logits of a head and its n; returns a loss of any shape.
+    """
     steps = [images.shape[2] // logits.shape[2] for logits in heads]
-    losses = [
-        loss(logits[: len(target)], every(step, target), known=every(step, known), **options) / step
-        for step, logits in zip(steps, heads, strict=True)
-    ]
-    return mean_of_heads(heads), torch.stack(losses).sum() / sum(1 / step for step in steps)
+    losses = [loss_of(logits, step) / step for logits, step in zip(heads, steps, strict=True)]
+    return torch.stack(losses).sum(dim=0) / sum(1 / step for step in steps)
 
 
 Maps = TypeVar("Maps", Tensor, Tensor | None)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
@@ -17,15 +18,23 @@ class Taught(Method):
 
     Args:
         build: Returns a freshly initialized network.
+        weight: Weight of what the teacher teaches when its ramp ends.
+        ramp: Fraction of training over which it grows.
         decay: Decay of the teacher, the moving average of the student.
     """
 
-    def __init__(self, build: Callable[[], nn.Module], *, decay: float) -> None:
+    def __init__(
+        self, build: Callable[[], nn.Module], *, weight: float, ramp: float, decay: float
+    ) -> None:
         super().__init__()
-        check_ranges(decay=(decay, 0, 1))
+        check_ranges(weight=(weight, 0, math.inf), ramp=(ramp, 0, 1), decay=(decay, 0, 1))
         self.student = build()
         self.teacher = frozen_copy(self.student)
-        self.decay = decay
+        self.weight, self.ramp, self.decay = weight, ramp, decay
+
+    def grown_weight(self, progress: float) -> float:
+        """The weight at a fraction of training, in [0, 1]."""
+        return self.weight * sigmoid_ramp(progress, length=self.ramp)
 
     def taught(self, images: Tensor) -> Tensor:
         """What the teacher says without noise and dropout, logits `(U, K, X, Y[, Z])`.
@@ -41,6 +50,11 @@ class Taught(Method):
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student, "teacher": self.teacher}
+
+
+def known_or(pseudo: Tensor | None, labels: Tensor) -> Tensor:
+    """Pseudo-labels `(U, X, Y[, Z])` where they are known, and a teacher's labels elsewhere."""
+    return labels if pseudo is None else pseudo.where(pseudo != UNKNOWN, labels)
 
 
 class Teaching(Taught):
@@ -63,9 +77,9 @@ class Teaching(Taught):
         ramp: float = 1.0,
         noise: float = 0.1,
     ) -> None:
-        super().__init__(build, decay=decay)
-        check_ranges(weight=(weight, 0, math.inf), ramp=(ramp, 0, 1), noise=(noise, 0, math.inf))
-        self.weight, self.ramp, self.noise = weight, ramp, noise
+        super().__init__(build, weight=weight, ramp=ramp, decay=decay)
+        check_ranges(noise=(noise, 0, math.inf))
+        self.noise = noise
 
     @abstractmethod
     def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:

@@ -10,9 +10,8 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.methods.base import SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import paste, paste_map, placed_boxes, random_spans
 from llmseg_cli.methods.strong_views import blur, channel_factors, jitter
-from llmseg_cli.methods.teaching import Taught
+from llmseg_cli.methods.teaching import Taught, known_or
 from llmseg_cli.models.base import Segmenter
-from llmseg_cli.training.ramps import sigmoid_ramp
 
 CONFIDENT = {2: 0.95, 3: 0.8}  # by the dimensions of the patch
 BOX = {"smallest": 0.02, "largest": 0.4, "stretch": 1 / 0.3}  # of UniMatch's CutMix
@@ -39,7 +38,7 @@ class WeakToStrong(Taught):
         build: Returns a freshly initialized network.
         weight: $w$ when its ramp ends.
         ramp: Fraction of training over which $w$ grows; published is 0, full from the start. The
-            default (ours) is all of it, for in short trainings early answers are poor.
+            default (ours) is all of it, where we expect early answers to be poor.
         threshold: $\tau$; 0 stands for 0.95 in pictures, as published, and 0.8 in volumes (ours:
             between the 0.75 and 0.85 that CrossMatch, arXiv:2405.00354, was run with).
         decay: Decay of the teacher.
@@ -73,17 +72,15 @@ class WeakToStrong(Taught):
         cutmix: bool = True,
         channel_dropout: bool = False,
     ) -> None:
-        super().__init__(build, decay=decay)
+        super().__init__(build, weight=weight, ramp=ramp, decay=decay)
         check_ranges(
-            weight=(weight, 0, math.inf),
-            ramp=(ramp, 0, 1),
             threshold=(threshold, 0, 1),
             strong_views=(strong_views, 1, 2),
             contrast=(contrast, 0, 1),
             brightness=(brightness, 0, math.inf),
             blur=(blur, 0, MOST_BLUR),
         )
-        self.weight, self.ramp, self.threshold = weight, ramp, threshold
+        self.threshold = threshold
         self.strong_views, self.cutmix, self.channel_dropout = strong_views, cutmix, channel_dropout
         self.contrast, self.brightness, self.blur = contrast, brightness, blur
 
@@ -104,7 +101,7 @@ class WeakToStrong(Taught):
             (pasted != UNKNOWN).float().mean() * self.pseudo_loss(answer, pasted)
             for answer, pasted in zip(answers, maps, strict=True)
         ]
-        weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
+        weight = self.grown_weight(progress)
         return {"supervised": supervised, "strong": weight * torch.stack(strong).mean()}
 
     def _labels(self, images: Tensor, pseudo: Tensor | None) -> Tensor:
@@ -113,7 +110,7 @@ class WeakToStrong(Taught):
         confident = confidence >= (self.threshold or CONFIDENT[images.ndim - 2])
         self.observe(confident=confident.float().mean())
         labels = labels.where(confident, UNKNOWN)
-        return labels if pseudo is None else pseudo.where(pseudo != UNKNOWN, labels)
+        return known_or(pseudo, labels)
 
     def _strong(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """A strong view of the images, and its label maps."""

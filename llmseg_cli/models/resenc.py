@@ -1,6 +1,6 @@
 """nnU-Net's U-Net with a residual encoder, of the package dynamic-network-architectures."""
 
-from math import gcd
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.layers import (
     CHANNEL_DROPOUT,
     CONVOLUTION,
-    GROUPS,
     ScaledInstanceNormalization,
     check_settings,
+    normalize,
     start_undecided,
 )
 
@@ -166,11 +166,9 @@ def _blocks_of(text: str, stages: int) -> list[int]:
 
 def _normalization(name: str, dimensions: int) -> Any:
     """What makes the normalization of a number of channels, as the package asks for it."""
-    if name == "batch":
-        return nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d
-    if name == "group":
-        return lambda channels: nn.GroupNorm(gcd(GROUPS, channels), channels)
-    return ScaledInstanceNormalization
+    if name == "instance":
+        return ScaledInstanceNormalization
+    return partial(normalize, name, dimensions=dimensions)
 
 
 def _remove_aliases(network: Any) -> None:

@@ -11,7 +11,7 @@ ENOUGH_FOR_FIFTH = 5  # below which a label is worth more to learn from than to 
 FEWEST_S = 600.0  # of the supervised training of one fold, or all of them learn too little
 ENOUGH_FOR_TEST = 50  # above which another fifth may be locked away
 FIFTH = "0.2"
-SUPERVISED = 0.5  # of the time for trainings
+SHARED = 0.5  # of the time for trainings
 FEWEST_STEPS = 50  # of a training from unlabeled scans that is worth its start
 LEAST_S = 5.0  # of a training, however small the budget is
 SPARE = 0.04  # of the budget, for what cannot be foreseen
@@ -26,8 +26,7 @@ class Roles:
         folds: Parts for cross-validation; 0 has one validation list, or none.
         validation: What `llmseg split --validation` takes, or None.
         test: What `llmseg split --test` takes, or None.
-        is_hurried: Whether time is too short for several networks, and so for whatever gained
-            nothing over as long a supervised training.
+        is_hurried: Whether time is too short for several networks.
         reason: Why, a sentence.
     """
 
@@ -81,14 +80,15 @@ def choose_roles(
     )
 
 
-def expected_s(budget_s: float, *, runs: int) -> float:
+def expected_s(budget_s: float, *, runs: int, share: float = SHARED) -> float:
     """Seconds that one supervised training gets, as long as nothing is known but the budget.
 
     Args:
         budget_s: Of everything.
         runs: Trainings of each kind.
+        share: Of the supervised ones; 1 where there are no others.
     """
-    return budget_s * SUPERVISED / runs
+    return budget_s * share / runs
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ def share_of_supervised(time: Time, *, runs: int, semi_step_s: float) -> float:
     Returns:
         All of the time where the other half would not be worth its start.
     """
-    half = time.training_s * (1 - SUPERVISED) / runs
+    half = time.training_s * (1 - SHARED) / runs
     if not semi_step_s or not is_worth(half, semi_step_s=semi_step_s):
         return time.training_s / runs
-    return time.training_s * SUPERVISED / runs
+    return time.training_s * SHARED / runs
 
 
 def networks_in_time(time: Time, *, runs: int, scans: int, seconds_a_scan: float) -> int:

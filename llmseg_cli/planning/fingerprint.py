@@ -80,8 +80,8 @@ class Power:
     def covered(self) -> dict[int, float]:
         """Share of the median scan that a patch should see, by dimensions.
 
-        On a CPU five minutes of 8 left atria gave a Dice of 0.73 at 1.05 mm, where a patch sees a
-        quarter, and 0.85 at 1.5 mm, where it sees nearly all (examples/defaults/RESULTS.md).
+        On a CPU five minutes of 8 left atria gave a Dice of 0.62 at 1.05 mm, where a patch sees a
+        quarter, and 0.81 at 1.5 mm, where the same sees 70 % (examples/defaults/RESULTS.md).
         """
         return GPU_COVERED if self.gpu else CPU_COVERED
 

@@ -87,7 +87,7 @@ def choose_narrower(power: Power, dimensions: int, steps: int, budget: str) -> C
     return _options(
         FILTERS_OF_FEW_STEPS,
         f"for {steps} steps of {FILTERS_ON_CPU} in {budget} are few, and half as many filters "
-        "learned more in the same time (examples/defaults/RESULTS.md)",
+        "learned as much or more in the time on two organs (examples/defaults/RESULTS.md)",
     )
 
 

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
+from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.models.resenc import ResEnc
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.models.unet import UNet
 from llmseg_cli.models.unetpp import UNetPlusPlus
 from llmseg_cli.models.vnet import VNet
+from llmseg_cli.registry import METHODS, methods_of_labels
 
 SIDES = (32, 16)
 BUILDERS = {
@@ -164,3 +166,33 @@ def test_without_the_option_there_is_no_other_head(name):
     )
     assert deep - plain == Counter({(3, 8, 1, 1, 1): 1, (3, 16, 1, 1, 1): 1, (3,): 2})
     assert not plain - deep
+
+
+@pytest.mark.parametrize("name", methods_of_labels())
+def test_every_method_trains_coarser_heads(name):
+    torch.manual_seed(0)
+    method = METHODS.load(name)(
+        lambda: UNet(1, 3, dimensions=2, filters=2, dropout=0, deep_supervision=True)
+    )
+    images, target = make_images()
+    batch = SemiBatch(images[:2], target, images[2:])
+    sum(method.losses(batch, progress=1.0).values()).backward()
+    for network in method.networks().values():
+        for head in network.coarser:
+            trained = head.weight.requires_grad
+            assert not trained or head.weight.grad.abs().sum() > 0
+
+
+def test_copy_paste_without_boxes_is_half_the_supervised_loss_of_all_heads():
+    torch.manual_seed(0)
+    method = METHODS.load("copy-paste")(
+        lambda: UNet(1, 3, dimensions=2, filters=2, dropout=0, deep_supervision=True), box=0.0
+    )
+    images, target = make_images()
+    found = method.losses(SemiBatch(images[:2], target, images[2:]), progress=1.0)
+    _, expected = supervise(method.student, images[:2], target)  # normalization is by instance
+    torch.testing.assert_close(found["supervised"], expected / 2)
+    with torch.no_grad():
+        labels = method.teacher.eval()(images[2:]).argmax(1)
+    _, taught = supervise(method.student, images[2:], labels)
+    torch.testing.assert_close(found["copy_paste"], method.weight * taught / 2)

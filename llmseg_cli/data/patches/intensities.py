@@ -14,9 +14,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from llmseg_cli.data.patches.movement import is_thin
+from llmseg_cli.data.patches.movement import Image, is_thin
 
-Image = NDArray[np.float32]  # (C, X, Y, Z)
 Channel = NDArray[np.float32]  # (X, Y, Z)
 
 NOISE = 0.1  # largest deviation, in units of the patch's own

@@ -13,8 +13,8 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from llmseg_cli.data.patches.intensities import Change, Channel, Image, lower_resolution
-from llmseg_cli.data.patches.movement import is_thin
+from llmseg_cli.data.patches.intensities import Change, Channel, lower_resolution
+from llmseg_cli.data.patches.movement import Image, is_thin
 
 if TYPE_CHECKING:
     import torchio

@@ -9,7 +9,19 @@ from llmseg_cli.workflows.auto.wish import Wish
 logger = logging.getLogger(__name__)
 
 SUPERVISED = "supervised"
-NO_GAIN = "self-training"  # over as long a supervised training, see the guide's page on the demo
+OWN_MASKS = "self-training"
+
+
+def labels_alone(wish: Wish, roles: Roles) -> bool:
+    """Whether labels alone will be learned from, as far as is known before a plan.
+
+    Args:
+        wish: What the user asks for.
+        roles: Who validates.
+    """
+    if wish.method is not None:
+        return wish.method == SUPERVISED
+    return roles.is_hurried or not (roles.folds or roles.validation)
 
 
 def method_of(wish: Wish, planned: dict[str, Any], roles: Roles) -> str | None:
@@ -25,10 +37,10 @@ def method_of(wish: Wish, planned: dict[str, Any], roles: Roles) -> str | None:
     if not roles.folds and not roles.validation:  # nothing could be chosen by
         return None
     method: str = planned["choices"]["method"]["value"]
-    if roles.is_hurried and method == NO_GAIN:
+    if roles.is_hurried and method == OWN_MASKS:
         logger.info(
-            "No self-training: in the same time it gained nothing over labels alone ('llmseg "
-            "guide demo'). --method self-training has it."
+            "No self-training: in a short time it lost to as long a training on labels ('llmseg "
+            "guide demo', one run). --method self-training has it."
         )
         return None
     return method

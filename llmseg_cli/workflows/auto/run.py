@@ -13,10 +13,11 @@ from llmseg_cli.artifacts.run_files import COURSE
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config_file import PROJECT_FILE
 from llmseg_cli.data.cases import find_cases
-from llmseg_cli.errors import ArtifactError, CommandError, ExitCode, PolicyError, UsageError
+from llmseg_cli.errors import CommandError, ExitCode, PolicyError, UsageError
 from llmseg_cli.knowledge.descriptions.library import entry_of_classes, find_entry
 from llmseg_cli.planning.course import (
     LEAST_S,
+    SHARED,
     Roles,
     Time,
     choose_roles,
@@ -25,12 +26,12 @@ from llmseg_cli.planning.course import (
     networks_in_time,
     share_of_supervised,
 )
-from llmseg_cli.workflows.auto.choice import SUPERVISED, method_of
+from llmseg_cli.workflows.auto.choice import SUPERVISED, labels_alone, method_of
 from llmseg_cli.workflows.auto.journal import SCRIPT, Course
 from llmseg_cli.workflows.auto.predicting import answering, predicting_s
 from llmseg_cli.workflows.auto.scores import dice_of
 from llmseg_cli.workflows.auto.steps import Call, Steps
-from llmseg_cli.workflows.auto.wish import Wish, first_fold
+from llmseg_cli.workflows.auto.wish import Wish, first_fold, refuse_other_wish
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +97,7 @@ class _Auto:
         course = Course(wish=asked)
         if resume and (wish.out / COURSE).is_file():
             course = Course.load(wish.out / COURSE)
-            if changed := [k for k in asked if course.wish.get(k) != asked[k]]:
-                name, was = changed[0], course.wish.get(changed[0])
-                raise ArtifactError(
-                    f"{wish.out} holds a course of another {name.removesuffix('_s')} ({was}, now "
-                    f"{asked[name]}). Choose another -o, or pass --force instead of --resume to "
-                    "begin anew."
-                )
+            refuse_other_wish(wish.out, course.wish, asked)
         self.steps = Steps(wish.out, call, course, force=force)
 
     def run(self) -> Outcome:
@@ -171,7 +166,8 @@ class _Auto:
     def _plan(self, split: Path, roles: Roles) -> dict[str, Any]:
         """Settings for about the time that one supervised training will get."""
         wish = self.wish
-        seconds = expected_s(wish.budget_s, runs=max(1, roles.folds))
+        share = 1.0 if labels_alone(wish, roles) else SHARED
+        seconds = expected_s(wish.budget_s, runs=max(1, roles.folds), share=share)
         words = ["plan", "--data", str(wish.data), *wish.labels, *wish.on_device]
         words += ["--split", str(first_fold(split)), "--budget", f"{seconds:.0f}s"]
         self.steps.take("plan", [*words, "-o", str(wish.out / PLAN)], keeps=True)

@@ -1,9 +1,11 @@
 """What a user asks of `llmseg auto`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.artifacts.folds import fold_name
+from llmseg_cli.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,30 @@ class Wish:
     def on_device(self) -> list[str]:
         """The words of a command that computes."""
         return [] if self.device == "auto" else ["--device", self.device]
+
+
+def refuse_other_wish(folder: Path, begun: Mapping[str, str], asked: Mapping[str, str]) -> None:
+    """Refuse to go on with a course that was begun with other wishes.
+
+    Args:
+        folder: Of the course.
+        begun: Name to wish when it began.
+        asked: The same now.
+
+    Raises:
+        ArtifactError: Naming the wish, and what to do.
+    """
+    remedy = "Choose another -o, or pass --force instead of --resume to begin anew."
+    for name, value in asked.items():
+        if name not in begun:
+            raise ArtifactError(
+                f"{folder} holds a course of an earlier version, which knew no --{name}. {remedy}"
+            )
+        if begun[name] != value:
+            raise ArtifactError(
+                f"{folder} holds a course of another {name.removesuffix('_s')} ({begun[name]}, now "
+                f"{value}). {remedy}"
+            )
 
 
 def first_fold(split: Path) -> Path:

@@ -13,7 +13,12 @@ NAMELESS = re.compile(r"class \d+|\d+")
 
 
 def doubts(
-    patch: tuple[int, ...], data: TrainingData, texts: Sequence[str] | None, *, slices: int = 1
+    patch: tuple[int, ...],
+    data: TrainingData,
+    texts: Sequence[str] | None,
+    *,
+    slices: int = 1,
+    augment: str = "none",
 ) -> list[str]:
     """Sentences about a patch that does not suit the scans, and texts that are of other classes.
 
@@ -22,6 +27,7 @@ def doubts(
         data: The prepared cases.
         texts: The classes that texts guide the network to, or None without text.
         slices: What a 2D patch has of a scan.
+        augment: Name of the augmentation.
     """
     found = []
     sizes = median_sizes([*data.labeled, *data.unlabeled])
@@ -31,6 +37,11 @@ def doubts(
         found.append(
             f"--slices {slices}: the scans have one slice, which is repeated in place of its "
             "neighbors. Leave it out."
+        )
+    if slices > 1 and augment.startswith("strong"):
+        found.append(
+            f"--augment {augment}: of --slices {slices} each is changed by itself, as if neighbors "
+            "were other sequences of a scan. --augment standard changes them alike but for noise."
         )
     if texts is not None:
         found.append(text_doubt(texts, data.classes[1:]))

@@ -155,7 +155,8 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
         **parts.record,
     )
     text = request.text[0] if request.text else None
-    found = doubts(wished.patch, data, text.names if text else None, slices=settings.slices)
+    names = text.names if text else None
+    found = doubts(wished.patch, data, names, slices=settings.slices, augment=settings.augment)
     for sentence in found:
         logger.warning(sentence)
     method, started = make_learner(request, config, parts)

@@ -466,6 +466,24 @@ def test_scans_without_labels_are_refused(wish, commands):
         go(wish, commands)
 
 
+def test_a_course_of_an_earlier_version_says_so(wish, commands):
+    go(wish, commands)
+    path = wish.out / COURSE
+    path.write_text(path.read_text().replace('"folds"', '"a wish of that time"'))
+    with pytest.raises(ArtifactError, match="of an earlier version, which knew no --folds"):
+        go(wish, commands, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "share"),
+    [({"folds": None}, 1), ({"method": "supervised"}, 1 / 3), ({}, 0.5 / 3)],
+)
+def test_a_plan_is_for_the_time_that_a_training_gets(wish, commands, asked, share):
+    found = go(replace(wish, **asked), commands)
+    words = found.course.step("plan")["words"]
+    assert commands.budget(words) == pytest.approx(share * wish.budget_s, abs=1)
+
+
 def test_a_folder_with_a_course_says_what_can_be_done(wish, commands):
     go(wish, commands)
     with pytest.raises(UsageError, match="Go on with --resume, replace it with --force"):

@@ -158,13 +158,14 @@ def test_a_dry_run_tells_the_time_and_no_number_of_steps(toy_data, toy_split, ru
     assert "2000 steps" not in said
 
 
+@pytest.mark.parametrize("option", ["--config", "--recipe"])
 def test_steps_on_the_command_line_go_before_a_budget_in_a_file(
-    toy_data, toy_split, run, quiet_place
+    toy_data, toy_split, run, quiet_place, option
 ):
     (quiet_place / "plan.yaml").write_text("train-sup:\n  budget: 3h\n")
-    words = ("--split", toy_split, "--config", quiet_place / "plan.yaml")
+    words = ("--split", toy_split, option, quiet_place / "plan.yaml")
     said = train("supervised", toy_data, run, *words, *WORDS, steps=2).stderr
     assert "gives way to --steps 2." in said
-    assert "--budget 3h (" in said
+    assert "--budget 3h" in said
     settings = config(run)["settings"]
     assert (settings["steps"], settings["budget"]) == (2, "")

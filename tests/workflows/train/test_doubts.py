@@ -118,3 +118,16 @@ def test_neighbors_that_are_none(tmp_path, depth, said):
     data = SimpleNamespace(labeled=(SimpleNamespace(image=tmp_path / "image.npy"),), unlabeled=())
     found = doubts((), data, None, slices=3)
     assert [sentence.partition(",")[0] for sentence in found] == said
+
+
+@pytest.mark.parametrize(
+    ("slices", "augment", "is_doubted"),
+    [(3, "strong", True), (3, "strong-mr", True), (3, "standard", False), (1, "strong", False)],
+)
+def test_neighbors_are_no_other_sequences(tmp_path, slices, augment, is_doubted):
+    np.save(tmp_path / "image.npy", np.zeros((1, 9, 9, 4), np.float32))
+    data = SimpleNamespace(labeled=(SimpleNamespace(image=tmp_path / "image.npy"),), unlabeled=())
+    found = doubts((), data, None, slices=slices, augment=augment)
+    assert bool(found) == is_doubted
+    if is_doubted:
+        assert f"--augment {augment}: of --slices 3 each is changed by itself" in found[0]
