@@ -150,7 +150,13 @@ def _tell(outcome: "Outcome", output: Path) -> None:
         (name, "-" if value is None else f"{value:.3f}", "chosen" * (name == found["chosen"]))
         for name, value in found["validation_dice"].items()
     ]
-    console.table("Dice on validation cases", ("training", "Dice", ""), rows)
+    if any(value is not None for value in found["validation_dice"].values()):
+        console.table("Dice on validation cases", ("training", "Dice", ""), rows)
+    else:
+        console.info(
+            "All labels taught, and none validated: no figure says how good the masks are. Look at "
+            "some of them; '--folds 3' (or 2) into another -o gives a figure."
+        )
     if found["test_dice"] is not None:
         console.info(f"Locked test cases: Dice {found['test_dice']:.3f} (test-scores.json).")
     masks = f"{found['masks']} masks in {output / 'masks'}" if found["masks"] else "no masks"

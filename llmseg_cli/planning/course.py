@@ -7,7 +7,7 @@ from llmseg_cli.planning.steps import in_words
 FOLDS = 3
 FEWEST_FOR_FOLDS = 2  # labeled cases, or patients
 ENOUGH_FOR_ONE_LIST = 30  # above which a fifth of them is enough to choose by
-ENOUGH_FOR_FIFTH = 5  # below which a label is worth more to learn from than to choose by
+ENOUGH_FOR_FIFTH = 10  # below which a fifth is one label, which tells little and teaches more
 FEWEST_S = 600.0  # of the supervised training of one fold, or all of them learn too little
 ENOUGH_FOR_TEST = 50  # above which another fifth may be locked away
 FIFTH = "0.2"

@@ -63,6 +63,23 @@ def test_a_command_runs_here_and_its_stdout_is_kept(acting, quiet_place):
     assert not heard["force"]
 
 
+def test_without_validation_no_table_pretends_one(acting, quiet_place, monkeypatch):
+    data = toy(quiet_place / "scans", labeled=3, unlabeled=1)
+    acting(lambda _: "")
+    acted = course.run
+
+    def unvalidated(wish, call, **how):
+        found = acted(wish, call, **how)
+        found.document["validation_dice"] = {"supervised": None}
+        return found
+
+    monkeypatch.setattr(course, "run", unvalidated)
+    said = " ".join(invoke("auto", "--data", data, "-o", "out").stderr.split())
+    assert "Dice on validation cases" not in said
+    assert "no figure says how good the masks are" in said
+    assert "'--folds 3'" in said
+
+
 def test_quiet_holds_for_all(acting, quiet_place):
     data = toy(quiet_place / "scans", labeled=3, unlabeled=1)
     acting(lambda call: call(["check", "--data", str(data)]))
