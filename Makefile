@@ -9,8 +9,6 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 JOBS ?= 2
 INSTALLED := $(VENV)/.installed
-# Of --model resenc; its own dependencies, an older timm among them, are for networks that llmseg does not use.
-RESENC := dynamic-network-architectures
 LIBRARY := methods models losses training inference knowledge data metrics pictures numerics
 # Two processes of one thread each: a file's tests stay together, with the runs that they share, and
 # files with slow tests come first (tests/conftest.py).
@@ -37,7 +35,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -c constraints.txt --upgrade pip $$(grep '^torch==' constraints.txt)
 	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[dev]'
-	$(VENV)/bin/python -m pip install -c constraints.txt --no-deps $(RESENC)
 	touch $@
 
 weights: $(INSTALLED)  ## Fetch the embedded models and the demo's template, about 240 MB, once

@@ -44,14 +44,6 @@ def test_what_is_installed_is_what_is_pinned(requirement):
     assert installed == PINS[canonicalize_name(requirement.name)]
 
 
-def test_the_package_of_resenc_is_pinned_and_moves_nothing_else():
-    name = "dynamic-network-architectures"
-    assert version(name) == PINS[name]
-    makefile = (ROOT / "Makefile").read_text()
-    assert f"RESENC := {name}\n" in makefile
-    assert "pip install -c constraints.txt --no-deps $(RESENC)\n" in makefile
-
-
 def test_the_check_of_a_change_is_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
@@ -79,6 +71,6 @@ def test_make_installs_torch_first_and_pinned(tmp_path):
         check=True,
     )
     installs = [line for line in done.stdout.splitlines() if " pip install " in line]
-    assert len(installs) == 3
+    assert len(installs) == 2
     assert "grep '^torch==' constraints.txt" in installs[0]
     assert all("-c constraints.txt" in line for line in installs)

@@ -138,7 +138,7 @@ class ResEnc(Segmenter):
 
 
 def _library() -> Any:
-    """The package's constructor; with its own dependencies it would ask for an older timm.
+    """The package's constructor.
 
     Raises:
         UsageError: If it is not installed.
@@ -147,7 +147,7 @@ def _library() -> Any:
         from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
     except ImportError as error:
         raise UsageError(
-            f"--model resenc needs the package {PACKAGE}: python -m pip install --no-deps {PACKAGE}"
+            f"--model resenc needs the package {PACKAGE}: python -m pip install 'llmseg[resenc]'."
         ) from error
     return ResidualEncoderUNet
 

@@ -137,5 +137,5 @@ def test_without_the_package_one_sentence_names_the_command(monkeypatch):
         ResEnc(1, 2)
     assert str(refused.value) == (
         "--model resenc needs the package dynamic-network-architectures: "
-        "python -m pip install --no-deps dynamic-network-architectures"
+        "python -m pip install 'llmseg[resenc]'."
     )
