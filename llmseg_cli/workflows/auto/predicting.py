@@ -6,13 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmseg_cli.artifacts.run_set import Member
+from llmseg_cli.artifacts.split import Split
 from llmseg_cli.inference.windows import Windows
 
 logger = logging.getLogger(__name__)
 
 OVERLAP = 0.5  # of predict
 OWN_GRID_S = 1e-7  # a voxel and class, of resampling to the image's own grid and writing
-MARGIN = 1.5
+MARGIN = 1.2
+TRAININGS = 2  # that are validated, at most
+
+
+def scans_to_predict(split: Split, *, folds: int) -> int:
+    """How often a scan is predicted after the trainings.
+
+    Args:
+        split: The roles; of folds the first.
+        folds: Parts of a cross-validation, in which each labeled scan validates once; 0 for none.
+    """
+    held = len(split.validation) + (len(split.labeled) if folds else 0)
+    return len(split.unlabeled) + len(split.test) + TRAININGS * held
 
 
 def predicting_s(

@@ -28,7 +28,7 @@ from llmseg_cli.planning.course import (
 )
 from llmseg_cli.workflows.auto.choice import SUPERVISED, labels_alone, method_of
 from llmseg_cli.workflows.auto.journal import SCRIPT, Course
-from llmseg_cli.workflows.auto.predicting import answering, predicting_s
+from llmseg_cli.workflows.auto.predicting import answering, predicting_s, scans_to_predict
 from llmseg_cli.workflows.auto.scores import dice_of
 from llmseg_cli.workflows.auto.steps import Call, Steps
 from llmseg_cli.workflows.auto.wish import Wish, first_fold, refuse_other_wish
@@ -201,14 +201,15 @@ class _Auto:
         semi = planned["paces"].get("train-semi") if unlabeled else None
         method = method_of(self.wish, planned, roles) if semi else None
         step_s = semi["step_s"] if semi and method else 0.0
-        left = self._time_left(planned, runs, unlabeled, semi)
+        scans = scans_to_predict(Split.load(first_fold(split)), folds=roles.folds)
+        left = self._time_left(planned, runs, scans, semi)
         share = share_of_supervised(left, runs=runs, semi_step_s=step_s)
         if share < LEAST_S and self.steps.course.step(SUPERVISED) is None:
             logger.warning(TOO_SMALL, self.wish.budget_s, LEAST_S)
         self._training(SUPERVISED, ["train-sup"], split, share)
         if method is None:
             return [SUPERVISED]
-        left = self._time_left(planned, runs, unlabeled, semi)
+        left = self._time_left(planned, runs, scans, semi)
         is_begun = self.steps.course.step(method) is not None
         if not is_begun and not is_worth(2 * left.training_s / runs, semi_step_s=step_s):
             logger.info("There is no time left to learn from unlabeled scans.")
@@ -226,7 +227,7 @@ class _Auto:
         self.steps.take(name, [*words, "-o", str(wish.out / name), "--resume"])
 
     def _time_left(
-        self, planned: dict[str, Any], runs: int, unlabeled: int, semi: dict[str, Any] | None
+        self, planned: dict[str, Any], runs: int, predicted: int, semi: dict[str, Any] | None
     ) -> Time:
         scans = planned["scans"]
         pace = semi or planned["paces"]["train-sup"]
@@ -235,7 +236,7 @@ class _Auto:
             scans["sizes"]["shape"],
             tuple(planned["choices"]["patch"]["value"]),
             classes=1 + len(scans["classes"]),
-            scans=unlabeled + 2 * scans["labeled"],
+            scans=predicted,
             networks=runs,
             forward_s=pace["forward_s"],
         )

@@ -2,7 +2,13 @@
 
 import pytest
 
-from llmseg_cli.workflows.auto.predicting import MARGIN, OWN_GRID_S, predicting_s
+from llmseg_cli.artifacts.split import Split
+from llmseg_cli.workflows.auto.predicting import (
+    MARGIN,
+    OWN_GRID_S,
+    predicting_s,
+    scans_to_predict,
+)
 
 ONCE = {"classes": 3, "scans": 10, "networks": 1, "forward_s": 0.5}
 
@@ -33,3 +39,25 @@ def test_windows_of_all_networks(shape, patch, windows):
 
 def test_no_scans_take_no_time():
     assert predicting_s((9, 9, 9), (9, 9, 9), (16, 16, 16), **(ONCE | {"scans": 0})) == 0
+
+
+@pytest.mark.parametrize(
+    ("folds", "validation", "test", "scans"),
+    [
+        (0, (), (), 5),  # the unlabeled
+        (0, ("a",), (), 7),  # one validates two trainings
+        (0, ("a",), ("t", "u"), 9),
+        (3, ("a",), ("t",), 5 + 1 + 2 * 4),  # every label validates two trainings
+    ],
+)
+def test_scans_after_the_trainings(folds, validation, test, scans):
+    split = Split(
+        labeled=("b", "c", "d"),
+        unlabeled=tuple("vwxyz"),
+        validation=validation,
+        test=test,
+        seed=0,
+        images={},
+        groups={},
+    )
+    assert scans_to_predict(split, folds=folds) == scans
