@@ -64,7 +64,7 @@ class Run:
             overlap: Share of a window that the next one covers, from 0 to below 1.
             stride: Voxels between windows, per side of the patch; instead of *overlap*.
             blend: How windows count where they overlap: `gaussian` or `constant`.
-            mirror: Average over flips; 4 times slower in 2D, 8 times in 3D.
+            mirror: Average over the flips of the training; each axis doubles the time.
 
         Returns:
             Numbers of classes, `(X, Y, Z)` or `(X, Y)`; uint8, or uint16 for more than 256 classes.
@@ -102,7 +102,7 @@ class Run:
             overlap: Share of a window that the next one covers.
             stride: Voxels between windows; instead of *overlap*.
             blend: How windows count where they overlap.
-            mirror: Average over flips.
+            mirror: Average over the flips of the training.
 
         Returns:
             `(K, X, Y, Z)` or `(K, X, Y)` float32 from 0 to 1; the classes of a voxel sum to 1.

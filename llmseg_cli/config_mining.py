@@ -54,7 +54,9 @@ class MiningSettings:
     refine: int = option(
         0, "Times that SAM is asked again with its own mask.", minimum=0, panel="Mining"
     )
-    mirror: bool = option(False, "Average the network over flips.", panel="Mining")
+    mirror: bool = option(
+        False, "Average the network over the flips of its training.", panel="Mining"
+    )
     slice_axis: str = option(
         "z", "Axis along which a volume is sliced.", choices=AXES, panel="Mining"
     )

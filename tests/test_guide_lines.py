@@ -8,6 +8,7 @@ then in a folder with scans, a split and runs: whole where that is a matter of a
 import re
 import shutil
 import subprocess
+import tomllib
 from contextlib import chdir
 from itertools import pairwise
 from pathlib import Path
@@ -219,10 +220,11 @@ def test_a_target_of_make_exists(line: Line):
 
 @pytest.mark.parametrize("line", [one for one in LINES if one.words[0] == "python"], ids=str)
 def test_a_script_has_its_options(line: Line):
-    if line.words[1:3] == ("-m", "pip"):  # a package that is named is pinned here
-        name = line.words[-1]
-        pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-        assert any(one.startswith(f"{name}==") for one in pinned.splitlines()), name
+    if line.words[1:3] == ("-m", "pip"):  # an extra that is named is one
+        name, _, extra = line.words[-1].rstrip("]").partition("[")
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert name == project["name"]
+        assert extra in project["optional-dependencies"]
         return
     text = (ROOT / line.words[1]).read_text(encoding="utf-8")
     for word in line.words[2:]:

@@ -45,7 +45,7 @@ KNOWN = {
     "chest-xray": ["--labeled", "10", "--test", "12"],
 }
 TRAIN = "llmseg auto --data {data} -o {out} --budget {minutes}m --seed {seed}"
-PREDICT = "llmseg predict --run {out} --images {test} -o {masks}"
+PREDICT = "llmseg predict --run {out} --images {test} {mirror} -o {masks}"
 
 
 def main() -> None:
@@ -94,7 +94,9 @@ def options() -> argparse.ArgumentParser:
         "keeps no time itself, {steps}",
     )
     found.add_argument(
-        "--predict", default=PREDICT, help="llmseg's command, with {out} {test} {masks}"
+        "--predict",
+        default=PREDICT,
+        help="llmseg's command, with {out} {test} {masks} and {mirror}: --mirror where auto had it",
     )
     found.add_argument("--memory-gb", type=float, default=2.0, help="nnU-Net's gpu_memory_target")
     found.add_argument(

@@ -124,8 +124,18 @@ def llmseg(task: Task) -> Result:
     else:
         train = task.measure(words_of(task.train_words, _places(task)), "train.log")
         steps = steps_taken(task.folder / "out")
-    predict = task.measure(words_of(task.predict_words, _places(task)), "predict.log")
+    places = _places(task) | {"mirror": flips_of(task.folder / "out")}
+    predict = task.measure(words_of(task.predict_words, places), "predict.log")
     return Result(train, predict, steps, task.train_words)
+
+
+def flips_of(out: Path) -> str:
+    """The word of `predict` for flips, if `auto` predicted with them."""
+    record = out / "run.json"
+    if not record.exists():
+        return ""
+    details = json.loads(record.read_text(encoding="utf-8")).get("details") or {}
+    return "--mirror" if details.get("mirror") is True else ""
 
 
 def steps_taken(out: Path) -> int | None:
@@ -190,7 +200,7 @@ def words_of(template: str, places: Mapping[str, str]) -> list[str]:
     except KeyError as error:
         known = ", ".join(f"{{{name}}}" for name in (*places, "steps"))
         raise ValueError(f"no {{{error.args[0]}}} in '{template}'; known: {known}") from None
-    return [sys.executable, "-m", "llmseg_cli", *filled]
+    return [sys.executable, "-m", "llmseg_cli", *(word for word in filled if word)]
 
 
 def score(task: Task) -> dict[str, Any]:

@@ -165,4 +165,5 @@ def _tell(outcome: "Outcome", output: Path) -> None:
         f"{found['budget_s'] / 60:.1f} minutes. The commands are "
         f"in {output / 'commands.sh'}, the settings with their reasons in {output / 'llmseg.yaml'}."
     )
-    console.next_step("predict", "--run", output, "--images", "NEW", "-o", f"{output}-new")
+    flips = ["--mirror"] if found["mirror"] else []
+    console.next_step("predict", "--run", output, "--images", "NEW", *flips, "-o", f"{output}-new")

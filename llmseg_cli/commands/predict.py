@@ -100,7 +100,10 @@ def predict(
     ] = "gaussian",
     mirror: Annotated[
         bool,
-        typer.Option("--mirror/--no-mirror", help="Average over flips; 8 times slower in 3D."),
+        typer.Option(
+            "--mirror/--no-mirror",
+            help="Average over the flips of the training; each axis doubles the time.",
+        ),
         BASIC,
     ] = False,
     network: Annotated[

@@ -8,15 +8,11 @@ from torch import Tensor
 from llmseg_cli.inference.sliding_window import Predict
 
 
-def mirrored(predict: Predict, axes: Sequence[int] | None = None) -> Predict:
-    """Average *predict* over all flips of *axes* (0 is X), by default all that a patch has.
-
-    A flip exchanges left and right: wrong for classes that differ by side alone, unless the
-    network was trained with flips.
-    """
+def mirrored(predict: Predict, axes: Sequence[int]) -> Predict:
+    """Average *predict* over all flips of *axes* (0 is X), which the network was trained with."""
 
     def average(batch: Tensor) -> Tensor:
-        spatial = range(2, batch.ndim) if axes is None else [axis + 2 for axis in axes]
+        spatial = [axis + 2 for axis in axes]
         choices = [c for n in range(len(spatial) + 1) for c in itertools.combinations(spatial, n)]
         total = predict(batch).clone()
         for flips in choices[1:]:

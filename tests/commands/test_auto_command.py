@@ -35,7 +35,13 @@ def acting(monkeypatch) -> Callable[[Callable], dict]:
         def run(wish, call, **how):
             heard.update(wish=wish, **how)
             document = {"validation_dice": {"supervised": 0.8125}, "chosen": "supervised"}
-            document |= {"masks": 3, "test_dice": 0.75, "spent_s": 90.0, "budget_s": 120.0}
+            document |= {
+                "mirror": True,
+                "masks": 3,
+                "test_dice": 0.75,
+                "spent_s": 90.0,
+                "budget_s": 120.0,
+            }
             heard["said"] = act(call)
             return SimpleNamespace(document=document)
 
@@ -53,7 +59,9 @@ def test_a_command_runs_here_and_its_stdout_is_kept(acting, quiet_place):
     assert json.loads(heard["said"])["counts"]["cases"] == 4
     assert json.loads(result.stdout)["chosen"] == "supervised"  # one document, its own
     (told,) = (line for line in result.stderr.splitlines() if line.startswith("Next: "))
-    assert told == "Next: llmseg predict --run out --images NEW -o out-new"  # and not 'split'
+    assert (
+        told == "Next: llmseg predict --run out --images NEW --mirror -o out-new"
+    )  # and not 'split'
     assert f"$ llmseg check --data '{data}' --json" in result.stderr
     assert "out: 3 masks in out/masks, by out/supervised, after 1.5 of 2.0 minutes" in result.stderr
     assert "0.812" in result.stderr

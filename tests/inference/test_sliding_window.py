@@ -127,8 +127,8 @@ def test_the_count_of_windows_is_what_the_network_sees(patch):
 def test_mirroring_makes_the_prediction_equivariant():
     image = random_image(1, (16, 12, 8))
     windows = Windows((16, 12, 8), (8, 6, 4))
-    plain = stitched(image, mirrored(network), windows)
-    flipped = stitched(image.flip(1, 3), mirrored(network), windows)
+    plain = stitched(image, mirrored(network, (0, 1, 2)), windows)
+    flipped = stitched(image.flip(1, 3), mirrored(network, (0, 1, 2)), windows)
     torch.testing.assert_close(flipped.flip(1, 3), plain)
 
 
@@ -137,7 +137,7 @@ def test_mirroring_averages_over_the_flips_of_the_chosen_axes():
     expected = (network(batch) + network(batch.flip(2)).flip(2)) / 2
     torch.testing.assert_close(mirrored(network, axes=(0,))(batch), expected)
     calls = []
-    mirrored(lambda b: calls.append(1) or b)(batch)
+    mirrored(lambda b: calls.append(1) or b, (0, 1, 2))(batch)
     assert len(calls) == 8
 
 

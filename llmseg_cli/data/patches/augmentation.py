@@ -60,6 +60,13 @@ class Augmentation:
         if self.affine is not None and (self.quarter_turns or self.spatial_probability):
             raise ValueError("patches are turned and scaled in one way or the other")
 
+    @property
+    def mirrored(self) -> tuple[int, ...]:
+        """Axes of which a patch and its mirror image are equally likely."""
+        if self.quarter_turns:
+            return (0, 1)
+        return self.mirrors or ((0,) if self.flips else ())
+
 
 STANDARD = Augmentation(
     flips=True,

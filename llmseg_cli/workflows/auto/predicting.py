@@ -1,12 +1,17 @@
-"""How long predictions at the end will take."""
+"""Predictions at the end: how long they will take, and how they are made."""
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from llmseg_cli.artifacts.run_set import Member
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.inference.windows import Windows
 
 logger = logging.getLogger(__name__)
@@ -15,6 +20,59 @@ OVERLAP = 0.5  # of predict
 OWN_GRID_S = 1e-7  # a voxel and class, of resampling to the image's own grid and writing
 MARGIN = 1.2
 TRAININGS = 2  # that are validated, at most
+FOR_FLIPS = 0.2  # of the budget that predictions may take with an average over flips
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the predictions of a course will cost.
+
+    Args:
+        seconds: Of all.
+        mirror: Whether they average over the flips of the training: 0.4 and 0.6 points of Dice on
+            20 hippocampi (examples/defaults/RESULTS.md).
+    """
+
+    seconds: float
+    mirror: bool
+
+    @property
+    def words(self) -> list[str]:
+        """Of `llmseg predict`."""
+        return ["--mirror"] if self.mirror else []
+
+
+def foresee(
+    planned: Mapping[str, Any],
+    checked: Sequence[Mapping[str, Any]],
+    split: Split,
+    *,
+    folds: int,
+    budget_s: float,
+) -> Forecast:
+    """Whether there is time for flips, and how long all predictions will take.
+
+    Args:
+        planned: The document of `llmseg plan`.
+        checked: The cases of that of `llmseg check`.
+        split: The roles; of folds the first.
+        folds: Parts of a cross-validation; 0 for none.
+        budget_s: Seconds of everything.
+    """
+    choices = planned["choices"]
+    once = scan_s(
+        checked,
+        Preprocessing(spacing=tuple(choices["spacing"]["value"])),
+        tuple(choices["patch"]["value"]),
+        classes=1 + len(planned["scans"]["classes"]),
+        asked_s=max(1, folds) * max(pace["forward_s"] for pace in planned["paces"].values()),
+    )
+    scans = MARGIN * scans_to_predict(split, folds=folds)
+    axes = AUGMENTATIONS[choices["augment"]["value"]].mirrored
+    with_flips = scans * (2 ** len(axes) * once.asking_s + once.writing_s)
+    if axes and with_flips <= FOR_FLIPS * budget_s:
+        return Forecast(with_flips, mirror=True)
+    return Forecast(scans * (once.asking_s + once.writing_s), mirror=False)
 
 
 def scans_to_predict(split: Split, *, folds: int) -> int:
@@ -28,30 +86,38 @@ def scans_to_predict(split: Split, *, folds: int) -> int:
     return len(split.unlabeled) + len(split.test) + TRAININGS * held
 
 
-def predicting_s(
-    shape: Sequence[int],
-    own_shape: Sequence[int],
+@dataclass(frozen=True)
+class Once:
+    """Seconds of a scan, the mean of all: of its windows, and of its mask on the own grid."""
+
+    asking_s: float
+    writing_s: float
+
+
+def scan_s(
+    checked: Sequence[Mapping[str, Any]],
+    preprocessing: Preprocessing,
     patch: tuple[int, ...],
     *,
     classes: int,
-    scans: int,
-    networks: int,
-    forward_s: float,
-) -> float:
-    """Seconds to predict scans of the median size.
+    asked_s: float,
+) -> Once:
+    """How long a scan takes, without flips.
 
     Args:
-        shape: Voxels of the median scan at the networks' spacing.
-        own_shape: Voxels of the median scan as it is stored.
+        checked: Cases with `shape` and `spacing`, as `llmseg check` found them.
+        preprocessing: Of the networks.
         patch: Sides of a window.
         classes: Number of them, with the background.
-        scans: How many.
-        networks: How many answer.
-        forward_s: Seconds of one window of one network.
+        asked_s: Seconds of a window, of all networks together.
     """
-    windows = Windows((shape[0], shape[1], shape[2]), patch, overlap=OVERLAP)
-    each = len(windows) * networks * forward_s + math.prod(own_shape) * classes * OWN_GRID_S
-    return MARGIN * scans * each
+    own = [(tuple(case["shape"]), tuple(case["spacing"])) for case in checked if case["shape"]]
+    windows = [
+        len(Windows(preprocessing.shape(shape, spacing), patch, overlap=OVERLAP))
+        for shape, spacing in own
+    ]
+    voxels = fmean(math.prod(shape) for shape, _ in own)
+    return Once(fmean(windows) * asked_s, voxels * classes * OWN_GRID_S)
 
 
 def answering(folder: Path, count: int, runs: int) -> list[str]:

@@ -28,7 +28,7 @@ from llmseg_cli.planning.course import (
 )
 from llmseg_cli.workflows.auto.choice import SUPERVISED, labels_alone, method_of
 from llmseg_cli.workflows.auto.journal import SCRIPT, Course
-from llmseg_cli.workflows.auto.predicting import answering, predicting_s, scans_to_predict
+from llmseg_cli.workflows.auto.predicting import Forecast, answering, foresee
 from llmseg_cli.workflows.auto.scores import dice_of
 from llmseg_cli.workflows.auto.steps import Call, Steps
 from llmseg_cli.workflows.auto.wish import Wish, first_fold, refuse_other_wish
@@ -111,6 +111,7 @@ class _Auto:
         unlabeled = len(Split.load(first_fold(split)).unlabeled)
         planned = self._plan(split, roles)
         self._describe(planned)
+        self.forecast = self._foresee(planned, split, roles)
         candidates = self._train(planned, split, roles, unlabeled)
         dice = {name: self._validate(name, split, roles) for name in candidates}
         known = {name: value for name, value in dice.items() if value is not None}
@@ -123,6 +124,7 @@ class _Auto:
             "validation_dice": dice,
             "chosen": chosen,
             **counts,
+            "mirror": self.forecast.mirror,
             "budget_s": self.wish.budget_s,
             "spent_s": round(self.steps.course.spent_s, 1),
         }
@@ -201,15 +203,14 @@ class _Auto:
         semi = planned["paces"].get("train-semi") if unlabeled else None
         method = method_of(self.wish, planned, roles) if semi else None
         step_s = semi["step_s"] if semi and method else 0.0
-        scans = scans_to_predict(Split.load(first_fold(split)), folds=roles.folds)
-        left = self._time_left(planned, runs, scans, semi)
+        left = self._time_left()
         share = share_of_supervised(left, runs=runs, semi_step_s=step_s)
         if share < LEAST_S and self.steps.course.step(SUPERVISED) is None:
             logger.warning(TOO_SMALL, self.wish.budget_s, LEAST_S)
         self._training(SUPERVISED, ["train-sup"], split, share)
         if method is None:
             return [SUPERVISED]
-        left = self._time_left(planned, runs, scans, semi)
+        left = self._time_left()
         is_begun = self.steps.course.step(method) is not None
         if not is_begun and not is_worth(2 * left.training_s / runs, semi_step_s=step_s):
             logger.info("There is no time left to learn from unlabeled scans.")
@@ -226,21 +227,14 @@ class _Auto:
         words += ["--seed", str(wish.seed), *wish.on_device]
         self.steps.take(name, [*words, "-o", str(wish.out / name), "--resume"])
 
-    def _time_left(
-        self, planned: dict[str, Any], runs: int, predicted: int, semi: dict[str, Any] | None
-    ) -> Time:
-        scans = planned["scans"]
-        pace = semi or planned["paces"]["train-sup"]
-        predicting = predicting_s(
-            planned["shape"],
-            scans["sizes"]["shape"],
-            tuple(planned["choices"]["patch"]["value"]),
-            classes=1 + len(scans["classes"]),
-            scans=predicted,
-            networks=runs,
-            forward_s=pace["forward_s"],
-        )
-        return Time(self.wish.budget_s, self.steps.course.spent_s, predicting)
+    def _foresee(self, planned: dict[str, Any], split: Path, roles: Roles) -> Forecast:
+        checked = json.loads((self.wish.out / CHECK).read_text(encoding="utf-8"))["cases"]
+        known = Split.load(first_fold(split))
+        budget_s = self.wish.budget_s
+        return foresee(planned, checked, known, folds=roles.folds, budget_s=budget_s)
+
+    def _time_left(self) -> Time:
+        return Time(self.wish.budget_s, self.steps.course.spent_s, self.forecast.seconds)
 
     def _validate(self, name: str, split: Path, roles: Roles) -> float | None:
         """Mean Dice on the validation cases of all folds; None without any."""
@@ -252,7 +246,7 @@ class _Auto:
         held = ["--subset", "validation"]
         asked = ["--cross-validation"] if roles.folds else ["--split", str(split), *held]
         words = ["predict", "--run", str(wish.out / name), "--data", str(wish.data)]
-        words += [*asked, *wish.on_device]
+        words += [*asked, *self.forecast.words, *wish.on_device]
         self.steps.take(f"validate {name}", [*words, "-o", str(masks), "--resume"])
         known = ["--split", str(masks / SPLIT if roles.folds else split), *held]
         words = ["score", "--pred", str(masks), "--ref", str(wish.data), *known]
@@ -277,7 +271,7 @@ class _Auto:
         """Masks of all unlabeled scans and, if there are any, scores of the locked test scans."""
         wish = self.wish
         words = ["predict", *runs, "--data", str(wish.data), "--split", str(first_fold(split))]
-        words += wish.on_device
+        words += [*self.forecast.words, *wish.on_device]
         found: dict[str, Any] = {"masks": 0, "test_dice": None}
         if unlabeled:
             masks = wish.out / MASKS

@@ -33,6 +33,7 @@ from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, s
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
+from llmseg_cli.workflows.runs.flips import known_flips
 from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned, showing
 from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
 
@@ -140,6 +141,8 @@ def run(
     roles = Split.load(split)
     # As train-semi would mine.
     opened = open_run(run_folder, device=device, as_trained=True, cache=cache)
+    if settings.mirror:
+        known_flips(opened.config)  # refuses a run without
     refuse_learned(run_folder, roles, flag="--run", show=showing(data))
     cases: Sequence[Case] = choose_cases(data, (), split, subset)
     refuse_over_cases(out, cases, data)

@@ -25,13 +25,13 @@ from llmseg_cli.workflows.predict.image import (
     workers_of,
 )
 from llmseg_cli.workflows.runs.ensemble import Ensemble
+from llmseg_cli.workflows.runs.flips import known_flips
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
 SMALLEST_SUMS_MB = 20
 FLOAT_COPIES = 8  # bytes per voxel of an image and of what it is turned or resampled to, at least
 HOLES = 4  # what malloc keeps has holes: up to a sixth of the features beyond them was seen
-FLIPS = {2: 4, 3: 8}
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _estimate(grids: Mapping[str, Grid], runs: Ensemble, manner: Manner) -> Esti
 
 def _passes(runs: Ensemble, manner: Manner) -> int:
     """Flips times networks; of groups whose windows differ, the most."""
-    flips = [FLIPS[len(group.config.patch)] if manner.mirror else 1 for group in runs.groups]
+    flips = [2 ** len(known_flips(one.config)) if manner.mirror else 1 for one in runs.groups]
     return max(n * len(group.networks) for n, group in zip(flips, runs.groups, strict=True))
 
 

@@ -35,7 +35,7 @@ class Manner:
         overlap: Share of a window that the next one covers.
         stride: Voxels between windows, per side of the patch; instead of *overlap*.
         blend: How windows count where they overlap, gaussian or constant.
-        mirror: Whether to average over flips.
+        mirror: Whether to average over the flips of the training.
         batch: Windows at a time; 0 chooses.
         skip_below: Windows of an image without a voxel above this intensity are background.
         workers: Windows side by side on a CPU, at most.

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from llmseg_cli.inference.background import is_background
 from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import sliding_window
+from llmseg_cli.inference.sliding_window import Predict, sliding_window
 from llmseg_cli.inference.to_image_grid import Hear, Slabs, mean_to_image_grid
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.workflows.predict.image import Manner, Prepared, parts_of, store_of, workers_of
 from llmseg_cli.workflows.runs.ensemble import Ensemble
+from llmseg_cli.workflows.runs.flips import known_flips
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 Asked = Callable[[int], None]  # hears of windows before each batch; may raise to stop
@@ -100,7 +101,7 @@ def _slabs(
 
 
 def _counted(run: OpenRun, manner: Manner, asked: Asked) -> Callable[[Tensor], Tensor]:
-    predict = mirrored(run.probabilities) if manner.mirror else run.probabilities
+    predict = _asked(run, manner)
     counting = Lock()
 
     def ask(batch: Tensor) -> Tensor:
@@ -111,10 +112,16 @@ def _counted(run: OpenRun, manner: Manner, asked: Asked) -> Callable[[Tensor], T
     return ask
 
 
+def _asked(run: OpenRun, manner: Manner) -> Predict:
+    return (
+        mirrored(run.probabilities, known_flips(run.config)) if manner.mirror else run.probabilities
+    )
+
+
 def network_probabilities(prepared: Prepared, run: OpenRun, manner: Manner) -> NDArray[np.float32]:
     """Softmax of a run's networks over a prepared image, `(K, X', Y', Z')`."""
     windows = manner.windows(prepared.image.shape[1:], run)
-    ask = mirrored(run.probabilities) if manner.mirror else run.probabilities
+    ask = _asked(run, manner)
     found = np.empty((len(run.config.classes), *windows.shape), np.float32)
     with torch.inference_mode():
         for start, slab in sliding_window(prepared.image, ask, windows, batch=manner.batch_of(run)):

@@ -76,7 +76,7 @@ def run(
         overlap: Share of a window that the next one covers.
         stride: Voxels between windows, per side of the patch; instead of *overlap*.
         blend: How windows count where they overlap, gaussian or constant.
-        mirror: Average over flips.
+        mirror: Average over the flips of the training.
         network: A network of the run, or `mean`; by default what the run recorded.
         checkpoint: `final` or `best`.
         device: auto, cpu, cuda or cuda:N.

@@ -16,6 +16,7 @@ from llmseg_cli.artifacts.run_files import CONFIG, COURSE, WEIGHTS
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.reading import read_text
 from llmseg_cli.typed import parsed
+from llmseg_cli.workflows.runs.flips import flips_of
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 ALIKE = {  # what runs must have in common, and what it is called
@@ -33,9 +34,9 @@ class Ensemble:
     """Runs that answer as one.
 
     Args:
-        groups: Runs whose images are prepared alike and whose windows are of one size are one
-            group, as a run of all their networks: one network after another is asked about a
-            window, and there is one sum.
+        groups: Runs whose images are prepared alike, whose windows are of one size and whose
+            trainings had the same flips are one group, as a run of all their networks: one
+            network after another is asked about a window, and there is one sum.
         weights: How many of the runs each group has, as shares that sum to 1.
     """
 
@@ -82,7 +83,7 @@ def joined(runs: Mapping[str, OpenRun]) -> Ensemble:
         return Ensemble(tuple(runs.values()))
     groups: dict[Any, dict[str, OpenRun]] = {}
     for name, run in runs.items():
-        alike = run.preprocessing, run.config.patch, run.config.slices
+        alike = run.preprocessing, run.config.patch, run.config.slices, flips_of(run.config)
         groups.setdefault(alike, {})[name] = run
     return Ensemble(
         tuple(map(_as_one, groups.values())),

@@ -16,6 +16,7 @@ from llmseg_cli.options import MOST
 from llmseg_cli.registry import METHODS
 from llmseg_cli.workflows.mine.case import Miner, open_sam_miner, self_miner
 from llmseg_cli.workflows.mine.folder import check_masks, find_masks, masks_digest
+from llmseg_cli.workflows.runs.flips import refuse_without_flips
 from llmseg_cli.workflows.train.data import TrainingData
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps
 from llmseg_cli.workflows.train.request import DEFAULTS, PseudoRequest, Request
@@ -106,6 +107,8 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
                 f"--every {wanted.every}: the first pseudo-labels would be made after the last of "
                 f"{request.settings.steps} steps. Pass a smaller --every, or --init RUN."
             )
+    if minings and wanted.mining.mirror:
+        refuse_without_flips(request.settings.augment)
     if minings:
         miner = _miner(request, method, data)
     if not masks and not minings:

@@ -1,44 +1,62 @@
-"""How long predictions will take, counted by hand."""
+"""How long predictions will take, counted by hand, and whether flips are had for it."""
 
 import pytest
 
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.workflows.auto.predicting import (
+    FOR_FLIPS,
     MARGIN,
     OWN_GRID_S,
-    predicting_s,
+    foresee,
+    scan_s,
     scans_to_predict,
 )
 
-ONCE = {"classes": 3, "scans": 10, "networks": 1, "forward_s": 0.5}
+
+def case(*shape: int, spacing: float = 1.0) -> dict:
+    return {"shape": list(shape), "spacing": [spacing] * 3}
 
 
-def test_a_scan_of_one_window():
-    found = predicting_s((32, 48, 32), (64, 96, 64), (32, 48, 32), **ONCE)
-    assert found == pytest.approx(MARGIN * 10 * (0.5 + 64 * 96 * 64 * 3 * OWN_GRID_S))
+UNREAD = {"shape": None, "spacing": None}
 
 
 @pytest.mark.parametrize(
-    ("shape", "patch", "windows"),
+    ("cases", "spacing", "patch", "windows"),
     [
-        ((64, 48, 32), (32, 48, 32), 3),  # half of a window overlaps
-        ((64, 64, 32), (32, 32, 32), 9),
-        ((64, 64, 5), (64, 64), 5),  # slices
-        ((20, 20, 20), (32, 32, 32), 1),
+        ([case(32, 48, 32)], 0.0, (32, 48, 32), 1),
+        ([case(64, 48, 32)], 0.0, (32, 48, 32), 3),  # half of a window overlaps
+        ([case(64, 64, 32)], 0.0, (32, 32, 32), 9),
+        ([case(64, 64, 5)], 0.0, (64, 64), 5),  # slices
+        ([case(20, 20, 20)], 0.0, (32, 32, 32), 1),
+        ([case(64, 48, 32), case(32, 48, 32), UNREAD], 0.0, (32, 48, 32), 2),  # of those known
+        ([case(64, 96, 64)], 2.0, (32, 48, 32), 1),  # as the network sees it
+        ([case(32, 48, 32, spacing=2.0)], 1.0, (32, 48, 32), 27),
     ],
 )
-def test_windows_of_all_networks(shape, patch, windows):
-    times = [
-        predicting_s(shape, (1, 1, 1), patch, **(ONCE | {"networks": networks}))
-        for networks in (1, 3)
-    ]
-    assert times == pytest.approx(
-        [MARGIN * 10 * windows * networks * 0.5 for networks in (1, 3)], rel=1e-4
+def test_windows_of_a_scan(cases, spacing, patch, windows):
+    preprocessing = Preprocessing(spacing=(spacing,))
+    found = scan_s(cases, preprocessing, patch, classes=3, asked_s=0.5)
+    assert found.asking_s == pytest.approx(windows * 0.5)
+
+
+def test_the_mask_is_written_on_the_scans_own_grid():
+    found = scan_s(
+        [case(64, 96, 64)], Preprocessing(spacing=(2.0,)), (32, 48, 32), classes=3, asked_s=1
     )
+    assert found.writing_s == pytest.approx(64 * 96 * 64 * 3 * OWN_GRID_S)
 
 
-def test_no_scans_take_no_time():
-    assert predicting_s((9, 9, 9), (9, 9, 9), (16, 16, 16), **(ONCE | {"scans": 0})) == 0
+def split_of(validation=(), test=()) -> Split:
+    return Split(
+        labeled=("b", "c", "d"),
+        unlabeled=tuple("vwxyz"),
+        validation=validation,
+        test=test,
+        seed=0,
+        images={},
+        groups={},
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,13 +69,36 @@ def test_no_scans_take_no_time():
     ],
 )
 def test_scans_after_the_trainings(folds, validation, test, scans):
-    split = Split(
-        labeled=("b", "c", "d"),
-        unlabeled=tuple("vwxyz"),
-        validation=validation,
-        test=test,
-        seed=0,
-        images={},
-        groups={},
-    )
-    assert scans_to_predict(split, folds=folds) == scans
+    assert scans_to_predict(split_of(validation, test), folds=folds) == scans
+
+
+def planned(augment: str, forward_s: float = 1.0) -> dict:
+    choices = {"spacing": [0.0], "patch": [32, 48, 32], "augment": augment}
+    return {
+        "choices": {name: {"value": value} for name, value in choices.items()},
+        "paces": {"train-sup": {"forward_s": forward_s}, "train-semi": {"forward_s": 0.1}},
+        "scans": {"classes": {"1": "a"}},
+    }
+
+
+@pytest.mark.parametrize(("augment", "flips"), [("standard", 2), ("turned", 4), ("no-flips", 0)])
+@pytest.mark.parametrize("folds", [0, 2])
+def test_flips_are_had_where_they_take_a_fifth_of_the_time_or_less(augment, flips, folds):
+    scans = 5 + (2 * 3 if folds else 0)
+    once = max(1, folds) * 1.0, 32 * 48 * 32 * 2 * OWN_GRID_S
+
+    def found(budget_s: float):
+        cases = [case(32, 48, 32)]
+        return foresee(planned(augment), cases, split_of(), folds=folds, budget_s=budget_s)
+
+    plain = MARGIN * scans * sum(once)
+    mirrored = MARGIN * scans * (flips * once[0] + once[1])
+    if not flips:
+        assert (found(1e6).mirror, found(1e6).words) == (False, [])
+        assert found(1e6).seconds == pytest.approx(plain)
+        return
+    enough, less = found(1.001 * mirrored / FOR_FLIPS), found(0.999 * mirrored / FOR_FLIPS)
+    assert (enough.mirror, enough.words) == (True, ["--mirror"])
+    assert enough.seconds == pytest.approx(mirrored)
+    assert (less.mirror, less.words) == (False, [])
+    assert less.seconds == pytest.approx(plain)

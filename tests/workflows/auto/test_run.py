@@ -48,6 +48,7 @@ class Commands:
         self.kill: tuple[int, bool] | None = None  # at which call, and whether it has written
         self.slow = 1.0  # of trainings, over their budget
         self.classes = {"1": "left atrium"}
+        self.augment = "standard"
         self.refused: dict[str, CommandError] = {}
 
     def now(self) -> float:
@@ -91,6 +92,8 @@ class Commands:
                 "id": name,
                 "group": None,
                 "label_values": {"0": 9, "1": 3} if name in self.labeled else None,
+                "shape": [20, 20, 20],
+                "spacing": [1.0, 1.0, 1.0],
             }
             for name in (*self.labeled, *self.unlabeled)
         ]
@@ -127,7 +130,8 @@ class Commands:
     def _plan(self, words, out):
         out.write_text("patch: 16,16,16\n")
         paces = {"train-sup": {"step_s": 0.1, "forward_s": 0.01}}
-        choices: dict[str, Any] = {"patch": {"value": [16, 16, 16]}}
+        values = {"patch": [16, 16, 16], "spacing": [0.0], "augment": self.augment}
+        choices: dict[str, Any] = {name: {"value": value} for name, value in values.items()}
         if self.unlabeled:
             paces["train-semi"] = {"step_s": 0.3, "forward_s": 0.02}
             choices["method"] = {"value": SEMI}
@@ -288,6 +292,16 @@ def test_much_time_for_few_labels_is_for_folds_and_asked_ones_are_had_in_any(wis
     assert SEMI in names(found.course)
     other = replace(wish, folds=2, out=wish.out.with_name("two"))
     assert go(other, Commands(wish.data)).document["roles"]["folds"] == 2
+
+
+@pytest.mark.parametrize("augment", ["standard", "no-flips"])
+def test_all_predictions_are_made_with_the_flips_of_the_training(wish, commands, augment):
+    commands.augment = augment
+    found = go(wish, commands)
+    predictions = [words for words in commands.said if words[0] == "predict"]
+    assert len(predictions) == 3  # two validations, the unlabeled
+    assert found.document["mirror"] == (augment == "standard")
+    assert [("--mirror" in words) for words in predictions] == [found.document["mirror"]] * 3
 
 
 def test_a_baseline_that_took_too_long_leaves_no_time_for_another(wish, commands):

@@ -114,7 +114,7 @@ def test_every_window_is_asked_once(shape, stride, batch):
 
 def test_mirroring_asks_each_flip_once():
     asked = []
-    predict = mirrored(lambda part: asked.append(len(part)) or part)
+    predict = mirrored(lambda part: asked.append(len(part)) or part, (0, 1, 2))
     predict(torch.zeros(2, 1, 4, 4, 4))
     assert len(asked) == sum(1 for _ in itertools.product((False, True), repeat=3))
 
