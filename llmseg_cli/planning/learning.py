@@ -48,8 +48,17 @@ def choose_augmentation(scans: Fingerprint) -> Choice:
 
 
 def choose_batch(patch: tuple[int, ...], scans: Fingerprint, power: Power) -> Choice:
-    """As many patches as make a step of useful length, within what a batch needs and few allow."""
+    """As many patches as make a step of useful length, within what a batch needs and few allow.
+
+    Of volumes on a CPU two: of as many seconds, more steps taught more than larger ones.
+    """
     fewest, most = BATCH[len(patch)]
+    if len(patch) == 3 and not power.gpu:
+        return Choice(
+            fewest,
+            "patches a step, of which more fit into a time than of larger ones "
+            "(examples/defaults/RESULTS.md); as many unlabeled ones are added",
+        )
     voxels = VOXELS_OF_STEP[len(patch)]
     if power.gpu:
         voxels = max(voxels, fewest * math.prod(patch))

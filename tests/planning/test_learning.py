@@ -72,10 +72,11 @@ def test_colored_pictures_are_turned_and_gray_ones_are_not():
 @pytest.mark.parametrize(
     ("patch", "labeled", "slices", "power", "batch"),
     [
-        ((32, 48, 32), 6, 35, CPU, 4),
+        ((32, 48, 32), 6, 35, CPU, 2),
+        ((32, 48, 32), 6, 35, GPU, 4),
         ((64, 64, 32), 6, 88, CPU, 2),
-        ((32, 48, 32), 1, 35, CPU, 2),  # one case, and two patches of it
-        ((32, 48, 32), 3, 35, CPU, 3),
+        ((32, 48, 32), 1, 35, GPU, 2),  # one case, and two patches of it
+        ((32, 48, 32), 3, 35, GPU, 3),
         ((128, 128, 128), 6, 200, GPU, 2),
         ((256, 256), 22, 1, CPU, 4),
         ((96, 96), 40, 1, CPU, 16),
