@@ -106,7 +106,8 @@ def cells(sets: dict[str, Any], rows: dict[str, Any], wish: argparse.Namespace) 
                 for row, what in rows.items():
                     fits = labels == min(about["labels"]) or what["at"] == "all"
                     chosen = (
-                        (wish.set is None or data in wish.set)
+                        data in what.get("sets", sets)
+                        and (wish.set is None or data in wish.set)
                         and (wish.labels is None or labels in wish.labels)
                         and (wish.row is None or row in wish.row)
                     )
@@ -123,13 +124,18 @@ def train(
     folder.mkdir(parents=True)
     split = folder / "split.json"
     write_split(cell, about, data, split, everything=row.get("labels") == "all", work=work)
-    words = row["words"].format(third=cell.steps // 3, half=cell.steps // 2).split()
     began = time.monotonic()
-    llmseg(
-        *words,
-        *("--data", data, "--split", split, "--config", HERE / about["recipe"], *changes(about)),
-        *("--steps", cell.steps, "--seed", cell.seed, "-o", folder / "run"),
-    )
+    start: list[object] = []
+    for number, words in enumerate((*row.get("after", ()), row["words"])):
+        output = folder / (f"start-{number}" if number < len(row.get("after", ())) else "run")
+        llmseg(
+            *words.format(third=cell.steps // 3, half=cell.steps // 2).split(),
+            *("--data", data, "--split", split, "--config", HERE / about["recipe"]),
+            *([] if "volume-fusion" in words else changes(about)),  # it looks at no label map
+            *start,
+            *("--steps", cell.steps, "--seed", cell.seed, "-o", output),
+        )
+        start = ["--init", output]
     seconds = time.monotonic() - began
     where = ("--data", data, "--split", split, "--subset", "test")
     llmseg("predict", "--run", folder / "run", *where, "-o", folder / "masks")
@@ -178,11 +184,11 @@ def write_split(
     if not first.exists():
         first.parent.mkdir(parents=True, exist_ok=True)
         grouped = ["--group-by", about["group"]] if "group" in about else []
-        llmseg("split", "--data", data, *changes(about), *grouped, "--labeled", "all", "-o", first)
+        locked = [] if about.get("lists") else ["--test", about["test"]]
+        words = ("split", "--data", data, *changes(about), *grouped, "--labeled", "all", *locked)
+        llmseg(*words, "--seed", 0, "-o", first)
     split = json.loads(first.read_text(encoding="utf-8"))
-    roles = (
-        listed(cell, about, data) if about.get("lists") else drawn(cell, about, split["labeled"])
-    )
+    roles = listed(cell, about, data) if about.get("lists") else drawn(cell, split)
     if everything:
         roles = {**roles, "labeled": roles["labeled"] + roles["unlabeled"], "unlabeled": []}
     used = {name for names in roles.values() for name in names}
@@ -205,10 +211,14 @@ def listed(cell: Cell, about: dict[str, Any], data: Path) -> dict[str, list[str]
         return [name for name in found if patient(name) not in about.get("leave-out", [])]
 
     def patient(name: str) -> str:
-        match = re.search(about["group"], name)
-        return match[1] if match else name
+        match = re.search(about.get("group", "$()"), name)
+        return match[1] or name if match else name
 
-    train, test = names("train.list"), names(about.get("test-list", "test.list"))
+    train = names("train.list")
+    if "last" in about:
+        train, test = train[: -about["last"]], train[-about["last"] :]
+    else:
+        test = names("test.list")
     labeled = list(dict.fromkeys(map(patient, train)))[: cell.labels]
     return {
         "labeled": [name for name in train if patient(name) in labeled],
@@ -217,13 +227,11 @@ def listed(cell: Cell, about: dict[str, Any], data: Path) -> dict[str, list[str]
     }
 
 
-def drawn(cell: Cell, about: dict[str, Any], cases: list[str]) -> dict[str, list[str]]:
-    """Roles by lot: the test cases by one for all, the labeled by the seed's, fewer within more."""
-    order = sorted(cases)
-    random.Random("test").shuffle(order)
-    test, rest = order[: about["test"]], sorted(order[about["test"] :])
+def drawn(cell: Cell, split: dict[str, Any]) -> dict[str, list[str]]:
+    """Roles by lot: the labeled cases by the seed's, fewer of them within more."""
+    rest = sorted(split["labeled"])
     random.Random(cell.seed).shuffle(rest)
-    return {"labeled": rest[: cell.labels], "unlabeled": rest[cell.labels :], "test": test}
+    return {"labeled": rest[: cell.labels], "unlabeled": rest[cell.labels :], "test": split["test"]}
 
 
 def llmseg(*words: object) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def other_task(config: RunConfig, given: RunConfig, build: Build) -> OtherTask:
     head: frozenset[str] = frozenset()
     stem: frozenset[str] = frozenset()
     if config.classes != given.classes:
-        head = _differing(build, config, replace(config, classes=(*config.classes, "one more")))
+        wider = replace(config, classes=(*config.classes, "one more"), label_values=())
+        head = _differing(build, config, wider)
     if config.channels != given.channels:
         settings = {**config.settings, "slices": given.slices}
         other = replace(config, in_channels=given.in_channels, settings=settings)

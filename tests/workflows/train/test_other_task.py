@@ -86,6 +86,9 @@ def test_what_is_head_and_stem_of_a_vnet():
         frozenset({"output.weight", "output.bias"}), frozenset({"encoder.0.0.weight"})
     )
     assert other_task(of(), of(), network_builder) == SAME_TASK
+    numbered = {"label_values": (0, 7, 255), "class_weights": (0.2, 1.0, 1.0)}
+    stored = of(in_channels=2, classes=THREE, **numbered)
+    assert other_task(stored, other, network_builder) == other_task(config, other, network_builder)
 
 
 def test_as_many_classes_of_other_names_are_another_task(tmp_path):

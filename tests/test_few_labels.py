@@ -1,0 +1,146 @@
+"""Examples of few labels: who is drawn, what is left to do, and the numbers of a table."""
+
+import importlib
+import itertools
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llmseg_cli.registry import METHODS, MODELS
+
+HERE = Path(__file__).parents[1] / "examples" / "few-labels"
+SETS = yaml.safe_load((HERE / "sets.yaml").read_text(encoding="utf-8"))
+CO_TRAINED = {"cross-pseudo-supervision", "usl"}  # both of their networks answer
+ROWS = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def few_labels():
+    return program("few_labels")
+
+
+@pytest.fixture(scope="module")
+def table():
+    return program("table")
+
+
+def program(name: str):
+    sys.path.insert(0, str(HERE))
+    try:
+        sys.modules.pop(name, None)
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(HERE))
+        sys.modules.pop(name, None)
+
+
+def wish(**changes) -> Namespace:
+    asked = {"set": None, "labels": None, "row": None, "seed": (0, 1, 2), "steps": None}
+    return Namespace(**{**asked, **changes})
+
+
+def test_fewer_labels_are_among_more_and_nobody_has_two_roles(few_labels):
+    cases = [f"case{n}" for n in range(20)]
+    split = {"labeled": cases[5:], "test": cases[:5]}
+    drawn = {
+        (labels, seed): few_labels.drawn(few_labels.Cell("polyp", labels, "usl", seed, 10), split)
+        for labels in (3, 6)
+        for seed in (0, 1)
+    }
+    for (labels, _), roles in drawn.items():
+        assert len(roles["labeled"]) == labels
+        assert sorted(itertools.chain(*roles.values())) == sorted(cases)
+        assert roles["test"] == cases[:5]
+    assert set(drawn[3, 0]["labeled"]) < set(drawn[6, 0]["labeled"])
+    assert set(drawn[3, 0]["labeled"]) != set(drawn[3, 1]["labeled"])
+
+
+def test_published_lists_go_by_patient(few_labels, tmp_path):
+    scans = [f"patient{n:03}_frame0{frame}" for n in (7, 2, 76, 5, 9) for frame in (1, 2)]
+    (tmp_path / "train.list").write_text("\n".join(scans[:8]))
+    (tmp_path / "test.list").write_text("\n".join(scans[8:]))
+    cell = few_labels.Cell("acdc", 2, "usl", 0, 10)
+    roles = few_labels.listed(cell, SETS["acdc"], tmp_path)
+    assert roles["labeled"] == scans[:4]  # the first two patients
+    assert roles["unlabeled"] == scans[6:8]  # without patient076
+    assert roles["test"] == scans[8:]
+    last = few_labels.listed(cell, {"last": 3}, tmp_path)
+    assert (last["labeled"], last["unlabeled"], last["test"]) == (scans[:2], scans[2:5], scans[5:8])
+
+
+def test_rows_stand_at_the_label_counts_that_they_name(few_labels):
+    sets = {"a": {"labels": [3, 6], "steps": 9}, "b": {"labels": [4], "steps": 9}}
+    rows = {
+        "all": {"at": "all"},
+        "fewest": {"at": "fewest"},
+        "one": {"at": "all", "sets": ["b"]},
+    }
+    found = [(c.data, c.labels, c.row) for c in few_labels.cells(sets, rows, wish(seed=(0,)))]
+    assert found == [
+        *(("a", 3, "all"), ("a", 3, "fewest"), ("a", 6, "all")),
+        *(("b", 4, "all"), ("b", 4, "fewest"), ("b", 4, "one")),
+    ]
+    assert not [*few_labels.cells(sets, rows, wish(row=["one"], set=["a"]))]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_is_compared_with_as_many_networks_and_names_what_there_is(name):
+    row = ROWS[name]
+    if "of" in row:
+        assert ROWS[row["of"]]["networks"] == row["networks"]
+        assert len(ROWS[row["of"]].get("after", ())) == len(row.get("after", ()))
+    assert set(row.get("sets", SETS)) <= SETS.keys()
+    words = [word for line in (*row.get("after", ()), row["words"]) for word in line.split()]
+    methods = [after for word, after in itertools.pairwise(words) if word == "--method"]
+    assert set(methods) <= set(METHODS.names())
+    pair = "--members" in words or CO_TRAINED & {*methods[-1:]}
+    assert row["networks"] == (2 if pair else 1)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_recipe_names_a_network(name):
+    recipe = yaml.safe_load((HERE / SETS[name]["recipe"]).read_text(encoding="utf-8"))
+    assert recipe["model"] in MODELS.names()
+    assert SETS[name]["labels"] == sorted(SETS[name]["labels"])
+
+
+def test_holms_factors_by_hand(table):
+    found = table.holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    assert found == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})  # never below the one before
+
+
+def line(row: str, seed: int, values: list[float], networks: int = 2) -> dict:
+    return {
+        "data": "polyp",
+        "labels": 11,
+        "row": row,
+        "seed": seed,
+        "steps": 9,
+        "networks": networks,
+        "seconds": 5.0,
+        "cases": ["x", "y"],
+        "scores": {"dice": [[v] for v in values], "jaccard": [[v / 2] for v in values]},
+    }
+
+
+def test_a_table_says_means_differences_and_the_way(table, tmp_path, capsys):
+    results = [
+        *(line("supervised-pair", seed, [0.5, 0.6]) for seed in (0, 1)),
+        *(line("all-labels-pair", seed, [0.9, 1.0]) for seed in (0, 1)),
+        *(line("usl", seed, [0.6, 0.7]) for seed in (0, 1)),
+        line("mean-teacher", 0, [0.4, 0.4], networks=1),
+    ]
+    path = tmp_path / "results.jsonl"
+    path.write_text("\n".join(map(json.dumps, results)))
+    table.main(path)
+    rows = [text.split("|") for text in capsys.readouterr().out.splitlines() if "| usl" in text]
+    ((_, name, networks, dice, seeds, jaccard, difference, way, *_),) = rows
+    assert (name.strip(), networks.strip(), seeds.strip()) == ("usl", "2", "65.0, 65.0")
+    assert dice.strip().startswith("65.0 [")
+    assert jaccard.strip() == "32.5"
+    assert difference.strip().startswith("+10.0 [+10.0, +10.0]")
+    assert way.strip() == "25 %"  # a quarter from 55 to 95
