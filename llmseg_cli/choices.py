@@ -4,7 +4,12 @@ import math
 
 from llmseg_cli.errors import UsageError, unknown
 
-TEXT_CONTROLS = {"none": "", "shuffled": "another target's text", "random": "noise"}
+TEXT_CONTROLS = {
+    "none": "",
+    "shuffled": "another target's text",
+    "random": "noise",
+    "constant": "no text: what is learned from fixed numbers",
+}
 SCHEDULES = {"one-time": "", "continuous": "again every --every steps"}
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
 ENCODER_STARTS = {"pretrained": "", "random": "the control"}

@@ -74,6 +74,8 @@ def test_a_paper_recipe_holds_the_papers_numbers(name: str, captured: dict[str, 
     assert options["ramp"] * steps == pytest.approx(40 * epoch, rel=1e-3)
     assert (options["threshold_positive"], options["threshold_negative"]) == (0.65, 0.1)
     assert (options["noise"], options["cutmix_alpha"]) == (noise, 4.0)
+    assert options["noise_unit"] == "absolute"
+    assert settings.normalize in ("minmax", "window:-125:275")  # so that intensities are 0 to 1
 
 
 @pytest.mark.parametrize(

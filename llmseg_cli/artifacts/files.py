@@ -96,6 +96,27 @@ def write_text(target: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, on disk when this returns, or leave the file as it was.
+
+    Args:
+        path: The file; it is made if it is not there.
+        line: With its line break.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with full_disk_named(path), path.open("ab") as stream:
+        before = stream.tell()
+        try:
+            stream.write(line.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        except OSError:
+            os.truncate(path, before)
+            raise
+
+
 def write_json(target: Path, content: Any) -> None:
     """Write strict JSON (no NaN or infinity) with a final newline."""
     write_text(target, to_json(content))

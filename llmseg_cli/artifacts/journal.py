@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from llmseg_cli.artifacts.files import full_disk_named, remove_leftovers, sha256_file, write_text
+from llmseg_cli.artifacts.files import append_line, remove_leftovers, sha256_file, write_text
 from llmseg_cli.artifacts.inside import is_plain_name
 from llmseg_cli.artifacts.manifest import recorded_outputs
 from llmseg_cli.errors import ArtifactError, ResourceError, UsageError
@@ -160,7 +160,7 @@ class Journal:
             size=0,
             details={"maps": list(maps)} if maps else {},
         )
-        self._append(_line(entry))
+        append_line(self.path, _line(entry))
         self._ours |= set(entry.files)
         self._cases.add(case)
 
@@ -195,24 +195,12 @@ class Journal:
         try:
             if path and not entry.size:
                 raise ResourceError(f"{path} is empty after writing. Is the disk full?")
-            self._append(_line(entry))
+            append_line(self.path, _line(entry))
         except (OSError, ResourceError):
             entry.remove(self.folder)
             raise
         self.entries[case] = entry
         return entry
-
-    def _append(self, line: str) -> None:
-        """Add a line, whole or not at all."""
-        with full_disk_named(self.path), self.path.open("ab") as stream:
-            before = stream.tell()
-            try:
-                stream.write(line.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            except OSError:
-                os.truncate(self.path, before)
-                raise
 
     @staticmethod
     def read(folder: Path) -> list[Entry]:

@@ -41,6 +41,9 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
         ignore: Null, or the ignore `label` of the references, how many `voxels` have it in the
             cases scored, and their `treatment`.
         post_processing: Per step and class what it changes about Dice, if that was asked, or null.
+        looks: Null, or which look at the split's test list each folder of predictions is: the name
+            of the `ledger` that counts them, the digest of the `test_list`, and per folder the
+            number of its `look`, whether it is new, and whether it could be noted.
     """
 
     status: str
@@ -61,3 +64,4 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     warnings: tuple[str, ...] = ()
     ignore: dict[str, Any] | None = None
     post_processing: tuple[dict[str, Any], ...] | None = None
+    looks: dict[str, Any] | None = None

@@ -119,6 +119,7 @@ def score(
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
+    from llmseg_cli.workflows.score.looks import refuse_ledger, with_looks
     from llmseg_cli.workflows.score.post_processing import (
         refuse_chosen_by_test,
         refuse_several,
@@ -128,6 +129,7 @@ def score(
     from llmseg_cli.workflows.score.seeds import run_one_or_seeds, seed_folders
 
     document, table = _targets(out, csv, force=force)
+    refuse_ledger(split, (document, table))
     if try_post_processing:
         refuse_several(pred)
         refuse_chosen_by_test(split, subset)
@@ -164,6 +166,7 @@ def score(
                 options=options,
                 progress=progress,
             )
+    scored = with_looks(scored, split)
     scored.save(document, table)
     _show(scored.scores)
     for path in (document, table):
@@ -233,8 +236,9 @@ def _show(scores: "Scores") -> None:
             f"{scores.ignore['voxels']:,} voxels of the references have the ignore label "
             f"{scores.ignore['label']}: {scores.ignore['treatment']}."
         )
-    for trial in scores.post_processing or ():
-        console.info(trial["in_words"])
+    looks = scores.looks["predictions"] if scores.looks else ()
+    for told in (*looks, *(scores.post_processing or ())):
+        console.info(told["in_words"])
     for key in _keys(scores.metrics):
         console.detail(scores.metrics[key]["signature"])
 

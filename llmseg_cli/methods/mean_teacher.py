@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from llmseg_cli.losses.consistency import softmax_mse
-from llmseg_cli.methods.perturb import add_noise
 from llmseg_cli.methods.teaching import Teaching
 
 
@@ -16,10 +15,10 @@ class MeanTeacher(Teaching):
     References:
         Tarvainen and Valpola, NeurIPS 2017. arXiv:1703.01780. Segmentation settings: Yu et al.,
         MICCAI 2019 (arXiv:1907.07034), whose released training uses weight 0.1, decay 0.99 and
-        noise 0.1.
+        noise 0.1 on volumes of deviation 1.
     """
 
     def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:
         with torch.no_grad():
-            teacher = self.teacher(add_noise(unlabeled, self.noise))
+            teacher = self.teacher(self.noisy(unlabeled))
         return softmax_mse(student, teacher)

@@ -5,16 +5,62 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from llmseg_cli.errors import unknown
 
-def add_noise(image: Tensor, deviation: float) -> Tensor:
-    """Add Gaussian noise, clipped at twice its deviation (UA-MT's teacher input)."""
-    noise = torch.randn_like(image).mul_(deviation)
-    return image + noise.clamp_(-2 * deviation, 2 * deviation)
+NOISE_UNITS = ("range", "deviation", "absolute")
 
 
-def add_uniform_noise(image: Tensor, width: float) -> Tensor:
-    """Add noise that is uniform from -width to width, drawn anew for each call."""
-    return image + torch.empty_like(image).uniform_(-width, width)
+def check_noise_unit(unit: str) -> None:
+    """Refuse a unit that is none of `NOISE_UNITS`.
+
+    Raises:
+        UsageError: Naming it.
+    """
+    if unit not in NOISE_UNITS:
+        raise unknown("--method-option noise_unit", unit, NOISE_UNITS)
+
+
+def noise_scale(image: Tensor, unit: str) -> Tensor:
+    """What noise of size 1 is in intensities, for each image and channel.
+
+    Args:
+        image: `(B, C, X, Y[, Z])`.
+        unit: `range`, from the lowest to the highest intensity; `deviation`, the standard deviation
+            of the intensities; `absolute`, 1.
+
+    Returns:
+        `(B, C, 1, 1[, 1])`; 0 of an image without contrast, but for `absolute`.
+    """
+    axes = tuple(range(2, image.ndim))
+    if unit == "range":
+        return image.amax(axes, keepdim=True) - image.amin(axes, keepdim=True)
+    if unit == "deviation":
+        return image.std(axes, correction=0, keepdim=True)
+    return image.new_ones(*image.shape[:2], *(1 for _ in axes))
+
+
+def add_noise(image: Tensor, deviation: float, *, unit: str) -> Tensor:
+    """Add Gaussian noise, clipped at twice its deviation (UA-MT's teacher input).
+
+    Args:
+        image: `(B, C, X, Y[, Z])`.
+        deviation: Its standard deviation, in *unit*.
+        unit: See `noise_scale`.
+    """
+    noise = torch.randn_like(image).mul_(deviation).clamp_(-2 * deviation, 2 * deviation)
+    return image + noise.mul_(noise_scale(image, unit))
+
+
+def add_uniform_noise(image: Tensor, width: float, *, unit: str) -> Tensor:
+    """Add noise that is uniform from -width to width, drawn anew for each call.
+
+    Args:
+        image: `(B, C, X, Y[, Z])`.
+        width: Half of its width, in *unit*.
+        unit: See `noise_scale`.
+    """
+    noise = torch.empty_like(image).uniform_(-width, width)
+    return image + noise.mul_(noise_scale(image, unit))
 
 
 def cutmix_boxes(count: int, sides: tuple[int, int], *, alpha: float) -> Tensor:

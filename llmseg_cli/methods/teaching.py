@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
+from llmseg_cli.methods.perturb import add_noise, check_noise_unit
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -66,6 +67,10 @@ class Teaching(Taught):
         decay: Decay of the teacher.
         ramp: Fraction of training over which the consistency grows.
         noise: Standard deviation of the teacher's input noise, clipped at twice that.
+        noise_unit: What *noise* is a multiple of. `deviation`, the standard deviation of a patch's
+            intensities: UA-MT's code adds noise of 0.1 to volumes of mean 0 and deviation 1, and so
+            this is as strong after any normalization (that it is the patch's, not the volume's, is
+            ours). `range`: from the patch's lowest to its highest intensity. `absolute`: 1.
     """
 
     def __init__(
@@ -76,10 +81,16 @@ class Teaching(Taught):
         decay: float = 0.99,
         ramp: float = 1.0,
         noise: float = 0.1,
+        noise_unit: str = "deviation",
     ) -> None:
         super().__init__(build, weight=weight, ramp=ramp, decay=decay)
         check_ranges(noise=(noise, 0, math.inf))
-        self.noise = noise
+        check_noise_unit(noise_unit)
+        self.noise, self.noise_unit = noise, noise_unit
+
+    def noisy(self, image: Tensor) -> Tensor:
+        """What the teacher sees, with noise that is drawn anew for each call."""
+        return add_noise(image, self.noise, unit=self.noise_unit)
 
     @abstractmethod
     def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from llmseg_cli.losses.consistency import predictive_entropy, uncertainty_masked_mse
 from llmseg_cli.methods.base import check_ranges
-from llmseg_cli.methods.perturb import add_noise
 from llmseg_cli.methods.teaching import Teaching
 from llmseg_cli.registry import takes_options_of
 
@@ -38,10 +37,10 @@ class UncertaintyAwareMeanTeacher(Teaching):
 
     def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:
         with torch.no_grad():
-            teacher = self.teacher(add_noise(unlabeled, self.noise))
+            teacher = self.teacher(self.noisy(unlabeled))
             shares = torch.zeros_like(teacher, dtype=torch.float32)
             for _ in range(self.passes):
-                answer = self.teacher(add_noise(unlabeled, self.noise))
+                answer = self.teacher(self.noisy(unlabeled))
                 shares += answer.float().softmax(dim=1) / self.passes
             uncertainty = predictive_entropy(shares)
         threshold = (0.75 + 0.25 * grown) * math.log(student.shape[1])

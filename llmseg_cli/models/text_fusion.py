@@ -1,6 +1,7 @@
 """Text enters a network at its bottleneck."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -153,6 +154,9 @@ class TextFused(Segmenter):
     the image); in evaluation the mean over the texts is used. With several foreground classes the
     mean over the classes is used, which is ours; the paper has one.
 
+    The fusion's first weights come from a generator of their own, so that networks with and without
+    text that are built from one seed have the same other weights.
+
     The texts are kept in the state dict: a saved network needs no file of embeddings. Text is
     mapped in float32 under autocast, too.
 
@@ -191,9 +195,9 @@ class TextFused(Segmenter):
             deep_supervision=backbone.deep_supervision,
         )
         self.backbone = backbone
-        self.fusion = FUSIONS[fusion](
-            text, channels=backbone.bottleneck_channels, grid=backbone.grid_of(patch)
-        )
+        grid = backbone.grid_of(patch)
+        with _own_generator():
+            self.fusion = FUSIONS[fusion](text, channels=backbone.bottleneck_channels, grid=grid)
         # Clones, so that two networks given one text do not share memory when saved.
         self.register_buffer("text_token_ids", text.token_ids.clone())
         self.register_buffer("text_mask", text.mask.clone())
@@ -217,6 +221,19 @@ class TextFused(Segmenter):
         with torch.autocast(bottleneck.device.type, enabled=False):
             fused: Tensor = self.fusion(bottleneck, self.text)
         return fused
+
+
+@contextmanager
+def _own_generator() -> Iterator[None]:
+    """Draws on the CPU come from another generator, and torch's global one is as before.
+
+    It is seeded by what the global one would draw next: the same for the same seed of a run, and
+    another for each of its networks.
+    """
+    with torch.random.fork_rng(devices=[]):
+        seed = int(torch.randint(2**62, (), device="cpu"))  # also where networks are built on meta
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs, too
+        yield
 
 
 def text_in(state: Mapping[str, Tensor]) -> TextFeatures | None:

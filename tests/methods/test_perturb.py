@@ -1,11 +1,21 @@
 """Noise within its bounds, and CutMix boxes by their laws."""
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
-from llmseg_cli.methods.perturb import add_noise, add_uniform_noise, cutmix_boxes, paste
+from llmseg_cli.errors import UsageError
+from llmseg_cli.methods.perturb import (
+    add_noise,
+    add_uniform_noise,
+    check_noise_unit,
+    cutmix_boxes,
+    noise_scale,
+    paste,
+)
 
 SIDES = (64, 48)
 
@@ -111,17 +121,63 @@ def test_pasting_logits_is_pasting_probabilities():
 
 def test_uniform_noise():
     image = torch.randn(2, 1, 40, 40, 40)
-    noise = add_uniform_noise(image, 0.2) - image
+    noise = add_uniform_noise(image, 0.2, unit="absolute") - image
     assert noise.abs().max() <= 0.2 + 1e-6
     assert noise.std() == pytest.approx(0.4 / math.sqrt(12), rel=0.01)
     assert noise.mean() == pytest.approx(0, abs=1e-3)
-    assert not torch.equal(add_uniform_noise(image, 0.2) - image, noise)
+    assert not torch.equal(add_uniform_noise(image, 0.2, unit="absolute") - image, noise)
 
 
 def test_clipped_gaussian_noise():
     image = torch.zeros(2, 1, 40, 40, 40)
-    noise = add_noise(image, 0.1)
+    noise = add_noise(image, 0.1, unit="absolute")
     assert noise.abs().max() == pytest.approx(0.2)
     inside = noise[noise.abs() < 0.199]
     assert 0.94 < inside.numel() / noise.numel() < 0.97  # within two deviations: 95.4 %
     assert not image.any()
+
+
+def drawn(add: Callable[..., torch.Tensor], image: torch.Tensor, unit: str) -> torch.Tensor:
+    """The noise alone, always of the same draw."""
+    torch.manual_seed(4)
+    return add(image, 0.1, unit=unit) - image
+
+
+@pytest.mark.parametrize("add", [add_noise, add_uniform_noise])
+@pytest.mark.parametrize("unit", ["range", "deviation"])
+@pytest.mark.parametrize("sides", [(6, 5), (6, 5, 4)])
+def test_noise_grows_with_the_intensities_and_not_with_their_offset(add, unit, sides):
+    image = torch.randn(2, 3, *sides, dtype=torch.float64)
+    noise = drawn(add, image, unit)
+    torch.testing.assert_close(drawn(add, 7 * image, unit), 7 * noise)
+    torch.testing.assert_close(drawn(add, 100 - image, unit), noise)
+    image[1, 2] *= 10  # each image and channel for itself
+    noise[1, 2] *= 10
+    torch.testing.assert_close(drawn(add, image, unit), noise)
+
+
+@pytest.mark.parametrize("add", [add_noise, add_uniform_noise])
+def test_absolute_noise_knows_no_intensities(add):
+    image = torch.randn(2, 1, 6, 5, 4, dtype=torch.float64)
+    noise = drawn(add, image, "absolute")
+    torch.testing.assert_close(drawn(add, 7 * image + 100, "absolute"), noise)
+
+
+def test_the_papers_intensities_have_a_unit_of_one():
+    image = torch.rand(2, 1, 6, 5, 4)
+    zeros_to_ones = (image - image.amin((2, 3, 4), keepdim=True)) / noise_scale(image, "range")
+    assert noise_scale(zeros_to_ones, "range").flatten().tolist() == pytest.approx([1, 1])
+    of_deviation_1 = image / noise_scale(image, "deviation")
+    assert of_deviation_1.flatten(1).numpy().std(1) == pytest.approx(np.ones(2), rel=1e-5)
+    assert noise_scale(image, "absolute").tolist() == [[[[[1]]]]] * 2
+
+
+@pytest.mark.parametrize("unit", ["range", "deviation"])
+def test_without_contrast_there_is_no_noise(unit):
+    flat = torch.full((1, 2, 4, 4), 3.5)
+    assert torch.equal(add_noise(flat, 0.1, unit=unit), flat)
+
+
+def test_another_unit_is_refused():
+    with pytest.raises(UsageError, match="Did you mean 'deviation'"):
+        check_noise_unit("deviations")

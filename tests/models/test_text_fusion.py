@@ -10,6 +10,7 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.models.text_fusion import FUSIONS, TextFeatures, TextFused, text_in
 from llmseg_cli.models.unet import UNet
 from llmseg_cli.models.vnet import VNet
+from llmseg_cli.registry import MODELS
 
 PATCH, GRID = (32, 48, 16), (2, 3, 1)
 
@@ -200,3 +201,42 @@ def test_texts_of_other_shapes_are_refused():
         TextFeatures(torch.zeros(1, 2, 3).long(), torch.ones(1, 2, 4).bool(), torch.zeros(1, 2, 5))
     with pytest.raises(ValueError, match="no text"):
         TextFeatures(torch.zeros(1, 0, 3).long(), torch.ones(1, 0, 3).bool(), torch.zeros(1, 0, 5))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("name", list(MODELS))
+def test_with_and_without_text_all_other_weights_start_alike(name, fusion):
+    """Two networks one after the other, as co-training builds them, and whatever is drawn next."""
+
+    def backbone():
+        return MODELS.load(name)(1, 2, dimensions=2, filters=8)
+
+    torch.manual_seed(7)
+    plain, drawn = [backbone(), backbone()], torch.rand(4)
+    torch.manual_seed(7)
+    fused = [TextFused(backbone(), make_text(), fusion=fusion, patch=(64, 64)) for _ in range(2)]
+    assert torch.equal(torch.rand(4), drawn)
+    for one, other in zip(plain, fused, strict=True):
+        state = other.backbone.state_dict()
+        assert state.keys() == one.state_dict().keys()
+        for key, value in one.state_dict().items():
+            assert torch.equal(state[key], value), key
+
+
+@pytest.mark.parametrize("fusion", ["token-map", "token-map-balance"])
+def test_fusion_weights_follow_the_seed_and_differ_between_networks(fusion):
+    def mappers(seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        made = [
+            TextFused(VNet(1, 2, filters=2), make_text(), fusion=fusion, patch=PATCH)
+            for _ in range(2)
+        ]
+        return [
+            next(v for k, v in one.fusion.state_dict().items() if k.endswith("0.weight"))
+            for one in made
+        ]
+
+    first, second = mappers(1)
+    assert torch.equal(mappers(1)[0], first)
+    assert not torch.equal(first, second)
+    assert not torch.equal(mappers(2)[0], first)

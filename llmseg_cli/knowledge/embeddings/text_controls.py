@@ -1,4 +1,4 @@
-"""Texts that are wrong on purpose: controls for what text contributes."""
+"""Texts that are wrong on purpose, or none: controls for what text contributes."""
 
 from dataclasses import replace
 
@@ -30,6 +30,30 @@ def random_text(embeddings: Embeddings, *, seed: int) -> Embeddings:
         token_ids=token_ids,
         tokens=_gaussian_like(embeddings.tokens, random),
         pooled=_gaussian_like(embeddings.pooled, random),
+    )
+
+
+def constant_text(embeddings: Embeddings) -> Embeddings:
+    """Fixed numbers instead of every text: what enters is learned, and says nothing of any text.
+
+    The network is that of the texts, for shapes stay. Token ids are 0, 1, 2, ..., which
+    `TextFeatures.normalized_ids` spreads evenly from 0 to 1; vectors have length 1 and entries that
+    are all the same. With a map, the weights behind them can still learn any map of the bottleneck,
+    and with modulation any scale and shift, one for all cases.
+
+    Args:
+        embeddings: What is replaced; of it, only shapes and the classes of the texts are kept.
+    """
+    count, length, width = embeddings.tokens.shape
+    entry = np.float32(width**-0.5)
+    return replace(
+        embeddings,
+        target=f"fixed numbers instead of {embeddings.target}",
+        texts=tuple(f"fixed numbers {index}" for index in range(count)),
+        token_ids=np.tile(np.arange(length, dtype=np.int64), (count, 1)),
+        mask=np.ones((count, length), dtype=bool),
+        tokens=np.full((count, length, width), entry),
+        pooled=np.full((count, width), entry),
     )
 
 

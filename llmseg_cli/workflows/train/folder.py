@@ -40,6 +40,8 @@ OF_BLOCK = tuple(one.name for one in fields(TrainSettings) if "llm" in one.name)
 RECORDED = ("image_encoder", *OF_BLOCK)  # elsewhere in the record
 # Digests decide: of what lies there, and, with the label map, of the label maps.
 DECIDED = ("image_encoder.name", "llm_block.name", "llm_block.source", "label_values")
+NOISE, NOISE_UNIT = "method_options.noise", "method_options.noise_unit"
+OLDER_NOISE_UNIT = "absolute"  # before there was a choice
 OLDER_BLOCK = {"lora": 0, "rotary": False, "final_norm": "plain"}  # before there were options
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -158,6 +160,8 @@ def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig)
     old |= {key: since[key] for key in new if key not in old and key in since}
     for flat, config in ((old, existing), (new, wanted)):
         flat["label_map"] = label_pairs(parse_label_map(config.label_map))
+    if NOISE in old and NOISE_UNIT not in old:
+        old[NOISE_UNIT] = OLDER_NOISE_UNIT
     if existing.llm_block:
         old = {f"llm_block.{key}": value for key, value in OLDER_BLOCK.items()} | old
     old, new = without_raised_steps(old, new)

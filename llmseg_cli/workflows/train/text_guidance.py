@@ -10,7 +10,7 @@ import torch
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.knowledge.embeddings.file import Embeddings, load_embeddings
-from llmseg_cli.knowledge.embeddings.text_controls import random_text
+from llmseg_cli.knowledge.embeddings.text_controls import constant_text, random_text
 from llmseg_cli.models.text_fusion import TextFeatures
 
 
@@ -21,7 +21,8 @@ def text_for(
 
     Args:
         path: File of `llmseg embed`, or None.
-        control: `none`, `shuffled` (another target's text, by the same encoder) or `random`.
+        control: `none`, `shuffled` (another target's text, by the same encoder), `random` (noise)
+            or `constant` (fixed numbers, so that what enters is learned without any text).
         fusion: How the text will enter; recorded.
         seed: Seed of the controls.
         cache: Folder with the encoder's weights, for `shuffled`.
@@ -38,6 +39,8 @@ def text_for(
         embeddings = shuffled_text(embeddings, seed=seed, cache=cache)
     elif control == "random":
         embeddings = random_text(embeddings, seed=seed)
+    elif control == "constant":
+        embeddings = constant_text(embeddings)
     features = features_of(embeddings)
     if control != "none":  # meant to be of others
         unnamed = tuple(f"class {number}" for number, _ in enumerate(features.names, start=1))

@@ -201,3 +201,16 @@ def test_pseudo_labels_are_mined_on_in_more_steps(toy_data, toy_split, quiet_pla
     assert config(run)["pseudo"]["minings"] == [2, 4]
     found = sorted(path.name for path in (run / "pseudo").iterdir())
     assert found == ["step-000002", "step-000004"]
+
+
+def test_a_run_from_before_noise_had_a_unit_goes_on_with_what_it_had(toy_data, words, quiet_place):
+    run, absolute = quiet_place / "run", ("--method-option", "noise_unit=absolute")
+    with signaled(signal.SIGTERM, "train", 3):
+        train("mean-teacher", toy_data, run, *words, *absolute, code=75)
+    older = config(run)
+    assert older["method_options"].pop("noise_unit") == "absolute"
+    (run / "config.yaml").write_text(yaml.safe_dump(older))
+    said = train("mean-teacher", toy_data, run, *words, "--resume", code=2).stderr
+    assert "method_options.noise_unit was absolute, now deviation" in said
+    train("mean-teacher", toy_data, run, *words, *absolute, "--resume")
+    assert logged_steps(run)[-1] == 6

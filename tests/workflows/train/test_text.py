@@ -14,6 +14,8 @@ from tiny_data import toy_text
 from training_cli import signaled, train, weights
 
 from llmseg_cli.knowledge.embeddings.file import save_embeddings
+from llmseg_cli.methods.base import SemiBatch
+from llmseg_cli.methods.usl import Usl
 from llmseg_cli.models.text_fusion import FUSIONS
 from llmseg_cli.workflows.runs.run_folder import open_run
 
@@ -135,3 +137,49 @@ def test_resuming_with_other_text_is_refused(toy_data, toy_split, quiet_place, t
     result = train("usl", toy_data, quiet_place / "run", *words, "--resume", steps=1, code=2)
     assert "other settings" in result.stderr
     assert "text.embeddings" in result.stderr
+
+
+def test_runs_with_and_without_text_start_alike(
+    toy_data, toy_split, quiet_place, text, monkeypatch
+):
+    seen: list[tuple[dict[str, torch.Tensor], SemiBatch]] = []
+    own = Usl.losses
+
+    def losses(self, batch, *, progress):
+        state = {key: value.clone() for key, value in self.state_dict().items()}
+        seen.append((state, batch))
+        return own(self, batch, progress=progress)
+
+    monkeypatch.setattr(Usl, "losses", losses)
+    train("usl", toy_data, quiet_place / "bare", "--split", toy_split, steps=1)
+    words = ("--split", toy_split, "--text", text)
+    train("usl", toy_data, quiet_place / "text", *words, steps=1)
+    (bare, batch), (fused, same) = seen
+    fused = {key.replace(".backbone.", "."): value for key, value in fused.items()}
+    assert len(bare) > 100
+    for key, value in bare.items():
+        assert torch.equal(fused[key], value), key
+    for name in ("image", "target", "unlabeled"):
+        assert torch.equal(getattr(same, name), getattr(batch, name))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_without_text_the_learned_map_depends_on_no_text(
+    toy_data, toy_split, quiet_place, text, fusion
+):
+    save_embeddings(quiet_place / "other.safetensors", toy_text(1))
+    for control in ("none", "constant"):
+        words = ("--split", toy_split, "--fusion", fusion, "--text-control", control)
+        for name in ("text", "other"):
+            file = quiet_place / f"{name}.safetensors"
+            train("usl", toy_data, quiet_place / control / name, *words, "--text", file, steps=2)
+        own, other = (
+            load_file(quiet_place / control / name / "model.safetensors")
+            for name in ("text", "other")
+        )
+        alike = [torch.equal(own[key], other[key]) for key in own if ".text_" not in key]
+        assert all(alike) == (control == "constant")
+    assert any(".fusion." in key for key in own)
+    config = yaml.safe_load((quiet_place / "constant/text/config.yaml").read_text())
+    assert config["text"]["control"] == "constant"
+    assert config["text"]["target"] == "fixed numbers instead of toy 0"

@@ -1,5 +1,6 @@
 """Texts reach the network by class, and the controls are what they say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from llmseg_cli.knowledge.descriptions.library import library_texts
 from llmseg_cli.knowledge.embeddings.file import Embeddings, save_embeddings
-from llmseg_cli.knowledge.embeddings.text_controls import random_text
+from llmseg_cli.knowledge.embeddings.text_controls import constant_text, random_text
 from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder
 from llmseg_cli.workflows.train.shuffled_text import shuffled_text
 from llmseg_cli.workflows.train.text_guidance import features_of, text_for
@@ -62,6 +63,37 @@ def test_random_text_is_the_same_for_the_same_seed_only() -> None:
     again, other = random_text(given, seed=3), random_text(given, seed=4)
     np.testing.assert_array_equal(random_text(given, seed=3).token_ids, again.token_ids)
     assert not np.array_equal(again.pooled, other.pooled)
+
+
+def other_texts(given: Embeddings) -> Embeddings:
+    """Other words, of other lengths, about another target; of the same shapes."""
+    random = np.random.default_rng(9)
+    mask = given.mask.copy()
+    mask[:, 3:] = False
+    return replace(
+        given,
+        target="lung",
+        texts=("x", "y", "z"),
+        mask=mask,
+        token_ids=np.where(mask, random.integers(50, 90, mask.shape), 0),
+        tokens=-5 * given.tokens,
+        pooled=-5 * given.pooled,
+    )
+
+
+def test_constant_text_knows_no_text() -> None:
+    given = three_texts()
+    found, other = constant_text(given), constant_text(other_texts(given))
+    for name in ("token_ids", "mask", "tokens", "pooled"):
+        values = getattr(found, name)
+        np.testing.assert_array_equal(values, getattr(other, name))
+        assert values.shape == getattr(given, name).shape
+        np.testing.assert_array_equal(values, np.broadcast_to(values[:1], values.shape))
+    ids = features_of(found).normalized_ids()
+    np.testing.assert_allclose(ids[0, 0], np.linspace(0, 1, 7), rtol=1e-6)
+    assert np.linalg.norm(found.pooled, axis=1) == pytest.approx(np.ones(3), rel=1e-6)
+    assert found.class_names == given.class_names
+    assert not {*found.texts} & {*given.texts}
 
 
 def test_the_record_says_what_was_used(tmp_path: Path) -> None:
