@@ -65,6 +65,10 @@ SAM_NAMES = {
     "transformers:PATH": "",
     "transformers:ID": "SAM, SAM 2, SAM-HQ",
 }
+MASKS = {  # of mining
+    "sam": "",
+    "network": "the control: the network's own where SAM's would be known",
+}
 PROMPTS = ("box", "points", "mask")
 AXES = ("x", "y", "z")
 

@@ -443,7 +443,12 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "largest_component": False,
     },
     "sam-mining": {"weight": 1.0, "ramp": 0.0},
-    "self-training": {"weight": 1.0, "ramp": 0.0},
+    "self-training": {
+        "weight": 1.0,
+        "ramp": 0.0,
+        "voxel_confidence": 0.0,
+        "mask_confidence": 0.0,
+    },
 }
 RANGES = {  # lowest and highest
     "members": (1, math.inf),
@@ -463,6 +468,8 @@ RANGES = {  # lowest and highest
     "blur": (0.0, 8.0),
     "box": (0.0, 1.0),
     "warmup": (0.0, 1.0),
+    "voxel_confidence": (0.0, 1.0),
+    "mask_confidence": (0.0, 1.0),
 }
 
 

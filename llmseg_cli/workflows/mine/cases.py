@@ -1,7 +1,7 @@
 """Case after case through a miner, each finished before it is noted."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ class MinedCase:
             its masks were); failed.
         file: The mask, relative to the output folder; None without one.
         findings: The columns of `qc.csv`, a mapping per component.
-        reason: Why it failed, or has no findings.
+        reason: Why it failed, was dropped as a whole, or has no findings.
+        measures: Numbers of the case, by name, such as the network's mean confidence.
     """
 
     case: str
@@ -44,6 +45,7 @@ class MinedCase:
     file: str | None = None
     findings: tuple[dict[str, Any], ...] = ()
     reason: str | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -119,6 +121,8 @@ class MiningWork:
             "reason": result.reason,
             "voxels": voxel_digest(volume.array),
         }
+        if result.measures:
+            details["measures"] = dict(result.measures)
         self.journal.add(case.id, result.file, image=digest, made_by=self.digest, details=details)
         return result
 
@@ -138,14 +142,15 @@ class MiningWork:
         self.journal.begin(case.id, file, image=digest)
         if case.id in self.drawn and self.overlays is not None:
             _draw(self.overlays / f"{case.id}.png", volume, mined)
-        reason = NOTHING if mined.predicted is None else None
+        reason = NOTHING if mined.predicted is None else mined.reason or None
+        told = {"reason": reason, "measures": mined.measures}
         if self.answers_all:
             mined = _decided(mined, volume)
         if mined.labels is None:
-            status = "dropped" if mined.findings else "no-prompt"
-            return MinedCase(case.id, status, None, lines, reason)
+            status = "dropped" if mined.findings or mined.reason else "no-prompt"
+            return MinedCase(case.id, status, None, lines, **told)
         save_label_map(self.journal.folder / file, mined.labels, volume.grid)
-        return MinedCase(case.id, "ok", file, lines, reason)
+        return MinedCase(case.id, "ok", file, lines, **told)
 
 
 def _decided(mined: Mined, volume: Volume) -> Mined:
@@ -176,7 +181,8 @@ def _noted(entry: Entry) -> MinedCase:
     status = entry.details.get("status", "ok")
     findings = tuple(entry.details.get("findings", ()))
     kept = "kept" if status == "ok" else status
-    return MinedCase(entry.case, kept, entry.file, findings, entry.details.get("reason"))
+    reason, measures = entry.details.get("reason"), entry.details.get("measures", {})
+    return MinedCase(entry.case, kept, entry.file, findings, reason, measures)
 
 
 def _draw(path: Path, volume: Volume, mined: Mined) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,8 @@ def _counts(results: list[MinedCase], miner: Miner) -> dict[str, float]:
         "pseudo_dropped": float(sum(case.status == "dropped" for case in results)),
         "pseudo_no_prompt": float(sum(case.status == "no-prompt" for case in results)),
     }
+    for name in sorted({name for case in results for name in case.measures}):
+        counts[f"pseudo_{name}"] = fmean(c.measures[name] for c in results if name in c.measures)
     if isinstance(miner, SamMiner):
         counts |= {
             "embeddings_made": float(miner.cache.misses),

@@ -128,7 +128,7 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare_for(method_type, method_options, request, preprocessing, progress)
     learned = with_voxels(learned, request.split, data.voxels)
-    pseudo = plan_pseudo(request, method_type, data)
+    pseudo = plan_pseudo(request, method_type, method_options, data)
     config = RunConfig(
         command=request.command,
         method=request.method,
