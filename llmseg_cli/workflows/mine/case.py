@@ -2,7 +2,7 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Miner(ABC):
         thresholds: Probability from which a voxel is predicted, per class with the background;
             empty for the most probable class.
     """
+
+    replaces = False  # whether its masks stand in place of all masks before, not beside them
 
     def __init__(
         self, manner: Manner, *, calibrates: bool = False, thresholds: tuple[float, ...] = ()
@@ -92,6 +94,14 @@ class Miner(ABC):
         Raises:
             DataError: If the image cannot be used.
         """
+
+    def dropped(self, measures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+        """Cases that keep no pseudo-label when all are compared, each with the reason.
+
+        Args:
+            measures: Of each case, as `Mined` has them.
+        """
+        return {}
 
     @property
     @abstractmethod

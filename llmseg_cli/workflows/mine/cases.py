@@ -100,6 +100,23 @@ class MiningWork:
         self.progress("mine", len(cases), max(1, len(cases)))
         return results
 
+    def compared(self, results: Sequence[MinedCase]) -> list[MinedCase]:
+        """The same, without the pseudo-labels that the miner drops when it compares all cases."""
+        reasons = self.miner.dropped({one.case: one.measures for one in results})
+        return [
+            self._drop(one, reasons[one.case]) if one.case in reasons else one for one in results
+        ]
+
+    def _drop(self, result: MinedCase, reason: str) -> MinedCase:
+        entry = self.journal.entries[result.case]
+        if entry.file is not None:
+            details = {**entry.details, "status": "dropped", "reason": reason}
+            self.journal.discard(result.case)
+            self.journal.add(
+                result.case, None, image=entry.image, made_by=entry.made_by, details=details
+            )
+        return replace(result, status="dropped", file=None, reason=reason)
+
     def _one(self, case: Case) -> MinedCase:
         try:
             digest = image_digest(case)

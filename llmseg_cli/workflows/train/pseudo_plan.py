@@ -18,10 +18,11 @@ from llmseg_cli.methods.base import Method
 from llmseg_cli.options import MOST
 from llmseg_cli.registry import METHODS
 from llmseg_cli.workflows.mine.case import Miner, open_sam_miner
+from llmseg_cli.workflows.mine.ensemble import ensemble_miner
 from llmseg_cli.workflows.mine.folder import check_masks, find_masks, masks_digest
 from llmseg_cli.workflows.mine.network import self_miner
 from llmseg_cli.workflows.train.data import TrainingData
-from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps
+from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps, round_steps
 from llmseg_cli.workflows.train.request import DEFAULTS, PseudoRequest, Request
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ def refuse_unused(
     Raises:
         UsageError: Naming the option, and the methods that heed it.
     """
+    if method.mines == "ensemble":
+        _refuse_schedule(wanted, name, has_budget=has_budget)
     if has_budget and wanted.schedule == "continuous":
         raise UsageError(
             "--schedule continuous counts steps, and with --budget their number is not known. Pass "
@@ -69,7 +72,8 @@ def refuse_unused(
             "Use --method sam-mining, or 'llmseg mine-sam' and --pseudo."
         )
     changed = _changed(wanted.mining)
-    if changed and method.mines and wanted.folder and wanted.schedule == "one-time":
+    is_idle = wanted.folder and wanted.schedule == "one-time" and method.mines != "ensemble"
+    if changed and method.mines and is_idle:
         raise UsageError(
             f"--{changed[0].replace('_', '-')}: the masks of --pseudo {wanted.folder} are ready, "
             "and none are made with --schedule one-time. Pass one of the two, or --schedule "
@@ -101,7 +105,9 @@ def plan_pseudo(
     masks = _ready_masks(request, wanted.folder) if wanted.folder else {}
     minings: tuple[int, ...] = ()
     miner: Miner | None = None
-    if method.mines:
+    if method.mines == "ensemble":
+        minings = round_steps(options["rounds"], steps=request.settings.steps)
+    elif method.mines:
         minings = mining_steps(
             wanted.schedule,
             wanted.every,
@@ -134,7 +140,8 @@ def plan_pseudo(
         "masks": masks_digest(masks) if masks else None,
         "made_by": miner.made_by if miner else None,
     }
-    return PseudoPlan(images, masks, minings, miner, record)
+    restarts = minings if options.get("restart") else ()
+    return PseudoPlan(images, masks, minings, miner, record, restarts)
 
 
 def _knows(run: Path, classes: tuple[str, ...]) -> bool:
@@ -170,12 +177,29 @@ def _miner(
     if method.mines == "network":
         rules = ConfidenceRules(options["voxel_confidence"], options["mask_confidence"])
         return self_miner(wanted.mining, len(data.classes), rules)
+    if method.mines == "ensemble":
+        return ensemble_miner(wanted.mining, len(data.classes), options["agreement"])
     return open_sam_miner(
         wanted.mining,
         device=request.settings.device,
         cache=request.cache,
         offline=request.offline,
     )
+
+
+def _refuse_schedule(wanted: PseudoRequest, name: str, *, has_budget: bool) -> None:
+    """Refuse what says when pseudo-labels are made, where parts of the steps say so."""
+    if has_budget:
+        raise UsageError(
+            f"--budget: the method '{name}' divides the steps into parts, and with --budget their "
+            "number is not known. Pass --steps instead of --budget."
+        )
+    for option, default in DEFAULTS.items():
+        if getattr(wanted, option) != default:
+            raise UsageError(
+                f"--{option} {getattr(wanted, option)}: the method '{name}' makes pseudo-labels "
+                "between equal parts of the steps. Say how often with --method-option rounds=2."
+            )
 
 
 def _refuse_idle_limits(request: Request, method: type[Method], options: Mapping[str, Any]) -> None:

@@ -254,6 +254,7 @@ def start(
         device=device,
         score=score,
         encoder=planned.parts.trained_in(method),
+        restarts=planned.pseudo.restarts,
         epoch=math.ceil(len(cases) / (settings.batch * settings.accumulate)),
         progress=progress,
     )
