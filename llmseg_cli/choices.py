@@ -7,7 +7,11 @@ from llmseg_cli.errors import UsageError, unknown
 TEXT_CONTROLS = {"none": "", "shuffled": "another target's text", "random": "noise"}
 SCHEDULES = {"one-time": "", "continuous": "again every --every steps"}
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
-ENCODER_STARTS = {"pretrained": "", "random": "the control"}
+ENCODER_STARTS = {
+    "pretrained": "",
+    "random": "a control: drawn anew",
+    "shuffled": "a control: the values of each pretrained tensor in another order, by --seed",
+}
 FREEZES = {
     "none": "",
     "statistics": "batch normalization goes by those of the weights, not by those of a batch",

@@ -121,7 +121,13 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     method_options = {**METHODS.defaults(request.method), **method_options}
     refuse_other_flags(settings.model_option)
     model_options = options_of(MODELS, settings.model, settings.model_option)
-    parts = pretrained_for(settings, model_options, cache=request.cache, offline=request.offline)
+    parts = pretrained_for(
+        settings,
+        model_options,
+        cache=request.cache,
+        offline=request.offline,
+        seed=request.seed,
+    )
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
     refuse_patch(settings, model_options, parts, batch=smallest)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
