@@ -12,7 +12,11 @@ TEXT_CONTROLS = {
 }
 SCHEDULES = {"one-time": "", "continuous": "again every --every steps"}
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
-ENCODER_STARTS = {"pretrained": "", "random": "the control"}
+ENCODER_STARTS = {
+    "pretrained": "",
+    "random": "a control: drawn anew",
+    "shuffled": "a control: the values of each pretrained tensor in another order, by --seed",
+}
 FREEZES = {
     "none": "",
     "statistics": "batch normalization goes by those of the weights, not by those of a batch",
@@ -69,6 +73,10 @@ SAM_NAMES = {
     "medsam:PATH": "",
     "transformers:PATH": "",
     "transformers:ID": "SAM, SAM 2, SAM-HQ",
+}
+MASKS = {  # of mining
+    "sam": "",
+    "network": "the control: the network's own where SAM's would be known",
 }
 PROMPTS = ("box", "points", "mask")
 AXES = ("x", "y", "z")

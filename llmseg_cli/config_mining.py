@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llmseg_cli.choices import AXES, PRECISIONS, PROMPTS, SAM_NAMES
+from llmseg_cli.choices import AXES, MASKS, PRECISIONS, PROMPTS, SAM_NAMES
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import option, parse_margins, parse_words, refuse_unknown_choices
 
@@ -84,6 +84,13 @@ class MiningSettings:
         "Drop masks that are larger or smaller than the network's by more than this factor; 0 "
         "drops none.",
         minimum=0,
+        panel="Mining",
+    )
+    masks: str = option(
+        "sam",
+        "Whose masks are the pseudo-labels; filters, unknown pixels and the choice of pictures are "
+        "the same.",
+        choices=MASKS,
         panel="Mining",
     )
     sam_precision: str = option(

@@ -148,6 +148,7 @@ METHODS = Registry(
         "copy-paste": "llmseg_cli.methods.copy_paste:CopyPaste",
         "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
         "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
+        "rounds": "llmseg_cli.methods.rounds:Rounds",
         "volume-fusion": "llmseg_cli.methods.volume_fusion:VolumeFusion",
     },
 )

@@ -27,6 +27,7 @@ class Details(TypedDict, total=False):
     reason: str | None
     maps: list[str]
     voxels: str
+    measures: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

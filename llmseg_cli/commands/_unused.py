@@ -17,7 +17,7 @@ from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_assignments
 from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
 
-OF_SELF_TRAINING = ("mirror", "threshold")  # the mining options that `self-training` heeds
+OF_SELF_TRAINING = ("mirror", "threshold")  # the mining options of those who ask no SAM
 Values = Mapping[str, Any]
 
 
@@ -50,6 +50,10 @@ def _uses_labels(values: Values) -> bool:
 
 def _mines(values: Values) -> bool:
     return "schedule" not in values or bool(METHODS.load(values["method"]).mines)
+
+
+def _has_schedule(values: Values) -> bool:
+    return METHODS.load(values["method"]).mines != "ensemble"
 
 
 def _mines_again(values: Values) -> bool:
@@ -100,6 +104,10 @@ def _option(kind: str, key: str, default: str, values: Values) -> Any:
 MAKES_NONE = (
     "the method '{method}' makes no pseudo-labels; use --method sam-mining or self-training"
 )
+IN_PARTS = (
+    "the method '{method}' makes pseudo-labels between equal parts of the steps; say how often "
+    "with --method-option rounds=2"
+)
 ENCODER = tuple(f"image_encoder_{name}" for name in ("init", "freeze", "learning_rate_factor"))
 OF_LAYERS = ("llm_layers", "llm_rotary", "llm_final_norm")
 MINING = tuple(one.name for one in fields(MiningSettings))
@@ -145,6 +153,8 @@ RULES = (
     ),
     Rule(("schedule",), _mines, MAKES_NONE),
     Rule(("every",), _mines, MAKES_NONE, is_typed=True),  # a plan has it for trainings from nothing
+    Rule(("schedule",), _has_schedule, IN_PARTS),
+    Rule(("every",), _has_schedule, IN_PARTS, is_typed=True),
     Rule(
         ("every",),
         _mines_again,

@@ -57,7 +57,7 @@ class Method(nn.Module, ABC):
     uses_unlabeled = True
     fewest_unlabeled = 1  # unlabeled cases of a batch, at least
     uses_pseudo = False  # whether `losses` looks at `SemiBatch.pseudo`
-    mines = ""  # what makes pseudo-labels while it trains: `sam`, `network`, or nothing
+    mines = ""  # who makes pseudo-labels while it trains: `sam`, `network`, `ensemble`
 
     def __init__(self) -> None:
         super().__init__()

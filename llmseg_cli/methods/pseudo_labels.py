@@ -57,9 +57,28 @@ class SelfTraining(SamMining):
         build: Returns a freshly initialized network.
         weight: Weight of the pseudo-labels when its ramp ends.
         ramp: Fraction of training over which it grows.
+        voxel_confidence: Probability of the predicted class, background or not, below which a voxel
+            is unknown, from 0 to 1; 0 takes all voxels, as the paper.
+        mask_confidence: Mean of that probability over the voxels of a case that are no background,
+            below which the case teaches nothing, from 0 to 1; 0 takes all cases.
 
     References:
-        Lee, Pseudo-Label, ICML 2013 workshop.
+        Lee, Pseudo-Label, ICML 2013 workshop. The limits are ours for this purpose; the first is
+        that of Sohn et al., FixMatch, NeurIPS 2020 (0.95 there). arXiv:2001.07685.
     """
 
     mines = "network"
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        *,
+        weight: float = 1.0,
+        ramp: float = 0.0,
+        voxel_confidence: float = 0.0,
+        mask_confidence: float = 0.0,
+    ) -> None:
+        super().__init__(build, weight=weight, ramp=ramp)
+        check_ranges(
+            voxel_confidence=(voxel_confidence, 0, 1), mask_confidence=(mask_confidence, 0, 1)
+        )

@@ -1,13 +1,14 @@
 """Scalars of a run: `log.jsonl`, and the same for TensorBoard."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypedDict
 
 from llmseg_cli.artifacts.files import write_text
-from llmseg_cli.errors import ArtifactError
+from llmseg_cli.errors import ArtifactError, DataError
 from llmseg_cli.reading import parse_json, read_text
 from llmseg_cli.typed import fit
 
@@ -93,6 +94,20 @@ def losses_of(line: Mapping[str, Any]) -> dict[str, float]:
         for name, value in line.items()
         if name not in NO_LOSS and not name.startswith(OBSERVED)
     }
+
+
+def refuse_nonfinite(losses: Mapping[str, float], step: int) -> None:
+    """Refuse to go on from losses that are no numbers any more.
+
+    Raises:
+        DataError: Naming the term, and what to try.
+    """
+    odd = [name for name, value in losses.items() if not math.isfinite(value)]
+    if odd:
+        raise DataError(
+            f"The loss '{odd[0]}' is {losses[odd[0]]} at step {step}. Try a lower "
+            "--learning-rate, --clip-grad 1 or --precision fp32."
+        )
 
 
 class _Line(TypedDict):

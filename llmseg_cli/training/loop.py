@@ -1,9 +1,9 @@
 """The training loop: one for all methods."""
 
+import copy
 import itertools
-import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.run_files import BEST, STATE, WEIGHTS
 from llmseg_cli.config import TrainSettings
-from llmseg_cli.errors import DataError, StoppedError
+from llmseg_cli.errors import StoppedError
 from llmseg_cli.options import MOST
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.checkpoints import (
@@ -26,10 +26,11 @@ from llmseg_cli.training.clock import Clock
 from llmseg_cli.training.compilation import compiled
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.learner import Learner, Score
-from llmseg_cli.training.log import OBSERVED, ScalarLog
+from llmseg_cli.training.log import OBSERVED, ScalarLog, refuse_nonfinite
 from llmseg_cli.training.means import add_shares
 from llmseg_cli.training.optimizers import build_optimizer, load_optimizer, set_rate
 from llmseg_cli.training.pace import Pace, memory_mb
+from llmseg_cli.training.parts import within_part
 from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
@@ -51,6 +52,7 @@ class Loop:
         score: Scores networks on the validation cases; None if there are none.
         epoch: Steps in which each labeled case is seen once, for the schedule `plateau`.
         encoder: The learner's parameters that are of a pre-trained image encoder.
+        restarts: Steps before which `restart` is called, so that each part has its own course.
         progress: Hears about every step.
     """
 
@@ -64,6 +66,7 @@ class Loop:
         score: Score | None = None,
         epoch: int = 1,
         encoder: Iterable[nn.Parameter] = (),
+        restarts: Sequence[int] = (),
         progress: Progress = silent,
     ) -> None:
         self.learner, self.settings, self.folder = learner, settings, folder
@@ -80,6 +83,8 @@ class Loop:
         is_plateau = settings.learning_rate_schedule == "plateau"
         self.plateau = Plateau(epoch) if is_plateau else None
         self.step, self.steps = 0, settings.steps
+        self.restarts = tuple(restarts)
+        self._first = copy.deepcopy(learner.state_dict()) if restarts else {}
         self.clock = Clock(settings.budget_s) if settings.budget else None
         self.losses: dict[str, float] = {}  # when they were last looked at
         self._observed: dict[str, Tensor] = {}  # by the method in the last step
@@ -115,6 +120,13 @@ class Loop:
         self.step = state["step"]
         self.losses = state.get("losses", {})
         self.final_score = state.get("score")
+
+    def restart(self) -> None:
+        """Go back to the first weights, with a new optimizer; averages begin with the next step."""
+        load_into(self.learner, self._first, source="the first weights")  # type: ignore[arg-type]
+        self.optimizer.state.clear()
+        if self.plateau:
+            self.plateau = Plateau(self.plateau.epoch)
 
     def run(self, batches: Iterator[Any], stop: StopRequest) -> Trained:
         """Train to the last step, and write the final weights.
@@ -167,12 +179,9 @@ class Loop:
 
     def take_step(self, *batches: Any) -> dict[str, Tensor]:
         """Learn from the mean loss of the batches; returns its terms, on the device."""
-        factor = learning_rate_factor(
-            self.settings.learning_rate_schedule,
-            self.step,
-            steps=self.steps,
-            warmup=self.settings.warmup,
-        )
+        schedule, warmup = self.settings.learning_rate_schedule, self.settings.warmup
+        done, steps = within_part(self.restarts, self.step, self.steps)
+        factor = learning_rate_factor(schedule, done, steps=steps, warmup=warmup)
         factor *= self.plateau.factor if self.plateau else 1
         set_rate(self.optimizer, self.settings, factor=factor)
         self.optimizer.zero_grad(set_to_none=True)
@@ -180,7 +189,7 @@ class Loop:
         self._observed = {}
         for batch in batches:
             with autocast(self.device, self.dtype):
-                terms = self._losses(batch, progress=self.step / self.steps)
+                terms = self._losses(batch, progress=done / steps)
             shares = [term.float() / len(batches) for term in terms.values()]
             self.scaler.scale(torch.stack(shares).sum()).backward()  # type: ignore[no-untyped-call]
             add_shares(means, terms, of=len(batches))
@@ -196,7 +205,7 @@ class Loop:
         self.learner.after_step(self.step)
         for name, average in self.averages.items():
             current = self.learner.networks()[name]
-            update_average(average, current, decay=self.settings.ema, step=self.step)
+            update_average(average, current, decay=self.settings.ema, step=done)
         self.step += 1
         return means
 
@@ -215,7 +224,7 @@ class Loop:
         logs = step % settings.log_every == 0 or last
         if logs or saves or stopping or self._may_look():
             self.losses = {name: float(term) for name, term in terms.items()}
-            self._refuse_nonfinite()  # a state that is saved is worth continuing from
+            refuse_nonfinite(self.losses, step)  # a state that is saved is worth continuing from
         if logs:
             rate = self.optimizer.param_groups[0]["lr"]
             seen = {OBSERVED + name: float(value) for name, value in self._observed.items()}
@@ -250,14 +259,6 @@ class Loop:
             known["left_s"] = self.pace.left_s(steps - step, validations if self.score else 0)
         told = {name: value for name, value in known.items() if value is not None}
         self.progress("train", step, steps, **told)
-
-    def _refuse_nonfinite(self) -> None:
-        odd = [name for name, value in self.losses.items() if not math.isfinite(value)]
-        if odd:
-            raise DataError(
-                f"The loss '{odd[0]}' is {self.losses[odd[0]]} at step {self.step}. Try a lower "
-                "--learning-rate, --clip-grad 1 or --precision fp32."
-            )
 
     def _validate(self) -> None:
         assert self.score is not None

@@ -82,7 +82,16 @@ def test_every_word_arrives(call):
         *("--negative-points", "3", "--confident", "0.8", "--threshold", "0.4"),
         *("--smallest-component", "0.01", "--refine", "1", "--mirror", "--slice-axis", "x"),
         *("--largest-component", "--min-iou", "0.7", "--min-stability", "0.6"),
-        *("--min-agreement", "0.5", "--max-area-ratio", "2", "--sam-precision", "fp32"),
+        *(
+            "--min-agreement",
+            "0.5",
+            "--max-area-ratio",
+            "2",
+            "--sam-precision",
+            "fp32",
+            "--masks",
+            "network",
+        ),
     )
     assert result.exit_code == 0, result.stderr
     assert (heard["out"], heard["subset"], heard["overlays"]) == (Path("masks"), "test", 0)
@@ -105,6 +114,7 @@ def test_every_word_arrives(call):
         min_stability=0.6,
         min_agreement=0.5,
         max_area_ratio=2.0,
+        masks="network",
         sam_precision="fp32",
     )
 

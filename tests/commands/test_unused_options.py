@@ -40,6 +40,7 @@ REFUSED = [  # command, options that do not count, what is said
     (MINE, "--prompts points --positive-points 1 --confident 0.5", "first point"),
     (MINE, "--prompts points --box-margin 0.1", "no box is asked"),
     (SUP, "--image-encoder-init random", "--image-encoder efficientnet-lite0"),
+    (SUP, "--image-encoder-init shuffled", "--image-encoder efficientnet-lite0"),
     (SUP, "--image-encoder-freeze none", "--image-encoder efficientnet-lite0"),
     (
         SUP,

@@ -246,6 +246,7 @@ WRONG = {
     "copy-paste": {"box": 1.5},
     "sam-mining": {"weight": -1.0},
     "self-training": {"ramp": 2.0},
+    "rounds": {"members": 1},
     "volume-fusion": {"largest_box": 1.5},
 }
 

@@ -247,6 +247,18 @@ def by_pseudo_labels(method: Method, batch: SemiBatch, progress: float) -> Terms
     }
 
 
+def by_rounds(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    terms = {}
+    for name, network in method.networks().items():
+        (seen,) = network.images
+        assert torch.equal(seen, torch.cat([batch.image, batch.unlabeled]))
+        logits = network.layer(seen)
+        terms[f"supervised_{name}"] = supervised(logits[:LABELED], batch.target)
+        terms[f"ensemble_{name}"] = WEIGHT * supervised(logits[LABELED:], batch.pseudo)
+    assert list(method.networks()) == ["network", "network1"]
+    return terms
+
+
 def by_weak_to_strong(method: Method, batch: SemiBatch, progress: float) -> Terms:
     (seen,), (asked,) = method.student.images, method.teacher.images
     assert torch.equal(asked, batch.unlabeled)
@@ -334,6 +346,7 @@ FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str,
     "copy-paste": (by_copy_paste, {**GROWS, "warmup": WARMUP}),
     "sam-mining": (by_pseudo_labels, GROWS),
     "self-training": (by_pseudo_labels, GROWS),
+    "rounds": (by_rounds, {"weight": WEIGHT, "members": 2}),
 }
 
 
@@ -456,10 +469,19 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "largest_component": False,
     },
     "sam-mining": {"weight": 1.0, "ramp": 0.0},
-    "self-training": {"weight": 1.0, "ramp": 0.0},
+    "self-training": {
+        "weight": 1.0,
+        "ramp": 0.0,
+        "voxel_confidence": 0.0,
+        "mask_confidence": 0.0,
+    },
+    "rounds": {"members": 3, "rounds": 2, "agreement": 0.5, "restart": True, "weight": 1.0},
 }
 RANGES = {  # lowest and highest
     "members": (1, math.inf),
+    "rounds.members": (2, math.inf),
+    "rounds": (1, math.inf),
+    "agreement": (0.0, 1.0),
     "passes": (1, math.inf),
     "weight": (0.0, math.inf),
     "pseudo_weight": (0.0, math.inf),
@@ -476,6 +498,8 @@ RANGES = {  # lowest and highest
     "blur": (0.0, 8.0),
     "box": (0.0, 1.0),
     "warmup": (0.0, 1.0),
+    "voxel_confidence": (0.0, 1.0),
+    "mask_confidence": (0.0, 1.0),
 }
 
 
@@ -483,7 +507,7 @@ RANGES = {  # lowest and highest
 def test_options_and_their_ranges(name):
     assert METHODS.defaults(name) == DEFAULTS[name]
     for option in DEFAULTS[name].keys() & RANGES:
-        low, high = RANGES[option]
+        low, high = RANGES.get(f"{name}.{option}", RANGES[option])
         step = 1 if isinstance(low, int) else 1e-4
         make_method(name, **{option: low})
         wanted = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"

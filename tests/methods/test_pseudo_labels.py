@@ -76,12 +76,16 @@ TAUGHT = [("weak-to-strong", ""), ("copy-paste", "")]  # by pseudo-labels in pla
 
 
 @pytest.mark.parametrize(
-    ("name", "mines"), [("sam-mining", "sam"), ("self-training", "network"), ("usl", ""), *TAUGHT]
+    ("name", "mines"),
+    [
+        *(("sam-mining", "sam"), ("self-training", "network"), ("rounds", "ensemble"), ("usl", "")),
+        *TAUGHT,
+    ],
 )
 def test_who_learns_from_pseudo_labels_and_who_makes_them(name, mines):
     assert METHODS.load(name).uses_pseudo
     assert METHODS.load(name).mines == mines
-    others = set(METHODS) - {"sam-mining", "self-training", "usl", *dict(TAUGHT)}
+    others = set(METHODS) - {"sam-mining", "self-training", "rounds", "usl", *dict(TAUGHT)}
     assert not any(METHODS.load(other).uses_pseudo for other in others)
 
 

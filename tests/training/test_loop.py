@@ -84,9 +84,16 @@ def settings(**changes) -> TrainSettings:
     return TrainSettings(**(options | changes))
 
 
-def loop(folder: Path, *, score=None, learner=None, **changes) -> Loop:
+def loop(folder: Path, *, score=None, learner=None, restarts=(), **changes) -> Loop:
     folder.mkdir(exist_ok=True)
-    return Loop(learner or Seek(), settings(**changes), folder=folder, device=CPU, score=score)
+    return Loop(
+        learner or Seek(),
+        settings(**changes),
+        folder=folder,
+        device=CPU,
+        score=score,
+        restarts=restarts,
+    )
 
 
 def lines(folder: Path) -> list[dict]:
@@ -124,6 +131,32 @@ def test_equals_training_written_out(tmp_path, ema, clip):
         average = kept * average + (1 - kept) * learner.point.place.detach()
     expected = average if ema else learner.point.place.detach()
     torch.testing.assert_close(final_place(tmp_path), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("ema", [0.0, 0.8])
+def test_a_part_is_a_training_from_the_first_weights(tmp_path, optimizer, ema, schedule):
+    changes = {"optimizer": optimizer, "ema": ema, "learning_rate_schedule": schedule}
+
+    def sure() -> Seek:  # without dropout, whose draws would be others
+        learner = Seek()
+        learner.point.dropout.p = 0.0
+        return learner
+
+    def restarted() -> Iterator[Tensor]:
+        for step, batch in enumerate(batches()):
+            if step == 5:
+                parts.restart()
+            yield batch
+
+    parts = loop(tmp_path / "parts", learner=sure(), restarts=(5,), **changes)
+    parts.run(restarted(), StopRequest())
+    alone = loop(tmp_path / "alone", learner=sure(), steps=7, **changes)
+    alone.run(batches(5), StopRequest())
+    assert torch.equal(final_place(tmp_path / "parts"), final_place(tmp_path / "alone"))
+    told = [*(step / 5 for step in range(5)), *(step / 7 for step in range(7))]
+    assert parts.learner.told == told
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.knowledge.mining.masks import keep_largest
 from llmseg_cli.knowledge.mining.prompts import (
     components,
     describe,
@@ -232,7 +233,7 @@ class _Stack:
         # Where the network sees what SAM's mask was not good enough for, nothing is known.
         labels[(labels == 0) & (value[predicted] == UNKNOWN)] = UNKNOWN
         if self.rules.largest:
-            _keep_largest(labels)
+            keep_largest(labels)
         return self._turned(labels)
 
     def _turned(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -288,13 +289,3 @@ def _with_margin(prompt: Prompt, margin: float) -> Prompt:
         return prompt
     pixels = margin * longer_side(prompt.box)
     return replace(prompt, box=widened(prompt.box, pixels, prompt.region.shape))
-
-
-def _keep_largest(labels: NDArray[np.uint8]) -> None:
-    """Clear all but the largest connected component of each class."""
-    for label in np.unique(labels[(labels > 0) & (labels != UNKNOWN)]):
-        numbers, count = ndimage.label(labels == label, np.ones((3, 3, 3)))
-        if count > 1:
-            areas = np.bincount(numbers.ravel())
-            areas[0] = 0
-            labels[(numbers > 0) & (numbers != areas.argmax())] = 0

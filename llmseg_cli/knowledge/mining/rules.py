@@ -1,5 +1,6 @@
 """How masks are mined, and what is found: the words in which `mining` speaks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -129,8 +130,12 @@ class Mined:
         labels: `(X, Y, Z)` uint8, `UNKNOWN` where a component was dropped; None if none was kept.
         findings: One per component; empty if the network predicts nothing.
         predicted: What the network predicts where SAM was asked, `(X, Y, Z)` uint8, or None.
+        reason: Why there is no pseudo-label, where no finding says so.
+        measures: Numbers of the case, by name, for its record.
     """
 
     labels: NDArray[np.uint8] | None
     findings: tuple[Finding, ...]
     predicted: NDArray[np.uint8] | None = None
+    reason: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)

@@ -1,8 +1,8 @@
-"""What makes pseudo-labels of a case: Segment Anything, or (the control) the network itself."""
+"""What makes the pseudo-label of a case: any miner, and Segment Anything."""
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.errors import DataError
 from llmseg_cli.knowledge.mining.calibration import class_shares, thresholds_for
+from llmseg_cli.knowledge.mining.masks import network_masks
 from llmseg_cli.knowledge.mining.mine import mine, sliced_axis
 from llmseg_cli.knowledge.mining.prompts import PromptRules
 from llmseg_cli.knowledge.mining.rules import Mined, MiningRules
@@ -23,11 +24,10 @@ from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
 from llmseg_cli.knowledge.sam.interface import Embedding
-from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.predict.image import Manner, Prepared, prepare_volume
-from llmseg_cli.workflows.predict.labels import network_probabilities, predict_labels
+from llmseg_cli.workflows.predict.labels import network_probabilities
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 EMBEDDINGS = "sam"  # folder of llmseg's cache
@@ -42,6 +42,8 @@ class Miner(ABC):
         thresholds: Probability from which a voxel is predicted, per class with the background;
             empty for the most probable class.
     """
+
+    replaces = False  # whether its masks stand in place of all masks before, not beside them
 
     def __init__(
         self, manner: Manner, *, calibrates: bool = False, thresholds: tuple[float, ...] = ()
@@ -75,7 +77,7 @@ class Miner(ABC):
         for done, case in enumerate(cases):
             progress("calibrate", done, len(cases), case=case.id)
             try:
-                prepared = _prepared(case, run)[1]
+                prepared = prepared_case(case, run)[1]
             except DataError:
                 continue
             yield network_probabilities(prepared, run, self.manner)
@@ -93,43 +95,18 @@ class Miner(ABC):
             DataError: If the image cannot be used.
         """
 
+    def dropped(self, measures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+        """Cases that keep no pseudo-label when all are compared, each with the reason.
+
+        Args:
+            measures: Of each case, as `Mined` has them.
+        """
+        return {}
+
     @property
     @abstractmethod
     def made_by(self) -> dict[str, Any]:
         """All that a pseudo-label depends on besides the image and the networks."""
-
-
-class SelfMiner(Miner):
-    """The network's own predictions."""
-
-    def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
-        volume, prepared = _prepared(case, run)
-        if self.thresholds:
-            labels = self._above(network_probabilities(prepared, run, self.manner), prepared)
-        else:
-            found = predict_labels(prepared, run, self.manner, asked=lambda count: None)
-            labels = found.astype(np.uint8)
-        kept = labels if labels.any() else None
-        return volume, Mined(kept, (), kept)
-
-    def _above(self, shares: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
-        """The class that is farthest above its threshold, as a multiple of it; else background."""
-        shape = prepared.grid.ras_shape
-        labels, best = np.zeros(shape, np.uint8), np.ones(shape, np.float32)
-        for label in range(1, len(shares)):
-            excess = resample(shares[label], shape) / np.float32(self.thresholds[label])
-            wins = excess > best
-            labels[wins], best[wins] = label, excess[wins]
-        return labels
-
-    @property
-    def made_by(self) -> dict[str, Any]:
-        return {
-            "miner": "network",
-            "mirror": self.manner.mirror,
-            "calibrates": self.calibrates,
-            "thresholds": self.thresholds,
-        }
 
 
 class SamMiner(Miner):
@@ -139,6 +116,7 @@ class SamMiner(Miner):
         rules: How prompts are made, and which masks are kept.
         cache: The segmenter, and its embeddings.
         manner: How the networks are asked.
+        masks: Whose masks are the pseudo-labels: `sam`, or (the control) `network`.
     """
 
     def __init__(
@@ -148,12 +126,13 @@ class SamMiner(Miner):
         manner: Manner,
         *,
         calibrates: bool = False,
+        masks: str = "sam",
     ) -> None:
         super().__init__(manner, calibrates=calibrates)
-        self.rules, self.cache = rules, cache
+        self.rules, self.cache, self.masks = rules, cache, masks
 
     def mine(self, case: Case, digest: str, run: OpenRun) -> tuple[Volume, Mined]:
-        volume, prepared = _prepared(case, run)
+        volume, prepared = prepared_case(case, run)
         limits = functools.cache(lambda: unit_range(volume.array))  # not if all are cached
         axis = sliced_axis(volume.array.shape[1:], self.rules)
 
@@ -170,12 +149,15 @@ class SamMiner(Miner):
             embedding,
             replace(self.rules, thresholds=self.thresholds),
         )
+        if self.masks == "network":
+            mined = replace(mined, labels=network_masks(mined, largest=self.rules.largest))
         return volume, mined
 
     @property
     def made_by(self) -> dict[str, Any]:
         segmenter = self.cache.segmenter
         return {
+            **({"masks": self.masks} if self.masks != "sam" else {}),
             "miner": "sam",
             "mirror": self.manner.mirror,
             "sam": segmenter.name,
@@ -239,24 +221,11 @@ def open_sam_miner(
         embeddings,
         Manner(mirror=settings.mirror),
         calibrates=settings.threshold == CALIBRATED,
+        masks=settings.masks,
     )
 
 
-def self_miner(settings: MiningSettings, classes: int) -> SelfMiner:
-    """A miner of the network's own predictions.
-
-    Args:
-        settings: Of which `mirror` and `threshold` are heeded.
-        classes: Number of classes, K, with the background.
-    """
-    fixed = settings.fixed_threshold
-    return SelfMiner(
-        Manner(mirror=settings.mirror),
-        calibrates=settings.threshold == CALIBRATED,
-        thresholds=() if fixed == 0.5 else (fixed,) * classes,
-    )
-
-
-def _prepared(case: Case, run: OpenRun) -> tuple[Volume, Prepared]:
+def prepared_case(case: Case, run: OpenRun) -> tuple[Volume, Prepared]:
+    """The image of a case, and as the networks of a run see it."""
     volume = load_image(case.images)
     return volume, prepare_volume(case, volume, run)

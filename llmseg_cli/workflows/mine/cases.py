@@ -1,7 +1,7 @@
 """Case after case through a miner, each finished before it is noted."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ class MinedCase:
             its masks were); failed.
         file: The mask, relative to the output folder; None without one.
         findings: The columns of `qc.csv`, a mapping per component.
-        reason: Why it failed, or has no findings.
+        reason: Why it failed, was dropped as a whole, or has no findings.
+        measures: Numbers of the case, by name, such as the network's mean confidence.
     """
 
     case: str
@@ -44,6 +45,7 @@ class MinedCase:
     file: str | None = None
     findings: tuple[dict[str, Any], ...] = ()
     reason: str | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -98,6 +100,23 @@ class MiningWork:
         self.progress("mine", len(cases), max(1, len(cases)))
         return results
 
+    def compared(self, results: Sequence[MinedCase]) -> list[MinedCase]:
+        """The same, without the pseudo-labels that the miner drops when it compares all cases."""
+        reasons = self.miner.dropped({one.case: one.measures for one in results})
+        return [
+            self._drop(one, reasons[one.case]) if one.case in reasons else one for one in results
+        ]
+
+    def _drop(self, result: MinedCase, reason: str) -> MinedCase:
+        entry = self.journal.entries[result.case]
+        if entry.file is not None:
+            details = {**entry.details, "status": "dropped", "reason": reason}
+            self.journal.discard(result.case)
+            self.journal.add(
+                result.case, None, image=entry.image, made_by=entry.made_by, details=details
+            )
+        return replace(result, status="dropped", file=None, reason=reason)
+
     def _one(self, case: Case) -> MinedCase:
         try:
             digest = image_digest(case)
@@ -119,6 +138,8 @@ class MiningWork:
             "reason": result.reason,
             "voxels": voxel_digest(volume.array),
         }
+        if result.measures:
+            details["measures"] = dict(result.measures)
         self.journal.add(case.id, result.file, image=digest, made_by=self.digest, details=details)
         return result
 
@@ -138,14 +159,15 @@ class MiningWork:
         self.journal.begin(case.id, file, image=digest)
         if case.id in self.drawn and self.overlays is not None:
             _draw(self.overlays / f"{case.id}.png", volume, mined)
-        reason = NOTHING if mined.predicted is None else None
+        reason = NOTHING if mined.predicted is None else mined.reason or None
+        told = {"reason": reason, "measures": mined.measures}
         if self.answers_all:
             mined = _decided(mined, volume)
         if mined.labels is None:
-            status = "dropped" if mined.findings else "no-prompt"
-            return MinedCase(case.id, status, None, lines, reason)
+            status = "dropped" if mined.findings or mined.reason else "no-prompt"
+            return MinedCase(case.id, status, None, lines, **told)
         save_label_map(self.journal.folder / file, mined.labels, volume.grid)
-        return MinedCase(case.id, "ok", file, lines, reason)
+        return MinedCase(case.id, "ok", file, lines, **told)
 
 
 def _decided(mined: Mined, volume: Volume) -> Mined:
@@ -176,7 +198,8 @@ def _noted(entry: Entry) -> MinedCase:
     status = entry.details.get("status", "ok")
     findings = tuple(entry.details.get("findings", ()))
     kept = "kept" if status == "ok" else status
-    return MinedCase(entry.case, kept, entry.file, findings, entry.details.get("reason"))
+    reason, measures = entry.details.get("reason"), entry.details.get("measures", {})
+    return MinedCase(entry.case, kept, entry.file, findings, reason, measures)
 
 
 def _draw(path: Path, volume: Volume, mined: Mined) -> None:

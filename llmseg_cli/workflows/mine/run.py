@@ -222,7 +222,8 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
     for case in cases:
         head = {"case": case.case, "status": "ok" if case.status == "kept" else case.status}
         if not case.findings:
-            rows.append({**head, "reason": case.reason or ""})
+            told = {name: value for name, value in case.measures.items() if name in COLUMNS}
+            rows.append({**head, **told, "reason": case.reason or ""})
         rows += [{**head, **finding} for finding in case.findings]
     return csv_text(COLUMNS, rows)
 

@@ -129,7 +129,8 @@ def time_steps(
 
 def _pseudo(method: str) -> PseudoRequest:
     """Pseudo-labels within the few steps that are timed; none are made, for that is no step."""
-    return PseudoRequest(every=1) if METHODS.load(method).mines else PseudoRequest()
+    on_schedule = METHODS.load(method).mines in ("sam", "network")
+    return PseudoRequest(every=1) if on_schedule else PseudoRequest()
 
 
 def _forward_s(loop: Loop, channels: int, patch: tuple[int, ...]) -> float:

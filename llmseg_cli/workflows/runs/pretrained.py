@@ -38,7 +38,12 @@ def refuse_other_flags(model_option: Iterable[str]) -> None:
 
 
 def encoder_for(
-    settings: TrainSettings, model_options: dict[str, Any], *, cache: Path, offline: bool
+    settings: TrainSettings,
+    model_options: dict[str, Any],
+    *,
+    cache: Path,
+    offline: bool,
+    seed: int = 0,
 ) -> "PretrainedEncoder | None":
     """The image encoder that the settings name; None if they name none.
 
@@ -47,6 +52,7 @@ def encoder_for(
         model_options: Of the network, of which `depth` is heeded.
         cache: llmseg's cache folder.
         offline: Never use the network.
+        seed: By which weights are shuffled, if that is asked for.
 
     Raises:
         UsageError: If the network takes none, or what is named is none.
@@ -70,7 +76,13 @@ def encoder_for(
         cache=cache,
         offline=offline,
     )
-    return found if settings.image_encoder_init == "pretrained" else replace(found, weights={})
+    if settings.image_encoder_init == "random":
+        return replace(found, weights={})
+    if settings.image_encoder_init == "shuffled":
+        from llmseg_cli.knowledge.parts.shuffled import shuffled
+
+        return replace(found, weights=shuffled(found.weights, seed=seed))
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,12 @@ class Pretrained:
 
 
 def pretrained_for(
-    settings: TrainSettings, model_options: dict[str, Any], *, cache: Path, offline: bool
+    settings: TrainSettings,
+    model_options: dict[str, Any],
+    *,
+    cache: Path,
+    offline: bool,
+    seed: int = 0,
 ) -> Pretrained:
     """The pre-trained parts that the settings name.
 
@@ -130,12 +147,13 @@ def pretrained_for(
         model_options: Of the network.
         cache: llmseg's cache folder.
         offline: Never use the network.
+        seed: Of the run.
 
     Raises:
         UsageError: If the network takes no such part, or what is named is none.
         WeightsError: If it cannot be had.
     """
-    encoder = encoder_for(settings, model_options, cache=cache, offline=offline)
+    encoder = encoder_for(settings, model_options, cache=cache, offline=offline, seed=seed)
     refuse_unused_block(settings)
     if not takes_block(settings):
         return Pretrained(encoder)

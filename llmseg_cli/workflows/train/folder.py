@@ -20,6 +20,7 @@ from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.options import label_pairs, parse_label_map
+from llmseg_cli.registry import METHODS
 from llmseg_cli.training.log import LOG, TENSORBOARD
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.typed import fitted
@@ -156,7 +157,8 @@ def _trained(path: Path, details: dict[str, Any]) -> Trained:
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
     old, new = _flat(existing.to_dict()), _flat(plain(wanted).to_dict())
-    since = _flat({"settings": asdict(TrainSettings())})  # settings that are newer than the run
+    newer = {"settings": asdict(TrainSettings()), "method_options": METHODS.defaults(wanted.method)}
+    since = _flat(newer)  # settings that are newer than the run
     old |= {key: since[key] for key in new if key not in old and key in since}
     for flat, config in ((old, existing), (new, wanted)):
         flat["label_map"] = label_pairs(parse_label_map(config.label_map))

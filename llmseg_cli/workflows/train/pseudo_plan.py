@@ -1,8 +1,10 @@
 """What a run will do about pseudo-labels, and which wishes contradict each other."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.run_config import RunConfig
@@ -11,19 +13,23 @@ from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import UsageError
+from llmseg_cli.knowledge.mining.confidence import ConfidenceRules
 from llmseg_cli.methods.base import Method
 from llmseg_cli.options import MOST
 from llmseg_cli.registry import METHODS
-from llmseg_cli.workflows.mine.case import Miner, open_sam_miner, self_miner
+from llmseg_cli.workflows.mine.case import Miner, open_sam_miner
+from llmseg_cli.workflows.mine.ensemble import ensemble_miner
 from llmseg_cli.workflows.mine.folder import check_masks, find_masks, masks_digest
+from llmseg_cli.workflows.mine.network import self_miner
 from llmseg_cli.workflows.runs.flips import refuse_without_flips
 from llmseg_cli.workflows.train.data import TrainingData
-from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps
+from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan, mining_steps, round_steps
 from llmseg_cli.workflows.train.request import DEFAULTS, PseudoRequest, Request
 
 logger = logging.getLogger(__name__)
 
-SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that `self-training` heeds
+LIMITS = ("voxel_confidence", "mask_confidence")  # method options of `self-training`
+SELF_SETTINGS = ("mirror", "threshold")  # the mining settings that all who mine heed
 
 
 def refuse_unused(
@@ -40,6 +46,8 @@ def refuse_unused(
     Raises:
         UsageError: Naming the option, and the methods that heed it.
     """
+    if method.mines == "ensemble":
+        _refuse_schedule(wanted, name, has_budget=has_budget)
     if has_budget and wanted.schedule == "continuous":
         raise UsageError(
             "--schedule continuous counts steps, and with --budget their number is not known. Pass "
@@ -58,14 +66,15 @@ def refuse_unused(
                     f"--{option} {getattr(wanted, option)}: the method '{name}' makes no "
                     "pseudo-labels. Use --method sam-mining or self-training."
                 )
-    heeded = {"sam": _names(), "network": SELF_SETTINGS}.get(method.mines, ())
+    heeded = _names() if method.mines == "sam" else SELF_SETTINGS if method.mines else ()
     if unused := [option for option in _changed(wanted.mining) if option not in heeded]:
         raise UsageError(
             f"--{unused[0].replace('_', '-')}: the method '{name}' does not ask Segment Anything. "
             "Use --method sam-mining, or 'llmseg mine-sam' and --pseudo."
         )
     changed = _changed(wanted.mining)
-    if changed and method.mines and wanted.folder and wanted.schedule == "one-time":
+    is_idle = wanted.folder and wanted.schedule == "one-time" and method.mines != "ensemble"
+    if changed and method.mines and is_idle:
         raise UsageError(
             f"--{changed[0].replace('_', '-')}: the masks of --pseudo {wanted.folder} are ready, "
             "and none are made with --schedule one-time. Pass one of the two, or --schedule "
@@ -73,12 +82,15 @@ def refuse_unused(
         )
 
 
-def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> PseudoPlan:
+def plan_pseudo(
+    request: Request, method: type[Method], options: Mapping[str, Any], data: TrainingData
+) -> PseudoPlan:
     """Find ready masks, and open what makes others.
 
     Args:
         request: What the user wants.
         method: The way of learning.
+        options: All of its options.
         data: The prepared cases.
 
     Raises:
@@ -94,7 +106,9 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
     masks = _ready_masks(request, wanted.folder) if wanted.folder else {}
     minings: tuple[int, ...] = ()
     miner: Miner | None = None
-    if method.mines:
+    if method.mines == "ensemble":
+        minings = round_steps(options["rounds"], steps=request.settings.steps)
+    elif method.mines:
         minings = mining_steps(
             wanted.schedule,
             wanted.every,
@@ -107,10 +121,12 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
                 f"--every {wanted.every}: the first pseudo-labels would be made after the last of "
                 f"{request.settings.steps} steps. Pass a smaller --every, or --init RUN."
             )
+        if not minings:
+            _refuse_idle_limits(request, method, options)
     if minings and wanted.mining.mirror:
         refuse_without_flips(request.settings.augment)
     if minings:
-        miner = _miner(request, method, data)
+        miner = _miner(request, method, options, data)
     if not masks and not minings:
         return PseudoPlan()
     unlabeled = {case.id for case in data.unlabeled}
@@ -127,7 +143,8 @@ def plan_pseudo(request: Request, method: type[Method], data: TrainingData) -> P
         "masks": masks_digest(masks) if masks else None,
         "made_by": miner.made_by if miner else None,
     }
-    return PseudoPlan(images, masks, minings, miner, record)
+    restarts = minings if options.get("restart") else ()
+    return PseudoPlan(images, masks, minings, miner, record, restarts)
 
 
 def _knows(run: Path, classes: tuple[str, ...]) -> bool:
@@ -156,16 +173,47 @@ def _ready_masks(request: Request, folder: Path) -> dict[str, Path]:
     return find_masks(folder, request.split)
 
 
-def _miner(request: Request, method: type[Method], data: TrainingData) -> Miner:
+def _miner(
+    request: Request, method: type[Method], options: Mapping[str, Any], data: TrainingData
+) -> Miner:
     wanted = request.pseudo
     if method.mines == "network":
-        return self_miner(wanted.mining, len(data.classes))
+        rules = ConfidenceRules(options["voxel_confidence"], options["mask_confidence"])
+        return self_miner(wanted.mining, len(data.classes), rules)
+    if method.mines == "ensemble":
+        return ensemble_miner(wanted.mining, len(data.classes), options["agreement"])
     return open_sam_miner(
         wanted.mining,
         device=request.settings.device,
         cache=request.cache,
         offline=request.offline,
     )
+
+
+def _refuse_schedule(wanted: PseudoRequest, name: str, *, has_budget: bool) -> None:
+    """Refuse what says when pseudo-labels are made, where parts of the steps say so."""
+    if has_budget:
+        raise UsageError(
+            f"--budget: the method '{name}' divides the steps into parts, and with --budget their "
+            "number is not known. Pass --steps instead of --budget."
+        )
+    for option, default in DEFAULTS.items():
+        if getattr(wanted, option) != default:
+            raise UsageError(
+                f"--{option} {getattr(wanted, option)}: the method '{name}' makes pseudo-labels "
+                "between equal parts of the steps. Say how often with --method-option rounds=2."
+            )
+
+
+def _refuse_idle_limits(request: Request, method: type[Method], options: Mapping[str, Any]) -> None:
+    """Refuse limits of confidence where no mask is made that they could drop."""
+    limits = [name for name in LIMITS if options.get(name)]
+    if limits and method.mines == "network":
+        raise UsageError(
+            f"--method-option {limits[0]}={options[limits[0]]}: the masks of --pseudo "
+            f"{request.pseudo.folder} are ready, and none are made with --schedule one-time. Pass "
+            "one of the two, or --schedule continuous."
+        )
 
 
 def _changed(mining: MiningSettings) -> list[str]:

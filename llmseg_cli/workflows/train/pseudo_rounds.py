@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.sampling import prefetch
-from llmseg_cli.errors import ArtifactError, DataError
+from llmseg_cli.errors import ArtifactError, DataError, UsageError
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.loop import Loop
@@ -49,6 +50,7 @@ class PseudoPlan:
         minings: Steps before which pseudo-labels are made, in order.
         miner: What makes them, or None.
         record: For `config.yaml`.
+        restarts: Steps before which training starts anew, after pseudo-labels were made.
     """
 
     images: dict[str, Case] = field(default_factory=dict)
@@ -56,6 +58,21 @@ class PseudoPlan:
     minings: tuple[int, ...] = ()
     miner: Miner | None = None
     record: dict[str, Any] | None = None
+    restarts: tuple[int, ...] = ()
+
+
+def round_steps(rounds: int, *, steps: int) -> tuple[int, ...]:
+    """Steps before which an ensemble labels: the bounds of equal parts of the run.
+
+    Raises:
+        UsageError: If a part would have no step.
+    """
+    if steps <= rounds:
+        raise UsageError(
+            f"--method-option rounds={rounds}: {rounds + 1} parts need as many steps, and --steps "
+            f"is {steps}. Pass more --steps, or fewer rounds."
+        )
+    return tuple(steps * part // (rounds + 1) for part in range(1, rounds + 1))
 
 
 def mining_steps(
@@ -80,7 +97,8 @@ def pseudo_labeled(plan: PseudoPlan, folder: Path) -> int:
     found = set(plan.masks)
     for step in plan.minings:
         entries = Journal.read(_folder_of(folder, step))
-        found |= {entry.case for entry in entries if entry.file is not None}
+        labeled = {entry.case for entry in entries if entry.file is not None}
+        found = labeled if plan.miner and plan.miner.replaces else found | labeled
     return len(found)
 
 
@@ -127,12 +145,18 @@ class PseudoBatches:
         bounds = [0, *(step for step in self.plan.minings if step), steps]
         for first, last in pairwise(bounds):
             if first in self.plan.minings:
-                self.masks |= self._round(first, is_over=first < start)
+                self._learn_from(self._round(first, is_over=first < start))
+                if first in self.plan.restarts and first >= start:
+                    self.loop.restart()
             if last > start:
                 make = self._maker(first)
                 begin = max(first, start)
                 begin, end = (self.settings.accumulate * step for step in (begin, last))
                 yield from prefetch(make, start=begin, stop=end, workers=self.settings.workers)
+
+    def _learn_from(self, masks: dict[str, Path]) -> None:
+        assert self.plan.miner is not None
+        self.masks = masks if self.plan.miner.replaces else self.masks | masks
 
     def _maker(self, first: int) -> Callable[[int], SemiBatch]:
         cases: tuple[PreparedCase, ...] = ()
@@ -189,6 +213,7 @@ class PseudoBatches:
             work = MiningWork(miner, opened, journal, made_by, self.stop, self.progress)
             results = work.all(cases)
         self._refuse_failed(results)
+        results = work.compared(results)
         write_text(folder / QC, qc_table(results))  # last: the round is complete
         loop.log.write(step, **_counts(results, miner))
         return results
@@ -209,6 +234,8 @@ def _counts(results: list[MinedCase], miner: Miner) -> dict[str, float]:
         "pseudo_dropped": float(sum(case.status == "dropped" for case in results)),
         "pseudo_no_prompt": float(sum(case.status == "no-prompt" for case in results)),
     }
+    for name in sorted({name for case in results for name in case.measures}):
+        counts[f"pseudo_{name}"] = fmean(c.measures[name] for c in results if name in c.measures)
     if isinstance(miner, SamMiner):
         counts |= {
             "embeddings_made": float(miner.cache.misses),

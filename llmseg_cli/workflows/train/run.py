@@ -121,14 +121,20 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     method_options = {**METHODS.defaults(request.method), **method_options}
     refuse_other_flags(settings.model_option)
     model_options = options_of(MODELS, settings.model, settings.model_option)
-    parts = pretrained_for(settings, model_options, cache=request.cache, offline=request.offline)
+    parts = pretrained_for(
+        settings,
+        model_options,
+        cache=request.cache,
+        offline=request.offline,
+        seed=request.seed,
+    )
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
     refuse_patch(settings, model_options, parts, batch=smallest)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare_for(method_type, method_options, request, preprocessing, progress)
     learned = with_voxels(learned, request.split, data.voxels)
-    pseudo = plan_pseudo(request, method_type, data)
+    pseudo = plan_pseudo(request, method_type, method_options, data)
     config = RunConfig(
         command=request.command,
         method=request.method,
@@ -254,6 +260,7 @@ def start(
         device=device,
         score=score,
         encoder=planned.parts.trained_in(method),
+        restarts=planned.pseudo.restarts,
         epoch=math.ceil(len(cases) / (settings.batch * settings.accumulate)),
         progress=progress,
     )

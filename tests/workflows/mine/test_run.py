@@ -24,7 +24,9 @@ from tiny_mining import (
 )
 
 from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.manifest import load_manifest
+from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import DataError, PartialError, PolicyError, StoppedError, UsageError
@@ -467,6 +469,26 @@ def test_words_that_contradict_each_other(place, words, kind, message):
 def test_a_limit_takes_cases_evenly_over_all(place):
     found = place.mine(limit=2)
     assert [case.case for case in found.cases] == ["u0", "u2"]
+
+
+def test_with_the_networks_masks_pictures_and_unknown_pixels_are_the_same(mixed):
+    mixed.mine(min_iou=0.8)
+    drawn = {path.name: mask(path) for path in mixed.out.glob("*.png")}
+    findings = {e.case: e.details["findings"] for e in Journal.read(mixed.out)}
+    mixed.mine(min_iou=0.8, masks="network", resume=True)
+    own = {path.name: mask(path) for path in mixed.out.glob("*.png")}
+    assert own.keys() == drawn.keys()
+    assert findings == {e.case: e.details["findings"] for e in Journal.read(mixed.out)}
+    differs = unknown = 0
+    for name, labels in own.items():
+        np.testing.assert_array_equal(labels == UNKNOWN, drawn[name] == UNKNOWN)
+        known = labels != UNKNOWN
+        picture = mask(mixed.data / "images" / name)
+        np.testing.assert_array_equal(labels[known], (picture > LEVEL)[known])
+        differs += int((labels != drawn[name]).sum())
+        unknown += int((~known).sum())
+    assert differs
+    assert unknown
 
 
 def test_thresholds_follow_the_labeled_cases_and_never_those_that_are_scored(place):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tiny_models import write_image_encoder
 from training_cli import invoke, signaled, train, weights
 
+from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.workflows.runs.run_folder import open_run
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
@@ -84,6 +85,28 @@ def test_the_control_starts_at_random_beside_the_same_decoder(trained, encoder):
             assert torch.equal(value, pretrained[name]), name
     drawn = [name for name in stored if name.endswith("convolution.weight")]
     assert not any(torch.equal(inner[name], stored[name]) for name in drawn)
+
+
+def test_shuffled_weights_keep_their_values_beside_the_same_decoder(trained, encoder, quiet_place):
+    still = ("--learning-rate", "0", "--weight-decay", "0", "--image-encoder-freeze", "statistics")
+    stored = load_file(encoder / "model.safetensors")
+    pretrained, _ = trained(*still, steps=1)
+    words = (*still, "--image-encoder-init", "shuffled")
+    found, inner = trained(*words, steps=1, name="control")
+    again, _ = trained(*words, steps=1, name="again")
+    _, other = trained(*words, "--seed", "1", steps=1, name="other")
+    for name, value in found.items():
+        assert torch.equal(value, again[name])
+        if not name.startswith(OF_ENCODER):
+            assert torch.equal(value, pretrained[name]), name
+    kernels = [name for name in stored if name.endswith("convolution.weight")]
+    for name in (*kernels, *(n for n in stored if n.endswith("running_var"))):
+        assert torch.equal(inner[name].flatten().sort()[0], stored[name].flatten().sort()[0])
+    for name in kernels:
+        assert not torch.equal(inner[name], stored[name])
+        assert not torch.equal(inner[name], other[name])
+    settings = load_manifest(quiet_place / "control")["config"]["settings"]
+    assert settings["image_encoder_init"] == "shuffled"
 
 
 @pytest.mark.parametrize("freeze", ["statistics", "all"])

@@ -18,10 +18,10 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.foreground import foreground_table
-from llmseg_cli.registry import METHODS, methods_of_labels
+from llmseg_cli.registry import methods_of_labels
 from llmseg_cli.workflows.train.validation import dice_scorer
 
-EVERY = {name: ("--every", "2") for name in METHODS.names() if METHODS.load(name).mines}
+EVERY = dict.fromkeys(("sam-mining", "self-training"), ("--every", "2"))
 SHORT = ("--log-every", "1")
 
 pytestmark = pytest.mark.usefixtures("quiet_place")

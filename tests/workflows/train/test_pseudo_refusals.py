@@ -200,6 +200,13 @@ def test_a_value_that_no_rule_allows(refused):
     refused("sam-mining", *words, code=2, parts=("max area ratio 0.5",))
 
 
+@pytest.mark.parametrize("option", ["voxel_confidence", "mask_confidence"])
+def test_limits_where_no_mask_is_made_that_they_could_drop(refused, folder, option):
+    words = ("--pseudo", folder, "--method-option", f"{option}=0.9")
+    parts = (f"--method-option {option}=0.9: the masks of --pseudo", "--schedule continuous")
+    refused("self-training", *words, code=2, parts=parts)
+
+
 def test_how_to_mine_where_nothing_is_mined(refused, folder):
     words = ("--pseudo", folder, "--min-iou", "0.9")
     parts = ("--min-iou: the masks of --pseudo", "--schedule continuous")

@@ -17,12 +17,13 @@ from pseudo_runs import (
 )
 from training_cli import log_lines, signaled, train, weights
 
+from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.workflows.predict.image import Manner, prepare
-from llmseg_cli.workflows.predict.labels import predict_labels
+from llmseg_cli.workflows.predict.labels import network_probabilities, predict_labels
 from llmseg_cli.workflows.runs.run_folder import open_run
 from llmseg_cli.workflows.train.pseudo_rounds import mining_steps
 
@@ -233,6 +234,45 @@ def test_self_training_learns_what_the_averaged_network_predicts(toy_data, toy_s
         mask = load_label_map(run / "pseudo" / "step-000004" / f"{name}.nii.gz").array
         np.testing.assert_array_equal(mask, predicted)
         assert mask.any()
+
+
+LIMIT = 0.4  # of three classes after four steps
+
+
+def test_self_training_learns_where_its_network_is_sure(toy_data, toy_split, quiet_place):
+    """What is known in step 4 is what a run that ends there is sure of."""
+    words = ("--split", toy_split, "--learning-rate-schedule", "constant", *EVERY_TWO)
+    words += ("--method-option", f"voxel_confidence={LIMIT}")
+    run, short = quiet_place / "run", quiet_place / "short"
+    train("self-training", toy_data, run, *words, steps=5)
+    train("self-training", toy_data, short, *words, steps=4)
+    opened = open_run(short, device="cpu", as_trained=True)
+    folder = run / "pseudo" / "step-000004"
+    noted = {entry.case: entry.details["measures"] for entry in Journal.read(folder)}
+    unknown = 0
+    for name in UNLABELED:
+        prepared = prepare(find_cases(toy_data).case(name), opened)
+        shares = network_probabilities(prepared, opened, Manner())
+        labels, certainty = shares.argmax(axis=0), shares.max(axis=0)
+        mask = load_label_map(folder / f"{name}.nii.gz").array
+        np.testing.assert_array_equal(mask, np.where(certainty < LIMIT, UNKNOWN, labels))
+        assert noted[name]["confidence"] == pytest.approx(certainty[labels > 0].mean(), abs=1e-4)
+        assert noted[name]["known"] == pytest.approx((certainty >= LIMIT).mean(), abs=1e-4)
+        unknown += int((mask == UNKNOWN).sum())
+    assert unknown
+    (line,) = (line for line in log_lines(run) if line["step"] == 4 and "pseudo_masks" in line)
+    assert line["pseudo_known"] == pytest.approx(np.mean([m["known"] for m in noted.values()]))
+
+
+def test_a_case_of_which_the_network_is_unsure_is_dropped(toy_data, toy_split, quiet_place):
+    words = ("--split", toy_split, *EVERY_TWO, "--method-option", "mask_confidence=0.999")
+    train("self-training", toy_data, quiet_place / "run", *words, steps=3)
+    entries = Journal.read(quiet_place / "run" / "pseudo" / "step-000002")
+    assert [(entry.case, entry.file) for entry in entries] == [(case, None) for case in UNLABELED]
+    for entry in entries:
+        assert entry.details["status"] == "dropped"
+        mean = entry.details["measures"]["confidence"]
+        assert entry.details["reason"] == f"mean confidence {mean:.4f} below 0.999"
 
 
 @pytest.fixture(scope="module")
