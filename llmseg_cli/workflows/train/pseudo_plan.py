@@ -123,8 +123,6 @@ def plan_pseudo(
             )
         if not minings:
             _refuse_idle_limits(request, method, options)
-    if minings and wanted.mining.mirror:
-        refuse_without_flips(request.settings.augment)
     if minings:
         miner = _miner(request, method, options, data)
     if not masks and not minings:
@@ -177,6 +175,8 @@ def _miner(
     request: Request, method: type[Method], options: Mapping[str, Any], data: TrainingData
 ) -> Miner:
     wanted = request.pseudo
+    if wanted.mining.mirror:
+        refuse_without_flips(request.settings.augment)
     if method.mines == "network":
         rules = ConfidenceRules(options["voxel_confidence"], options["mask_confidence"])
         return self_miner(wanted.mining, len(data.classes), rules)
