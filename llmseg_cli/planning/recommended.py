@@ -11,10 +11,12 @@ from llmseg_cli.planning.geometry import Geometry, choose_geometry
 from llmseg_cli.planning.learning import (
     choose_augmentation,
     choose_batch,
+    choose_encoder,
     choose_method,
     choose_narrower,
     choose_network,
     choose_normalization,
+    without_encoder,
 )
 
 COLUMNS = 88  # of a comment
@@ -60,17 +62,22 @@ def narrowed(found: Recommended, steps: int, budget: str) -> Recommended:
     return replace(found, choices={**found.choices, "model-option": options})
 
 
-def recommend(scans: Fingerprint, power: Power, *, can_mine: bool = False) -> Recommended:
+def recommend(
+    scans: Fingerprint, power: Power, *, can_mine: bool = False, has_encoder: bool = False
+) -> Recommended:
     """Choose everything but the number of steps, which takes a look at the clock.
 
     Args:
         scans: What is to be segmented.
         power: What trains.
         can_mine: Whether the weights of the embedded Segment Anything are here.
+        has_encoder: Whether those of the encoder of pictures are.
     """
     voxels = {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)}
     geometry = choose_geometry(scans.sizes, voxels, scans.extents.values(), covered=power.covered)
     network, options = choose_network(power)
+    if not has_encoder:
+        network = without_encoder(network, scans)
     choices = {
         "patch": geometry.patch,
         "spacing": geometry.spacing,
@@ -79,6 +86,7 @@ def recommend(scans: Fingerprint, power: Power, *, can_mine: bool = False) -> Re
         "augment": choose_augmentation(scans),
         "model": network,
         "model-option": options,
+        **(choose_encoder(scans) if has_encoder else {}),
     }
     method = choose_method(scans, can_mine=can_mine) if scans.silent else None
     return Recommended(scans, power, geometry, choices, method)

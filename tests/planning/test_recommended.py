@@ -41,6 +41,29 @@ def test_colored_pictures_are_mined_where_segment_anything_is_at_hand():
     assert recommend(MRI, CPU, can_mine=True).method.value == "self-training"
 
 
+def test_colored_pictures_have_the_encoder_of_pictures_where_its_weights_are():
+    pictures = replace(MRI, channels=3, sizes=Sizes(30, (256, 256, 1), ONE_MM, unit="px"))
+    found = recommend(pictures, CPU, has_encoder=True)
+    settings = TrainSettings(**found.settings())
+    assert settings.image_encoder == "efficientnet-lite0"
+    assert (settings.image_encoder_freeze, settings.optimizer) == ("statistics", "adamw")
+    assert (settings.image_encoder_learning_rate_factor, settings.learning_rate) == (0.3, 0.001)
+    assert "weights fetch" not in found.choices["model"].reason
+    without = recommend(pictures, CPU)
+    assert without.settings().get("image_encoder") is None
+    assert "efficientnet-lite0" in without.choices["model"].reason
+    assert "'llmseg weights fetch'" in without.choices["model"].reason
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_neither_volumes_nor_gray_pictures_have_that_encoder(channels):
+    shape = (256, 256, 9) if channels == 3 else (256, 256, 1)
+    scans = replace(MRI, channels=channels, sizes=Sizes(30, shape, ONE_MM))
+    found = recommend(scans, CPU, has_encoder=True)
+    assert "image-encoder" not in found.choices
+    assert found.choices["model"] == recommend(scans, CPU).choices["model"]
+
+
 def test_small_classes_keep_a_fine_grid():
     scans = replace(MRI, sizes=Sizes(9, (300, 300, 300), ONE_MM), extents={1: (9.0, 9.0, 9.0)})
     assert recommend(scans, CPU).geometry.millimeters == (0.0,)

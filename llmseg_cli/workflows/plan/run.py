@@ -14,6 +14,7 @@ from llmseg_cli.errors import PolicyError
 from llmseg_cli.knowledge.weights.embedded import is_fetched
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.planning.fingerprint import Choice
+from llmseg_cli.planning.learning import ENCODER
 from llmseg_cli.planning.recommended import Recommended, narrowed, recommend
 from llmseg_cli.planning.steps import in_words, steps_within
 from llmseg_cli.progress import Progress, silent
@@ -107,7 +108,12 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
             "labels/, named like the images; 'llmseg check' shows which pair up."
         )
     power = look_at_power(wish.device)
-    found = recommend(scans, power, can_mine=is_fetched(MiningSettings().sam, cache=wish.cache))
+    found = recommend(
+        scans,
+        power,
+        can_mine=is_fetched(MiningSettings().sam, cache=wish.cache),
+        has_encoder=is_fetched(ENCODER, cache=wish.cache),
+    )
 
     def pace_of(recommended: Recommended, method: str) -> Pace:
         return time_steps(

@@ -26,7 +26,7 @@ def test_every_setting_stands_below_its_reason():
         "data": "scans",
         "patch": "32,48,32",
         "spacing": 0,
-        "batch": 4,
+        "batch": 2,
         "normalize": "zscore",
         "augment": "standard",
         "model": "unet",
