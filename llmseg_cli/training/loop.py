@@ -82,8 +82,7 @@ class Loop:
         )
         is_plateau = settings.learning_rate_schedule == "plateau"
         self.plateau = Plateau(epoch) if is_plateau else None
-        self.step, self.steps = 0, settings.steps
-        self.restarts = tuple(restarts)
+        self.step, self.steps, self.restarts = 0, settings.steps, tuple(restarts)
         self._first = copy.deepcopy(learner.state_dict()) if restarts else {}
         self.clock = Clock(settings.budget_s) if settings.budget else None
         self.losses: dict[str, float] = {}  # when they were last looked at

@@ -160,14 +160,13 @@ class MiningWork:
         if case.id in self.drawn and self.overlays is not None:
             _draw(self.overlays / f"{case.id}.png", volume, mined)
         reason = NOTHING if mined.predicted is None else mined.reason or None
-        told = {"reason": reason, "measures": mined.measures}
         if self.answers_all:
             mined = _decided(mined, volume)
         if mined.labels is None:
             status = "dropped" if mined.findings or mined.reason else "no-prompt"
-            return MinedCase(case.id, status, None, lines, **told)
+            return MinedCase(case.id, status, None, lines, reason, mined.measures)
         save_label_map(self.journal.folder / file, mined.labels, volume.grid)
-        return MinedCase(case.id, "ok", file, lines, **told)
+        return MinedCase(case.id, "ok", file, lines, reason, mined.measures)
 
 
 def _decided(mined: Mined, volume: Volume) -> Mined:
