@@ -41,8 +41,9 @@ def test_colored_pictures_are_mined_where_segment_anything_is_at_hand():
     assert recommend(MRI, CPU, can_mine=True).method.value == "self-training"
 
 
-def test_colored_pictures_have_the_encoder_of_pictures_where_its_weights_are():
-    pictures = replace(MRI, channels=3, sizes=Sizes(30, (256, 256, 1), ONE_MM, unit="px"))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_have_the_encoder_of_pictures_where_its_weights_are(channels):
+    pictures = replace(MRI, channels=channels, sizes=Sizes(30, (256, 256, 1), ONE_MM, unit="px"))
     found = recommend(pictures, CPU, has_encoder=True)
     settings = TrainSettings(**found.settings())
     assert settings.image_encoder == "efficientnet-lite0"
@@ -55,9 +56,9 @@ def test_colored_pictures_have_the_encoder_of_pictures_where_its_weights_are():
     assert "'llmseg weights fetch'" in without.choices["model"].reason
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_neither_volumes_nor_gray_pictures_have_that_encoder(channels):
-    shape = (256, 256, 9) if channels == 3 else (256, 256, 1)
+@pytest.mark.parametrize(("channels", "slices"), [(1, 9), (3, 9), (2, 1), (4, 1)])
+def test_neither_volumes_nor_other_channels_have_that_encoder(channels, slices):
+    shape = (256, 256, slices)
     scans = replace(MRI, channels=channels, sizes=Sizes(30, shape, ONE_MM))
     found = recommend(scans, CPU, has_encoder=True)
     assert "image-encoder" not in found.choices
