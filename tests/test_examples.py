@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typer.main
 from llmseg_on_path import llmseg_on_path
-from tiny_data import write_nifti
-from training_cli import invoke
 
 from llmseg_cli.cli import app
 
@@ -116,45 +113,6 @@ def check_scores(run: Path) -> None:
     assert scores["counts"]["ok"] == 2
     assert scores["comparison"]["paired"]["dice"]["difference"] is not None
     assert 0 <= scores["metrics"]["dice"]["mean"] <= 1
-
-
-@pytest.fixture
-def scored(tmp_path) -> Path:
-    """Scores of three tiny cases, and of two of them where the third has no prediction."""
-    for case in "abc":
-        labels = np.zeros((6, 7, 5), np.uint8)
-        labels[1:4, 2:5, 1:4] = 1
-        write_nifti(tmp_path / "ref" / f"{case}.nii.gz", labels)
-        write_nifti(tmp_path / "pred" / f"{case}.nii.gz", np.roll(labels, 1, axis=0))
-    place = tmp_path / "f10-s0"
-    for name in ("whole", "partial"):
-        if name == "partial":
-            (tmp_path / "pred" / "b.nii.gz").unlink()
-        out = place / f"{name}.scores.json"
-        words = ["--pred", tmp_path / "pred", "--ref", tmp_path / "ref", "-o", out]
-        place.mkdir(exist_ok=True)
-        assert invoke("score", *words).exit_code == (0 if name == "whole" else 5)
-    whole = json.loads((place / "whole.scores.json").read_text())
-    whole["predictions"] |= {"network": "mean", "checkpoint": "final"}
-    (place / "whole.scores.json").write_text(json.dumps(whole))
-    return place
-
-
-@pytest.mark.parametrize("example", ["left-atrium", "polyp"])
-def test_a_table_refuses_scores_that_leave_cases_out(scored, example):
-    def table(*names: str) -> subprocess.CompletedProcess[str]:
-        files = [scored / f"{name}.scores.json" for name in names]
-        command = [sys.executable, str(EXAMPLES / example / "table.py"), *map(str, files)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment())
-
-    whole = table("whole")
-    assert whole.returncode == 0, whole.stderr
-    assert "66.7" in whole.stdout  # two of three planes agree
-    for names in (("partial",), ("whole", "partial")):
-        refused = table(*names)
-        assert refused.returncode == 1
-        assert "| partial |" not in refused.stdout
-        assert "partial, 1 of 3 cases have no score" in refused.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,14 @@
-"""Tables of `few_labels.py`'s results, as Markdown: one for each data set and number of labels.
+"""Tables of `trainings.py`'s results, as Markdown: one for each data set and number of labels.
 
-    python table.py results.jsonl
+    python table.py ../few-labels [results.jsonl]
 
 Means are over test cases (each of them the mean over classes) and seeds. Intervals are 95 % and
 include both: cases, or patients, and seeds are drawn with replacement (`llmseg_cli.metrics.seeds`).
 A difference is to the row that `rows.yaml` names, of the same seeds and cases, with as many
 networks; its p is Wilcoxon's over cases, of each case's mean over seeds, times Holm's factor for
-the differences of the table. `way` is the share of the way from `supervised-pair` to
-`all-labels-pair`. Rows whose seeds differ from those of their partner have no difference.
+the differences of the table. `way` is the share of the way to the row that `rows.yaml` calls a
+ceiling from the one that it is the ceiling of. Rows whose seeds differ from those of their partner
+have no difference.
 """
 
 import json
@@ -22,9 +23,7 @@ import yaml
 
 from llmseg_cli.metrics.seeds import SeedComparison, compare_seeds, summarize_seeds
 
-HERE = Path(__file__).parent
 DRAWS = 2000
-FLOOR, CEILING = "supervised-pair", "all-labels-pair"
 NAMES = {
     "dice": ("Dice %", 100),
     "jaccard": ("Jaccard %", 100),
@@ -32,31 +31,41 @@ NAMES = {
     "asd_voxel": ("ASD voxel", 1),
     "hd95_mm": ("HD95 mm", 1),
     "asd_mm": ("ASD mm", 1),
+    "nsd": ("NSD %", 100),
 }
 Lines = list[dict[str, Any]]  # of one row, a seed each
 
 
-def main(path: Path) -> None:
-    """Print the tables."""
-    sets = yaml.safe_load((HERE / "sets.yaml").read_text(encoding="utf-8"))
-    rows = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
-    found: dict[tuple[str, int, int], dict[str, Lines]] = defaultdict(lambda: defaultdict(list))
+def main(example: Path, path: Path) -> None:
+    """Print the tables of an example's results."""
+    sets = yaml.safe_load((example / "sets.yaml").read_text(encoding="utf-8"))
+    rows = yaml.safe_load((example / "rows.yaml").read_text(encoding="utf-8"))
+    ceiling = next((name for name, row in rows.items() if "ceiling-of" in row), "")
+    found: dict[tuple[str, Any, int], dict[str, Lines]] = defaultdict(lambda: defaultdict(list))
     for text in path.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         found[line["data"], line["labels"], line["steps"]][line["row"]].append(line)
     places = {name: place for place, name in enumerate(sets)}
     ceilings = {
-        (data, steps): lines[CEILING]
+        (data, steps): lines[ceiling]
         for (data, _, steps), lines in found.items()
-        if CEILING in lines  # the same for every number of labels
+        if ceiling in lines  # the same for every number of labels
     }
-    for (data, labels, steps), lines in sorted(
-        found.items(), key=lambda item: (places[item[0][0]], item[0][1:])
-    ):
+
+    def place(key: tuple[str, Any, int]) -> tuple[int, int, int]:
+        data, labels, steps = key
+        return places[data], sets[data]["labels"].index(labels), steps
+
+    for data, labels, steps in sorted(found, key=place):
+        lines = found[data, labels, steps]
+        looks = sum(map(len, lines.values()))
         if (data, steps) in ceilings:
-            lines[CEILING] = ceilings[data, steps]
+            lines[ceiling] = ceilings[data, steps]
         print(f"### {sets[data]['title']}: {labels} labeled, {steps} steps\n")
-        print(table(lines, rows, sets[data]), end="\n\n")
+        print(table(lines, rows, sets[data]))
+        print(
+            f"\nTrainings that were scored on the test list for this table: {looks}, each once.\n"
+        )
 
 
 def table(lines: dict[str, Lines], rows: dict[str, Any], about: dict[str, Any]) -> str:
@@ -92,7 +101,7 @@ def table(lines: dict[str, Lines], rows: dict[str, Any], about: dict[str, Any]) 
             mean = fmean(fmean(row) for row in values(ordered, metric))
             cells.append(f"{NAMES[metric][1] * mean:.1f}")
         cells.append(difference(gains[name], corrected.get(name), scale) if name in gains else "")
-        cells.append(way(name, lines, first))
+        cells.append(way(name, lines, first, rows))
         cells.append(f"{fmean(line['seconds'] for line in ordered):.0f}")
         out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out)
@@ -160,22 +169,25 @@ def difference(gain: SeedComparison, p_value: float | None, scale: float) -> str
     return f"{shown}, {p_value:.2g}" if p_value is not None else shown
 
 
-def way(name: str, lines: dict[str, Lines], metric: str) -> str:
+def way(name: str, lines: dict[str, Lines], metric: str, rows: dict[str, Any]) -> str:
     """The share of the way from few labels to all of them, in percent."""
-    if name == FLOOR or FLOOR not in lines or CEILING not in lines:
+    ceiling = next((row for row in lines if "ceiling-of" in rows[row]), "")
+    below = rows[ceiling]["ceiling-of"] if ceiling else ""
+    if name == below or below not in lines:
         return ""
-    shared = set(seeds(lines[name])) & set(seeds(lines[FLOOR])) & set(seeds(lines[CEILING]))
+    shared = set(seeds(lines[name])) & set(seeds(lines[below])) & set(seeds(lines[ceiling]))
     if not shared:
         return ""
-    own, floor, ceiling = (
+    own, floor, top = (
         fmean(
             fmean(row)
             for row in values([one for one in lines[row] if one["seed"] in shared], metric)
         )
-        for row in (name, FLOOR, CEILING)
+        for row in (name, below, ceiling)
     )
-    return f"{100 * (own - floor) / (ceiling - floor):.0f} %" if ceiling != floor else ""
+    return f"{100 * (own - floor) / (top - floor):.0f} %" if top != floor else ""
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results.jsonl")
+    folder = Path(sys.argv[1])
+    main(folder, Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "results.jsonl")

@@ -1,4 +1,4 @@
-"""Examples of few labels: who is drawn, what is left to do, and the numbers of a table."""
+"""The harness of the examples: who is drawn, what is left to do, and the numbers of a table."""
 
 import importlib
 import itertools
@@ -9,18 +9,29 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_examples import unknown_flags
 
+from llmseg_cli.commands._command import recipe_names
 from llmseg_cli.registry import METHODS, MODELS
 
-HERE = Path(__file__).parents[1] / "examples" / "few-labels"
-SETS = yaml.safe_load((HERE / "sets.yaml").read_text(encoding="utf-8"))
+EXAMPLES = Path(__file__).parents[1] / "examples"
+HARNESS, FEW_LABELS = EXAMPLES / "harness", EXAMPLES / "few-labels"
+THEIRS = ("few-labels", "left-atrium", "polyp", "hippocampus")
 CO_TRAINED = {"cross-pseudo-supervision", "usl"}  # both of their networks answer
-ROWS = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
+
+
+def read(example: str, name: str) -> dict:
+    return yaml.safe_load((EXAMPLES / example / name).read_text(encoding="utf-8"))
+
+
+SETS = read("few-labels", "sets.yaml")
+ROW_NAMES = [(example, row) for example in THEIRS for row in read(example, "rows.yaml")]
+SET_NAMES = [(example, name) for example in THEIRS for name in read(example, "sets.yaml")]
 
 
 @pytest.fixture(scope="module")
-def few_labels():
-    return program("few_labels")
+def trainings():
+    return program("trainings")
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +40,12 @@ def table():
 
 
 def program(name: str):
-    sys.path.insert(0, str(HERE))
+    sys.path.insert(0, str(HARNESS))
     try:
         sys.modules.pop(name, None)
         return importlib.import_module(name)
     finally:
-        sys.path.remove(str(HERE))
+        sys.path.remove(str(HARNESS))
         sys.modules.pop(name, None)
 
 
@@ -43,11 +54,11 @@ def wish(**changes) -> Namespace:
     return Namespace(**{**asked, **changes})
 
 
-def test_fewer_labels_are_among_more_and_nobody_has_two_roles(few_labels):
+def test_fewer_labels_are_among_more_and_nobody_has_two_roles(trainings):
     cases = [f"case{n}" for n in range(20)]
     split = {"labeled": cases[5:], "test": cases[:5]}
     drawn = {
-        (labels, seed): few_labels.drawn(few_labels.Cell("polyp", labels, "usl", seed, 10), split)
+        (labels, seed): trainings.drawn(trainings.Cell("polyp", labels, "usl", seed, 10), split)
         for labels in (3, 6)
         for seed in (0, 1)
     }
@@ -59,53 +70,78 @@ def test_fewer_labels_are_among_more_and_nobody_has_two_roles(few_labels):
     assert set(drawn[3, 0]["labeled"]) != set(drawn[3, 1]["labeled"])
 
 
-def test_published_lists_go_by_patient(few_labels, tmp_path):
+def test_published_lists_go_by_patient(trainings, tmp_path):
     scans = [f"patient{n:03}_frame0{frame}" for n in (7, 2, 76, 5, 9) for frame in (1, 2)]
     (tmp_path / "train.list").write_text("\n".join(scans[:8]))
     (tmp_path / "test.list").write_text("\n".join(scans[8:]))
-    cell = few_labels.Cell("acdc", 2, "usl", 0, 10)
-    roles = few_labels.listed(cell, SETS["acdc"], tmp_path)
+    cell = trainings.Cell("acdc", 2, "usl", 0, 10)
+    roles = trainings.listed(cell, SETS["acdc"], tmp_path)
     assert roles["labeled"] == scans[:4]  # the first two patients
     assert roles["unlabeled"] == scans[6:8]  # without patient076
     assert roles["test"] == scans[8:]
-    last = few_labels.listed(cell, {"last": 3}, tmp_path)
+    last = trainings.listed(cell, {"last": 3}, tmp_path)
     assert (last["labeled"], last["unlabeled"], last["test"]) == (scans[:2], scans[2:5], scans[5:8])
 
 
-def test_rows_stand_at_the_label_counts_that_they_name(few_labels):
+def test_rows_stand_at_the_label_counts_that_they_name(trainings):
     sets = {"a": {"labels": [3, 6], "steps": 9}, "b": {"labels": [4], "steps": 9}}
     rows = {
         "all": {"at": "all"},
         "fewest": {"at": "fewest"},
         "one": {"at": "all", "sets": ["b"]},
     }
-    found = [(c.data, c.labels, c.row) for c in few_labels.cells(sets, rows, wish(seed=(0,)))]
+    found = [(c.data, c.labels, c.row) for c in trainings.cells(sets, rows, wish(seed=(0,)))]
     assert found == [
         *(("a", 3, "all"), ("a", 3, "fewest"), ("a", 6, "all")),
         *(("b", 4, "all"), ("b", 4, "fewest"), ("b", 4, "one")),
     ]
-    assert not [*few_labels.cells(sets, rows, wish(row=["one"], set=["a"]))]
+    assert not [*trainings.cells(sets, rows, wish(row=["one"], set=["a"]))]
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_row_is_compared_with_as_many_networks_and_names_what_there_is(name):
-    row = ROWS[name]
+@pytest.mark.parametrize(("example", "name"), ROW_NAMES)
+def test_a_row_is_compared_with_as_many_networks_and_names_what_there_is(example, name):
+    rows, sets = read(example, "rows.yaml"), read(example, "sets.yaml")
+    row = rows[name]
     if "of" in row:
-        assert ROWS[row["of"]]["networks"] == row["networks"]
-        assert len(ROWS[row["of"]].get("after", ())) == len(row.get("after", ()))
-    assert set(row.get("sets", SETS)) <= SETS.keys()
-    words = [word for line in (*row.get("after", ()), row["words"]) for word in line.split()]
-    methods = [after for word, after in itertools.pairwise(words) if word == "--method"]
+        assert rows[row["of"]]["networks"] == row["networks"]
+        assert len(rows[row["of"]].get("after", ())) == len(row.get("after", ()))
+    if "ceiling-of" in row:  # labels alone are its own
+        below = rows[row["ceiling-of"]]
+        own = ("labels", "ceiling-of", "at")
+        assert {key: row[key] for key in row if key not in own} == {
+            key: below[key] for key in below if key not in own
+        }
+    assert set(row.get("sets", sets)) <= sets.keys()
+    lines = [line.split() for line in (*row.get("after", ()), row["words"])]
+    assert [words for words in lines if unknown_flags(words)] == []
+    methods = [method for words in lines for method in after("--method", words)]
     assert set(methods) <= set(METHODS.names())
-    pair = "--members" in words or CO_TRAINED & {*methods[-1:]}
+    pair = "--members" in lines[-1] or CO_TRAINED & {*methods[-1:]}
     assert row["networks"] == (2 if pair else 1)
+    for flag in ("--model-option", "--method-option"):
+        for words in lines:
+            registry, given = (
+                (MODELS, "--model") if flag == "--model-option" else (METHODS, "--method")
+            )
+            for option in after(flag, words):
+                for chosen in after(given, words):
+                    assert option.partition("=")[0] in registry.defaults(chosen), option
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_a_recipe_names_a_network(name):
-    recipe = yaml.safe_load((HERE / SETS[name]["recipe"]).read_text(encoding="utf-8"))
-    assert recipe["model"] in MODELS.names()
-    assert SETS[name]["labels"] == sorted(SETS[name]["labels"])
+def after(flag: str, words: list[str]) -> list[str]:
+    return [value for word, value in itertools.pairwise(words) if word == flag]
+
+
+@pytest.mark.parametrize(("example", "name"), SET_NAMES)
+def test_a_set_names_a_recipe_that_is_there(example, name):
+    about = read(example, "sets.yaml")[name]
+    recipe = str(about["recipe"])
+    if recipe.endswith(".yaml"):
+        found = yaml.safe_load((EXAMPLES / example / recipe).read_text(encoding="utf-8"))
+        assert found["model"] in MODELS.names()
+    else:
+        assert recipe in recipe_names()
+    assert about["metrics"][0] == "dice"
 
 
 def test_holms_factors_by_hand(table):
@@ -136,7 +172,7 @@ def test_a_table_says_means_differences_and_the_way(table, tmp_path, capsys):
     ]
     path = tmp_path / "results.jsonl"
     path.write_text("\n".join(map(json.dumps, results)))
-    table.main(path)
+    table.main(FEW_LABELS, path)
     rows = [text.split("|") for text in capsys.readouterr().out.splitlines() if "| usl" in text]
     ((_, name, networks, dice, seeds, jaccard, difference, way, *_),) = rows
     assert (name.strip(), networks.strip(), seeds.strip()) == ("usl", "2", "65.0, 65.0")
