@@ -17,7 +17,7 @@ from llmseg_cli.registry import METHODS, MODELS
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HARNESS, FEW_LABELS = EXAMPLES / "harness", EXAMPLES / "few-labels"
 THEIRS = ("few-labels", "left-atrium", "polyp", "hippocampus")
-CO_TRAINED = {"cross-pseudo-supervision", "usl"}  # both of their networks answer
+CO_TRAINED = {"cross-pseudo-supervision", "usl", "rounds"}  # two of their networks answer
 
 
 def read(example: str, name: str) -> dict:
