@@ -132,7 +132,7 @@ class MiningWork:
                 self.lacking.add(case.id)
             self.journal.discard(case.id)
             return MinedCase(case.id, "failed", reason=reason)
-        details = {
+        details: dict[str, Any] = {
             "status": result.status,
             "findings": list(result.findings),
             "reason": result.reason,
