@@ -60,9 +60,8 @@ class Rounds(Method):
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
-        images = batch.image if batch.pseudo is None else batch.all_images()
         for name, network in self.networks().items():
-            logits, terms[f"supervised_{name}"] = self.supervise(network, images, batch)
+            logits, terms[f"supervised_{name}"] = self.supervise(network, batch.all_images(), batch)
             if batch.pseudo is not None:
                 pseudo = self.pseudo_loss(logits[len(batch.image) :], batch.pseudo)
                 terms[f"ensemble_{name}"] = self.weight * pseudo
