@@ -157,13 +157,13 @@ def _trained(path: Path, details: dict[str, Any]) -> Trained:
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
     old, new = _flat(existing.to_dict()), _flat(plain(wanted).to_dict())
+    if NOISE in old and NOISE_UNIT not in old:
+        old[NOISE_UNIT] = OLDER_NOISE_UNIT
     newer = {"settings": asdict(TrainSettings()), "method_options": METHODS.defaults(wanted.method)}
     since = _flat(newer)  # settings that are newer than the run
     old |= {key: since[key] for key in new if key not in old and key in since}
     for flat, config in ((old, existing), (new, wanted)):
         flat["label_map"] = label_pairs(parse_label_map(config.label_map))
-    if NOISE in old and NOISE_UNIT not in old:
-        old[NOISE_UNIT] = OLDER_NOISE_UNIT
     if existing.llm_block:
         old = {f"llm_block.{key}": value for key, value in OLDER_BLOCK.items()} | old
     old, new = without_raised_steps(old, new)
