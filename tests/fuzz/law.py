@@ -15,7 +15,8 @@ LAWFUL = frozenset(int(code) for code in ExitCode) - {ExitCode.INTERNAL}
 LONGEST = 20_000  # characters on stderr; more is read by nobody
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 SENTENCE = re.compile(r"\w+\W+\w+\W+\w+")  # three words
-MAY_CHANGE = re.compile(rb"(out[^/]*|\.out[^/]*|cache|tmp)(/.*)?")
+# The ledger of looks is what `score` keeps beside a split that was named (guide/honest-numbers.md).
+MAY_CHANGE = re.compile(rb"(out[^/]*|\.out[^/]*|cache|tmp)(/.*)?|in/split\.looks\.jsonl")
 OF_THE_USER = b"notes.txt"  # stays, even within what llmseg may replace
 TEMPORARY = re.compile(r"(^|/)\.tmp-[^/]*$")
 
