@@ -29,8 +29,8 @@ class Forecast:
 
     Args:
         seconds: Of all.
-        mirror: Whether they average over the flips of the training: 0.4 and 0.6 points of Dice on
-            20 hippocampi (examples/defaults/RESULTS.md).
+        mirror: Whether they average over the flips of the training: 0.2 to 0.6 points of Dice in
+            four trainings, on 20 hippocampi (examples/defaults/RESULTS.md).
     """
 
     seconds: float
