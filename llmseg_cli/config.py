@@ -129,6 +129,12 @@ class TrainSettings:
         "zscore", "How intensities are normalized.", choices=NORMALIZATIONS, is_open=True
     )
     augment: str = option("standard", "Augmentation.", choices=AUGMENTATIONS)
+    views: int = option(
+        0,
+        "Augmented patches of each case that come again in turns, such as 4, so that an image "
+        "encoder with --image-encoder-freeze all remembers what it saw; 0 has ever new ones.",
+        minimum=0,
+    )
     foreground: float = option(
         0.5, "Share of labeled patches that are centered on foreground.", minimum=0
     )

@@ -40,6 +40,7 @@ class PatchSampler:
         unlabeled: Value of the label maps of cases without any, where others of the stream have
             some; None leaves them out.
         prefer_known: Center the other patches of a case that is known in part on a known voxel.
+        views: Different patches of each case, which come in turns; 0 draws a new one each time.
     """
 
     def __init__(
@@ -55,13 +56,14 @@ class PatchSampler:
         unlabeled: int | None = None,
         prefer_known: bool = False,
         slices: int = 1,
+        views: int = 0,
     ) -> None:
         self.cases = list(cases)
         self.unlabeled = unlabeled
         self.prefer_known = prefer_known
         self.patch = patch if len(patch) == 3 else (*patch, 1)
         self.dimensions = len(patch)
-        self.slices = slices
+        self.slices, self.views = slices, views
         self.count = batch
         self.seed, self.stream = seed, stream
         self.augmentation = augmentation
@@ -94,8 +96,12 @@ class PatchSampler:
 
         Of a 2D patch Z is 1, and C is that of all its slices.
         """
-        case = self.cases[self._case_index(position)]
+        index = self._case_index(position)
+        case = self.cases[index]
         random = self._random(1, position)
+        if self.views:
+            view = position // len(self.cases) % self.views
+            random = self._random(2, index * self.views + view)
         image: NDArray[np.generic] = self._arrays.get(case.image)
         corner = self._corner(case, image.shape[1:], random)
         movement = draw_movement(self.patch, self.augmentation, random)

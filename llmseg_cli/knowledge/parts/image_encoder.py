@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.parts import efficientnet, lite_medsam
+from llmseg_cli.knowledge.parts.feature_memory import FeatureMemory
 from llmseg_cli.knowledge.parts.pixels import Pixels, pixels_seen
 from llmseg_cli.knowledge.weights.loading import load_network, open_config
 from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
@@ -18,15 +19,8 @@ from llmseg_cli.knowledge.weights.transformers import load_transformers
 from llmseg_cli.numerics.pointwise import take_before
 
 UNNEEDED = (  # of a configuration, for the architecture
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "id2label",
-    "label2id",
-    "out_features",
-    "out_indices",
-    "stage_names",
-    "transformers_version",
+    *("_name_or_path", "architectures", "dtype", "id2label", "label2id"),
+    *("out_features", "out_indices", "stage_names", "transformers_version"),
 )
 FRESH = "hidden_states_norms."  # of the library's backbones, no part of the published weights
 COUNTS = ("num_stages", "num_encoder_blocks", "num_layers")  # of stages, beside `depths`
@@ -82,11 +76,17 @@ class ImageEncoder(nn.Module):
             self.register_buffer(name, values, persistent=False)
         self.upright = seen.upright
         self.freeze = freeze
+        self.memory: FeatureMemory | None = None
         if freeze == "all":
             self.backbone.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Feature maps, the finest first: `(B, widths[i], X / 2 ** (halvings + i), Y / ...)`."""
+        if self.memory is None or not self.training or image.requires_grad:
+            return self._see(image)
+        return self.memory.recall(image, self._see)
+
+    def _see(self, image: Tensor) -> list[Tensor]:
         colors = (self.colors(image) - self.mean) / self.deviation  # one channel becomes three
         found = _maps(self.backbone, colors.mT if self.upright else colors)
         return [found[i].mT if self.upright else found[i] for i in self.used]

@@ -8,6 +8,8 @@ import torch
 
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.run_files import CONFIG
+from llmseg_cli.knowledge.parts.feature_memory import remember
+from llmseg_cli.knowledge.parts.image_encoder import encoders_of
 from llmseg_cli.methods.base import Method
 from llmseg_cli.methods.supervision import WithClassWeights
 from llmseg_cli.registry import LOSSES, METHODS
@@ -53,6 +55,8 @@ def make_learner(
     started = None
     if request.init:
         started = _start(method, request.init, config, parts)
+    if request.settings.views:
+        remember(encoders_of(method.networks().values()))
     method.start()
     return method, started
 

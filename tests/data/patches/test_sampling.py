@@ -336,3 +336,20 @@ def test_a_slice_moves_with_its_neighbors(make_cases):
         (image, target), (seen, same) = plain.batch(step), seeing.batch(step)
         assert torch.equal(target, same)
         torch.testing.assert_close(seen[:, 1:2], image)
+
+
+def test_views_of_a_case_come_in_turns_and_again(make_cases):
+    cases = make_cases(3)
+    augmented = AUGMENTATIONS["standard"]
+    found = sampler(cases, views=2, augmentation=augmented, batch=1)
+    rounds = [{found.patch_at(3 * n + place)[0].tobytes() for place in range(3)} for n in range(4)]
+    assert [len(one) for one in rounds] == [3] * 4
+    assert rounds[0] == rounds[2]
+    assert rounds[1] == rounds[3]
+    assert not rounds[0] & rounds[1]
+
+
+def test_without_views_no_patch_comes_again(make_cases):
+    found = sampler(make_cases(1), augmentation=AUGMENTATIONS["standard"], batch=1)
+    seen = {found.patch_at(place)[0].tobytes() for place in range(20)}
+    assert len(seen) == 20

@@ -11,6 +11,8 @@ from tiny_models import write_image_encoder
 from training_cli import invoke, signaled, train, weights
 
 from llmseg_cli.artifacts.manifest import load_manifest
+from llmseg_cli.knowledge.parts import feature_memory
+from llmseg_cli.knowledge.parts.feature_memory import FeatureMemory
 from llmseg_cli.workflows.runs.run_folder import open_run
 
 pytestmark = pytest.mark.usefixtures("quiet_place")
@@ -131,6 +133,24 @@ def test_a_run_is_resumed_to_the_same_weights(toy_data, toy_split, encoder, quie
         train("supervised", toy_data, quiet_place / "part", *words, steps=4, code=75)
     train("supervised", toy_data, quiet_place / "part", *words, "--resume", steps=4)
     assert weights(quiet_place / "part") == weights(quiet_place / "whole")
+
+
+def test_what_a_frozen_encoder_remembers_changes_nothing(trained, monkeypatch):
+    """Seven steps of two see six patches, two of each case, and again."""
+    words = ("--image-encoder-freeze", "all", "--views", "2")
+    memories = []
+
+    def kept(most_bytes):
+        memories.append(FeatureMemory(most_bytes))
+        return memories[-1]
+
+    monkeypatch.setattr(feature_memory, "FeatureMemory", kept)
+    found, _ = trained(*words, steps=7)
+    monkeypatch.setattr(feature_memory, "FeatureMemory", lambda _: kept(0))
+    anew, _ = trained(*words, steps=7, name="anew")
+    assert [(one.asked, one.found) for one in memories] == [(14, 8), (14, 0)]
+    for name, value in found.items():
+        assert torch.equal(value, anew[name]), name
 
 
 @pytest.mark.parametrize("changed", ["init", "freeze"])
