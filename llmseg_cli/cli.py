@@ -87,6 +87,11 @@ def _build(name: str, target: str) -> Any:
     return get_group(holder).commands[name]
 
 
+def _unbuilt() -> dict[str, Any]:
+    """The commands without their modules, as a list of them shows them."""
+    return {name: Command(name, help=SUMMARIES[name]) for name in COMMANDS}
+
+
 class _Program(Group):
     """The one place where errors become messages and exit codes."""
 
@@ -99,6 +104,13 @@ class _Program(Group):
 
     def summaries(self, ctx: Any) -> list[tuple[str, str]]:
         return list(SUMMARIES.items())  # without their modules
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        built, self.commands = self.commands, _unbuilt()  # their names and summaries are enough
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self.commands = built
 
     def make_context(self, info_name: Any, args: list[str], *more: Any, **kwargs: Any) -> Any:
         command_line.note(args)  # before they are consumed

@@ -83,6 +83,13 @@ def test_completion_loads_nothing_heavy(line):
     assert modules & HEAVY == set()
 
 
+def test_completing_a_command_loads_none_of_them():
+    words = {"COMP_WORDS": "llmseg ", "COMP_CWORD": "1"}
+    modules, stdout = loaded_by([], _LLMSEG_COMPLETE="complete_bash", **words)
+    assert stdout.split() == list(COMMANDS)
+    assert not [*filter(is_of_command, modules)]
+
+
 def test_help_loads_few_modules():
     """200 of Python's and typer's own, 19 of them ours; rich would add 140, numpy 180."""
     done = subprocess.run(
