@@ -112,6 +112,9 @@ def test_a_row_is_compared_with_as_many_networks_and_names_what_there_is(example
             key: below[key] for key in below if key not in own
         }
     assert set(row.get("sets", sets)) <= sets.keys()
+    described = {name for name, about in sets.items() if "describe" in about}
+    assert "{text}" not in row["words"] or set(row.get("sets", sets)) <= described
+    assert "{mined}" not in row["words"] or row["after"]
     lines = [line.split() for line in (*row.get("after", ()), row["words"])]
     assert [words for words in lines if unknown_flags(words)] == []
     methods = [method for words in lines for method in after("--method", words)]

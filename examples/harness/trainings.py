@@ -221,7 +221,8 @@ class Training:
         """Run a training.
 
         Args:
-            words: The command, with {third}, {quarter} and {half} of the steps, and {text}.
+            words: The command, with {third}, {quarter} and {half} of the steps, {text}, and
+                {mined}, what Segment Anything draws where the run before predicts something.
             output: Its folder.
             *before: The run whose weights it starts from, if there is one.
         """
@@ -229,6 +230,8 @@ class Training:
         places = {"third": steps // 3, "quarter": steps // 4, "half": steps // 2}
         if "{text}" in words:
             places["text"] = self.text()
+        if "{mined}" in words:
+            places["mined"] = self.mined(before[-1])
         recipe = self.about["recipe"]
         is_file = str(recipe).endswith(".yaml")
         llmseg(
@@ -250,6 +253,14 @@ class Training:
             llmseg("describe", *self.about["describe"], "-o", texts)
             llmseg("embed", texts, "-o", vectors)
         return vectors
+
+    def mined(self, start: Path) -> Path:
+        """Pseudo-labels from a run's masks of the unlabeled cases; made once."""
+        folder = start.with_name(f"{start.name}-mined")
+        if not folder.exists():
+            given = ("--data", self.data, "--split", self.split)
+            llmseg("mine-sam", "--run", start, *given, "-o", folder, *self.about.get("mine", ()))
+        return folder
 
     def scores(self) -> dict[str, Any]:
         """What `llmseg score` says of the test cases."""

@@ -56,12 +56,29 @@ def test_pictures_have_the_encoder_of_pictures_where_its_weights_are(channels):
     assert "'llmseg weights fetch'" in without.choices["model"].reason
 
 
-@pytest.mark.parametrize(("channels", "slices"), [(1, 9), (3, 9), (2, 1), (4, 1)])
-def test_neither_volumes_nor_other_channels_have_that_encoder(channels, slices):
+def test_slices_of_volumes_have_it_too_with_their_neighbors_as_colors():
+    scans = replace(MRI, channels=1, sizes=Sizes(30, (256, 256, 9), ONE_MM))
+    found = recommend(scans, CPU, has_encoder=True)
+    settings = TrainSettings(**found.settings())
+    assert (settings.image_encoder, settings.slices) == ("efficientnet-lite0", 3)
+    assert len(settings.patch) == 2
+    without = recommend(scans, CPU)
+    assert "slices" not in without.choices
+    assert "'llmseg weights fetch'" in without.choices["model"].reason
+
+
+def test_pictures_have_no_neighbors():
+    pictures = replace(MRI, channels=1, sizes=Sizes(30, (256, 256, 1), ONE_MM, unit="px"))
+    assert "slices" not in recommend(pictures, CPU, has_encoder=True).choices
+
+
+@pytest.mark.parametrize(("channels", "slices"), [(1, 90), (3, 9), (2, 1), (4, 1)])
+def test_neither_volumes_in_3d_nor_other_channels_have_that_encoder(channels, slices):
     shape = (256, 256, slices)
     scans = replace(MRI, channels=channels, sizes=Sizes(30, shape, ONE_MM))
     found = recommend(scans, CPU, has_encoder=True)
     assert "image-encoder" not in found.choices
+    assert "slices" not in found.choices
     assert found.choices["model"] == recommend(scans, CPU).choices["model"]
 
 
