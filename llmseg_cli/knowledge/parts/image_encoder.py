@@ -56,7 +56,9 @@ class ImageEncoder(nn.Module):
         self.backbone: Any = _backbone(config)
         take_before(self.backbone)
         takes_one_or_three = in_channels in (1, 3)
-        self.colors = nn.Identity() if takes_one_or_three else nn.Conv2d(in_channels, 3, 1)
+        self.colors: nn.Module = (
+            nn.Identity() if takes_one_or_three else nn.Conv2d(in_channels, 3, 1)
+        )
         sides, widths = _measured(config)
         self.used = [i for i, side in enumerate(sides) if side not in sides[i + 1 :]]
         self.widths = [widths[i] for i in self.used]

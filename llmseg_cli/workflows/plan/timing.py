@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.case import Dataset
@@ -20,9 +21,9 @@ from llmseg_cli.planning.fingerprint import Fingerprint
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS
 from llmseg_cli.training.loop import Loop
-from llmseg_cli.training.precision import autocast, choose_memory_format
+from llmseg_cli.training.precision import choose_memory_format
 from llmseg_cli.training.stop import StopRequest
-from llmseg_cli.training.undisturbed import answering
+from llmseg_cli.workflows.runs.run_folder import OpenRun, made_ready
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.request import PseudoRequest, Request
 from llmseg_cli.workflows.train.run import plan, start
@@ -122,7 +123,7 @@ def time_steps(
                     torch.cuda.synchronize()
                 seconds.append(time.monotonic() - before)
                 progress("time", done + 1, TIMED_STEPS + 1)
-        forward_s = _forward_s(loop, planned.config.channels, settings.patch)
+        forward_s = _forward_s(loop, planned.config, settings.patch)
     step_s = statistics.median(seconds[1:])
     return Pace(step_s, min(forward_s, step_s), planned.parameters)
 
@@ -133,15 +134,20 @@ def _pseudo(method: str) -> PseudoRequest:
     return PseudoRequest(every=1) if on_schedule else PseudoRequest()
 
 
-def _forward_s(loop: Loop, channels: int, patch: tuple[int, ...]) -> float:
-    """Seconds to predict a patch, the fastest of some; all networks of the method answer."""
+def _forward_s(loop: Loop, config: RunConfig, patch: tuple[int, ...]) -> float:
+    """Seconds to predict a patch as `llmseg predict` does, the fastest of some.
+
+    The networks are made ready for it, and cannot be trained any more.
+    """
     networks = loop.final_networks()
-    image = torch.zeros(1, channels, *patch, device=loop.device)
+    layout = choose_memory_format("auto", dimensions=len(patch))
+    for network in networks.values():
+        made_ready(network, loop.dtype, layout)
+    asked = OpenRun(config, dict(networks), loop.device, loop.dtype)
+    image = torch.zeros(1, config.channels, *patch)
     seconds = []
-    with answering(networks), autocast(loop.device, loop.dtype), torch.inference_mode():
-        for _ in range(TIMED_FORWARDS):
-            before = time.monotonic()
-            for network in networks.values():
-                network(image).float().softmax(dim=1).sum().item()
-            seconds.append(time.monotonic() - before)
+    for _ in range(TIMED_FORWARDS):
+        before = time.monotonic()
+        asked.probabilities(image).sum().item()
+        seconds.append(time.monotonic() - before)
     return min(seconds)  # other programs add to it, now and then ten times as much
