@@ -12,6 +12,7 @@ JOINED = re.compile(r"(?<=[a-z])(?=[A-Z])")  # of a name such as leftLung
 VOXELS_OF_STEP = {2: 256 * 256 * 4, 3: 64 * 64 * 32 * 2}  # on a CPU
 MINED_UP_TO = 100  # labels; mining gained with 55 polyps, and no more with 165
 ENCODER = "efficientnet-lite0"
+NEIGHBORS = 3  # slices that it sees of a volume
 BATCH = {2: (4, 16), 3: (2, 4)}
 FILTERS_ON_GPU, FILTERS_ON_CPU, FILTERS_OF_FEW_STEPS = 32, 16, 8
 FEW_STEPS = 500  # of 16 filters; half of them take more than twice as many in the time
@@ -48,13 +49,21 @@ def choose_augmentation(scans: Fingerprint) -> Choice:
     return Choice("standard", "no class is of one side; flips left to right, small turns, scaling")
 
 
-def choose_batch(patch: tuple[int, ...], scans: Fingerprint, power: Power) -> Choice:
+def choose_batch(
+    patch: tuple[int, ...], scans: Fingerprint, power: Power, *, is_hurried: bool = False
+) -> Choice:
     """As many patches as make a step of useful length, within what a batch needs and few allow.
 
     Of volumes on a CPU two: of as many seconds, more steps taught more than larger ones.
+
+    Args:
+        patch: Its sides.
+        scans: What is to be segmented.
+        power: What trains.
+        is_hurried: Whether few steps fit; they have as few patches as a batch needs.
     """
     fewest, most = BATCH[len(patch)]
-    if len(patch) == 3 and not power.gpu:
+    if is_hurried or (len(patch) == 3 and not power.gpu):
         return Choice(
             fewest,
             "patches a step, of which more fit into a time than of larger ones "
@@ -81,14 +90,20 @@ def choose_network(power: Power) -> tuple[Choice, Choice]:
     )
 
 
-def choose_encoder(scans: Fingerprint) -> dict[str, Choice]:
-    """Settings with a pre-trained encoder, for pictures; none for volumes.
+def choose_encoder(scans: Fingerprint, dimensions: int) -> dict[str, Choice]:
+    """Settings with a pre-trained encoder, in 2D; none in 3D.
 
     It helped in few steps as in the same time (examples/defaults/RESULTS.md).
+
+    Args:
+        scans: What is to be segmented.
+        dimensions: Of a patch.
     """
-    if not is_picture(scans):
+    if not suits_encoder(scans, dimensions):
         return {}
+    neighbors = Choice(NEIGHBORS, "a slice and those beside it, as the three colors of the encoder")
     return {
+        **({} if is_picture(scans) else {"slices": neighbors}),
         "image-encoder": Choice(
             ENCODER,
             "learned from ImageNet: with it and its optimizer, 22 labeled polyps gave a Dice of "
@@ -104,11 +119,11 @@ def choose_encoder(scans: Fingerprint) -> dict[str, Choice]:
     }
 
 
-def without_encoder(network: Choice, scans: Fingerprint) -> Choice:
+def without_encoder(network: Choice, scans: Fingerprint, dimensions: int) -> Choice:
     """The network where the weights of the encoder are missing, with what brings them."""
-    if not is_picture(scans):
+    if not suits_encoder(scans, dimensions):
         return network
-    more = f"{ENCODER}, which did better on pictures, needs 'llmseg weights fetch'"
+    more = f"{ENCODER}, which did better in 2D, needs 'llmseg weights fetch'"
     return Choice(network.value, f"{network.reason}; with {more}")
 
 
@@ -174,3 +189,8 @@ def is_colored(scans: Fingerprint) -> bool:
 def is_picture(scans: Fingerprint) -> bool:
     """Whether they are gray or colored pictures."""
     return scans.sizes.shape[2] == 1 and scans.channels in (1, 3)
+
+
+def suits_encoder(scans: Fingerprint, dimensions: int) -> bool:
+    """Whether the encoder of pictures can see them: pictures, or slices of one channel, in 2D."""
+    return dimensions == 2 and (is_picture(scans) or scans.channels == 1)

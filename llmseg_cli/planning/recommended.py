@@ -1,7 +1,7 @@
 """All settings of a training together, and the file that holds them with their reasons."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +16,13 @@ from llmseg_cli.planning.learning import (
     choose_narrower,
     choose_network,
     choose_normalization,
+    is_picture,
     without_encoder,
 )
 
 COLUMNS = 88  # of a comment
+FEW_STEPS_OF_SLICES = 1000  # at their own grid, on a CPU
+PIXELS_OF_FEW_STEPS, COVERED_OF_FEW_STEPS = 128 * 128, 0.75  # of a patch, and of a slice
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,39 @@ def narrowed(found: Recommended, steps: int, budget: str) -> Recommended:
     return replace(found, choices={**found.choices, "model-option": options})
 
 
+def coarsened(
+    found: Recommended, steps: int, budget: str, choose: Callable[[int], Recommended]
+) -> Recommended:
+    """The same with a coarser grid, where few steps fit and slices are learned.
+
+    Args:
+        found: What was recommended.
+        steps: Supervised steps at its grid that fit.
+        budget: What they fit into, in words.
+        choose: Recommends for at most so many pixels of a patch.
+    """
+    is_flat = len(found.geometry.sides) == 2 and not is_picture(found.scans)
+    if found.power.gpu or not is_flat or steps >= FEW_STEPS_OF_SLICES:
+        return found
+    coarse = choose(PIXELS_OF_FEW_STEPS)
+    if coarse.geometry.sides == found.geometry.sides:
+        return found
+    spacing = coarse.choices["spacing"]
+    why = (
+        f"for {steps} steps at their own in {budget} are few: in 150 s of 14 hearts 267 steps of "
+        "a coarser grid gave a Dice of 0.63, 86 steps 0.36 (examples/defaults/RESULTS.md)"
+    )
+    told = Choice(spacing.value, f"{spacing.reason}, {why}")
+    return replace(coarse, choices={**coarse.choices, "spacing": told})
+
+
 def recommend(
-    scans: Fingerprint, power: Power, *, can_mine: bool = False, has_encoder: bool = False
+    scans: Fingerprint,
+    power: Power,
+    *,
+    can_mine: bool = False,
+    has_encoder: bool = False,
+    pixels: int | None = None,
 ) -> Recommended:
     """Choose everything but the number of steps, which takes a look at the clock.
 
@@ -72,21 +106,26 @@ def recommend(
         power: What trains.
         can_mine: Whether the weights of the embedded Segment Anything are here.
         has_encoder: Whether those of the encoder of pictures are.
+        pixels: The most of a patch in 2D, where few steps fit; None takes what the machine can do.
     """
-    voxels = {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)}
-    geometry = choose_geometry(scans.sizes, voxels, scans.extents.values(), covered=power.covered)
+    voxels = {axes: power.patch_voxels(axes) for axes in (2, 3)}
+    covered = power.covered
+    if pixels:
+        voxels, covered = voxels | {2: pixels}, covered | {2: COVERED_OF_FEW_STEPS}
+    geometry = choose_geometry(scans.sizes, voxels, scans.extents.values(), covered=covered)
+    dimensions = len(geometry.sides)
     network, options = choose_network(power)
     if not has_encoder:
-        network = without_encoder(network, scans)
+        network = without_encoder(network, scans, dimensions)
     choices = {
         "patch": geometry.patch,
         "spacing": geometry.spacing,
-        "batch": choose_batch(geometry.sides, scans, power),
+        "batch": choose_batch(geometry.sides, scans, power, is_hurried=bool(pixels)),
         "normalize": choose_normalization(scans),
         "augment": choose_augmentation(scans),
         "model": network,
         "model-option": options,
-        **(choose_encoder(scans) if has_encoder else {}),
+        **(choose_encoder(scans, dimensions) if has_encoder else {}),
     }
     method = choose_method(scans, can_mine=can_mine) if scans.silent else None
     return Recommended(scans, power, geometry, choices, method)

@@ -1,6 +1,8 @@
 """All settings together, and their lines in a file."""
 
+import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import yaml
@@ -8,7 +10,7 @@ from planned import CPU, GPU, MRI, ONE_MM
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.planning.fingerprint import Choice, Sizes
-from llmseg_cli.planning.recommended import Lines, as_yaml, recommend
+from llmseg_cli.planning.recommended import Lines, as_yaml, coarsened, recommend
 
 
 @pytest.mark.parametrize("power", [CPU, GPU])
@@ -80,6 +82,44 @@ def test_neither_volumes_in_3d_nor_other_channels_have_that_encoder(channels, sl
     assert "image-encoder" not in found.choices
     assert "slices" not in found.choices
     assert found.choices["model"] == recommend(scans, CPU).choices["model"]
+
+
+def hurried(scans, *, steps=300, power=CPU):
+    choose = partial(recommend, scans, power, has_encoder=True)
+    found = choose()
+    return found, coarsened(found, steps, "10 min", lambda pixels: choose(pixels=pixels))
+
+
+def test_slices_of_which_few_steps_fit_are_learned_on_a_coarser_grid():
+    sizes = Sizes(30, (232, 256, 9), ONE_MM, unit="voxel")
+    found, quick = hurried(replace(MRI, sizes=sizes, extents={1: (60.0, 60.0, 9.0)}))
+    assert found.geometry.sides == (224, 256)
+    x, y, z = quick.geometry.millimeters
+    assert x == y == pytest.approx(math.sqrt(232 * 256 * 0.75 / 128**2), rel=0.06)
+    assert z == 0
+    assert math.prod(quick.geometry.sides) <= 128**2
+    assert quick.choices["batch"].value == 4
+    assert quick.choices["slices"].value == 3
+    assert "for 300 steps" in quick.choices["spacing"].reason
+    assert "in 10 min" in quick.choices["spacing"].reason
+    TrainSettings(**quick.settings())
+
+
+@pytest.mark.parametrize(
+    ("shape", "unit", "steps", "power"),
+    [
+        ((232, 256, 9), "voxel", 1000, CPU),
+        ((232, 256, 9), "voxel", 300, GPU),
+        ((232, 256, 1), "px", 300, CPU),
+        ((96, 96, 9), "mm", 300, CPU),
+        ((36, 50, 35), "mm", 300, CPU),
+    ],
+)
+def test_all_others_keep_their_grid(shape, unit, steps, power):
+    found, quick = hurried(
+        replace(MRI, sizes=Sizes(30, shape, ONE_MM, unit=unit)), steps=steps, power=power
+    )
+    assert quick is found
 
 
 def test_small_classes_keep_a_fine_grid():

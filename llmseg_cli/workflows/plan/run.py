@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from llmseg_cli.knowledge.weights.embedded import is_fetched
 from llmseg_cli.options import label_pairs, parse_label_map
 from llmseg_cli.planning.fingerprint import Choice
 from llmseg_cli.planning.learning import ENCODER
-from llmseg_cli.planning.recommended import Recommended, narrowed, recommend
+from llmseg_cli.planning.recommended import Recommended, coarsened, narrowed, recommend
 from llmseg_cli.planning.steps import in_words, steps_within
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.machine import look_at_power
@@ -108,12 +109,14 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
             "labels/, named like the images; 'llmseg check' shows which pair up."
         )
     power = look_at_power(wish.device)
-    found = recommend(
+    choose = partial(
+        recommend,
         scans,
         power,
         can_mine=is_fetched(MiningSettings().sam, cache=wish.cache),
         has_encoder=is_fetched(ENCODER, cache=wish.cache),
     )
+    found = choose()
 
     def pace_of(recommended: Recommended, method: str) -> Pace:
         return time_steps(
@@ -130,9 +133,11 @@ def run(wish: Wish, *, progress: Progress = silent) -> Planned:
     pace = pace_of(found, "supervised")
     fitting = steps_within(wish.budget_s, pace.step_s).value
     assert isinstance(fitting, int)
-    narrow = narrowed(found, fitting, in_words(wish.budget_s))
-    if narrow is not found:
-        found, pace = narrow, pace_of(narrow, "supervised")
+    budget = in_words(wish.budget_s)
+    quick = narrowed(found, fitting, budget)
+    quick = coarsened(quick, fitting, budget, lambda pixels: choose(pixels=pixels))
+    if quick is not found:
+        found, pace = quick, pace_of(quick, "supervised")
     paces = {"train-sup": pace}
     if found.method:
         paces["train-semi"] = pace_of(found, str(found.method.value))
