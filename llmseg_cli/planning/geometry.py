@@ -13,6 +13,7 @@ from statistics import median
 from llmseg_cli.planning.fingerprint import Choice, Sizes
 
 STRIDE = 16  # voxels of the image per voxel of the bottleneck of the networks with four halvings
+ENCODER_STRIDE = 32  # of those with an encoder of pictures, which halves five times
 EVEN = 0.05  # of two spacings that count as the same
 FINER = 2 ** (1 / 4)  # an axis that is finer than this times the coarsest is coarsened first
 FEWEST_ACROSS = 8.0  # voxels across the smallest class that a coarser grid leaves
@@ -73,6 +74,7 @@ def choose_geometry(
     *,
     covered: Mapping[int, float],
     given: tuple[float, ...] = (),
+    flat_stride: int = STRIDE,
 ) -> Geometry:
     """Choose patch and spacing.
 
@@ -83,8 +85,10 @@ def choose_geometry(
             voxels across the smallest, as far as there are so many.
         covered: Share of the median scan that a patch should see, in 2 and in 3 dimensions.
         given: The spacing, if it is given: one or three numbers, of which 0 is the scans' own.
+        flat_stride: What the sides are multiples of in 2D.
     """
     dimensions, why = _dimensions(sizes)
+    stride = flat_stride if dimensions == 2 else STRIDE
     if given:
         x, y, z = (
             float(want or have)
@@ -98,7 +102,7 @@ def choose_geometry(
             sizes, dimensions, voxels[dimensions], list(extents), covered[dimensions]
         )
     shape = _shape(sizes, spacing)
-    sides = _patch(shape[:dimensions], voxels[dimensions])
+    sides = _patch(shape[:dimensions], voxels[dimensions], stride)
     share = min(1.0, math.prod(sides) / math.prod(shape[:dimensions]))
     grid = "at that spacing " * coarsened
     looked = f"{_cross(shape[:dimensions])} {grid}(median of {sizes.cases})"
@@ -106,7 +110,7 @@ def choose_geometry(
     patch = Choice(
         sides,
         f"{why}; the {kind} has {looked}, of which this sees {share:.0%}; sides are multiples of "
-        f"{STRIDE}",
+        f"{stride}",
     )
     if given:
         return Geometry(patch, Choice(tuple(given), "as it was given"), shape)
@@ -182,18 +186,18 @@ def _shape(sizes: Sizes, spacing: Sequence[float]) -> tuple[int, int, int]:
     return (x, y, z)
 
 
-def _patch(shape: Sequence[int], voxels: int) -> tuple[int, ...]:
+def _patch(shape: Sequence[int], voxels: int, stride: int) -> tuple[int, ...]:
     """Sides near those of the scan, the relatively longest shortened until there are few enough."""
-    sides = [max(STRIDE, STRIDE * round(size / STRIDE)) for size in shape]
+    sides = [max(stride, stride * round(size / stride)) for size in shape]
     while math.prod(sides) > voxels:
         longest = max(
-            (axis for axis in range(len(sides)) if sides[axis] > STRIDE),
+            (axis for axis in range(len(sides)) if sides[axis] > stride),
             key=lambda axis: (sides[axis] / shape[axis], sides[axis]),
             default=None,
         )
         if longest is None:
             break
-        sides[longest] -= STRIDE
+        sides[longest] -= stride
     return tuple(sides)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.text import visible
 from llmseg_cli.planning.fingerprint import Choice, Fingerprint, Power
-from llmseg_cli.planning.geometry import Geometry, choose_geometry
+from llmseg_cli.planning.geometry import ENCODER_STRIDE, STRIDE, Geometry, choose_geometry
 from llmseg_cli.planning.learning import (
     choose_augmentation,
     choose_batch,
@@ -17,6 +17,7 @@ from llmseg_cli.planning.learning import (
     choose_network,
     choose_normalization,
     is_picture,
+    suits_encoder,
     without_encoder,
 )
 
@@ -112,7 +113,13 @@ def recommend(
     covered = power.covered
     if pixels:
         voxels, covered = voxels | {2: pixels}, covered | {2: COVERED_OF_FEW_STEPS}
-    geometry = choose_geometry(scans.sizes, voxels, scans.extents.values(), covered=covered)
+    geometry = choose_geometry(
+        scans.sizes,
+        voxels,
+        scans.extents.values(),
+        covered=covered,
+        flat_stride=ENCODER_STRIDE if has_encoder and suits_encoder(scans, 2) else STRIDE,
+    )
     dimensions = len(geometry.sides)
     network, options = choose_network(power)
     if not has_encoder:

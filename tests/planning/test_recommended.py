@@ -105,6 +105,17 @@ def test_slices_of_which_few_steps_fit_are_learned_on_a_coarser_grid():
     TrainSettings(**quick.settings())
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(216, 182, 1), (144, 112, 9), (20, 50, 1)])
+def test_sides_are_multiples_of_what_the_encoder_halves_to(shape, channels):
+    scans = replace(MRI, channels=channels, sizes=Sizes(30, shape, ONE_MM))
+    found = recommend(scans, CPU, has_encoder=True)
+    stride = 32 if "image-encoder" in found.choices else 16
+    assert [side % stride for side in found.geometry.sides] == [0, 0]
+    assert f"multiples of {stride}" in found.choices["patch"].reason
+    assert math.prod(found.geometry.sides) <= 256 * 256
+
+
 @pytest.mark.parametrize(
     ("shape", "unit", "steps", "power"),
     [

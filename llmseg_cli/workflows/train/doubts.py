@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.planning.geometry import STRIDE
 from llmseg_cli.workflows.train.data import TrainingData
 
-STEP = 16  # voxels; what most networks halve four times
 NAMELESS = re.compile(r"class \d+|\d+")
 
 
@@ -19,6 +19,7 @@ def doubts(
     *,
     slices: int = 1,
     augment: str = "none",
+    stride: int = STRIDE,
 ) -> list[str]:
     """Sentences about a patch that does not suit the scans, and texts that are of other classes.
 
@@ -28,11 +29,12 @@ def doubts(
         texts: The classes that texts guide the network to, or None without text.
         slices: What a 2D patch has of a scan.
         augment: Name of the augmentation.
+        stride: What the sides of a patch are multiples of.
     """
     found = []
     sizes = median_sizes([*data.labeled, *data.unlabeled])
     if patch:
-        found.append(patch_doubt(patch, sizes))
+        found.append(patch_doubt(patch, sizes, stride=stride))
     if slices > 1 and sizes[2] == 1:
         found.append(
             f"--slices {slices}: the scans have one slice, which is repeated in place of its "
@@ -54,15 +56,18 @@ def median_sizes(cases: Sequence[PreparedCase]) -> tuple[int, ...]:
     return tuple(int(side) for side in np.median(np.array(shapes), axis=0))
 
 
-def patch_doubt(patch: tuple[int, ...], sizes: tuple[int, ...]) -> str | None:
+def patch_doubt(
+    patch: tuple[int, ...], sizes: tuple[int, ...], *, stride: int = STRIDE
+) -> str | None:
     """Whether a patch is larger than the scans, or has a depth that they lack.
 
     Args:
         patch: Sides in voxels.
         sizes: Median sides of the scans.
+        stride: What the sides are multiples of.
     """
     given, median = _joined(patch, ","), _joined(sizes, " x ")
-    fitting = [_fitting(side, most) for side, most in zip(patch, sizes, strict=False)]
+    fitting = [_fitting(side, most, stride) for side, most in zip(patch, sizes, strict=False)]
     if len(patch) == 3 and sizes[2] == 1:
         return (
             f"--patch {given} is 3D, and the scans have one slice ({median} voxels). Choose two "
@@ -81,9 +86,9 @@ def patch_doubt(patch: tuple[int, ...], sizes: tuple[int, ...]) -> str | None:
     )
 
 
-def _fitting(side: int, most: int) -> int:
-    """The side, or the multiple of `STEP` that is nearest to the scans, one at least."""
-    nearest = max(STEP, STEP * round(most / STEP))
+def _fitting(side: int, most: int, stride: int) -> int:
+    """The side, or the multiple of the stride that is nearest to the scans, one at least."""
+    nearest = max(stride, stride * round(most / stride))
     return side if side <= max(most, nearest) else nearest
 
 

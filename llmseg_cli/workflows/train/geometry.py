@@ -7,7 +7,7 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.data.cases import find_cases
 from llmseg_cli.data.sizes import read_sizes
-from llmseg_cli.planning.geometry import choose_geometry, median_sizes
+from llmseg_cli.planning.geometry import ENCODER_STRIDE, STRIDE, choose_geometry, median_sizes
 from llmseg_cli.planning.recommended import as_yaml
 from llmseg_cli.workflows.machine import look_at_power
 from llmseg_cli.workflows.train.request import Request
@@ -50,6 +50,7 @@ def settled(request: Request, *, resume: bool = False) -> Request:
         {dimensions: power.patch_voxels(dimensions) for dimensions in (2, 3)},
         given=settings.spacing,
         covered=power.covered,
+        flat_stride=ENCODER_STRIDE if settings.image_encoder else STRIDE,
     )
     for name, choice in (("patch", geometry.patch), ("spacing", geometry.spacing)):
         logger.info("%s %s: %s.", name, as_yaml(choice.value), choice.reason)

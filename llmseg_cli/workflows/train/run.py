@@ -21,6 +21,7 @@ from llmseg_cli.errors import DataError, StoppedError
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import recompute_activations
 from llmseg_cli.numerics.memory import keep_freed_memory
+from llmseg_cli.planning.geometry import ENCODER_STRIDE, STRIDE
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
 from llmseg_cli.training.loop import Loop
@@ -162,7 +163,14 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     )
     text = request.text[0] if request.text else None
     names = text.names if text else None
-    found = doubts(wished.patch, data, names, slices=settings.slices, augment=settings.augment)
+    found = doubts(
+        wished.patch,
+        data,
+        names,
+        slices=settings.slices,
+        augment=settings.augment,
+        stride=ENCODER_STRIDE if settings.image_encoder else STRIDE,
+    )
     for sentence in found:
         logger.warning(sentence)
     method, started = make_learner(request, config, parts)

@@ -131,3 +131,9 @@ def test_neighbors_are_no_other_sequences(tmp_path, slices, augment, is_doubted)
     assert bool(found) == is_doubted
     if is_doubted:
         assert f"--augment {augment}: of --slices 3 each is changed by itself" in found[0]
+
+
+def test_a_side_is_the_multiple_nearest_to_the_scans_that_the_network_takes():
+    assert patch_doubt((224, 192), (216, 182, 1), stride=32) is None
+    assert "Choose --patch 224,176." in patch_doubt((224, 192), (216, 182, 1))
+    assert "Choose --patch 224,192." in patch_doubt((224, 256), (216, 182, 1), stride=32)
