@@ -74,7 +74,7 @@ def sliding_window(
     if background and classes is None:
         raise ValueError("background without classes")
     store = store or image.device
-    weights = _weights(windows).to(store)
+    weights = window_weights(windows).to(store)
     skipped = {corner for corner in windows.corners if background and background(corner)}
     corners = [corner for corner in windows.corners if corner not in skipped]
     asked = _Asked(image, predict, windows)
@@ -214,7 +214,8 @@ def _cut(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
     return F.pad(cut, padding) if any(padding) else cut
 
 
-def _weights(windows: Windows) -> Tensor:
+def window_weights(windows: Windows) -> Tensor:
+    """How much the voxels of a window count, of the size of its extent in the volume."""
     weights = _gaussian(windows.sides) if windows.blend == "gaussian" else torch.ones(windows.sides)
     for axis, ((before, _), size) in enumerate(zip(windows.padding, windows.extent, strict=True)):
         weights = weights.narrow(axis, before, size)
