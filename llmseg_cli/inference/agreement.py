@@ -30,7 +30,8 @@ class Overlaps:
 
         Args:
             labels: `(V, B, X, Y[, Z])` of any whole-number type.
-            weights: `(X, Y[, Z])`, how much a voxel counts; 0 leaves it out.
+            weights: `(B, X, Y[, Z])`, or a shape that is repeated to it: how much a voxel counts; 0
+                leaves it out.
         """
         flat = labels.reshape(self.voices, -1)
         shares = weights.to(flat.device).expand(labels.shape[1:]).reshape(-1)

@@ -6,11 +6,10 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from llmseg_cli.inference.background import is_background
 from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import Predict, sliding_window
+from llmseg_cli.inference.sliding_window import Corners, Predict, sliding_window
 from llmseg_cli.inference.to_image_grid import Hear, Slabs, mean_to_image_grid
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.workflows.predict.image import Manner, Prepared, parts_of, store_of, workers_of
@@ -91,30 +90,36 @@ def _slabs(
         background = None if one.occupied is None else is_background(one.occupied, placed)
         # Side by side, one run's windows would be asked while another's answers are waited for.
         workers = workers_of(run, manner) if len(runs.groups) == 1 else 1
-        predict = watch.asked(index, placed) if watch else _asked(run, manner)
+        plain = _asked(run, manner)
+        ask = watch.asks(index, placed) if watch else _anywhere(plain)
         found = sliding_window(
             one.image,
-            _counted(predict, asked),
+            plain,
             placed,
             batch=manner.batch_of(run),
             workers=workers,
             store=store,
             background=background,
             classes=len(run.config.classes),
+            at=_counted(ask, asked),
         )
         parts = watch.slabs(index, placed, found) if watch else found
         yield Slabs(parts, placed.shape, weight)
 
 
-def _counted(predict: Predict, asked: Asked) -> Predict:
+def _anywhere(predict: Predict) -> Callable[[Corners], Predict]:
+    return lambda corners: predict
+
+
+def _counted(at: Callable[[Corners], Predict], asked: Asked) -> Callable[[Corners], Predict]:
     counting = Lock()
 
-    def ask(batch: Tensor) -> Tensor:
+    def counted(corners: Corners) -> Predict:
         with counting:
-            asked(len(batch))
-        return predict(batch)
+            asked(len(corners))
+        return at(corners)
 
-    return ask
+    return counted
 
 
 def _asked(run: OpenRun, manner: Manner) -> Predict:

@@ -5,18 +5,18 @@ neither another pass nor memory of the volume's size. Whether they tell good mas
 for `score` to say, where there are references.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llmseg_cli.inference.agreement import Overlaps, Pair
 from llmseg_cli.inference.entropy import ForegroundEntropy
 from llmseg_cli.inference.mirroring import flips_along, mirrored
-from llmseg_cli.inference.sliding_window import Predict, window_weights
+from llmseg_cli.inference.shares import Shares
+from llmseg_cli.inference.sliding_window import Corners, Predict
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.runs.ensemble import Ensemble
@@ -66,8 +66,8 @@ class Trust:
 class Watch:
     """Listens while an image's windows are asked.
 
-    A voxel counts by its weight in the blend, so that what a network says at the edge of a window
-    counts as little as it does in the mask.
+    Where windows overlap, each counts for the share of a voxel that it has in the blend, so that a
+    voxel counts once in all, and what is said at a window's edge counts little, as in the mask.
 
     Args:
         runs: Those that answer.
@@ -81,8 +81,8 @@ class Watch:
         self.entropies = [ForegroundEntropy() for _ in runs.groups]
         self.rows = [0 for _ in runs.groups]  # counted so far, of an image in parts
 
-    def asked(self, index: int, placed: Windows) -> Predict:
-        """What answers a batch of windows of a group of runs, and is listened to.
+    def asks(self, index: int, placed: Windows) -> Callable[[Corners], Predict]:
+        """Gives what answers for windows of a group of runs, and is listened to.
 
         Args:
             index: Of the group.
@@ -91,12 +91,12 @@ class Watch:
         run, overlaps = self.runs.groups[index], self.overlaps[index]
         axes = known_flips(run.config) if self.manner.mirror else ()
         if overlaps is None:
-            return mirrored(run.probabilities, axes) if axes else run.probabilities
-        weights = _weights(placed, axes).to(run.device)
+            plain = mirrored(run.probabilities, axes) if axes else run.probabilities
+            return lambda corners: plain
+        shares, ask = Shares(placed, begin=self.rows[index]), _of_networks
         if self.between == VIEWS:
-            return _of_views(run, axes, overlaps, weights)
-        heard = _of_networks(run, overlaps, weights)
-        return mirrored(heard, axes) if axes else heard
+            ask = _of_views
+        return lambda corners: ask(run, axes, overlaps, shares.at(corners))
 
     def slabs(
         self, index: int, placed: Windows, found: Iterator[tuple[int, Tensor]]
@@ -166,22 +166,31 @@ def voices_of(run: OpenRun, manner: Manner) -> int:
     return 1 + len(flips_along(known_flips(run.config))) if manner.mirror else 0
 
 
-def _of_networks(run: OpenRun, overlaps: Overlaps, weights: Tensor) -> Predict:
+def _of_networks(run: OpenRun, axes: Sequence[int], overlaps: Overlaps, weights: Tensor) -> Predict:
+    """Asks, and counts what each network says of each view."""
+
     def ask(batch: Tensor) -> Tensor:
-        labels: list[Tensor] = []
-        found = run.probabilities(batch, hear=lambda share: labels.append(_labels(share)))
-        overlaps.add(torch.stack(labels), weights)
-        return found
+        views = iter(flips_along(axes))  # as `mirrored` asks them
+
+        def heard(view: Tensor) -> Tensor:
+            labels: list[Tensor] = []
+            found = run.probabilities(view, hear=lambda share: labels.append(_labels(share)))
+            turned = [axis - 1 for axis in next(views)]  # there are no channels
+            overlaps.add(torch.stack(labels), weights.flip(turned) / len(flips_along(axes)))
+            return found
+
+        return mirrored(heard, axes)(batch) if axes else heard(batch)
 
     return ask
 
 
 def _of_views(run: OpenRun, axes: Sequence[int], overlaps: Overlaps, weights: Tensor) -> Predict:
+    """Asks, and counts what is said of each view, and what in the mean of them."""
+
     def ask(batch: Tensor) -> Tensor:
         labels: list[Tensor] = []
-        found = mirrored(run.probabilities, axes, hear=lambda one: labels.append(_labels(one)))(
-            batch
-        )
+        predict = mirrored(run.probabilities, axes, hear=lambda one: labels.append(_labels(one)))
+        found = predict(batch)
         overlaps.add(torch.stack([_labels(found), *labels]), weights)
         return found
 
@@ -199,21 +208,6 @@ def _labels(probabilities: Tensor) -> Tensor:
     """The most probable class, `(B, X, Y[, Z])`."""
     kind = torch.uint8 if probabilities.shape[1] <= 256 else torch.int32
     return probabilities.argmax(dim=1).to(kind)
-
-
-def _weights(placed: Windows, axes: Sequence[int]) -> Tensor:
-    """Weights of the voxels of a whole window, `(X, Y[, Z])`; 0 where it hangs over the volume.
-
-    Where windows are asked flipped, too, a voxel has the least weight of those that it falls on, so
-    that one that may hang over counts in no view.
-    """
-    over = [zeros for pair in reversed(placed.padding) for zeros in pair]
-    weights = F.pad(window_weights(placed), over)
-    if len(placed.patch) == 2:
-        weights = weights.squeeze(-1)
-    for flips in flips_along(axes)[1:]:
-        weights = torch.minimum(weights, weights.flip([axis - 2 for axis in flips]))
-    return weights
 
 
 def _rounded(value: float | None) -> float | None:
