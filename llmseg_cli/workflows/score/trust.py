@@ -64,7 +64,7 @@ class Noted:
     def _between(self) -> dict[str, int] | None:
         """How many voices were compared, and of what kind, where it was alike in all cases."""
         kinds = {(one["between"], one["voices"]) for one in self.trust.values() if one["between"]}
-        return {kind: voices for kind, voices in kinds} if len(kinds) == 1 else None
+        return dict(kinds) if len(kinds) == 1 else None
 
     def _what(self, measure: str) -> str:
         if measure == ENTROPY:
