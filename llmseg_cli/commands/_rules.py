@@ -97,6 +97,10 @@ def _option(kind: str, key: str, default: str, values: Values) -> Any:
     return parse_assignments(values[kind] or (), flag=flag).get(key, default)
 
 
+def _predicts(values: Values) -> bool:
+    return values["masks"] is None and values["by"] in ("agreement", "both")
+
+
 MAKES_NONE = (
     "the method '{method}' makes no pseudo-labels; use --method sam-mining or self-training"
 )
@@ -254,6 +258,24 @@ RULES = (
         lambda v: not v.get("add"),
         "--add keeps the roles and the classes of --into but for the cases that it names; leave it "
         "out, or make a new split without --add",
+        is_typed=True,
+    ),
+    Rule(
+        ("mirror",),
+        lambda v: "by" not in v or _predicts(v),
+        "no masks are predicted with --masks, or with --by {by}; leave it out",
+        is_typed=True,
+    ),
+    Rule(
+        ("checkpoint", "device"),
+        lambda v: "by" not in v or _predicts(v) or v["by"] in ("diversity", "both"),
+        "no network is asked with --by {by} as it stands; leave it out",
+        is_typed=True,
+    ),
+    Rule(
+        ("seed",),
+        lambda v: v.get("by", "random") == "random",
+        "only --by random draws anything; leave it out",
         is_typed=True,
     ),
     Rule(

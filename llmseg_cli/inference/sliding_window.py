@@ -145,7 +145,7 @@ class _Asked:
 
     def _answers(self, corners: Corners) -> list[Answer]:
         windows, predict = self.windows, self.at(corners)
-        cut = torch.stack([_cut(self.image, corner, windows) for corner in corners])
+        cut = torch.stack([cut_window(self.image, corner, windows) for corner in corners])
         flat = len(windows.patch) == 2
         found = predict(cut.squeeze(-1)).unsqueeze(-1) if flat else predict(cut)
         inside = [
@@ -203,7 +203,8 @@ class _Sums:
             start += end - place
 
 
-def _cut(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
+def cut_window(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
+    """The window at a corner, `(C, *sides)`, zeros where it hangs over; neighbors as channels."""
     x, y, z = (
         slice(start, start + size) for start, size in zip(corner, windows.extent, strict=True)
     )

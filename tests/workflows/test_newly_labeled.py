@@ -127,7 +127,7 @@ def test_names_that_mean_nothing(data: Path, split: Path, words, error, said):
 
 def test_labeled_cases_and_folds_are_refused(data: Path, split: Path):
     roles = Split.load(split)
-    with pytest.raises(UsageError, match="labeled in split.json already"):
+    with pytest.raises(UsageError, match=r"labeled in split\.json already"):
         add(split, data, [roles.labeled[0]])
     content = json.loads(split.read_text()) | {"fold": 0, "folds": 2}
     Path("fold-0.json").write_text(json.dumps(content))
