@@ -1,8 +1,4 @@
-"""Options that only count beside others, a line each.
-
-What a recipe or a default says does not bind: a recipe's momentum stays unused under another
-optimizer.
-"""
+"""Options that only count beside others, a line each; recipes and defaults do not bind."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -256,8 +252,7 @@ RULES = (
     Rule(
         DRAWING,
         lambda v: not v.get("add"),
-        "--add keeps the roles and the classes of --into but for the cases that it names; leave it "
-        "out, or make a new split without --add",
+        "--add changes the roles of the cases that it names alone; leave one of the two out",
         is_typed=True,
     ),
     Rule(

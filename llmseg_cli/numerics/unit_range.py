@@ -25,7 +25,7 @@ def unit_range(image: NDArray[np.float32]) -> tuple[float, float]:
 def to_unit(
     image: NDArray[np.float32], limits: tuple[float, float] | None = None
 ) -> NDArray[np.float32]:
-    """Any picture as the three channels in [0, 1] that encoders of pictures expect, and people look at.
+    """Any picture as the three channels in [0, 1] that encoders expect, and people look at.
 
     One or two channels give three alike, of more than three the first three are taken.
 

@@ -152,8 +152,8 @@ def test_looks_at_the_test_list_go_on_being_counted(data: Path, split: Path):
     [
         (("--add", "x"), "Pass --into"),
         (("--into", "split.json"), "Pass --add"),
-        (("--into", "split.json", "--add", "x", "--labeled", "3"), "--labeled 3: --add keeps"),
-        (("--into", "split.json", "--add", "x", "--seed", "3"), "--seed 3: --add keeps"),
+        (("--into", "split.json", "--add", "x", "--labeled", "3"), "--labeled 3: --add changes"),
+        (("--into", "split.json", "--add", "x", "--seed", "3"), "--seed 3: --add changes"),
     ],
 )
 def test_words_that_do_not_fit_are_refused(data: Path, split: Path, words, said):
