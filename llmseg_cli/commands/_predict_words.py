@@ -58,7 +58,8 @@ def conclude(predicted: "Predicted") -> None:
         least = sorted(known, key=lambda pair: pair[0])[:SHOWN_CASES]
         shown = ", ".join(f"{case.case} {found:.2f}" for found, case in least)
         trust = least[0][1].trust or {}
-        console.info(f"Least agreement of {trust['voices']} {NOUNS[trust['between']]}: {shown}.")
+        noun = NOUNS.get(trust["between"], "voices")
+        console.info(f"Least agreement of {trust['voices']} {noun}: {shown}.")
 
 
 def _agreement(result: "CaseResult") -> float | None:

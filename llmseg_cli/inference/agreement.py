@@ -38,12 +38,12 @@ class Overlaps:
         if flat.device.type == "cpu":  # on a GPU, to know how many are left would be to wait for it
             told = (flat > 0).any(dim=0) & (shares > 0)
             flat, shares = flat[:, told], shares[told]
-        found = torch.zeros_like(self.sums)
+        found = torch.zeros_like(self.sums, device=flat.device)
         for value in _present(flat, self.classes):
             marks = (flat == value).to(torch.float32)
-            found[value] = ((marks * shares) @ marks.T).to(found.device)
+            found[value] = (marks * shares) @ marks.T
         with self._adding:
-            self.sums += found
+            self.sums = self.sums.to(flat.device).add_(found)
 
     def dice(self, pairs: Sequence[Pair]) -> dict[int, float | None]:
         """Mean Dice of pairs for each foreground class; None where no voice of a pair says it.

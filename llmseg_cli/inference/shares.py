@@ -17,9 +17,12 @@ class Shares:
         windows: Where they stand.
         begin: First voxel along Y that counts; those before it, and those that are not wanted, have
             a share of 0.
+        device: Where they are needed.
     """
 
-    def __init__(self, windows: Windows, *, begin: int = 0) -> None:
+    def __init__(
+        self, windows: Windows, *, begin: int = 0, device: torch.device | None = None
+    ) -> None:
         self.windows = windows
         weights = side_weights(windows)
         self._shares = []
@@ -32,15 +35,12 @@ class Shares:
             if axis == 1:
                 counted[: max(begin, windows.wanted[0])] = 0
                 counted[windows.wanted[1] :] = 0
-            self._shares.append(
-                {
-                    start: F.pad(
-                        counted[start : start + len(own)] * own / total[start : start + len(own)],
-                        padding,
-                    )
-                    for start in starts
-                }
-            )
+            own_shares = {}
+            for start in starts:
+                part = slice(start, start + len(own))
+                share = counted[part] * own / total[part]
+                own_shares[start] = F.pad(share, padding).to(device)
+            self._shares.append(own_shares)
 
     def at(self, corners: Corners) -> Tensor:
         """Of the windows at some corners, `(B, X, Y[, Z])` float32; 0 beyond the volume."""

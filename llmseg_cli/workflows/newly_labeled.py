@@ -1,7 +1,8 @@
 """`llmseg split --add`: cases that have a label map by now become labeled, in an existing split."""
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def _names(named: Sequence[str], dataset: Dataset) -> list[str]:
         if word in known:
             found.append(word)
         elif word.endswith(TABLE):
-            found += _of_table(Path(word))
+            found += [_as_written(name, known) for name in _of_table(Path(word))]
         else:
             found += [part.strip() for part in word.split(",") if part.strip()]
     if not found:
@@ -113,10 +114,22 @@ def _names(named: Sequence[str], dataset: Dataset) -> list[str]:
 
 def _of_table(path: Path) -> list[str]:
     text = read_text(path, error=UsageError, hint="'llmseg suggest' writes one.")
-    rows = csv.DictReader(text.splitlines())
-    if COLUMN not in (rows.fieldnames or ()):
-        raise UsageError(f"--add {path} has no column '{COLUMN}'. 'llmseg suggest' writes one.")
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise UsageError(
+            f"--add {path} is no table: {error}. 'llmseg suggest' writes one."
+        ) from error
+    if not rows or COLUMN not in rows[0]:
+        raise UsageError(
+            f"--add {path} has no column '{COLUMN}' with names. 'llmseg suggest' writes one."
+        )
     return [name for row in rows if (name := (row[COLUMN] or "").strip())]
+
+
+def _as_written(name: str, known: Collection[str]) -> str:
+    """A case's name without the sign that keeps a spreadsheet from taking it for a formula."""
+    return name if name in known else name.removeprefix("'")
 
 
 def _refuse_roles(split: Split, names: Sequence[str], old: Path) -> None:
@@ -139,7 +152,12 @@ def _refuse_roles(split: Split, names: Sequence[str], old: Path) -> None:
 
 
 def _refuse_other_images(split: Split, cases: Sequence[Case]) -> None:
-    expected = {case.id: split.images[case.id] for case in cases if case.id in split.images}
+    if bare := [case.id for case in cases if case.id not in split.images]:
+        raise PolicyError(
+            f"The split has no digest of {', '.join(bare)}: it was changed by hand. Make a new one "
+            "with 'llmseg split'."
+        )
+    expected = {case.id: split.images[case.id] for case in cases}
     at_hand = {case.id: image_digest(case) for case in cases}
     replace(split, images=expected).refuse_other_data(as_recorded(cases, at_hand, expected))
 

@@ -93,7 +93,7 @@ class Watch:
         if overlaps is None:
             plain = mirrored(run.probabilities, axes) if axes else run.probabilities
             return lambda corners: plain
-        shares, ask = Shares(placed, begin=self.rows[index]), _of_networks
+        shares, ask = Shares(placed, begin=self.rows[index], device=run.device), _of_networks
         if self.between == VIEWS:
             ask = _of_views
         return lambda corners: ask(run, axes, overlaps, shares.at(corners))

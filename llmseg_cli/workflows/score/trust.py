@@ -70,7 +70,7 @@ class Noted:
         if measure == ENTROPY:
             return "mean entropy of the foreground"
         between = self._between() or {}
-        shown = [counted(number, NOUNS[kind]) for kind, number in between.items()]
+        shown = [counted(number, NOUNS.get(kind, kind)) for kind, number in between.items()]
         return " ".join(("agreement", *(f"of {one}" for one in shown)))
 
 
