@@ -25,7 +25,7 @@ class Shares:
     ) -> None:
         self.windows = windows
         weights = side_weights(windows)
-        self._shares = []
+        self._shares: list[dict[int, Tensor]] = []  # per axis, by where windows start
         everything = zip(weights, windows.starts, windows.shape, windows.padding, strict=True)
         for axis, (own, starts, size, padding) in enumerate(everything):
             total = torch.zeros(size)

@@ -85,7 +85,8 @@ def trust_told(
         scores: Of each, case to class to score.
         names: What the folders are called.
     """
-    told, warnings = [], []
+    told: list[dict[str, Any]] = []
+    warnings: list[str] = []
     for side, found, name in zip(sides, scores, names, strict=True):
         means, _ = report.values(found, "dice")
         trust: dict[str, dict[str, Any]] = {}

@@ -131,7 +131,8 @@ def run(
         noted = {case: entry.details["trust"] for case, entry in entries.items()}
         measure = measure_of(noted) if by in ("agreement", "both") else None
         trust = values_of(noted, measure) if measure else {}
-        features, labeled = {}, roles.labeled
+        features: Mapping[str, Any] = {}
+        labeled = roles.labeled
         if by in ("diversity", "both"):
             known = choose_cases(data, (), split, "labeled") if labeled else ()
             features = _features(runs[0], (*known, *cases), checkpoint, device, cache, progress)
