@@ -26,6 +26,7 @@ def place(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.chdir(tmp_path)
     write_split(tmp_path / "split.json", toy_data)
     write_run(tmp_path / "run", run_config(answer="mean", networks=("first", "second")), seed=2)
+    write_split(tmp_path / "run" / "split.json", toy_data)  # what it has learned from
     return tmp_path
 
 
