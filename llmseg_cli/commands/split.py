@@ -107,7 +107,7 @@ def split(
         typer.Option(
             help="Unlabeled cases of --into that have a label map by now and become labeled; or "
             "suggested.csv of 'llmseg suggest'. Validation and test stay as they are.",
-            metavar="CASE",
+            metavar="NAME",
         ),
         BASIC,
     ] = None,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @command(
-    example="llmseg suggest --run runs/usl --data scans --split split.json --count 5 -o next",
+    example="llmseg suggest --run runs/usl --data scans --split split.json -o next",
     places={"run": "RUN", "data": "DIR"},
 )
 def suggest(
