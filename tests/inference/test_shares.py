@@ -60,6 +60,6 @@ def test_they_are_those_of_the_blend(blend):
     place = tuple(slice(start, start + 8) for start in chosen)
     stitched, expected = torch.cat(parts, dim=1)[0][place], Shares(windows).at([chosen])[0]
     x, y, z = side_weights(windows)
-    near = x[:, None, None] * y[:, None] * z > 0.3  # far from it, small weights are raised
+    near = x[:, None, None] * y[:, None] * z > 0.2  # far from it, small weights are raised
     assert near.sum() > 20
-    torch.testing.assert_close(stitched[near], expected[near], atol=1e-6, rtol=0.03)
+    torch.testing.assert_close(stitched[near], expected[near], atol=1e-6, rtol=0.05)
