@@ -27,6 +27,12 @@ FINAL_NORMS = {
     "loaded": "the language model's own",
     "none": "",
 }
+SUGGESTIONS = {  # by what `suggest` chooses
+    "random": "drawn by --seed; the control",
+    "agreement": "least trusted masks",
+    "diversity": "images least like the labeled ones and each other",
+    "both": "the most different of the least trusted",
+}
 BLENDS = {  # of windows
     "gaussian": "the middle most",
     "constant": "all alike, as in the papers' code",

@@ -47,6 +47,7 @@ HOW = {
     "recipe show": WHOLE,
     "score": WHOLE,
     "split": WHOLE,
+    "suggest": PARSED,  # asks networks; tests/workflows/suggest runs it
     "train-semi": DRY,
     "train-sup": DRY,
     "weights fetch": PARSED,  # needs the network

@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from llmseg_cli.artifacts.files import append_line, remove_leftovers, sha256_file, write_text
 from llmseg_cli.artifacts.inside import is_plain_name
@@ -15,8 +15,20 @@ from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
 WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of all files that belong to cases
-PROBABILITIES = "probabilities"  # the one folder in an output folder that holds files of cases
+PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
+MAPS = (PROBABILITIES, UNCERTAINTY)  # the folders in an output folder that hold files of cases
 ANEW = "Remove that folder, or choose another -o."
+
+
+class TrustDetails(TypedDict):
+    """What `predict` notes of how far a mask may be trusted."""
+
+    agreement: float | None
+    classes: dict[str, float | None]
+    between: str | None
+    voices: int
+    entropy: float | None
+    reason: NotRequired[str]
 
 
 class Details(TypedDict, total=False):
@@ -28,6 +40,7 @@ class Details(TypedDict, total=False):
     maps: list[str]
     voxels: str
     measures: dict[str, float]
+    trust: TrustDetails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +75,7 @@ class Entry:
         if not is_plain_name(self.case):
             raise ValueError(f"'{self.case}' is no name of a case")
         for name in self.files:
-            last = name.removeprefix(f"{PROBABILITIES}/")
+            last = _within(name)
             is_of_case = is_plain_name(last) and last.startswith(f"{self.case}.")
             if not is_of_case or not name.endswith(WRITTEN):
                 raise ValueError(f"'{name}' is no name of a file of {self.case} in this folder")
@@ -107,7 +120,8 @@ class Journal:
         self._ours |= recorded_outputs(folder)
         self._cases = set(self.entries)
         remove_leftovers(folder)
-        remove_leftovers(folder / PROBABILITIES)
+        for name in MAPS:
+            remove_leftovers(folder / name)
         if not resume:
             for entry in self.entries.values():
                 entry.remove(folder)
@@ -238,6 +252,12 @@ def is_whole(folder: Path, entry: Entry) -> bool:
     if not entry.size or not path.is_file() or path.stat().st_size != entry.size:
         return False
     return sha256_file(path) == entry.output
+
+
+def _within(name: str) -> str:
+    """A file's name without the folder of maps that it lies in, if it lies in one."""
+    folder, _, last = name.partition("/")
+    return last if folder in MAPS else name
 
 
 def _line(entry: Entry) -> str:

@@ -44,6 +44,9 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
         looks: Null, or which look at the split's test list each folder of predictions is: the name
             of the `ledger` that counts them, the digest of the `test_list`, and per folder the
             number of its `look`, whether it is new, and whether it could be noted.
+        trust: Null, or for each folder of predictions whose trust is known how it goes with Dice:
+            per measure the rank correlation, mean `risk` (1 - Dice) by `coverage` and the area
+            under it, and how many of the worst fifth are among the least trusted.
     """
 
     status: str
@@ -65,3 +68,4 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     ignore: dict[str, Any] | None = None
     post_processing: tuple[dict[str, Any], ...] | None = None
     looks: dict[str, Any] | None = None
+    trust: tuple[dict[str, Any], ...] | None = None

@@ -14,6 +14,8 @@ KINDS = {  # argument: what it names, and what to do where no other name is near
     "init": (FOLDER, "Name the folder of a finished run."),
     "pseudo": (FOLDER, "'llmseg mine-sam' makes one."),
     "split": (FILE, "'llmseg split' writes it."),
+    "masks": (FOLDER, "'llmseg predict --subset unlabeled' writes masks."),
+    "into": (FILE, "'llmseg split' writes it."),
     "text": (FILE, "'llmseg embed' writes it."),
     "descriptions": (FILE, "'llmseg describe' writes it."),
     "config": (FILE, "Check the path."),

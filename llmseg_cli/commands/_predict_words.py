@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from llmseg_cli.workflows.runs.ensemble import Ensemble
 
 SHOWN_NETWORKS = 6
+SHOWN_CASES, FEWEST = 3, 5  # least trusted ones that are named, and of how many cases at least
+NOUNS = {"networks": "networks", "views": "mirrored views"}
 
 
 def announce(estimate: "Estimate", opened: "Ensemble") -> None:
@@ -38,7 +40,9 @@ def tell(result: "CaseResult") -> None:
     if result.status == "failed":
         console.warn(f"{result.case} failed: {result.reason}")
     else:
-        console.detail(f"{result.case}: {result.status}, {result.elapsed_s:.1f} s")
+        agreement = _agreement(result)
+        shown = "" if agreement is None else f", agreement {agreement:.3f}"
+        console.detail(f"{result.case}: {result.status}, {result.elapsed_s:.1f} s{shown}")
 
 
 def conclude(predicted: "Predicted") -> None:
@@ -49,3 +53,15 @@ def conclude(predicted: "Predicted") -> None:
     blank = sum(case.classes == () for case in predicted.cases)
     hollow = f"; {blank} of {len(predicted.cases)} empty" if blank else ""
     console.info(f"{predicted.folder}: {counted(counts['ok'], 'mask')}{skipped}{unasked}{hollow}.")
+    known = [(found, case) for case in predicted.cases if (found := _agreement(case)) is not None]
+    if len(known) >= FEWEST:
+        least = sorted(known, key=lambda pair: pair[0])[:SHOWN_CASES]
+        shown = ", ".join(f"{case.case} {found:.2f}" for found, case in least)
+        trust = least[0][1].trust or {}
+        noun = NOUNS.get(trust["between"], "voices")
+        console.info(f"Least agreement of {trust['voices']} {noun}: {shown}.")
+
+
+def _agreement(result: "CaseResult") -> float | None:
+    """How far those who answered agree, if that is known."""
+    return None if result.trust is None else result.trust["agreement"]

@@ -128,6 +128,14 @@ def predict(
             help="Write the probability of each class, too, 0 to 255, in -o/probabilities.",
         ),
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write the entropy over classes, too, in -o/uncertainty: 0 certain, 255 ln K, "
+            "where all K classes are equally probable.",
+        ),
+    ] = False,
     largest_component: Annotated[
         str | None,
         typer.Option(
@@ -198,6 +206,7 @@ def predict(
             batch=windows,
             skip_below=skip_below,
             probabilities=probabilities,
+            uncertainty=uncertainty,
             largest_component=largest_component,
             fill_holes=fill_holes,
             max_ram=max_ram,  # type: ignore[arg-type]  # typer's parser has made it a number

@@ -237,7 +237,7 @@ def _show(scores: "Scores") -> None:
             f"{scores.ignore['label']}: {scores.ignore['treatment']}."
         )
     looks = scores.looks["predictions"] if scores.looks else ()
-    for told in (*looks, *(scores.post_processing or ())):
+    for told in (*looks, *(scores.trust or ()), *(scores.post_processing or ())):
         console.info(told["in_words"])
     for key in _keys(scores.metrics):
         console.detail(scores.metrics[key]["signature"])

@@ -21,6 +21,7 @@ from llmseg_cli.commands._options import (
     LabelMap,
     Seed,
 )
+from llmseg_cli.commands._split_add import add_cases, refuse_half
 from llmseg_cli.options import parse_label_map
 
 if TYPE_CHECKING:
@@ -101,12 +102,32 @@ def split(
             "dataset.json that names them."
         ),
     ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Unlabeled cases of --into that have a label map by now and become labeled; or "
+            "suggested.csv of 'llmseg suggest'. Validation and test stay as they are.",
+            metavar="NAME",
+        ),
+        BASIC,
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Split file that --add adds to; -o names the new one.", metavar="FILE"),
+        BASIC,
+    ] = None,
     seed: Seed = 0,
     dry_run: DryRun = False,
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Give every case a role: labeled, unlabeled, validation or test."""
     from llmseg_cli.commands._folds import refuse_folder, write_folds
+
+    refuse_half(add, into)
+    if add and into is not None:
+        if str(out) != "-" and not dry_run:
+            refuse_existing(out, force=force)
+        return add_cases(add, into, data, out, dry_run=dry_run)
     from llmseg_cli.workflows.split import plan
 
     to_stdout = str(out) == "-"

@@ -41,6 +41,7 @@ def sliding_window(
     store: torch.device | None = None,
     background: Callable[[Corner], bool] | None = None,
     classes: int | None = None,
+    at: Callable[[Corners], Predict] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Predict *image* window by window, each weighed, and yield finished slabs along X.
 
@@ -60,6 +61,8 @@ def sliding_window(
             image's device if not given.
         background: Whether the window at a corner is surely background: class 0 without asking.
         classes: K, needed with *background* alone, for all windows may be.
+        at: Gives what answers for the windows at some corners, if it is to know where they stand;
+            then *predict* is not asked.
 
     Yields:
         First voxel along X and probabilities `(K, dx, Y, Z)` float32, in order, without gap; Y is
@@ -77,7 +80,7 @@ def sliding_window(
     weights = _weights(windows).to(store)
     skipped = {corner for corner in windows.corners if background and background(corner)}
     corners = [corner for corner in windows.corners if corner not in skipped]
-    asked = _Asked(image, predict, windows)
+    asked = _Asked(image, at or (lambda corners: predict), windows)
     workers = min(workers, math.ceil(len(corners) / batch))
     answers = asked.side_by_side(corners, batch, workers) if workers > 1 else asked(corners, batch)
     sums = _Sums(classes, windows, store) if skipped and classes else None
@@ -101,8 +104,8 @@ def sliding_window(
 class _Asked:
     """Asks the network for batches of windows; remembers that memory was short."""
 
-    def __init__(self, image: Tensor, predict: Predict, windows: Windows) -> None:
-        self.image, self.predict, self.windows = image, predict, windows
+    def __init__(self, image: Tensor, at: Callable[[Corners], Predict], windows: Windows) -> None:
+        self.image, self.at, self.windows = image, at, windows
         self.batch, self.halved = 1, False
 
     def side_by_side(self, corners: Corners, batch: int, workers: int) -> Generator[Answer]:
@@ -141,12 +144,10 @@ class _Asked:
             done += len(chosen)
 
     def _answers(self, corners: Corners) -> list[Answer]:
-        windows = self.windows
-        cut = torch.stack([_cut(self.image, corner, windows) for corner in corners])
-        if len(windows.patch) == 2:
-            found = self.predict(cut.squeeze(-1)).unsqueeze(-1)
-        else:
-            found = self.predict(cut)
+        windows, predict = self.windows, self.at(corners)
+        cut = torch.stack([cut_window(self.image, corner, windows) for corner in corners])
+        flat = len(windows.patch) == 2
+        found = predict(cut.squeeze(-1)).unsqueeze(-1) if flat else predict(cut)
         inside = [
             slice(before, before + size)
             for (before, _), size in zip(windows.padding, windows.extent, strict=True)
@@ -202,7 +203,8 @@ class _Sums:
             start += end - place
 
 
-def _cut(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
+def cut_window(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor:
+    """The window at a corner, `(C, *sides)`, zeros where it hangs over; neighbors as channels."""
     x, y, z = (
         slice(start, start + size) for start, size in zip(corner, windows.extent, strict=True)
     )
@@ -221,9 +223,25 @@ def _weights(windows: Windows) -> Tensor:
     return weights
 
 
+def side_weights(windows: Windows) -> list[Tensor]:
+    """How much the voxels of a window count along each axis, before small weights are raised.
+
+    Each has the length of the window's extent in the volume.
+    """
+    found = []
+    for side, (before, _), size in zip(windows.sides, windows.padding, windows.extent, strict=True):
+        own = _bell(side) if windows.blend == "gaussian" else torch.ones(side)
+        found.append(own[before : before + size])
+    return found
+
+
 def _gaussian(sides: Sequence[int]) -> Tensor:
     weights = torch.ones(())
     for side in sides:
-        distance = torch.arange(side) - (side - 1) / 2
-        weights = weights.unsqueeze(-1) * torch.exp(-(distance**2) / (2 * (SIGMA * side) ** 2))
+        weights = weights.unsqueeze(-1) * _bell(side)
     return weights.clamp(min=max(float(weights.min()), SMALLEST_WEIGHT))
+
+
+def _bell(side: int) -> Tensor:
+    distance = torch.arange(side) - (side - 1) / 2
+    return torch.exp(-(distance**2) / (2 * (SIGMA * side) ** 2))

@@ -38,7 +38,7 @@ def save_heat(
     pixels = 255 * _shown(image.transpose(1, 2, 0), scale)
     mask = _shown(labels, scale)
     first = pixels.copy()
-    first[_edges(mask)] = OUTLINE
+    first[edges(mask)] = OUTLINE
     panels = {"prediction": first}
     for name, values in maps.items():
         low, high = np.quantile(values, (0.01, 0.99))
@@ -60,7 +60,7 @@ def _shown(array: NDArray[Any], scale: int) -> NDArray[Any]:
     return array.swapaxes(0, 1).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
+def edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a neighbor has another label."""
     return ndimage.maximum_filter(labels, 3) != ndimage.minimum_filter(labels, 3)
 

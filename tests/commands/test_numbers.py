@@ -15,6 +15,7 @@ COMMANDS = {  # with the words that they cannot do without
     "mine-sam": ("--run", "r", "--data", "d", "--split", "s", "-o", "out"),
     "predict": ("--run", "r", "--images", "i", "-o", "out"),
     "score": ("--pred", "p", "--ref", "r"),
+    "suggest": ("--data", "d", "--split", "s", "-o", "out"),
     "describe": ("--target", "atrium", "-o", "out.yaml", "--llm", "openai:m"),
     "check": ("--data", "d"),
     "explain": ("--run", "r", "--images", "i", "-o", "out"),

@@ -17,6 +17,8 @@ SUP = ("train-sup", "--data", "d", "--labeled", "2")
 PREDICT = ("predict", "--run", "r", "--images", "i", "-o", "out")
 DESCRIBE = ("describe", "--target", "left atrium", "--modality", "MRI", "-o", "out.yaml")
 MINE = ("mine-sam", "--run", "r", "--data", "d", "--split", "s", "-o", "out")
+ADD = ("split", "--data", "d", "--into", "s.json", "--add", "a", "-o", "more.json")
+SUGGEST = ("suggest", "--data", "d", "--split", "s", "-o", "out")
 MINING = (*SEMI, "--method", "sam-mining")
 REFUSED = [  # command, options that do not count, what is said
     (SEMI, "--fusion token-map", "--text"),
@@ -61,6 +63,13 @@ REFUSED = [  # command, options that do not count, what is said
     (DESCRIBE, "--llm smollm2 --temperature 0 --top-p 0.9", "--temperature 0 draws nothing"),
     (("score", "--pred", "p", "--ref", "r"), "--bootstrap 0 --seed 1", "--bootstrap 0"),
     (("split", "--data", "d", "-o", "s"), "--preset la-8 --seed 1", "--validation"),
+    (ADD, "--labeled 3", "--add changes"),
+    (ADD, "--label-map 2:1", "--add changes"),
+    (ADD, "--seed 0", "--add changes"),
+    (SUGGEST, "--by agreement --run r --seed 1", "only --by random"),
+    (SUGGEST, "--run r --mirror", "--by random"),
+    (SUGGEST, "--by both --run r --masks m --mirror", "--masks"),
+    (SUGGEST, "--by agreement --masks m --device cpu", "no network is asked"),
     (("cache", "clean"), "--all --older-than 3", "--all removes everything"),
 ]
 

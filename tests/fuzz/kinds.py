@@ -65,6 +65,7 @@ BY_SPLIT = "--data in/data --split in/split.json -o out"
 LEARN = f"train-semi {BY_SPLIT} --dry-run"
 LEARN_FEW = f"train-sup {BY_SPLIT} --dry-run"
 SCORE = "score --pred in/pred --ref in/data --split in/split.json -o out.json --bootstrap 10"
+ADD = "split --data in/data --into in/split.json --add in/suggested.csv -o out.json"
 WRITE = "describe --target toy --modality MRI -o out.yaml --max-words 5 --llm"
 EXPLAIN = "explain --run in/run --images in/data/images --limit 0 -o out"
 MINE = "mine-sam --run in/run --data in/data --split in/split.json -o out --sam"
@@ -134,6 +135,10 @@ KINDS = (
          _one_of("in/run/config.yaml", texts.damage_document), weight=0.5),
     Kind("run.json", "scans", _commands(SCORE, f"{SCORE} --json"),
          _one_of("in/pred/run.json", texts.damage_document)),
+    Kind("cases.jsonl that is scored", "scans", _commands(SCORE, f"{SCORE} --json"),
+         _one_of("in/pred/cases.jsonl", texts.damage_lines), weight=0.5),
+    Kind("suggested.csv", "scans", _commands(ADD),
+         _one_of("in/suggested.csv", texts.damage_text_file, texts.damage_cells), weight=0.3),
     Kind("split.json", "scans",
          _commands(SCORE, f"{PREDICT} --split in/split.json", f"{LEARN_FEW} {BOX}",
                    f"{LEARN} {BOX}",

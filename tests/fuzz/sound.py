@@ -91,6 +91,8 @@ def _scans(sound: Sound, folder: Path) -> None:
     sound.run(folder, "split --data in/data -o in/split.json", *ROLES)
     sound.run(folder, "train-sup --data in/data --split in/split.json -o in/run", *BOX, *TINY)
     sound.run(folder, "predict --run in/run --data in/data --split in/split.json -o in/pred")
+    unlabeled = json.loads((folder / "in/split.json").read_text())["unlabeled"]
+    (folder / "in/suggested.csv").write_text(f"rank,case\n1,{unlabeled[0]}\n")
 
 
 def _write_nifti(path: Path, array: NDArray[np.generic]) -> None:

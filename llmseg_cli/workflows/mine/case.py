@@ -22,8 +22,8 @@ from llmseg_cli.knowledge.mining.prompts import PromptRules
 from llmseg_cli.knowledge.mining.rules import Mined, MiningRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
-from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
 from llmseg_cli.knowledge.sam.interface import Embedding
+from llmseg_cli.numerics.unit_range import to_unit, unit_range
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device, choose_dtype
 from llmseg_cli.workflows.predict.image import Manner, Prepared, prepare_volume

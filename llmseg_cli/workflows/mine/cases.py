@@ -15,7 +15,7 @@ from llmseg_cli.data.digests import voxel_digest
 from llmseg_cli.data.volumes import Volume, prediction_suffix, read_grid, save_label_map
 from llmseg_cli.errors import ArtifactError, DataError, StoppedError
 from llmseg_cli.knowledge.mining.rules import Finding, Mined
-from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
+from llmseg_cli.numerics.unit_range import to_unit, unit_range
 from llmseg_cli.pictures.overlay import save_overlay
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest

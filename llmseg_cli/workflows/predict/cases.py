@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -31,7 +30,8 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.predict.absent_classes import classes_in
 from llmseg_cli.workflows.predict.image import Manner, Prepared, prepare_all
 from llmseg_cli.workflows.predict.labels import labels_of_mean
-from llmseg_cli.workflows.predict.probabilities import ProbabilityStore, probability_files
+from llmseg_cli.workflows.predict.maps import Maps, OpenMaps, by_kind
+from llmseg_cli.workflows.predict.trust import Watch
 from llmseg_cli.workflows.runs.ensemble import Ensemble
 
 Images = tuple[Prepared, ...]  # an image as each group of runs sees it
@@ -52,6 +52,9 @@ class CaseResult:
         classes: Foreground classes that the mask has; None if it failed, or was made by an older
             version.
         probabilities: Files of the probabilities of its classes, if they were asked for.
+        uncertainty: File of the entropy over its classes, likewise.
+        trust: How far the mask may be trusted, as `trust.Trust` says; None if it failed, or was
+            made by an older version.
     """
 
     case: str
@@ -62,6 +65,14 @@ class CaseResult:
     windows_skipped: int = 0
     classes: tuple[int, ...] | None = None
     probabilities: tuple[str, ...] = ()
+    uncertainty: str | None = None
+    trust: dict[str, Any] | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files of the case."""
+        uncertainty = () if self.uncertainty is None else (self.uncertainty,)
+        return (*((self.file,) if self.file else ()), *self.probabilities, *uncertainty)
 
 
 @dataclass
@@ -79,7 +90,7 @@ class Work:
     done: int = 0
     refuse: Callable[[str, str], None] = lambda case, voxels: None  # what the runs have learned
     after: PostProcessing = NOTHING
-    probabilities: bool = False
+    maps: Maps = field(default_factory=Maps)
 
     def __post_init__(self) -> None:
         self.lacking: set[str] = set()  # cases that failed for want of memory
@@ -115,13 +126,7 @@ class Work:
             image, prepared = loading.result()
             self._refuse_stopped()
             if prepared is None:
-                entry = self.journal.entries[case.id]
-                kept = entry.details.get("classes")
-                classes = None if kept is None else tuple(kept)
-                maps = tuple(entry.details.get("maps", ()))
-                result = CaseResult(
-                    case.id, "skipped", entry.file, classes=classes, probabilities=maps
-                )
+                result = self._kept(case)
             else:
                 result = self._write(case, image, prepared)
                 left = before + self.windows[case.id] - self.done
@@ -136,43 +141,52 @@ class Work:
         self._report(case.id)
         return replace(result, elapsed_s=round(time.monotonic() - begun, 3))
 
+    def _kept(self, case: Case) -> CaseResult:
+        entry = self.journal.entries[case.id]
+        classes = entry.details.get("classes")
+        return CaseResult(
+            case.id,
+            "skipped",
+            entry.file,
+            classes=None if classes is None else tuple(classes),
+            **by_kind(entry.details.get("maps", ())),
+            trust=entry.details.get("trust"),
+        )
+
     def _write(self, case: Case, image: str, prepared: Images) -> CaseResult:
         grid, folder = prepared[0].grid, self.journal.folder
         suffix = prediction_suffix(grid)
-        file, maps = f"{case.id}{suffix}", []
-        if self.probabilities:
-            maps = probability_files(case.id, len(self.runs.config.classes), suffix)
+        file, maps = f"{case.id}{suffix}", self.maps.names(case.id, suffix)
         self.journal.refuse_others(case.id, file, *maps)
         self.journal.discard(case.id)
-        with ExitStack() as stack:
-            store = None
-            if self.probabilities:
-                store = stack.enter_context(closing(ProbabilityStore(folder, grid.ras_shape)))
-            labels = self._labels(case, prepared, store)
+        with self.maps.opened(folder, grid.ras_shape) as opened:
+            labels, trust = self._labels(case, prepared, opened)
             self.journal.begin(case.id, file, *maps, image=image)
             classes = classes_in(labels)  # before they become the values of files
             stored = as_stored(labels, self.runs.config.label_values)
             save_label_map(folder / file, stored, grid)
-            if store is not None:
-                store.save(folder, maps, grid)
-        details = {"voxels": prepared[0].voxels, "classes": list(classes)}
+            opened.save(folder, maps, grid)
+        details = {"voxels": prepared[0].voxels, "classes": list(classes), "trust": trust}
         if maps:
             details["maps"] = maps
         self.journal.add(case.id, file, image=image, made_by=self.digest, details=details)
-        return CaseResult(case.id, "ok", file, classes=classes, probabilities=tuple(maps))
+        return CaseResult(case.id, "ok", file, classes=classes, trust=trust, **by_kind(maps))
 
     def _labels(
-        self, case: Case, prepared: Images, store: ProbabilityStore | None
-    ) -> NDArray[np.uint8 | np.uint16]:
+        self, case: Case, prepared: Images, maps: OpenMaps
+    ) -> tuple[NDArray[np.uint8 | np.uint16], dict[str, Any]]:
         def asked(count: int) -> None:
             self._refuse_stopped()
             self._report(case.id)
             self.done += count
 
-        hear = None if store is None else store.take
-        labels = labels_of_mean(prepared, self.runs, self.manner, asked=asked, hear=hear)
+        hear = maps.take if maps.is_wanted else None
+        watch = Watch(self.runs, self.manner)
+        labels = labels_of_mean(
+            prepared, self.runs, self.manner, asked=asked, hear=hear, watch=watch
+        )
         self.after.apply(labels)
-        return labels
+        return labels, watch.trust().to_dict()
 
     def _report(self, case: str) -> None:
         self.progress("predict", self.done, max(1, sum(self.windows.values())), case=case)

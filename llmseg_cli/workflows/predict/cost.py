@@ -24,6 +24,7 @@ from llmseg_cli.workflows.predict.image import (
     sums_bytes,
     workers_of,
 )
+from llmseg_cli.workflows.predict.trust import voices_of
 from llmseg_cli.workflows.runs.ensemble import Ensemble
 from llmseg_cli.workflows.runs.flips import known_flips
 from llmseg_cli.workflows.runs.run_folder import OpenRun
@@ -31,6 +32,7 @@ from llmseg_cli.workflows.runs.run_folder import OpenRun
 HEADROOM_MB = 50  # beyond what the process takes with its networks loaded
 SMALLEST_SUMS_MB = 20
 FLOAT_COPIES = 8  # bytes per voxel of an image and of what it is turned or resampled to, at least
+COUNTED = 9  # bytes per voxel and label map while their overlap is summed up
 HOLES = 4  # what malloc keeps has holes: up to a sixth of the features beyond them was seen
 
 
@@ -219,6 +221,8 @@ def _asking(windows: Windows, run: OpenRun, manner: Manner) -> tuple[int, int]:
     classes, patch = len(run.config.classes), math.prod(windows.patch)
     batch = min(manner.batch_of(run), len(windows))
     features = patch * batch * run.dtype.itemsize * max(map(_widest, run.networks.values()))
+    voices = patch * batch * voices_of(run, manner)  # a byte of each while others are asked
+    features = max(features + voices, COUNTED * voices)
     answers = 4 * patch * batch * classes
     in_parts = run.device.type == "cpu" and classes >= MANY
     copies = (2 if in_parts else 3) + (len(run.networks) > 1) + 2 * manner.mirror

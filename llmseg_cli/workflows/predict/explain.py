@@ -20,10 +20,10 @@ from llmseg_cli.data.volumes import load_image, save_map
 from llmseg_cli.errors import ExitCode, LlmsegError, StoppedError, UsageError
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.to_image_grid import to_image_grid
-from llmseg_cli.knowledge.sam.framing import to_unit, unit_range
 from llmseg_cli.models.medvisionllama import MedVisionLlama
 from llmseg_cli.models.token_maps import watched
 from llmseg_cli.numerics.resampling import resample
+from llmseg_cli.numerics.unit_range import to_unit, unit_range
 from llmseg_cli.pictures.heat import save_heat
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import autocast

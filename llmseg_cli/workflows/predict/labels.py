@@ -6,14 +6,14 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from llmseg_cli.inference.background import is_background
 from llmseg_cli.inference.mirroring import mirrored
-from llmseg_cli.inference.sliding_window import Predict, sliding_window
+from llmseg_cli.inference.sliding_window import Corners, Predict, sliding_window
 from llmseg_cli.inference.to_image_grid import Hear, Slabs, mean_to_image_grid
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.workflows.predict.image import Manner, Prepared, parts_of, store_of, workers_of
+from llmseg_cli.workflows.predict.trust import Watch
 from llmseg_cli.workflows.runs.ensemble import Ensemble
 from llmseg_cli.workflows.runs.flips import known_flips
 from llmseg_cli.workflows.runs.run_folder import OpenRun
@@ -45,6 +45,7 @@ def labels_of_mean(
     *,
     asked: Asked,
     hear: Hear | None = None,
+    watch: Watch | None = None,
 ) -> NDArray[np.uint8 | np.uint16]:
     """The class of each voxel that is most probable in the mean of runs.
 
@@ -54,6 +55,7 @@ def labels_of_mean(
         manner: How to ask them.
         asked: Called before each batch with its number of windows; it may raise to stop.
         hear: Hears the mean probabilities, as `mean_to_image_grid` says.
+        watch: Listens to those who answer, to say how far they agree.
 
     Returns:
         `(X, Y, Z)` in RAS+, of the image's own shape.
@@ -63,7 +65,7 @@ def labels_of_mean(
     labels: NDArray[np.uint8 | np.uint16] | None = None
     with torch.inference_mode():
         for rows, windows in parts_of(manner, grids, shape, runs.groups):
-            slabs = _slabs(prepared, runs, windows, manner, asked)
+            slabs = _slabs(prepared, runs, windows, manner, asked, watch)
             found = mean_to_image_grid(list(slabs), shape=shape, rows=rows, hear=hear)
             if found.shape == shape:
                 return found
@@ -80,36 +82,44 @@ def _slabs(
     windows: Sequence[Windows],
     manner: Manner,
     asked: Asked,
+    watch: Watch | None,
 ) -> Iterator[Slabs]:
     store = store_of(windows, runs.groups)
     everything = zip(prepared, runs.groups, runs.weights, windows, strict=True)
-    for one, run, weight, placed in everything:
+    for index, (one, run, weight, placed) in enumerate(everything):
         background = None if one.occupied is None else is_background(one.occupied, placed)
         # Side by side, one run's windows would be asked while another's answers are waited for.
         workers = workers_of(run, manner) if len(runs.groups) == 1 else 1
+        plain = _asked(run, manner)
+        ask = watch.asks(index, placed) if watch else _anywhere(plain)
         found = sliding_window(
             one.image,
-            _counted(run, manner, asked),
+            plain,
             placed,
             batch=manner.batch_of(run),
             workers=workers,
             store=store,
             background=background,
             classes=len(run.config.classes),
+            at=_counted(ask, asked),
         )
-        yield Slabs(found, placed.shape, weight)
+        parts = watch.slabs(index, placed, found) if watch else found
+        yield Slabs(parts, placed.shape, weight)
 
 
-def _counted(run: OpenRun, manner: Manner, asked: Asked) -> Callable[[Tensor], Tensor]:
-    predict = _asked(run, manner)
+def _anywhere(predict: Predict) -> Callable[[Corners], Predict]:
+    return lambda corners: predict
+
+
+def _counted(at: Callable[[Corners], Predict], asked: Asked) -> Callable[[Corners], Predict]:
     counting = Lock()
 
-    def ask(batch: Tensor) -> Tensor:
+    def counted(corners: Corners) -> Predict:
         with counting:
-            asked(len(batch))
-        return predict(batch)
+            asked(len(corners))
+        return at(corners)
 
-    return ask
+    return counted
 
 
 def _asked(run: OpenRun, manner: Manner) -> Predict:

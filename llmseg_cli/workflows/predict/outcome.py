@@ -67,12 +67,7 @@ def finish(predicted: Predicted, manifest: Manifest, *, lacking: Collection[str]
     manifest.counts = predicted.counts
     manifest.write(
         predicted.folder,
-        outputs=tuple(
-            name
-            for case in predicted.cases
-            if case.file
-            for name in (case.file, *case.probabilities)
-        ),
+        outputs=tuple(name for case in predicted.cases for name in case.files),
         status="partial" if error else "ok",
         exit_code=error.exit_code if error else ExitCode.OK,
     )

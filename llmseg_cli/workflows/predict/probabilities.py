@@ -31,10 +31,11 @@ class ProbabilityStore:
     Args:
         folder: The output folder.
         shape: `(X, Y, Z)` of the image.
+        place: The folder in it that the files are for, for messages.
     """
 
-    def __init__(self, folder: Path, shape: Sequence[int]) -> None:
-        self.place, self.shape = folder / PROBABILITIES, tuple(shape)
+    def __init__(self, folder: Path, shape: Sequence[int], *, place: str = PROBABILITIES) -> None:
+        self.place, self.shape = folder / place, tuple(shape)
         self.stream = TemporaryFile(dir=folder)  # noqa: SIM115  # closed by `close`
 
     def close(self) -> None:

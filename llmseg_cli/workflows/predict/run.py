@@ -9,7 +9,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
-from llmseg_cli.artifacts.journal import PROBABILITIES, Journal
+from llmseg_cli.artifacts.journal import MAPS, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.run_files import CONFIG
@@ -25,6 +25,7 @@ from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.predict.known import Knowledge
+from llmseg_cli.workflows.predict.maps import Maps
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
 from llmseg_cli.workflows.predict.outcome import Predicted, finish
 from llmseg_cli.workflows.runs.ensemble import Ensemble, joined, run_folders
@@ -52,6 +53,7 @@ def run(
     batch: int = 0,
     skip_below: float | None = None,
     probabilities: bool = False,
+    uncertainty: bool = False,
     largest_component: str | None = None,
     fill_holes: str | None = None,
     max_ram: int | None = None,
@@ -85,6 +87,7 @@ def run(
         skip_below: Windows of an image without a voxel above this intensity are background, and
             are not asked; None asks all.
         probabilities: Also write the probabilities of each class, in a folder of their own.
+        uncertainty: Also write the entropy over classes, in a folder of its own.
         largest_component: Classes of which the largest component alone is kept, `1,name` or `all`.
         fill_holes: Classes whose holes are filled, likewise.
         max_ram: Bytes of memory that may be taken; less is done at a time to keep to it.
@@ -144,8 +147,9 @@ def run(
             **_made_by(manifest, found, manner, precision, CHECKPOINTS[checkpoint]),
             **({"post_processing": asdict(after)} if after else {}),
             **({"probabilities": True} if probabilities else {}),
+            **({"uncertainty": True} if uncertainty else {}),
         }
-        refuse_links(out, (PROBABILITIES,))
+        refuse_links(out, MAPS)
         work = Work(
             opened,
             manner,
@@ -157,7 +161,7 @@ def run(
             cost.too_large,
             refuse=knowledge.refuse,
             after=after,
-            probabilities=probabilities,
+            maps=Maps(len(config.classes), probabilities, uncertainty),
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)

@@ -63,11 +63,15 @@ class OpenRun:
         return preprocessing_of(self.config)
 
     @torch.inference_mode()
-    def probabilities(self, image: Tensor) -> Tensor:
+    def probabilities(
+        self, image: Tensor, *, hear: Callable[[Tensor], None] | None = None
+    ) -> Tensor:
         """Softmax of the network, or the mean over networks.
 
         Args:
             image: `(B, C, X, Y[, Z])` on any device.
+            hear: Hears that of each network, one after another; what it hears is changed
+                afterwards.
 
         Returns:
             `(B, K, X, Y[, Z])` float32 on the run's device.
@@ -78,6 +82,8 @@ class OpenRun:
         with autocast(self.device, self.dtype):
             for name, network in self.networks.items():
                 share = class_softmax(network(placed))
+                if hear:
+                    hear(share)
                 if self.shares is not None:
                     share.mul_(self.shares[name])
                 total = share if total is None else total.add_(share)

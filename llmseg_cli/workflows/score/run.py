@@ -28,6 +28,7 @@ from llmseg_cli.workflows.score.pool import score_cases
 from llmseg_cli.workflows.score.predictions import Predictions, find_predictions
 from llmseg_cli.workflows.score.reading import changes_of, reading_of
 from llmseg_cli.workflows.score.report import Report
+from llmseg_cli.workflows.score.trust import trust_told
 
 SHOWN_FAILURES = 5
 
@@ -102,6 +103,16 @@ class Measured:
     references: References
     worst: float
 
+    def with_trust(self, document: Scores, names: Sequence[str]) -> Scores:
+        """The same scores, with what trust in the masks is worth.
+
+        Args:
+            document: The scores.
+            names: What the folders are called.
+        """
+        told, warnings = trust_told(self.report, self.sides, self.scores, names)
+        return replace(document, trust=told, warnings=(*document.warnings, *warnings))
+
 
 def run(
     predictions: Path,
@@ -147,6 +158,8 @@ def run(
     document = build_document(
         found.report, found.sides, found.scores, found.references, worst_distance=found.worst
     )
+    names = [side.predictions.folder.name for side in found.sides]
+    document = found.with_trust(document, names)
     return Scored(document, build_table(found.report, found.sides, found.scores))
 
 

@@ -125,7 +125,8 @@ def run_over_seeds(
     names = [_name(side.predictions.folder) for side in found.sides]
     report = replace(found.report, seeds=len(predictions))
     table = build_table(report, found.sides, found.scores, names=names)
-    return Scored(_document(replace(found, report=report), len(predictions)), table)
+    document = _document(replace(found, report=report), len(predictions))
+    return Scored(found.with_trust(document, names), table)
 
 
 def _name(folder: Path) -> str:

@@ -15,7 +15,7 @@ from llmseg_cli.knowledge.mining.mine import mine
 from llmseg_cli.knowledge.mining.prompts import PromptRules
 from llmseg_cli.knowledge.mining.rules import MiningRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
-from llmseg_cli.knowledge.sam.framing import to_unit
+from llmseg_cli.numerics.unit_range import to_unit
 
 SHAPE = (40, 30)
 LARGE = (5, 4, 16, 13)  # first and last pixel, x0 y0 x1 y1: 12 x 10
