@@ -29,6 +29,7 @@ SUMMARIES = {  # command to the first sentences of its own help
         "Show attention and activation around the block of a language model, as picture and NIfTI."
     ),
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
+    "report": ("Show runs on one page that opens offline: verdict, cases, curves, data, methods."),
     "config": "Settings: every value that a command would use, and where it comes from.",
     "recipe": "Settings of papers and of small machines: list them, or print one to change it.",
     "guide": (
