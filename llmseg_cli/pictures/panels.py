@@ -24,6 +24,7 @@ PAGE = {INK: "currentColor", GRID: "var(--grid)"}
 PAGE |= {color: f"var(--c{index})" for index, color in enumerate(COLORS)}
 WIDTH, ROW = 7.2, 2.3  # inches
 LONGEST_NAME = 28  # signs
+DIGITS = re.compile(r"(\d+\.\d\d)\d+")  # of places in a drawing, more than anyone sees
 SETTINGS = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -257,6 +258,6 @@ def inline_svg(figure: "Figure", name: str) -> str:
         text = text.replace(color, own)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text)
-    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    text = re.sub(r'="[^"]*"', lambda found: DIGITS.sub(r"\1", found[0]), text)
     text = re.sub(r"\s*\n\s*", "\n", text)
     return text.replace("<svg", '<svg role="img" aria-hidden="true" focusable="false"', 1).strip()

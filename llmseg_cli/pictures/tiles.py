@@ -11,7 +11,8 @@ from PIL import Image
 from scipy import ndimage
 
 SIDE = 384  # pixels of the longer side
-QUALITY = 80  # of WebP
+QUALITIES = (80, 60, 40, 20)  # of WebP; the first that is small enough
+LARGEST = 40_000  # bytes of a tile; noise alone comes near
 SHARE = 0.45  # of the color where a mask is wrong; the rest is the image
 DASH = 4  # pixels
 # Of Okabe and Ito, who tried them with color-blind people.
@@ -108,9 +109,12 @@ class Inline:
 
 
 def inline_webp(picture: Image.Image) -> Inline:
-    """The picture as WebP, for a page."""
-    stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=QUALITY, method=4)
+    """The picture as WebP, for a page; of noise, at a lower quality."""
+    for quality in QUALITIES:
+        stream = io.BytesIO()
+        picture.save(stream, "WEBP", quality=quality, method=4)
+        if stream.tell() <= LARGEST:
+            break
     text = base64.b64encode(stream.getvalue()).decode("ascii")
     return Inline(f"data:image/webp;base64,{text}", *picture.size)
 
