@@ -8,7 +8,7 @@ import pytest
 from llmseg_cli.pictures import panels
 from llmseg_cli.pictures.panels import Column, Line, Panel
 
-ODD = "<b>$x_1$</b> & \"心\""
+ODD = '<b>$x_1$</b> & "心"'
 LINES = Panel("Loss", [Line(ODD, [(1, 2.0), (2, 1.0)]), Line("other", [(1, 0.0), (2, 0.5)])])
 
 

@@ -68,12 +68,13 @@ def facts_of(path: Path, runs: Sequence[RunFacts]) -> ScoreFacts:
         ArtifactError: If it is no file of scores, or damaged.
     """
     scores = Scores.load(path)
-    metrics = _fitted(path, scores.metrics, dict[str, _Metric], "metrics")
+    keys = _shown(scores.metrics)
+    chosen = {key: scores.metrics[key] for key in keys}
+    metrics = _fitted(path, chosen, dict[str, _Metric], "metrics")
     cases = _fitted(path, list(scores.cases), list[_Case], "cases")
     masks = _fitted(path, scores.predictions, _Masks, "predictions")
     other = _fitted(path, scores.comparison, _Other | None, "comparison")
     names = _class_names(scores.classes)
-    keys = _shown(metrics)
     return ScoreFacts(
         file=path.name,
         folder=masks["folder"],
