@@ -147,7 +147,6 @@ def slopes(pairs: Sequence[Point], ends: tuple[str, str], *, label: str, name: s
         axes[0].set_xticks([0, 1], [_short(end) for end in ends])
         axes[0].set_xlim(-0.4, 1.4)
         axes[0].set_ylabel(label)
-        _hold_shares(axes[0], [value for pair in pairs for value in pair])
     return drawn[0]
 
 
@@ -199,13 +198,17 @@ def _lines(axes: "Axes", panel: Panel) -> None:
         mark = "o" if len(line.points) < 12 else ""
         across, up = zip(*line.points, strict=True)
         axes.plot(across, up, ls=dash, marker=mark, ms=3, color=color, lw=1.4, label=line.name)
-    axes.set_title(_short(panel.title, 60))
+    several = len(panel.lines) > 1
+    rows = -(-len(panel.lines) // 2) if several else 0
+    axes.set_title(_short(panel.title, 60), pad=6 + 13 * rows)  # room for the names
     axes.set_xlabel("step")
     axes.locator_params(axis="x", nbins=6)
     if panel.is_share:
         axes.set_ylim(-0.02, 1.02)
-    if len(panel.lines) > 1:
-        axes.legend(labels=[_short(line.name) for line in panel.lines], fontsize=8)
+    if several:
+        names = [_short(line.name) for line in panel.lines]
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.1}
+        axes.legend(labels=names, fontsize=8, ncols=2, **place)
 
 
 def _hold_shares(axes: "Axes", values: Sequence[float]) -> None:

@@ -14,7 +14,7 @@ SIDE = 384  # pixels of the longer side
 QUALITIES = (80, 60, 40, 20)  # of WebP; the first that is small enough
 LARGEST = 40_000  # bytes of a tile; noise alone comes near
 SHARE = 0.45  # of the color where a mask is wrong; the rest is the image
-DASH = 4  # pixels
+DASH, WIDTH = 5, 2  # pixels
 # Of Okabe and Ito, who tried them with color-blind people.
 REFERENCE, PREDICTION = (0, 158, 115), (230, 159, 0)  # bluish green, orange
 MISSED, FALSE, OTHER_CLASS = (86, 180, 233), (213, 94, 0), (204, 121, 167)
@@ -63,10 +63,10 @@ def tile(plane: Plane, box: Box) -> Image.Image:
         ):
             pixels[where] = (1 - SHARE) * pixels[where] + SHARE * np.array(color)
     if reference is not None:
-        pixels[outline(reference)] = REFERENCE
+        pixels[outline(reference, width=WIDTH)] = REFERENCE
     if mask is not None:
         dashed = np.add.outer(np.arange(rows), np.arange(columns)) // DASH % 2 == 0
-        pixels[outline(mask) & dashed] = PREDICTION
+        pixels[outline(mask, width=WIDTH) & dashed] = PREDICTION
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
@@ -86,9 +86,15 @@ def errors(
     return wrong & (mask == 0), wrong & (reference == 0), wrong & (mask > 0) & (reference > 0)
 
 
-def outline(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """The pixels of classes, background aside, that have a neighbor of another."""
-    edges = ndimage.maximum_filter(labels, 3) != ndimage.minimum_filter(labels, 3)
+def outline(labels: NDArray[Any], *, width: int = 1) -> NDArray[np.bool_]:
+    """The pixels of classes, background aside, that have one of another near.
+
+    Args:
+        labels: Label map.
+        width: How near, in pixels.
+    """
+    size = 2 * width + 1
+    edges = ndimage.maximum_filter(labels, size) != ndimage.minimum_filter(labels, size)
     found: NDArray[np.bool_] = edges & (labels > 0)
     return found
 

@@ -256,7 +256,7 @@ def test_what_is_named_and_is_not_right_is_one_sentence(place: Path, scored: Sco
     )
     for words, code, said in (
         (("empty",), 2, "empty is no run folder"),
-        (("runs/semi", "--scores", "notes.json"), 2, "notes.json lacks 'status'"),
+        (("runs/semi", "--scores", "notes.json"), 2, "notes.json: lacks 'status'"),
         (("runs/semi", "--scores", "damaged.json"), 2, "stands there twice"),
         (("runs/semi", "--pseudo", "masks"), 2, "there is no qc.csv"),
         (("runs/semi", "--masks", "masks"), 2, "pass --data DIR and -o report.html"),

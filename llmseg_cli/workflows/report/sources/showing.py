@@ -56,12 +56,13 @@ def choose(scores: ScoreFacts | None, masks: Predictions | None, most: int) -> l
     if not scored or most < 1:
         return []
     middle, last = (len(scored) - 1) // 2, len(scored) - 1
-    if len(scored) <= most:
-        kept = [*range(len(scored))]
-    else:
-        kept = sorted({*range(max(1, most - 2)), *([middle, last] if most > 2 else [])})
+    kept = dict.fromkeys([0, last, middle][:most])  # the worst first, if there is room for one
+    for index in range(len(scored)):
+        if len(kept) >= min(most, len(scored)):
+            break
+        kept[index] = None
     ranks = {last: "best", middle: "median", 0: "worst"}
-    return [(scored[i].case, ranks.get(i, ""), scored[i].dice) for i in kept]
+    return [(scored[i].case, ranks.get(i, ""), scored[i].dice) for i in sorted(kept)]
 
 
 def differing(scores: ScoreFacts, masks: Predictions) -> list[str]:
@@ -202,7 +203,7 @@ def _numbers(volume: _Volume) -> list[int]:
         wrong += sum(part.sum(axis=others) for part in found)
     value = wrong * (area.max() * 2 + 1) + area + 1  # errors first, then size
     held = np.flatnonzero(area)
-    apart = max(1, len(held) // (2 * SLICES))
+    apart = max(1, len(held) // (SLICES + 1))
     if not held.size:
         return [size // 2]
     chosen: list[int] = []

@@ -29,6 +29,8 @@ def scores(dices: list[float | None]) -> ScoreFacts:
         (3, 12, "c0 worst, c1 median, c2 best"),
         (9, 4, "c0 worst, c1, c4 median, c8 best"),
         (200, 5, "c0 worst, c1, c2, c99 median, c199 best"),
+        (9, 7, "c0 worst, c1, c2, c3, c4 median, c5, c8 best"),
+        (9, 2, "c0 worst, c8 best"),
         (9, 1, "c0 worst"),
         (1, 12, "c0 worst"),
         (9, 0, ""),
