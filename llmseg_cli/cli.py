@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",
     "suggest": "llmseg_cli.commands.suggest:suggest",
+    "report": "llmseg_cli.commands.report:report",
     "guide": "llmseg_cli.commands.guide:guide",
     "config": "llmseg_cli.commands.config:config",
     "recipe": "llmseg_cli.commands.recipe:recipe",

@@ -50,6 +50,8 @@ LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "dynamic_network_architectures": ("llmseg_cli.models",),
     "h5py": ("llmseg_cli.data",),
+    "jinja2": ("llmseg_cli.workflows.report",),
+    "matplotlib": ("llmseg_cli.pictures",),
     "nibabel": ("llmseg_cli.data",),
     "PIL": ("llmseg_cli.data", "llmseg_cli.pictures"),  # read as scans, drawn for people
     "SimpleITK": ("llmseg_cli.data",),

@@ -45,6 +45,7 @@ HOW = {
     "predict": DRY,
     "recipe list": WHOLE,
     "recipe show": WHOLE,
+    "report": PARSED,  # needs scores; tests/workflows/report makes pages
     "score": WHOLE,
     "split": WHOLE,
     "suggest": PARSED,  # asks networks; tests/workflows/suggest runs it

@@ -22,8 +22,18 @@ KINDS = {  # argument: what it names, and what to do where no other name is near
     "from0": (FILE, "Make it with 'find DIR ... -print0'."),
     "pred": (EITHER, "'llmseg predict' writes masks."),
     "compare": (EITHER, "'llmseg predict' writes masks."),
+    "masks": (FOLDER, "'llmseg predict' writes masks."),
+    "scores": (FILE, "'llmseg score' writes it."),
 }
-OF_DATA = ("data", "images", "pred", "ref", "compare", "pseudo")  # exit 3; others are words, exit 2
+OF_DATA = (
+    "data",
+    "images",
+    "pred",
+    "ref",
+    "compare",
+    "pseudo",
+    "masks",
+)  # exit 3; others are words, exit 2
 WORDS = ("descriptions", "from0")  # arguments whose text is a path, or - for stdin
 OWN_WORDS = "file:"  # before the path of `--llm`
 

@@ -32,14 +32,6 @@ class Rule:
     is_typed: bool = False
 
 
-def _uses_unlabeled(values: Values) -> bool:
-    return bool(METHODS.load(values["method"]).uses_unlabeled)
-
-
-def _uses_labels(values: Values) -> bool:
-    return values.get("method") not in WITHOUT_LABELS
-
-
 def _mines(values: Values) -> bool:
     return "schedule" not in values or bool(METHODS.load(values["method"]).mines)
 
@@ -130,12 +122,12 @@ RULES = (
     ),
     Rule(
         ("unlabeled_batch",),
-        _uses_unlabeled,
+        lambda v: bool(METHODS.load(v["method"]).uses_unlabeled),
         "the method '{method}' learns from labeled cases alone; use another --method",
     ),
     Rule(
         ("foreground", "class_weights", "label_map", "ignore_label", "validate_every"),
-        _uses_labels,
+        lambda v: v.get("method") not in WITHOUT_LABELS,
         "the method '{method}' looks at no label map; leave it out",
         is_typed=True,
     ),
@@ -277,6 +269,13 @@ RULES = (
         ("older_than", "to"),
         lambda v: not v["everything"],
         "--all removes everything; leave one of the two out",
+    ),
+    Rule(
+        ("data", "masks", "cases"),
+        lambda v: "scores" not in v or None not in (v["data"], v["out"]),
+        "scans are shown on a page alone; pass --data DIR and -o report.html",
+        is_shared=True,
+        is_typed=True,
     ),
     Rule(
         ("method_option.decay",),

@@ -30,6 +30,7 @@ SUMMARIES = {  # command to the first sentences of its own help
     ),
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
     "suggest": "Say which unlabeled cases to label next, with a picture of each.",
+    "report": ("Show runs on one page that opens offline: verdict, cases, curves, data, methods."),
     "config": "Settings: every value that a command would use, and where it comes from.",
     "recipe": "Settings of papers and of small machines: list them, or print one to change it.",
     "guide": (

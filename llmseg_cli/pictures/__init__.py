@@ -1,1 +1,1 @@
-"""What people look at: images with labels, attention or masks drawn over them."""
+"""What people look at: images with masks or attention drawn over them, and plots of numbers."""

@@ -19,6 +19,7 @@ COMMANDS = {  # with the words that they cannot do without
     "describe": ("--target", "atrium", "-o", "out.yaml", "--llm", "openai:m"),
     "check": ("--data", "d"),
     "explain": ("--run", "r", "--images", "i", "-o", "out"),
+    "report": ("--run", "r", "--data", "d", "-o", "out.html"),
 }
 BY_TYPER = "Input should be "  # of what has a range of its own
 PROGRAM: Any = typer.main.get_command(app)

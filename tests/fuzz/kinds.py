@@ -70,6 +70,8 @@ WRITE = "describe --target toy --modality MRI -o out.yaml --max-words 5 --llm"
 EXPLAIN = "explain --run in/run --images in/data/images --limit 0 -o out"
 MINE = "mine-sam --run in/run --data in/data --split in/split.json -o out --sam"
 
+REPORT = "report in/run --scores in/scores.json --masks in/pred --data in/data -o out.html"
+
 SCANS = _commands(
     CHECK, SPLIT, PLAN, IMAGES, "score --pred in/data/labels --ref in/data -o out.json"
 )
@@ -139,6 +141,12 @@ KINDS = (
          _one_of("in/pred/cases.jsonl", texts.damage_lines), weight=0.5),
     Kind("suggested.csv", "scans", _commands(ADD),
          _one_of("in/suggested.csv", texts.damage_text_file, texts.damage_cells), weight=0.3),
+    Kind("a report of scores", "scans", _commands("report in/run --scores in/scores.json", REPORT),
+         _one_of("in/scores.json", texts.damage_document)),
+    Kind("a report of runs", "scans", _commands("report in/run", "report in/run --json"),
+         _one_of("in/run/[clrs]*[lon]", texts.damage_lines_or_document)),
+    Kind("a report of scans", "scans", _commands(REPORT),
+         _one_of("in/data/*/*.gz", nifti.damage_header, nifti.damage_archive), weight=0.3),
     Kind("split.json", "scans",
          _commands(SCORE, f"{PREDICT} --split in/split.json", f"{LEARN_FEW} {BOX}",
                    f"{LEARN} {BOX}",

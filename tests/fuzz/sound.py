@@ -82,7 +82,7 @@ class Sound:
 
 
 def _scans(sound: Sound, folder: Path) -> None:
-    """NIfTI with a split, a trained run, predictions, embeddings and a finished output."""
+    """NIfTI with a split, a trained run, predictions and their scores."""
     for index in range(CASES):
         image, label = scan(index)
         _write_nifti(folder / f"in/data/images/case{index}.nii.gz", image)
@@ -93,6 +93,7 @@ def _scans(sound: Sound, folder: Path) -> None:
     sound.run(folder, "predict --run in/run --data in/data --split in/split.json -o in/pred")
     unlabeled = json.loads((folder / "in/split.json").read_text())["unlabeled"]
     (folder / "in/suggested.csv").write_text(f"rank,case\n1,{unlabeled[0]}\n")
+    sound.run(folder, "score --pred in/pred --ref in/data --bootstrap 10 -o in/scores.json")
 
 
 def _write_nifti(path: Path, array: NDArray[np.generic]) -> None:

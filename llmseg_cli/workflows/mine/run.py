@@ -17,6 +17,7 @@ from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
+from llmseg_cli.artifacts.pseudo import QC, QC_COLUMNS
 from llmseg_cli.artifacts.run_files import CONFIG, WEIGHTS
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.artifacts.spreadsheet import csv_text
@@ -38,24 +39,7 @@ from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned, showin
 from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
-QC = "qc.csv"
 OVERLAYS = "overlays"
-COLUMNS = (
-    "case",
-    "status",
-    "class",
-    "component",
-    "slices",
-    "prompts",
-    "predicted_iou",
-    "stability",
-    "agreement",
-    "area",
-    "network_area",
-    "area_ratio",
-    "kept",
-    "reason",
-)
 
 
 @dataclass(frozen=True)
@@ -222,15 +206,15 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
     for case in cases:
         head = {"case": case.case, "status": "ok" if case.status == "kept" else case.status}
         if not case.findings:
-            told = {name: value for name, value in case.measures.items() if name in COLUMNS}
+            told = {name: value for name, value in case.measures.items() if name in QC_COLUMNS}
             rows.append({**head, **told, "reason": case.reason or ""})
         rows += [{**head, **finding} for finding in case.findings]
-    return csv_text(COLUMNS, rows)
+    return csv_text(QC_COLUMNS, rows)
 
 
 def _refuse_other_table(path: Path) -> None:
     """Refuse to replace a file of the table's name that is another."""
-    if path.exists() and not read_text(path).startswith(csv_text(COLUMNS, []).rstrip()):
+    if path.exists() and not read_text(path).startswith(csv_text(QC_COLUMNS, []).rstrip()):
         raise UsageError(
             f"{path} was not written by llmseg, and would be replaced. Move it away, or choose "
             "another -o."

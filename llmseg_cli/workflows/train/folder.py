@@ -14,6 +14,7 @@ from llmseg_cli.artifacts.journal import JOURNAL, Journal
 from llmseg_cli.artifacts.learned import LEARNED, Learned
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.own_folder import is_ours, refuse_links
+from llmseg_cli.artifacts.pseudo import QC
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.run_files import BEST, CONFIG, CURVE, STATE, WEIGHTS
 from llmseg_cli.artifacts.split import SPLIT, Split
@@ -24,7 +25,6 @@ from llmseg_cli.registry import METHODS
 from llmseg_cli.training.log import LOG, TENSORBOARD
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.typed import fitted
-from llmseg_cli.workflows.mine.run import QC
 from llmseg_cli.workflows.train.raised_steps import without_budget, without_raised_steps
 
 logger = logging.getLogger(__name__)

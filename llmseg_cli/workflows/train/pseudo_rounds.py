@@ -14,6 +14,7 @@ from torch import nn
 
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.journal import JOURNAL, Journal, is_whole
+from llmseg_cli.artifacts.pseudo import QC
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.cases import Case
@@ -28,7 +29,7 @@ from llmseg_cli.training.undisturbed import answering
 from llmseg_cli.workflows.mine.case import Miner, SamMiner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.mine.folder import with_masks
-from llmseg_cli.workflows.mine.run import QC, qc_table
+from llmseg_cli.workflows.mine.run import qc_table
 from llmseg_cli.workflows.runs.run_folder import OpenRun, asked_networks, preprocessing_of
 from llmseg_cli.workflows.train.batches import batch_maker
 from llmseg_cli.workflows.train.data import TrainingData

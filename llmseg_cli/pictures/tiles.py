@@ -1,0 +1,145 @@
+"""Slices of a scan with what was right, missed and false, small enough to stand in a page."""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+SIDE = 384  # pixels of the longer side
+QUALITIES = (80, 60, 40, 20)  # of WebP; the first that is small enough
+LARGEST = 40_000  # bytes of a tile; noise alone comes near
+SHARE = 0.45  # of the color where a mask is wrong; the rest is the image
+DASH, WIDTH = 5, 2  # pixels
+# Of Okabe and Ito, who tried them with color-blind people.
+REFERENCE, PREDICTION = (0, 158, 115), (230, 159, 0)  # bluish green, orange
+MISSED, FALSE, OTHER_CLASS = (86, 180, 233), (213, 94, 0), (204, 121, 167)
+
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A slice, as one looks at it.
+
+    Args:
+        image: `(rows, columns)` or `(rows, columns, 3)`, in [0, 1].
+        mask: `(rows, columns)` label map, or None.
+        reference: `(rows, columns)` label map, or None.
+        known: `(rows, columns)`, where the reference says something; None for everywhere.
+        step: Height and width of a voxel, in any unit.
+    """
+
+    image: NDArray[np.float32]
+    mask: NDArray[Any] | None
+    reference: NDArray[Any] | None
+    known: NDArray[np.bool_] | None
+    step: tuple[float, float]
+
+
+def tile(plane: Plane, box: Box) -> Image.Image:
+    """The slice with the outlines of both label maps, the mask's dashed, and errors filled.
+
+    Args:
+        plane: The slice.
+        box: Rows and columns that are shown.
+    """
+    image = plane.image[box]
+    gray = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    rows, columns = _size(image.shape[:2], plane.step)
+    pixels = _resized(gray, rows, columns)
+    mask, reference = (
+        None if labels is None else _nearest(labels[box], rows, columns)
+        for labels in (plane.mask, plane.reference)
+    )
+    if mask is not None and reference is not None:
+        known = None if plane.known is None else _nearest(plane.known[box], rows, columns)
+        for where, color in zip(
+            errors(mask, reference, known), (MISSED, FALSE, OTHER_CLASS), strict=True
+        ):
+            pixels[where] = (1 - SHARE) * pixels[where] + SHARE * np.array(color)
+    if reference is not None:
+        pixels[outline(reference, width=WIDTH)] = REFERENCE
+    if mask is not None:
+        dashed = np.add.outer(np.arange(rows), np.arange(columns)) // DASH % 2 == 0
+        pixels[outline(mask, width=WIDTH) & dashed] = PREDICTION
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+
+
+def errors(
+    mask: NDArray[Any], reference: NDArray[Any], known: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where the reference alone has a class, the mask alone, and both have different ones.
+
+    Args:
+        mask: Label map of any shape.
+        reference: Likewise.
+        known: Where the reference says something; None for everywhere.
+    """
+    wrong = mask != reference
+    if known is not None:
+        wrong &= known
+    return wrong & (mask == 0), wrong & (reference == 0), wrong & (mask > 0) & (reference > 0)
+
+
+def outline(labels: NDArray[Any], *, width: int = 1) -> NDArray[np.bool_]:
+    """The pixels of classes, background aside, that have one of another near.
+
+    Args:
+        labels: Label map.
+        width: How near, in pixels.
+    """
+    size = 2 * width + 1
+    edges = ndimage.maximum_filter(labels, size) != ndimage.minimum_filter(labels, size)
+    found: NDArray[np.bool_] = edges & (labels > 0)
+    return found
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A picture that stands in a page.
+
+    Args:
+        address: All of it, as text in the place of an address.
+        width: In pixels.
+        height: In pixels.
+    """
+
+    address: str
+    width: int
+    height: int
+
+
+def inline_webp(picture: Image.Image) -> Inline:
+    """The picture as WebP, for a page; of noise, at a lower quality."""
+    for quality in QUALITIES:
+        stream = io.BytesIO()
+        picture.save(stream, "WEBP", quality=quality, method=4)
+        if stream.tell() <= LARGEST:
+            break
+    text = base64.b64encode(stream.getvalue()).decode("ascii")
+    return Inline(f"data:image/webp;base64,{text}", *picture.size)
+
+
+def _size(shape: tuple[int, ...], step: tuple[float, float]) -> tuple[int, int]:
+    """Rows and columns of the tile, as long and wide as the slice is in space."""
+    height, width = (number * size for number, size in zip(shape, step, strict=True))
+    scale = SIDE / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resized(image: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    picture = Image.fromarray((image * 255).round().clip(0, 255).astype(np.uint8))
+    drawn = picture.resize((columns, rows), Image.Resampling.BICUBIC)
+    return np.asarray(drawn, dtype=np.float32).copy()
+
+
+def _nearest(labels: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """The label at the middle of each pixel."""
+    down = (np.arange(rows) + 0.5) * labels.shape[0] / rows
+    across = (np.arange(columns) + 0.5) * labels.shape[1] / columns
+    return labels[down.astype(int)[:, None], across.astype(int)[None, :]]

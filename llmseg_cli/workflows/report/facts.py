@@ -1,0 +1,71 @@
+"""Collect what a report says, before anything of it is drawn."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmseg_cli.progress import Progress
+from llmseg_cli.workflows.report.document import DataFacts, Facts, PseudoFacts, ShownCase
+from llmseg_cli.workflows.report.paper import commands_of, methods_of
+from llmseg_cli.workflows.report.sources.pseudo_labels import facts_of as pseudo_facts
+from llmseg_cli.workflows.report.sources.pseudo_labels import rounds_of
+from llmseg_cli.workflows.report.sources.scoring import facts_of as score_facts
+from llmseg_cli.workflows.report.sources.trainings import facts_of as run_facts
+from llmseg_cli.workflows.report.sources.trainings import names_of, run_folders
+from llmseg_cli.workflows.report.wish import Wish
+from llmseg_cli.workflows.report.wording import locked_words, title_of, verdict, warnings_of
+
+if TYPE_CHECKING:
+    from llmseg_cli.pictures.tiles import Inline
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The facts, and the pictures of cases among them.
+
+    Args:
+        facts: All that is said.
+        tiles: Case to its pictures.
+    """
+
+    facts: Facts
+    tiles: "dict[str, tuple[Inline, ...]]"
+
+
+def collect(wish: Wish, progress: Progress) -> Collected:
+    """Read everything, scans last.
+
+    Raises:
+        ArtifactError: If a run, scores or `qc.csv` are missing or damaged.
+        DataError: If masks or data are not there.
+    """
+    folders = run_folders(wish.runs)
+    names = names_of(folders)
+    runs = tuple(run_facts(folder, names[folder]) for folder in folders)
+    scores = tuple(score_facts(path, runs) for path in wish.scores)
+    pseudo: list[PseudoFacts] = [
+        found for folder in folders for found in rounds_of(folder, names[folder])
+    ]
+    pseudo += [pseudo_facts(folder, runs) for folder in wish.pseudo]
+    shown: tuple[ShownCase, ...] = ()
+    data: DataFacts | None = None
+    tiles: dict[str, tuple[Inline, ...]] = {}
+    differing: dict[str, list[str]] = {}
+    if wish.masks is not None or wish.data is not None:
+        from llmseg_cli.workflows.report.sources.looking import look  # loads what reads scans
+
+        looked = look(wish, runs, scores, progress)
+        shown, data, tiles, differing = looked.shown, looked.data, looked.tiles, looked.differing
+    said = verdict(runs, scores)
+    facts = Facts(
+        title=title_of(runs),
+        verdict=(*said, *locked_words(runs), *(look for one in scores for look in one.looks)),
+        warnings=warnings_of(runs, scores, differing),
+        runs=runs,
+        scores=scores,
+        shown=shown,
+        data=data,
+        pseudo=tuple(pseudo),
+        methods=methods_of(runs, scores),
+        commands=commands_of(runs, (*wish.pseudo, wish.masks)),
+    )
+    return Collected(facts, tiles)
