@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "predict": "llmseg_cli.commands.predict:predict",
     "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",
+    "convert": "llmseg_cli.commands.convert:convert",
     "guide": "llmseg_cli.commands.guide:guide",
     "config": "llmseg_cli.commands.config:config",
     "recipe": "llmseg_cli.commands.recipe:recipe",

@@ -34,6 +34,7 @@ HOW = {
     "check": WHOLE,
     "completion": WHOLE,
     "config show": WHOLE,
+    "convert": WHOLE,
     "demo-data": PARSED,  # needs the template
     "describe": DRY,
     "doctor": PARSED,  # judges this machine

@@ -29,6 +29,9 @@ SUMMARIES = {  # command to the first sentences of its own help
         "Show attention and activation around the block of a language model, as picture and NIfTI."
     ),
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
+    "convert": (
+        "Write a data set as another program reads it, without the label maps of test cases."
+    ),
     "config": "Settings: every value that a command would use, and where it comes from.",
     "recipe": "Settings of papers and of small machines: list them, or print one to change it.",
     "guide": (
