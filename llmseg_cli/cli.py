@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",
     "convert": "llmseg_cli.commands.convert:convert",
+    "export": "llmseg_cli.commands.export:export",
     "guide": "llmseg_cli.commands.guide:guide",
     "config": "llmseg_cli.commands.config:config",
     "recipe": "llmseg_cli.commands.recipe:recipe",

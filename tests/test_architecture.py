@@ -50,7 +50,9 @@ LIGHT_PACKAGES = {"typer", "rich", "yaml", PACKAGE}
 SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "dynamic_network_architectures": ("llmseg_cli.models",),
     "h5py": ("llmseg_cli.data",),
-    "nibabel": ("llmseg_cli.data",),
+    "nibabel": ("llmseg_cli.data", "llmseg_cli.workflows.export.carried"),  # leaves the house
+    "onnx": ("llmseg_cli.workflows.export",),
+    "onnxruntime": ("llmseg_cli.workflows.export",),
     "PIL": ("llmseg_cli.data", "llmseg_cli.pictures"),  # read as scans, drawn for people
     "SimpleITK": ("llmseg_cli.data",),
     "torchio": ("llmseg_cli.data",),

@@ -39,6 +39,7 @@ HOW = {
     "describe": DRY,
     "doctor": PARSED,  # judges this machine
     "embed": PARSED,  # needs an encoder
+    "export": PARSED,  # traces networks; tests/workflows/export runs it
     "explain": PARSED,  # needs a run with a language model
     "guide": WHOLE,
     "mine-sam": PARSED,  # needs Segment Anything

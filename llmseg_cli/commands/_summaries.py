@@ -32,6 +32,9 @@ SUMMARIES = {  # command to the first sentences of its own help
     "convert": (
         "Write a data set as another program reads it, without the label maps of test cases."
     ),
+    "export": (
+        "Write a run's networks as files that need no llmseg: PyTorch, ONNX, a MONAI bundle."
+    ),
     "config": "Settings: every value that a command would use, and where it comes from.",
     "recipe": "Settings of papers and of small machines: list them, or print one to change it.",
     "guide": (
