@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "predict": "llmseg_cli.commands.predict:predict",
     "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",
+    "paper": "llmseg_cli.commands.paper:paper",
     "convert": "llmseg_cli.commands.convert:convert",
     "export": "llmseg_cli.commands.export:export",
     "guide": "llmseg_cli.commands.guide:guide",

@@ -43,6 +43,7 @@ HOW = {
     "explain": PARSED,  # needs a run with a language model
     "guide": WHOLE,
     "mine-sam": PARSED,  # needs Segment Anything
+    "paper": PARSED,  # needs scores; tests/workflows/paper runs it
     "plan": PARSED,  # times steps; tests/workflows/plan runs it
     "predict": DRY,
     "recipe list": WHOLE,

@@ -18,6 +18,7 @@ KINDS = {  # argument: what it names, and what to do where no other name is near
     "descriptions": (FILE, "'llmseg describe' writes it."),
     "config": (FILE, "Check the path."),
     "from0": (FILE, "Make it with 'find DIR ... -print0'."),
+    "scores": (FILE, "'llmseg score' writes it."),
     "pred": (EITHER, "'llmseg predict' writes masks."),
     "compare": (EITHER, "'llmseg predict' writes masks."),
 }

@@ -29,6 +29,9 @@ SUMMARIES = {  # command to the first sentences of its own help
         "Show attention and activation around the block of a language model, as picture and NIfTI."
     ),
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
+    "paper": (
+        "Write what a paper needs of runs and scores: tables, methods, references, model cards."
+    ),
     "convert": (
         "Write a data set as another program reads it, without the label maps of test cases."
     ),

@@ -27,7 +27,8 @@ from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.predict.known import Knowledge
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
 from llmseg_cli.workflows.predict.outcome import Predicted, finish
-from llmseg_cli.workflows.runs.ensemble import Ensemble, joined, run_folders
+from llmseg_cli.workflows.runs.ensemble import Ensemble, joined
+from llmseg_cli.workflows.runs.folders import run_folders
 from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, OpenRun
 
 __all__ = ["Predicted", "run"]
