@@ -16,6 +16,7 @@ from llmseg_cli.typed import fit
 JOURNAL = "cases.jsonl"
 WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of all files that belong to cases
 PROBABILITIES = "probabilities"  # the one folder in an output folder that holds files of cases
+DICOM_SEG = "dicom-seg"  # beside it, masks once more, which no journal lists
 ANEW = "Remove that folder, or choose another -o."
 
 

@@ -128,6 +128,14 @@ def predict(
             help="Write the probability of each class, too, 0 to 255, in -o/probabilities.",
         ),
     ] = False,
+    dicom_seg: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-seg",
+            help="Of DICOM series, write each mask as DICOM SEG, too, in -o/dicom-seg (pip install "
+            "'llmseg[dicom]').",
+        ),
+    ] = False,
     largest_component: Annotated[
         str | None,
         typer.Option(
@@ -198,6 +206,7 @@ def predict(
             batch=windows,
             skip_below=skip_below,
             probabilities=probabilities,
+            dicom_seg=dicom_seg,
             largest_component=largest_component,
             fill_holes=fill_holes,
             max_ram=max_ram,  # type: ignore[arg-type]  # typer's parser has made it a number

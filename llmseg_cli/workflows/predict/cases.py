@@ -52,6 +52,7 @@ class CaseResult:
         classes: Foreground classes that the mask has; None if it failed, or was made by an older
             version.
         probabilities: Files of the probabilities of its classes, if they were asked for.
+        dicom_seg: The mask as DICOM SEG, if that was asked for.
     """
 
     case: str
@@ -62,6 +63,7 @@ class CaseResult:
     windows_skipped: int = 0
     classes: tuple[int, ...] | None = None
     probabilities: tuple[str, ...] = ()
+    dicom_seg: str | None = None
 
 
 @dataclass

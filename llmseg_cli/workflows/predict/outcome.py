@@ -71,7 +71,7 @@ def finish(predicted: Predicted, manifest: Manifest, *, lacking: Collection[str]
             name
             for case in predicted.cases
             if case.file
-            for name in (case.file, *case.probabilities)
+            for name in (case.file, *case.probabilities, *filter(None, [case.dicom_seg]))
         ),
         status="partial" if error else "ok",
         exit_code=error.exit_code if error else ExitCode.OK,

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
-from llmseg_cli.artifacts.journal import PROBABILITIES, Journal
+from llmseg_cli.artifacts.journal import DICOM_SEG, PROBABILITIES, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.run_files import CONFIG
@@ -23,6 +23,7 @@ from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases
 from llmseg_cli.workflows.predict.absent_classes import absence_warnings
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
+from llmseg_cli.workflows.predict.dicom_seg import refuse_no_series, with_segs
 from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.predict.known import Knowledge
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
@@ -53,6 +54,7 @@ def run(
     batch: int = 0,
     skip_below: float | None = None,
     probabilities: bool = False,
+    dicom_seg: bool = False,
     largest_component: str | None = None,
     fill_holes: str | None = None,
     max_ram: int | None = None,
@@ -86,6 +88,8 @@ def run(
         skip_below: Windows of an image without a voxel above this intensity are background, and
             are not asked; None asks all.
         probabilities: Also write the probabilities of each class, in a folder of their own.
+        dicom_seg: Also write each mask as DICOM SEG, in a folder of their own; all images are
+            DICOM series.
         largest_component: Classes of which the largest component alone is kept, `1,name` or `all`.
         fill_holes: Classes whose holes are filled, likewise.
         max_ram: Bytes of memory that may be taken; less is done at a time to keep to it.
@@ -132,6 +136,8 @@ def run(
             named_classes(fill_holes, config.classes, flag="--fill-holes"),
         )
         refuse_over_cases(out, cases, data)
+        if dicom_seg:
+            refuse_no_series(cases)
         knowledge = Knowledge.of(folders, cases, split, checkpoint)
         manner = Manner(
             overlap, stride, blend, mirror, batch, skip_below, after=BYTES * bool(after)
@@ -146,7 +152,7 @@ def run(
             **({"post_processing": asdict(after)} if after else {}),
             **({"probabilities": True} if probabilities else {}),
         }
-        refuse_links(out, (PROBABILITIES,))
+        refuse_links(out, (PROBABILITIES, DICOM_SEG))
         work = Work(
             opened,
             manner,
@@ -162,6 +168,8 @@ def run(
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
+        if dicom_seg:
+            results = with_segs(out, cases, results, config)
         known = knowledge.of_masks(work.journal, cases)
         masks = [result.classes for result in results if result.classes is not None]
         warnings = (
