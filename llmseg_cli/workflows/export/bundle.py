@@ -1,5 +1,6 @@
 """A run as a MONAI bundle: `python -m monai.bundle run`, MONAI Label and, with it, 3D Slicer."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def _save_state(folder: Path) -> None:
     """The weights alone, which MONAI Label looks for and loads into `network_def`."""
     from llmseg_cli.workflows.export.carried import Exported  # loads MONAI
 
-    torch.save(Exported(str(folder / MODEL)).state_dict(), folder / STATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own parts
+        torch.save(Exported(str(folder / MODEL)).state_dict(), folder / STATE)
 
 
 def _readme(config: RunConfig, name: str) -> str:

@@ -66,10 +66,10 @@ class ToNetwork(MapTransform):
 
     def prepared(self, image: MetaTensor) -> MetaTensor:
         """One image; what `ToImage` needs goes along as meta data."""
-        stored = np.asarray(image.as_tensor().cpu().numpy(), dtype=np.float32)
+        stored = plain(image).cpu().numpy().astype(np.float32)
         shape = stored.shape[1:]
         is_flat = stored.ndim == 3
-        affine = np.eye(4) if is_flat else np.asarray(image.affine.cpu(), dtype=np.float64)
+        affine = np.eye(4) if is_flat else image.affine.cpu().numpy().astype(np.float64)
         whole = stored[..., None] if is_flat else stored
         turned = turn(whole, nib.io_orientation(affine))
         ras = affine @ nib.orientations.inv_ornt_aff(nib.io_orientation(affine), whole.shape[1:])
@@ -110,7 +110,7 @@ class Windows(Inferer):
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Probabilities `(B, K, X, Y, Z)` of prepared images `(B, C, X, Y, Z)`."""
-        image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        image = plain(inputs)
         if len(self.patch) == 3:
             return self._asked(image, network)
         depth = image.shape[-1]
@@ -134,7 +134,7 @@ class Windows(Inferer):
             sigma_scale=SIGMA,
             padding_mode="constant",
         )
-        return torch.as_tensor(found)
+        return plain(found)
 
 
 class ToImage(MapTransform):
@@ -160,14 +160,14 @@ class ToImage(MapTransform):
     def labeled(self, probabilities: Tensor, meta: Mapping[str, Any]) -> MetaTensor:
         """The most probable class of each voxel, the first where several are equal."""
         shape = [int(size) for size in meta[SHAPE]]
-        affine = np.asarray(torch.as_tensor(meta[AFFINE]).cpu(), dtype=np.float64)
+        affine = torch.as_tensor(meta[AFFINE]).cpu().numpy().astype(np.float64)
         whole = (*shape, 1)[:3]
         orientation = nib.io_orientation(affine)
         ras = nib.orientations.axcodes2ornt("RAS")
         turned_shape = [0, 0, 0]
         for axis, target in enumerate(orientation[:, 0].astype(int)):
             turned_shape[target] = whole[axis]
-        numbers = most_probable(torch.as_tensor(probabilities).float().cpu(), turned_shape)
+        numbers = most_probable(plain(probabilities).float().cpu(), turned_shape)
         kind = np.uint8 if max(self.values) <= BYTE else np.uint16
         labels = np.asarray(self.values, kind)[numbers]
         stored = turn(labels[None], nib.orientations.ornt_transform(ras, orientation))
@@ -198,9 +198,14 @@ class Evaluator:
         with torch.no_grad():
             for index in range(len(self.dataset)):
                 data = dict(self.dataset[index])
-                image = torch.as_tensor(data["image"])[None].to(self.device)
+                image = plain(data["image"])[None].to(self.device)
                 data["pred"] = self.inferer(image, self.network)[0].cpu()
                 self.postprocessing(data)
+
+
+def plain(values: Any) -> Tensor:
+    """A tensor without MONAI's meta data."""
+    return values.as_tensor() if isinstance(values, MetaTensor) else torch.as_tensor(values)
 
 
 def turn(array: NDArray[Any], orientation: NDArray[np.float64]) -> NDArray[Any]:
