@@ -171,8 +171,11 @@ def _read_back(path: Path, sources: Sequence[Any], shape: Sequence[int]) -> NDAr
     place = {source.SOPInstanceUID: number for number, source in enumerate(sources)}
     pixels = found.pixel_array.reshape(-1, *shape[1:])
     labels = np.zeros(tuple(shape), np.int64)
-    for plane, groups in zip(pixels, found.PerFrameFunctionalGroupsSequence, strict=True):
+    shared = found.SharedFunctionalGroupsSequence[0]
+    for plane, own in zip(pixels, found.PerFrameFunctionalGroupsSequence, strict=True):
+        # what is the same for all frames, such as the one segment, is said once
+        groups = own if "SegmentIdentificationSequence" in own else shared
         segment = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        source = own.DerivationImageSequence[0].SourceImageSequence[0]
         labels[place[source.ReferencedSOPInstanceUID]][plane > 0] = segment
     return labels

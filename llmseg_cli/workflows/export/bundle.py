@@ -17,7 +17,6 @@ MODEL, STATE = "models/model.pt2", "models/model.pt"
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
 FACTS, README = "configs/llmseg.json", "docs/README.md"
 FILES = (MODEL, STATE, METADATA, INFERENCE, FACTS, README, SCRIPT, "scripts/__init__.py")
-BYTE = 255
 RUN = """\
     python -m monai.bundle run --config_file configs/inference.json \\
         --bundle_root . --dataset_dir FOLDER_OF_SCANS --output_dir FOLDER_OF_MASKS
@@ -124,16 +123,6 @@ def inference(config: RunConfig) -> dict[str, Any]:
             "_target_": "Compose",
             "transforms": [
                 {"_target_": f"{ours}.ToImage", "keys": "pred", "values": values},
-                {
-                    "_target_": "SaveImaged",
-                    "keys": "pred",
-                    "output_dir": "@output_dir",
-                    "output_ext": ".nii.gz",
-                    "output_postfix": "",
-                    "output_dtype": "$np.uint8" if max(values) <= BYTE else "$np.uint16",
-                    "separate_folder": False,
-                    "resample": False,
-                },
             ],
         },
         "evaluator": {
@@ -143,6 +132,7 @@ def inference(config: RunConfig) -> dict[str, Any]:
             "network": "@network",
             "inferer": "@inferer",
             "postprocessing": "@postprocessing",
+            "output_dir": "@output_dir",
         },
         "run": ["$@evaluator.run()"],
     }

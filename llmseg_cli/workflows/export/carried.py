@@ -5,6 +5,7 @@ needs MONAI, nibabel, numpy and torch, and imports nothing of llmseg.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -20,6 +21,7 @@ AFFINE, SHAPE = "llmseg_affine", "llmseg_shape"  # of the image's file, in its m
 SIGMA = 0.125  # of a window's side
 LEFT = ("affine", AFFINE, "original_channel_dim")  # meta data that are set anew, or true no more
 BYTE = 255
+NIFTI = ".nii.gz"
 
 
 class Exported(nn.Module):
@@ -184,14 +186,22 @@ class Evaluator:
         dataset: Prepared scans.
         network: As of `Exported`.
         inferer: As of `Windows`.
-        postprocessing: Makes a mask of probabilities, and writes it.
+        postprocessing: Makes a mask of probabilities.
+        output_dir: Folder for the masks, which are named like their scans.
     """
 
     def __init__(
-        self, device: Any, dataset: Any, network: Any, inferer: Any, postprocessing: Any
+        self,
+        device: Any,
+        dataset: Any,
+        network: Any,
+        inferer: Any,
+        postprocessing: Any,
+        output_dir: str,
     ) -> None:
         self.device, self.dataset, self.network = device, dataset, network
         self.inferer, self.postprocessing = inferer, postprocessing
+        self.folder = Path(output_dir)
 
     def run(self) -> None:
         """Predict all scans."""
@@ -200,7 +210,18 @@ class Evaluator:
                 data = dict(self.dataset[index])
                 image = plain(data["image"])[None].to(self.device)
                 data["pred"] = self.inferer(image, self.network)[0].cpu()
-                self.postprocessing(data)
+                self.save(self.postprocessing(data)["pred"])
+
+    def save(self, mask: MetaTensor) -> None:
+        """Write a mask `(1, I, J[, K])` as NIfTI, on the voxels of its scan."""
+        scan = Path(str(mask.meta["filename_or_obj"])).name
+        stem = scan[: -len(NIFTI)] if scan.endswith(NIFTI) else Path(scan).stem
+        labels = plain(mask).cpu().numpy()[0]
+        kind = np.uint8 if labels.max() <= BYTE else np.uint16
+        affine = plain(mask.affine).cpu().numpy()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        image = nib.Nifti1Image(labels.astype(kind), affine)
+        nib.save(image, self.folder / f"{stem}{NIFTI}")
 
 
 def plain(values: Any) -> Tensor:

@@ -60,9 +60,12 @@ class Row:
         return None if None in groups else groups
 
     @property
-    def references(self) -> dict[str, str]:
-        """Case to the digest of its reference."""
-        return {case["case"]: case["digests"].get("reference", "") for case in self.cases}
+    def references(self) -> dict[str, set[str]]:
+        """Case to the digests of its reference: one, unless seeds were scored on several."""
+        found: dict[str, set[str]] = {}
+        for case in self.cases:
+            found.setdefault(case["case"], set()).add(case["digests"].get("reference", ""))
+        return found
 
 
 @dataclass(frozen=True)

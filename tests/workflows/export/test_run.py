@@ -153,7 +153,9 @@ def test_a_bundle_has_what_monai_asks_of_one(made: Path):
 def test_a_bundle_prepares_as_the_training_did(scan: Path, normalize: str):
     from monai.transforms import LoadImaged
 
-    loaded = LoadImaged("image", ensure_channel_first=True)({"image": str(scan)})
+    loaded = LoadImaged("image", reader="NibabelReader", ensure_channel_first=True)(
+        {"image": str(scan)}
+    )
     spacing = (1.5, 0.0, 0.7)
     found = ToNetwork("image", spacing, normalize)(loaded)["image"]
     volume = load_image((scan,))
@@ -174,7 +176,9 @@ def test_each_slice_is_asked_with_its_neighbors():
 def test_labels_come_back_to_the_voxels_of_the_file(scan: Path):
     from monai.transforms import LoadImaged
 
-    data = LoadImaged("image", ensure_channel_first=True)({"image": str(scan)})
+    data = LoadImaged("image", reader="NibabelReader", ensure_channel_first=True)(
+        {"image": str(scan)}
+    )
     stored = np.asarray(data["image"][0])
     data = ToNetwork("image", (0.0,), "none")(data)
     bright = (data["image"] > 100).float()
