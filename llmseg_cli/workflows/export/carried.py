@@ -6,7 +6,7 @@ needs MONAI, nibabel, numpy and torch, and imports nothing of llmseg.
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import nibabel as nib
 import numpy as np
@@ -40,7 +40,7 @@ class Exported(nn.Module):
         found: Tensor = self.program(image)
         return found
 
-    def train(self, mode: bool = True) -> "Exported":
+    def train(self, mode: bool = True) -> Self:
         """Nothing: an exported network has one mode, and refuses to be asked for another."""
         return self
 
