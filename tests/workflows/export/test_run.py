@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from tiny_data import random_image, write_nifti
 from tiny_runs import run_config, write_run
 from torch import nn
@@ -60,12 +61,19 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(run: Path, scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all that a run can be exported to."""
+    """A folder with files for PyTorch and ONNX."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     place = tmp_path_factory.mktemp("exported")
-    words = ("--onnx", "--monai-bundle", place / "bundle", "--example", scan)
-    export(run, "-o", place / "model.pt2", *words)
+    export(run, "-o", place / "model.pt2", "--onnx", "--example", scan)
+    return place
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MONAI bundle."""
+    place = tmp_path_factory.mktemp("bundles") / "bundle"
+    export(run, "--monai-bundle", place)
     return place
 
 
@@ -110,9 +118,8 @@ def test_facts_lie_beside_and_within(made: Path, run: Path):
 
 
 @pytest.mark.slow
-def test_a_bundle_writes_the_masks_of_predict(made: Path, run: Path, scan: Path, tmp_path: Path):
+def test_a_bundle_writes_the_masks_of_predict(bundle: Path, run: Path, scan: Path, tmp_path: Path):
     pytest.importorskip("fire")
-    bundle = made / "bundle"
     words = ["--config_file", bundle / "configs/inference.json", "--bundle_root", bundle]
     words += ["--dataset_dir", scan.parent, "--output_dir", tmp_path / "masks", "--device", "cpu"]
     done = subprocess.run(
@@ -133,10 +140,9 @@ def test_a_bundle_writes_the_masks_of_predict(made: Path, run: Path, scan: Path,
 
 
 @pytest.mark.slow
-def test_a_bundle_has_what_monai_asks_of_one(made: Path):
+def test_a_bundle_has_what_monai_asks_of_one(bundle: Path):
     from monai.bundle.properties import InferProperties, MetaProperties
 
-    bundle = made / "bundle"
     inference = json.loads((bundle / "configs/inference.json").read_text())
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
     needed = [one["id"] for one in InferProperties.values() if one["required"]]
@@ -147,6 +153,13 @@ def test_a_bundle_has_what_monai_asks_of_one(made: Path):
     assert pred["channel_def"] == {"0": "background", "7": "bright"}
     state = torch.load(bundle / "models/model.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in state.values())
+
+
+def loaded(scan: Path) -> MetaTensor:
+    """A scan as MONAI's LoadImaged gives it."""
+    image = nib.load(scan)
+    values = torch.from_numpy(image.get_fdata(dtype=np.float32))[None]
+    return MetaTensor(values, affine=torch.from_numpy(image.affine))
 
 
 @pytest.mark.parametrize("normalize", ["zscore", "zscore-nonzero", "minmax", "window:95:110"])
