@@ -52,7 +52,11 @@ SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "h5py": ("llmseg_cli.data",),
     "jinja2": ("llmseg_cli.workflows.report",),
     "matplotlib": ("llmseg_cli.pictures",),
-    "nibabel": ("llmseg_cli.data",),
+    "nibabel": ("llmseg_cli.data", "llmseg_cli.workflows.export.carried"),  # leaves the house
+    "highdicom": ("llmseg_cli.data",),
+    "pydicom": ("llmseg_cli.data",),
+    "onnx": ("llmseg_cli.workflows.export",),
+    "onnxruntime": ("llmseg_cli.workflows.export",),
     "PIL": ("llmseg_cli.data", "llmseg_cli.pictures"),  # read as scans, drawn for people
     "SimpleITK": ("llmseg_cli.data",),
     "torchio": ("llmseg_cli.data",),

@@ -34,13 +34,16 @@ HOW = {
     "check": WHOLE,
     "completion": WHOLE,
     "config show": WHOLE,
+    "convert": WHOLE,
     "demo-data": PARSED,  # needs the template
     "describe": DRY,
     "doctor": PARSED,  # judges this machine
     "embed": PARSED,  # needs an encoder
+    "export": PARSED,  # traces networks; tests/workflows/export runs it
     "explain": PARSED,  # needs a run with a language model
     "guide": WHOLE,
     "mine-sam": PARSED,  # needs Segment Anything
+    "paper": PARSED,  # needs scores; tests/workflows/paper runs it
     "plan": PARSED,  # times steps; tests/workflows/plan runs it
     "predict": DRY,
     "recipe list": WHOLE,

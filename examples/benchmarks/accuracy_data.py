@@ -18,7 +18,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import nibabel as nib
@@ -27,6 +26,7 @@ from PIL import Image
 
 from llmseg_cli.data.cases import Case, Dataset, find_cases
 from llmseg_cli.data.naming import HDF5, PICTURES, suffix
+from llmseg_cli.data.nnunet import description
 from llmseg_cli.data.volumes import (
     load_image,
     load_label_map,
@@ -105,18 +105,14 @@ def lay(data: Path, folder: Path, *, label_map: Mapping[int, int]) -> Laid:
     is_2d = suffix(dataset.case(labeled[0]).images[0]) in PICTURES
     middle = np.median(np.array(shapes), axis=0).astype(int).tolist()
     laid = Laid(folder, labeled, test, largest + 1, channels, is_2d, tuple(middle))
-    (raw / "dataset.json").write_text(json.dumps(nnunets_description(laid)), encoding="utf-8")
+    described = description(
+        channels=[f"channel{c}" for c in range(laid.channels)],
+        classes=["background", *(f"class{k}" for k in range(1, laid.classes))],
+        training=len(laid.labeled),
+        ending=laid.ending,
+    )
+    (raw / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
     return laid
-
-
-def nnunets_description(laid: Laid) -> dict[str, Any]:
-    """What nnU-Net wants to read in `dataset.json`."""
-    return {
-        "channel_names": {str(c): f"channel{c}" for c in range(laid.channels)},
-        "labels": {"background": 0} | {f"class{k}": k for k in range(1, laid.classes)},
-        "numTraining": len(laid.labeled),
-        "file_ending": laid.ending,
-    }
 
 
 def write_for_rivals(case: Case, folder: Path) -> tuple[tuple[int, int, int], int]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from llmseg_cli.metrics.comparison import holm
 from llmseg_cli.metrics.seeds import SeedComparison, compare_seeds, summarize_seeds
 
 DRAWS = 2000
@@ -140,15 +141,6 @@ def compared(lines: Lines, others: Lines, metric: str, about: dict[str, Any]) ->
         draws=DRAWS,
         seed=0,
     )
-
-
-def holm(p_values: dict[str, float]) -> dict[str, float]:
-    """P values, corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
-    found, least = {}, 0.0
-    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[name]))
-        found[name] = least
-    return found
 
 
 def number(mean: float | None, interval: tuple[float, float] | None, scale: float) -> str:

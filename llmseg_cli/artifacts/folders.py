@@ -31,3 +31,26 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                     raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside *target*; it takes the place of *target* on success alone.
+
+    Whether *target* may be replaced is for the caller to say, before.
+
+    Raises:
+        OSError: With `ENOSPC` if a writer fails because the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_old_leftovers(target)
+    temporary = temporary_of(target)
+    try:
+        temporary.mkdir()
+        with full_disk_named(target):
+            yield temporary
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

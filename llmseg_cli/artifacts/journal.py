@@ -17,6 +17,7 @@ JOURNAL = "cases.jsonl"
 WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of all files that belong to cases
 PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
 MAPS = (PROBABILITIES, UNCERTAINTY)  # the folders in an output folder that hold files of cases
+DICOM_SEG = "dicom-seg"  # beside them, masks once more, which no journal lists
 ANEW = "Remove that folder, or choose another -o."
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmseg_cli.artifacts.files import is_leftover, refuse_existing
 from llmseg_cli.artifacts.journal import JOURNAL, Journal
-from llmseg_cli.artifacts.manifest import MANIFEST
+from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest, recorded_outputs
 from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.reading import parse_json, parse_yaml, read_text
@@ -31,6 +31,38 @@ def refuse_replacing(folder: Path, *, force: bool, names: Collection[str] = ()) 
         raise UsageError(
             f"{folder} was not written by llmseg (it holds {found[0]}), and --force replaces only "
             "what llmseg wrote. Choose another -o."
+        )
+
+
+def refuse_not_made(folder: Path, *, command: str, force: bool) -> None:
+    """Refuse to replace a folder as a whole, but for *force* and what *command* wrote there.
+
+    Args:
+        folder: The folder to write.
+        command: The verb.
+        force: Whether to replace what it wrote.
+
+    Raises:
+        UsageError: If the folder holds something, without *force*; or anything else than the files
+            that its `run.json` records.
+    """
+    refuse_existing(folder, force=force)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        is_own = load_manifest(folder)["command"] == command
+    except ArtifactError:
+        is_own = False
+    if not is_own:
+        raise UsageError(
+            f"{folder} was not written by 'llmseg {command}', so --force does not replace it. "
+            "Choose another -o."
+        )
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_symlink() or p.is_file()}
+    if others := sorted(found - recorded_outputs(folder) - {MANIFEST}):
+        raise UsageError(
+            f"{folder / others[0]} was not written by 'llmseg {command}', and --force would delete "
+            "it. Move it, or choose another -o."
         )
 
 

@@ -14,16 +14,15 @@ KINDS = {  # argument: what it names, and what to do where no other name is near
     "init": (FOLDER, "Name the folder of a finished run."),
     "pseudo": (FOLDER, "'llmseg mine-sam' makes one."),
     "split": (FILE, "'llmseg split' writes it."),
-    "masks": (FOLDER, "'llmseg predict --subset unlabeled' writes masks."),
     "into": (FILE, "'llmseg split' writes it."),
     "text": (FILE, "'llmseg embed' writes it."),
     "descriptions": (FILE, "'llmseg describe' writes it."),
     "config": (FILE, "Check the path."),
     "from0": (FILE, "Make it with 'find DIR ... -print0'."),
+    "scores": (FILE, "'llmseg score' writes it."),
     "pred": (EITHER, "'llmseg predict' writes masks."),
     "compare": (EITHER, "'llmseg predict' writes masks."),
     "masks": (FOLDER, "'llmseg predict' writes masks."),
-    "scores": (FILE, "'llmseg score' writes it."),
 }
 OF_DATA = (
     "data",

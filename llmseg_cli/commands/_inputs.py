@@ -14,7 +14,7 @@ from llmseg_cli.artifacts.inputs import (
 from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.errors import UsageError
 
-OUTPUTS = ("out", "output", "csv")
+OUTPUTS = ("out", "output", "csv", "bundle")
 LOG, LOG_FLAG = "log_file", "--log-file"
 SHARED = ("cache", "folder")  # the cache, which all commands read and write beside all else
 SETTINGS = ("config", "recipe")  # may lie in a folder that is written

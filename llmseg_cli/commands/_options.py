@@ -107,6 +107,14 @@ Device = Annotated[
     ),
     BASIC,
 ]
+DicomSeg = Annotated[
+    bool,
+    typer.Option(
+        "--dicom-seg",
+        help="Of DICOM series, write each mask as DICOM SEG, too, in -o/dicom-seg (pip install "
+        "'llmseg[dicom]').",
+    ),
+]
 LogFile = Annotated[
     Path | None,
     typer.Option(

@@ -31,6 +31,15 @@ SUMMARIES = {  # command to the first sentences of its own help
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
     "suggest": "Say which unlabeled cases to label next, with a picture of each.",
     "report": ("Show runs on one page that opens offline: verdict, cases, curves, data, methods."),
+    "paper": (
+        "Write what a paper needs of runs and scores: tables, methods, references, model cards."
+    ),
+    "convert": (
+        "Write a data set as another program reads it, without the label maps of test cases."
+    ),
+    "export": (
+        "Write a run's networks as files that need no llmseg: PyTorch, ONNX, a MONAI bundle."
+    ),
     "config": "Settings: every value that a command would use, and where it comes from.",
     "recipe": "Settings of papers and of small machines: list them, or print one to change it.",
     "guide": (

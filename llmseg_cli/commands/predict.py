@@ -15,6 +15,7 @@ from llmseg_cli.commands._options import (
     Cache,
     Checkpoint,
     DataChoice,
+    DicomSeg,
     DryRun,
     Force,
     OutputDir,
@@ -136,6 +137,7 @@ def predict(
             "where all K classes are equally probable.",
         ),
     ] = False,
+    dicom_seg: DicomSeg = False,
     largest_component: Annotated[
         str | None,
         typer.Option(
@@ -207,6 +209,7 @@ def predict(
             skip_below=skip_below,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            dicom_seg=dicom_seg,
             largest_component=largest_component,
             fill_holes=fill_holes,
             max_ram=max_ram,  # type: ignore[arg-type]  # typer's parser has made it a number

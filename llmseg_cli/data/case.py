@@ -42,6 +42,7 @@ class Dataset:
         classes: Label value to name, with background; empty if the layout names none.
         ignore: Label value of voxels of which nothing is known; it is no class.
         notes: What was found beside the cases and is not read.
+        channels: Names of the image channels; empty if the layout names none.
     """
 
     root: Path
@@ -50,6 +51,7 @@ class Dataset:
     classes: dict[int, str]
     ignore: int | None = None
     notes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
     def case(self, name: str) -> Case:
         """The case with this identifier.

@@ -1,10 +1,10 @@
 """Two predictions of the same cases: paired differences."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from statistics import fmean, median
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,22 @@ def without_difference(found: Comparison, unscored: int) -> Comparison:
         return found
     reason = unscored_reason(unscored)
     return Comparison(None, None, None, None, found.n, found.n_unpaired, None, None, 0, reason)
+
+
+def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
+    """P values, corrected for their number, so that one false finding among all is as rare as said.
+
+    Args:
+        p_values: Name of a test to its p.
+
+    References:
+        Holm, Scandinavian Journal of Statistics 6, 1979.
+    """
+    found, least = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[name]))
+        found[name] = least
+    return found
 
 
 def _is_number(value: float | None) -> TypeGuard[float]:

@@ -1,18 +1,10 @@
 """Write the demo's cohort: many brains from one template."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmseg_cli.artifacts.files import (
-    refuse_existing,
-    remove_old_leftovers,
-    temporary_of,
-    write_json,
-    write_text,
-)
+from llmseg_cli.artifacts.files import refuse_existing, write_json, write_text
+from llmseg_cli.artifacts.folders import replaced_folder
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.knowledge.weights.embedded import path_of
@@ -101,7 +93,7 @@ def run(
     template = load_template(path_of("mni152", cache=cache), spacing_mm=spacing_mm)
     cases = _names(subjects)
     known = cases if labeled is None else cases[:labeled]
-    with _new_folder(output) as folder:
+    with replaced_folder(output) as folder:
         for number, case in enumerate(cases, start=1):
             image = folder / _file("images", case)
             label = folder / _file(LABELS if case in known else REFERENCES, case)
@@ -166,21 +158,6 @@ def _made(folder: Path) -> set[str]:
 
 def _names(count: int) -> tuple[str, ...]:
     return tuple(f"sub-{number:03d}" for number in range(1, count + 1))
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    remove_old_leftovers(target)
-    temporary = temporary_of(target)
-    try:
-        temporary.mkdir()
-        yield temporary
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _description(cases: tuple[str, ...], labeled: tuple[str, ...]) -> dict[str, object]:

@@ -27,7 +27,17 @@ def survey(root: Path) -> Survey:
     content = _load(root / NAME)
     classes, ignore = declared_classes(content.get("labels"), root / NAME)
     found = _survey(root, content, classes)
-    return replace(found, dataset=replace(found.dataset, ignore=ignore))
+    channels = _channel_names(content)
+    return replace(found, dataset=replace(found.dataset, ignore=ignore, channels=channels))
+
+
+def _channel_names(content: dict[str, Any]) -> tuple[str, ...]:
+    """What nnU-Net 2 calls `channel_names`, and the Decathlon and nnU-Net 1 `modality`."""
+    names = content.get("channel_names", content.get("modality"))
+    values = [*names.values()] if isinstance(names, dict) else names
+    if not isinstance(values, list) or not all(isinstance(name, str) for name in values):
+        return ()
+    return tuple(values)
 
 
 def _survey(root: Path, content: dict[str, Any], classes: dict[int, str]) -> Survey:

@@ -19,7 +19,7 @@ from llmseg_cli.data.layouts.listing import (
     unread_files,
     unread_folders,
 )
-from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, have_channel_numbers, suffix
+from llmseg_cli.data.naming import HDF5, LABEL_ENDINGS, PICTURES, have_channel_numbers, suffix
 
 PAIRS = (
     ("images", "labels"),
@@ -30,6 +30,7 @@ PAIRS = (
 CERTAIN = ("imagesTr", "imagesTs")
 TEST = "imagesTs"  # the data set's own test images
 PLAIN = "images only"
+COLORS = 3  # channels of a color picture
 
 
 def survey(root: Path) -> Survey | None:
@@ -120,7 +121,9 @@ def _pair(
             label_of[name] = path
     if channels is not None:
         faults += [
-            _channels(n, len(paths), channels) for n, paths in cases if len(paths) != channels
+            _channels(n, len(paths), channels)
+            for n, paths in cases
+            if len(paths) != channels and not _may_be_color(paths, channels)
         ]
     faults += _unread(root, images.name, found, labels.name, label_maps, known - label_of.keys())
     is_test = images.name == TEST
@@ -151,6 +154,11 @@ def _images_of(
     for name, path in files:
         found[name.rpartition("_")[0]].append(path)
     return [(name, tuple(paths)) for name, paths in found.items()]
+
+
+def _may_be_color(paths: Sequence[Path], channels: int) -> bool:
+    """Whether one file may hold all channels, as a color picture of nnU-Net does."""
+    return channels == COLORS and len(paths) == 1 and suffix(paths[0]) in PICTURES
 
 
 def _case_of(label: str, cases: set[str]) -> str | None:

@@ -74,6 +74,12 @@ def _values_in(folder: Path) -> tuple[int, ...]:
     return tuple(load_manifest(folder)["details"].get("label_values", ()))
 
 
+def mask_reading(folder: Path) -> tuple[dict[int, int], int | None]:
+    """How masks of a folder are read: changes to numbers of classes, and the ignore label."""
+    stored = _values_in(folder)
+    return changes_from_stored(stored), None if UNKNOWN in stored else UNKNOWN
+
+
 def with_masks(
     cases: Sequence[PreparedCase],
     masks: Mapping[str, Path],
@@ -97,14 +103,12 @@ def with_masks(
         DataError: If a mask cannot be read, lies on other voxels, or has values of no class.
     """
     prepared = []
-    values = {place: _values_in(place) for place in {path.parent for path in masks.values()}}
+    readings = {place: mask_reading(place) for place in {path.parent for path in masks.values()}}
     for case in cases:
         if case.id in masks:
             labeled = replace(images[case.id], label=masks[case.id])
             place = folder / case.id if folder else None
-            stored = values[masks[case.id].parent]
-            changes = changes_from_stored(stored)
-            ignore = None if UNKNOWN in stored else UNKNOWN
+            changes, ignore = readings[masks[case.id].parent]
             try:
                 case = prepare_labels(
                     labeled, case, preprocessing, changes, ignore=ignore, folder=place

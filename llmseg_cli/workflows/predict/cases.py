@@ -55,6 +55,7 @@ class CaseResult:
         uncertainty: File of the entropy over its classes, likewise.
         trust: How far the mask may be trusted, as `trust.Trust` says; None if it failed, or was
             made by an older version.
+        dicom_seg: The mask as DICOM SEG, if that was asked for.
     """
 
     case: str
@@ -67,12 +68,13 @@ class CaseResult:
     probabilities: tuple[str, ...] = ()
     uncertainty: str | None = None
     trust: dict[str, Any] | None = None
+    dicom_seg: str | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
         """All files of the case."""
-        uncertainty = () if self.uncertainty is None else (self.uncertainty,)
-        return (*((self.file,) if self.file else ()), *self.probabilities, *uncertainty)
+        more = (name for name in (self.uncertainty, self.dicom_seg) if name is not None)
+        return (*((self.file,) if self.file else ()), *self.probabilities, *more)
 
 
 @dataclass

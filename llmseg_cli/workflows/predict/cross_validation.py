@@ -15,7 +15,7 @@ from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.errors import ArtifactError, PartialError, StoppedError
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.predict.run import Predicted
-from llmseg_cli.workflows.runs.ensemble import chosen_in
+from llmseg_cli.workflows.runs.folders import chosen_in
 
 PredictOne = Callable[[Path, Path, Path], Predicted]
 

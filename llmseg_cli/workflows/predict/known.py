@@ -11,7 +11,7 @@ from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.digests import former_digest
-from llmseg_cli.workflows.runs.ensemble import short_names
+from llmseg_cli.workflows.runs.folders import short_names
 from llmseg_cli.workflows.runs.learned import (
     learned_by,
     refuse_answers,

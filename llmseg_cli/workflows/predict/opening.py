@@ -7,7 +7,7 @@ from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.data.cases import Case
 from llmseg_cli.workflows.predict.choice import choose_cases
-from llmseg_cli.workflows.runs.ensemble import short_names
+from llmseg_cli.workflows.runs.folders import short_names
 from llmseg_cli.workflows.runs.run_folder import OpenRun, checkpoint_file, open_run
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
-from llmseg_cli.artifacts.journal import MAPS, Journal
+from llmseg_cli.artifacts.journal import DICOM_SEG, MAPS, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.run_files import CONFIG
@@ -23,12 +23,14 @@ from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases
 from llmseg_cli.workflows.predict.absent_classes import absence_warnings
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
+from llmseg_cli.workflows.predict.dicom_seg import refuse_no_series, with_segs
 from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.predict.known import Knowledge
 from llmseg_cli.workflows.predict.maps import Maps
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
 from llmseg_cli.workflows.predict.outcome import Predicted, finish
-from llmseg_cli.workflows.runs.ensemble import Ensemble, joined, run_folders
+from llmseg_cli.workflows.runs.ensemble import Ensemble, joined
+from llmseg_cli.workflows.runs.folders import run_folders
 from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, OpenRun
 
 __all__ = ["Predicted", "run"]
@@ -54,6 +56,7 @@ def run(
     skip_below: float | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
+    dicom_seg: bool = False,
     largest_component: str | None = None,
     fill_holes: str | None = None,
     max_ram: int | None = None,
@@ -88,6 +91,8 @@ def run(
             are not asked; None asks all.
         probabilities: Also write the probabilities of each class, in a folder of their own.
         uncertainty: Also write the entropy over classes, in a folder of its own.
+        dicom_seg: Also write each mask as DICOM SEG, in a folder of their own; all images are
+            DICOM series.
         largest_component: Classes of which the largest component alone is kept, `1,name` or `all`.
         fill_holes: Classes whose holes are filled, likewise.
         max_ram: Bytes of memory that may be taken; less is done at a time to keep to it.
@@ -134,6 +139,8 @@ def run(
             named_classes(fill_holes, config.classes, flag="--fill-holes"),
         )
         refuse_over_cases(out, cases, data)
+        if dicom_seg:
+            refuse_no_series(cases)
         knowledge = Knowledge.of(folders, cases, split, checkpoint)
         manner = Manner(
             overlap, stride, blend, mirror, batch, skip_below, after=BYTES * bool(after)
@@ -149,7 +156,7 @@ def run(
             **({"probabilities": True} if probabilities else {}),
             **({"uncertainty": True} if uncertainty else {}),
         }
-        refuse_links(out, MAPS)
+        refuse_links(out, (*MAPS, DICOM_SEG))
         work = Work(
             opened,
             manner,
@@ -165,6 +172,8 @@ def run(
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
+        if dicom_seg:
+            results = with_segs(out, cases, results, config)
         known = knowledge.of_masks(work.journal, cases)
         masks = [result.classes for result in results if result.classes is not None]
         warnings = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.journal import DICOM_SEG
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_set import numbers_in
 from llmseg_cli.data.naming import dicom_folder, is_dicom_folder, stem, suffix
@@ -139,6 +140,8 @@ def label_files(root: Path) -> dict[str, Path]:
         return {stem(root): root}
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
+        if path.name == DICOM_SEG:
+            continue  # the masks once more
         series = dicom_folder(path)
         if path.name.startswith(".") or (series is None and not (path.is_file() and suffix(path))):
             continue

@@ -22,7 +22,7 @@ from llmseg_cli.numerics.resampling import resample
 from llmseg_cli.training.checkpoints import save_weights
 from llmseg_cli.workflows.predict import image as predict_image
 from llmseg_cli.workflows.predict.run import run
-from llmseg_cli.workflows.runs.ensemble import run_folders
+from llmseg_cli.workflows.runs.folders import run_folders
 from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
 
 CLASSES = ("background", "bright", "dark")

@@ -1,0 +1,1 @@
+"""What `llmseg paper` does: tables of scores, and methods, references and cards of runs."""
