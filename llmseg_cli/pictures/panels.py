@@ -160,10 +160,15 @@ def histograms(columns: Mapping[str, Sequence[float]], *, name: str) -> str:
     rows = -(-len(columns) // 3)
     with _drawing(name, rows=rows, columns=min(3, len(columns))) as (axes, drawn):
         for (label, values), one in zip(columns.items(), axes, strict=False):
-            bins = 1 if min(values) == max(values) else min(12, max(4, len(values) // 2))
-            one.hist(values, bins=bins, color=COLORS[0], alpha=0.8)
+            if min(values) == max(values):
+                one.bar([0], [len(values)], width=0.4, color=COLORS[0], alpha=0.8)
+                one.set_xlim(-1, 1)
+                one.set_xticks([0], [f"{values[0]:g}"])
+            else:
+                bins = min(12, max(4, len(values) // 2))
+                one.hist(values, bins=bins, color=COLORS[0], alpha=0.8)
+                one.locator_params(axis="x", nbins=4)
             one.set_title(_short(label))
-            one.locator_params(axis="x", nbins=4)
             one.locator_params(axis="y", nbins=4, integer=True)
         for one in axes[len(columns) :]:
             one.set_visible(False)
