@@ -72,7 +72,7 @@ def write_seg(
     import pydicom
 
     sources = [_complete(pydicom.dcmread(file), file) for file in slices]
-    turned, inverse = grid.from_ras(labels), np.linalg.inv(grid.affine)
+    turned, inverse = grid.from_ras(labels), np.linalg.inv(grid.affine).astype(np.float64)
     frames = np.stack(
         [_on_slice(turned, inverse, one, f) for one, f in zip(sources, slices, strict=True)]
     )

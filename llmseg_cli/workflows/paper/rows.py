@@ -56,8 +56,8 @@ class Row:
     def groups(self) -> list[str] | None:
         """The patient of each case (sorted); None where each case is a patient."""
         found = {case["case"]: case.get("group") for case in self.cases}
-        groups = [found[name] for name in self.ids]
-        return None if None in groups else groups
+        groups = [group for name in self.ids if (group := found[name]) is not None]
+        return groups if len(groups) == len(found) else None
 
     @property
     def references(self) -> dict[str, set[str]]:
