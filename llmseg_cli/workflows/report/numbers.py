@@ -38,8 +38,9 @@ def duration(seconds: float | None) -> str:
 def finite(values: Mapping[str, Any], key: str) -> float | None:
     """A number of what a JSON file holds, or None for anything else."""
     value = values.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def words(values: Mapping[str, Any]) -> dict[str, str]:
