@@ -179,8 +179,8 @@ def _features(
     cache: Path | None,
     progress: Progress,
 ) -> Mapping[str, Any]:
-    from llmseg_cli.workflows.runs.ensemble import run_folders  # these load torch
-    from llmseg_cli.workflows.runs.run_folder import open_run
+    from llmseg_cli.workflows.runs.folders import run_folders
+    from llmseg_cli.workflows.runs.run_folder import open_run  # loads torch
     from llmseg_cli.workflows.suggest.embedding import features_of
 
     first, *_ = run_folders([run_folder])
