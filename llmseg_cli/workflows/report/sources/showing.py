@@ -221,7 +221,7 @@ def _box(volume: _Volume) -> Box:
     for labels in (volume.mask, volume.reference):
         if labels is not None:
             object_ |= labels > 0
-    flat = _turned(object_.any(axis=volume.axis), volume)
+    flat = _turned(np.asarray(object_.any(axis=volume.axis)), volume)
     if not flat.any():
         return slice(None), slice(None)
     spans = []
