@@ -17,8 +17,7 @@ PAGES = (".html", ".htm")
 
 
 @command(
-    example="llmseg report runs/semi --scores scores.json --masks masks --data scans "
-    "-o report.html",
+    example="llmseg report runs/semi --scores scores.json -o report.html",
     places={"run": "RUN"},
 )
 def report(
