@@ -26,12 +26,12 @@ from tiny_mining import (
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.manifest import load_manifest
-from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.artifacts.pseudo import QC_COLUMNS, UNKNOWN
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import DataError, PartialError, PolicyError, StoppedError, UsageError
 from llmseg_cli.workflows.mine.folder import find_masks
-from llmseg_cli.workflows.mine.run import COLUMNS, run
+from llmseg_cli.workflows.mine.run import run
 
 MASKS = [f"{case}.png" for case in UNLABELED]
 
@@ -125,9 +125,9 @@ def test_the_evidence_is_a_line_per_component_and_one_for_a_case_without(mixed):
     with (mixed.out / "qc.csv").open(newline="") as stream:
         lines = list(csv.reader(stream))
     full = ["0.95", "1.0"]  # stability and agreement
-    nothing = [""] * (len(COLUMNS) - 3)
+    nothing = [""] * (len(QC_COLUMNS) - 3)
     assert lines == [
-        list(COLUMNS),
+        list(QC_COLUMNS),
         ["u0", "ok", "1", "1", "1", "box 8 6 21 17", "0.9", *full, "168", "168", "1.0", "yes", ""],
         [
             *("u0", "ok", "1", "2", "1", "box 25 30 32 35", "0.5", *full, "48", "48", "1.0"),
