@@ -46,7 +46,7 @@ def export(
     example: Annotated[
         Path | None,
         typer.Option(
-            help="Image on which run and file are compared, besides noise.", metavar="IMAGE"
+            help="Image on which run and file are compared, besides noise.", metavar="FILE"
         ),
         BASIC,
     ] = None,

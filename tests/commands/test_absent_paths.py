@@ -48,7 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("mine-sam --run runs/semi --data scans --split spilt.json", 2, f"{MEANT} split.json?"),
         ("suggest --data scans --split spilt.json -o o", 2, f"{MEANT} split.json?"),
         ("suggest --run runs/semy --data scans --split split.json -o o", 2, f"{MEANT} runs/semi?"),
-        ("suggest --data scans --split split.json --masks run -o o", 2, f"{MEANT} runs?"),
+        ("suggest --data scans --split split.json --masks run -o o", 3, f"{MEANT} runs?"),
         ("split --data scans --into spilt.json --add a -o o.json", 2, f"{MEANT} split.json?"),
         ("embed text.yaml -o e.safetensors", 2, f"text.yaml: {FILE} {MEANT} texts.yaml?"),
         ("describe --target x --llm file:text.yaml -o d.yaml", 2, f"--llm text.yaml: {EITHER}"),

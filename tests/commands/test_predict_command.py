@@ -74,6 +74,7 @@ def test_defaults(call):
         "batch": 0,
         "skip_below": None,
         "probabilities": False,
+        "dicom_seg": False,
         "uncertainty": False,
         "largest_component": None,
         "fill_holes": None,
