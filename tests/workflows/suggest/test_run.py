@@ -129,7 +129,7 @@ def _whole(window: torch.Tensor) -> torch.Tensor:
         (("--by", "agreement", "--run", "run", "--seed", "1"), 2, "only --by random draws"),
         (("--mirror",), 2, "no masks are predicted"),
         (("--by", "agremeent"), 2, "agreement"),
-        (("--masks", "nowhere"), 2, "nowhere"),
+        (("--masks", "nowhere"), 3, "nowhere"),
     ],
 )
 def test_words_that_do_not_fit_are_refused(place: Path, toy_data: Path, words, code, said):
