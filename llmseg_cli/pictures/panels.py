@@ -1,6 +1,7 @@
 """Plots as SVG that stands in a page: its text is text, its colors are those of the page."""
 
 import io
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.text import in_one_line
 
 if TYPE_CHECKING:
@@ -232,6 +234,8 @@ def _drawing(
     name: str, *, rows: int = 1, columns: int = 1, height: float = 1.0
 ) -> Iterator[tuple[list["Axes"], list[str]]]:
     """Axes to draw on; the list gets the SVG when they are drawn."""
+    fonts = str(default_cache().absolute() / "matplotlib")  # its list of them
+    os.environ.setdefault("MPLCONFIGDIR", fonts)
     from matplotlib import rc_context  # a second, for this alone
     from matplotlib.figure import Figure
 

@@ -93,7 +93,8 @@ def _scans(sound: Sound, folder: Path) -> None:
     sound.run(folder, "predict --run in/run --data in/data --split in/split.json -o in/pred")
     unlabeled = json.loads((folder / "in/split.json").read_text())["unlabeled"]
     (folder / "in/suggested.csv").write_text(f"rank,case\n1,{unlabeled[0]}\n")
-    sound.run(folder, "score --pred in/pred --ref in/data --bootstrap 10 -o in/scores.json")
+    words = "--split in/split.json --subset test --bootstrap 10 -o in/scores.json"
+    sound.run(folder, f"score --pred in/pred --ref in/data {words}")
 
 
 def _write_nifti(path: Path, array: NDArray[np.generic]) -> None:
