@@ -11,6 +11,7 @@ from llmseg_cli.errors import DataError, UsageError, unknown
 FILE, FOLDER, EITHER = "file", "folder", "file or folder"
 KINDS = {  # argument: what it names, and what to do where no other name is near
     "run": (FOLDER, "'llmseg train-semi' makes one."),
+    "runs": (EITHER, "'llmseg train-semi' makes a run."),
     "init": (FOLDER, "Name the folder of a finished run."),
     "pseudo": (FOLDER, "'llmseg mine-sam' makes one."),
     "split": (FILE, "'llmseg split' writes it."),

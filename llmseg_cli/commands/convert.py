@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
@@ -84,7 +85,8 @@ def convert(
     )
     for role, cases in converted.left_out.items():
         if cases:
-            console.info(f"{len(cases)} {role} cases are not there: nnU-Net has no use for them.")
+            left = counted(len(cases), f"{role} case")
+            console.info(f"{left} left out: nnU-Net has no use for them.")
     if converted.number is None:
         console.warn(
             f"nnU-Net finds a data set by a name such as Dataset101_Heart, and {out.name} is none. "
