@@ -88,7 +88,7 @@ def _draw_tile(
     else:
         drawn = class_tile(tile.plane, WHOLE, look.marks, side=side)
         sheet.paste(drawn, (left + (side - drawn.width) // 2, under + (side - drawn.height) // 2))
-    caption = fitting(tile.caption, side - 4, letters)
+    caption = fitting(tile.caption, side - 10, letters)
     draw.text((left + 2, top + 2), caption, fill=INK, font=letters)
     if tile.note:
         note = fitting(tile.note, side - 8, letters)

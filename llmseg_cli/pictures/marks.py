@@ -17,6 +17,7 @@ YELLOW, VERMILLION, PURPLE, BLUE = (240, 228, 66), (213, 94, 0), (204, 121, 167)
 COLORS = (ORANGE, SKY_BLUE, BLUISH_GREEN, YELLOW, VERMILLION, PURPLE, BLUE)  # of classes, in turn
 PAPER, INK = (0, 0, 0), (255, 255, 255)
 SWATCH, GAP = 22, 6  # pixels
+MOST = 28  # signs of a legend
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,14 @@ def legend(marks: Sequence[Mark], width: int, *, size: int = 14) -> Image.Image:
     """What signs mean, in as many rows as are needed.
 
     Args:
-        marks: The signs, in their order.
+        marks: The signs, in their order; of very many, the first.
         width: In pixels.
         size: Height of the letters in pixels.
     """
     letters, row = font(size), size + 10
+    if len(marks) > MOST:
+        rest = len(marks) - MOST + 1
+        marks = [*marks[: MOST - 1], Mark(f"and {rest} more, in the same colors", INK)]
     places: list[tuple[int, int, str]] = []
     left = top = 0
     for mark in marks:

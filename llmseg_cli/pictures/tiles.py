@@ -18,6 +18,7 @@ QUALITIES = (80, 60, 40, 20)  # of WebP; the first that is small enough
 LARGEST = 40_000  # bytes of a tile; noise alone comes near
 SHARE = 0.45  # of the color where a mask is wrong; the rest is the image
 DASH, WIDTH = 5, 2  # pixels
+LEAST_FOR_WIDE = 250  # pixels of the longer side; in smaller tiles lines are one pixel wide
 REFERENCE, PREDICTION = BLUISH_GREEN, ORANGE
 MISSED, FALSE, OTHER_CLASS = SKY_BLUE, VERMILLION, PURPLE
 
@@ -84,7 +85,7 @@ def class_tile(
     pixels = _gray_or_colors(plane, box, side)
     if plane.mask is not None:
         mask = _nearest(plane.mask[box], *pixels.shape[:2])
-        edge = outline(mask, width=WIDTH)
+        edge = outline(mask, width=WIDTH if side >= LEAST_FOR_WIDE else 1)
         for value, mark in marks.items():
             where = edge & (mask == value)
             if mark.kind == "dashes":
