@@ -25,6 +25,8 @@ from llmseg_cli.workflows.case_pictures import (
 )
 from llmseg_cli.workflows.predict.cases import CaseResult
 
+FOUND = "Outlines: the predicted mask."
+EMPTY = "The mask is empty: nothing was found in this image."
 ML = 1000.0  # cubic millimeters
 
 
@@ -97,7 +99,7 @@ def _with_overlay(folder: Path, case: Case, result: CaseResult, config: RunConfi
     for number in numbers:
         picture = class_tile(slicer.plane(number), WHOLE, marks, side=side_of(numbers))
         panels.append(slicer.panel(number, picture))
-    notes = [] if mask.array.any() else ["The mask is empty: nothing was found in this image."]
+    notes = [FOUND if mask.array.any() else EMPTY]
     save_picture(folder / name, figure(case.id, panels, _with_sizes(marks, layers), notes=notes))
     return replace(result, overlay=name)
 
@@ -115,4 +117,7 @@ def _with_sizes(marks: dict[int, Mark], layers: Layers) -> list[Mark]:
 def _size(voxels: int, voxel: float | None) -> str:
     if not voxels:
         return " (none)"
-    return "" if voxel is None else f" ({voxels * voxel:.3g} ml)"
+    if voxel is None:
+        return ""
+    volume = voxels * voxel
+    return f" ({volume:,.0f} ml)" if volume >= 100 else f" ({volume:.3g} ml)"

@@ -30,8 +30,8 @@ WHICH = ("worst", "best", "median")
 SIGNS = (
     Mark("reference", REFERENCE),
     Mark("prediction", PREDICTION, "dashes"),
-    Mark("missed: in the reference alone", MISSED, "area"),
-    Mark("false: in the prediction alone", FALSE, "area"),
+    Mark("missed (reference alone)", MISSED, "area"),
+    Mark("false (prediction alone)", FALSE, "area"),
     Mark("another class", OTHER_CLASS, "area"),
 )
 
@@ -231,20 +231,21 @@ def _drawn(one: Ranked, of: int, case: Case, pair_of: _Pair) -> Picture:
         assert counts is not None
         is_other |= bool(counts[2])
         picture = tile(slicer.plane(number), box, side=side_of(numbers))
-        panels.append(slicer.panel(number, picture, box, _told(counts)))
+        noun = "pixels" if layers.is_flat else "voxels"
+        panels.append(slicer.panel(number, picture, box, _told(counts, noun)))
     title = f"{one.case}: Dice {one.dice:.3f}"
     return figure(title, panels, SIGNS if is_other else SIGNS[:-1], notes=_notes(one, of, layers))
 
 
-def _told(counts: tuple[int, int, int]) -> str:
+def _told(counts: tuple[int, int, int], noun: str) -> str:
     missed, false, other = counts
     more = f", {other} another class" if other else ""
-    return f"{missed} voxels missed, {false} false{more}"
+    return f"{missed} {noun} missed, {false} false{more}"
 
 
 def _notes(one: Ranked, of: int, layers: Layers) -> list[str]:
     """Where it stands among the others, its classes, and what is not seen."""
-    place = f"Rank {one.rank} of {of} cases, 1 for the lowest Dice."
+    place = f"Rank {one.rank} of {of} cases by Dice; 1 is the worst."
     if len(one.classes) > 1:
         shown = ", ".join(
             f"{name} {'-' if dice is None else f'{dice:.3f}'}" for name, dice in one.classes.items()
