@@ -92,8 +92,10 @@ def _with_scale(panel: Panel) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     letters, (width, height) = font(TEXT), picture.size
     if panel.sides is not None:
-        places = ((4, height / 2, "lm"), (width - 4, height / 2, "rm"))
-        places = (*places, (width / 2, 3, "mt"), (width / 2, height - 3, "mb"))
+        places = (
+            *((4, height / 2, "lm"), (width - 4, height / 2, "rm")),
+            *((width / 2, 3, "mt"), (width / 2, height - 3, "mb")),
+        )
         for text, (x, y, anchor) in zip(panel.sides, places, strict=True):
             _outlined(draw, (x, y), text, letters, anchor)
     if panel.pixels_per_mm is not None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
 from llmseg_cli.artifacts.text import in_one_line
 
 Color = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font: TypeAlias = ImageFont.FreeTypeFont
 
 # Of Okabe and Ito, who tried them with color-blind people.
 ORANGE, SKY_BLUE, BLUISH_GREEN = (230, 159, 0), (86, 180, 233), (0, 158, 115)
@@ -51,7 +51,8 @@ def class_marks(classes: Mapping[int, str]) -> dict[int, Mark]:
 
 def font(size: int) -> Font:
     """Letters of this height in pixels."""
-    return ImageFont.load_default(size)
+    found: Any = ImageFont.load_default(size)
+    return found
 
 
 def fitting(text: str, width: float, letters: Font) -> str:
