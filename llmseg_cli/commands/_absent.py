@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.absent import did_you_mean, is_absent, nearest
-from llmseg_cli.commands._inputs import OUTPUTS, SHARED
+from llmseg_cli.commands._inputs import DRAWN, OUTPUTS, SHARED
 from llmseg_cli.errors import DataError, UsageError, unknown
 
 FILE, FOLDER, EITHER = "file", "folder", "file or folder"
@@ -67,7 +67,7 @@ def unknown_recipe(word: str, known: Sequence[str]) -> UsageError:
 
 def _paths(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     for name, value in values.items():
-        if name in (*OUTPUTS, *SHARED):
+        if name in (*OUTPUTS, *SHARED, *DRAWN):
             continue
         if name in WORDS and isinstance(value, str) and value != "-":
             yield name, Path(value)

@@ -17,6 +17,7 @@ from llmseg_cli.errors import UsageError
 OUTPUTS = ("out", "output", "csv", "bundle")
 LOG, LOG_FLAG = "log_file", "--log-file"
 SHARED = ("cache", "folder")  # the cache, which all commands read and write beside all else
+DRAWN = ("pictures",)  # may have the name of an image; the workflow keeps them from the data
 SETTINGS = ("config", "recipe")  # may lie in a folder that is written
 MAY_BE_PATHS = (
     *("descriptions", "from0", "encoder"),
@@ -92,7 +93,7 @@ def _refuse_among_outputs(log: Path, outputs: Iterable[Path]) -> None:
 
 def _inputs(values: Mapping[str, Any]) -> Iterator[Input]:
     for name, value in values.items():
-        if name in (*OUTPUTS, *SHARED, *SETTINGS, LOG):
+        if name in (*OUTPUTS, *SHARED, *DRAWN, *SETTINGS, LOG):
             continue
         said = ARGUMENTS.get(name, f"--{name.replace('_', '-')}")
         for one in value if isinstance(value, list | tuple) else [value]:

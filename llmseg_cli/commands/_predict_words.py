@@ -53,6 +53,9 @@ def conclude(predicted: "Predicted") -> None:
     blank = sum(case.classes == () for case in predicted.cases)
     hollow = f"; {blank} of {len(predicted.cases)} empty" if blank else ""
     console.info(f"{predicted.folder}: {counted(counts['ok'], 'mask')}{skipped}{unasked}{hollow}.")
+    drawn = [case.overlay for case in predicted.cases if case.overlay is not None]
+    if drawn:
+        console.info(f"Look at {predicted.folder}/overlays: {counted(len(drawn), 'picture')}.")
     known = [(found, case) for case in predicted.cases if (found := _agreement(case)) is not None]
     if len(known) >= FEWEST:
         least = sorted(known, key=lambda pair: pair[0])[:SHOWN_CASES]

@@ -8,6 +8,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing, write_json
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._options import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from llmseg_cli.data.case import Fault
     from llmseg_cli.workflows.check import CheckReport
+    from llmseg_cli.workflows.contact_sheets import Sheets
 
 SHOWN_CASES = 3
 
@@ -39,6 +41,15 @@ def check(
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Also write the report to this JSON file."),
+        BASIC,
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also draw the cases with their label maps: one sheet FILE.png of 60 at most, or "
+            "a folder with a page for each 60.",
+            metavar="PATH",
+        ),
         BASIC,
     ] = None,
     force: Force = False,
@@ -56,12 +67,16 @@ def check(
             ignore_label=ignore_label,
             group_by=group_by,
             out=out,
+            pictures=pictures,
+            force=force,
             progress=progress,
         )
     content = report.to_dict()
     if out is not None:
         write_json(out, content)
     _show(report)
+    if report.sheets is not None:
+        _tell_sheets(report.sheets, data)
     if report.faults:
         kinds = sorted({fault.kind for fault in report.faults})
         error = GateError(
@@ -77,6 +92,13 @@ def check(
         words = ("split", "--data", data, *same, *grouped, "--test", "0.2", "-o", "split.json")
         console.next_step(*words)
     return content
+
+
+def _tell_sheets(sheets: "Sheets", data: Path) -> None:
+    first, *more = sheets.files
+    shown = f"{first} and {counted(len(more), 'more page')}" if more else str(first)
+    some = f" of {sheets.of}, spread over {data}; a folder shows all" * (sheets.shown < sheets.of)
+    console.info(f"Wrote {shown}: {counted(sheets.shown, 'case')}{some}.")
 
 
 def _show(report: "CheckReport") -> None:

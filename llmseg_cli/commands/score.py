@@ -8,16 +8,17 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.scores import EMPTY_POLICIES
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import SUBSETS, Force, IgnoreLabel, LabelMap, Seed
+from llmseg_cli.commands._score_words import show
 from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
 from llmseg_cli.options import parse_label_map
 
 if TYPE_CHECKING:
     from llmseg_cli.artifacts.scores import Scores
 
-SHOWN = ("dice", "jaccard", "hd95", "asd", "nsd")
 SHOWN_FAILURES = 5
 
 
@@ -116,10 +117,20 @@ def score(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Table per case and class; default: beside -o.")
     ] = None,
+    overlays: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw the outlines and errors of N cases, in a folder beside -o: worst:N, best:N "
+            "or median:N by Dice; N alone: the worst.",
+            metavar="WHICH:N",
+        ),
+        BASIC,
+    ] = None,
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
     from llmseg_cli.workflows.score.looks import refuse_ledger, with_looks
+    from llmseg_cli.workflows.score.overlays import plan_overlays, save_overlays
     from llmseg_cli.workflows.score.post_processing import (
         refuse_chosen_by_test,
         refuse_several,
@@ -133,6 +144,7 @@ def score(
     if try_post_processing:
         refuse_several(pred)
         refuse_chosen_by_test(split, subset)
+    plan = plan_overlays(overlays, pred, ref, document, force=force)
     options = ScoreOptions(
         classes=tuple(classes or ()),
         label_map=parse_label_map(label_map or ()),
@@ -168,10 +180,22 @@ def score(
             )
     scored = with_looks(scored, split)
     scored.save(document, table)
-    _show(scored.scores)
+    show(scored.scores)
     for path in (document, table):
         if path is not None:
             console.info(f"Wrote {path}.")
+    if plan is not None:
+        with console.progress("case") as progress:
+            drawn = save_overlays(
+                plan,
+                scored.scores,
+                ref,
+                split=split,
+                subset=subset,
+                options=options,
+                progress=progress,
+            )
+        console.info(f"Wrote {plan.folder}: {counted(len(drawn), 'picture')}, the {plan.which}.")
     to_stdout = str(out) == "-"
     if to_stdout:
         console.data(scored.scores.to_text())
@@ -212,83 +236,3 @@ def _verdict(scores: "Scores", min_dice: float | None) -> LlmsegError | None:
         shown = "undefined" if mean is None else f"{mean:.4f}"
         return GateError(f"Mean Dice {shown} is below --min-dice {min_dice:g}.")
     return None
-
-
-def _show(scores: "Scores") -> None:
-    for warning in scores.warnings:
-        console.warn(warning)
-    if scores.empty_policy == "skip" and scores.counts["n_missed"]:
-        console.warn("--empty-policy skip leaves missed cases out of the mean distances.")
-    _show_means(scores.predictions["folder"], scores.metrics, scores)
-    if scores.comparison is not None:
-        folder = scores.comparison["predictions"]["folder"]
-        _show_means(folder, scores.comparison["metrics"], scores)
-        _show_differences(folder, scores)
-    counts = scores.counts
-    times = f" of {counts['seeds']} seeds" if "seeds" in counts else ""
-    console.info(
-        f"{counts['ok']} of {counts['cases_in']} cases{times}; masks scored {counts['n_scored']}, "
-        f"missed {counts['n_missed']}, false alarms {counts['n_false_alarm']}, "
-        f"empty in both {counts['n_both_empty']}."
-    )
-    if scores.ignore is not None:
-        console.info(
-            f"{scores.ignore['voxels']:,} voxels of the references have the ignore label "
-            f"{scores.ignore['label']}: {scores.ignore['treatment']}."
-        )
-    looks = scores.looks["predictions"] if scores.looks else ()
-    for told in (*looks, *(scores.trust or ()), *(scores.post_processing or ())):
-        console.info(told["in_words"])
-    for key in _keys(scores.metrics):
-        console.detail(scores.metrics[key]["signature"])
-
-
-def _keys(metrics: dict[str, Any]) -> list[str]:
-    """Names in *metrics* of what the tables show; distances carry their unit."""
-    return [key for name in SHOWN for key in metrics if key == name or key.startswith(f"{name}_")]
-
-
-def _show_means(folder: str, metrics: dict[str, Any], scores: "Scores") -> None:
-    names = {**scores.classes, **({"": "class mean"} if len(scores.classes) > 1 else {})}
-    seeds, rows = scores.counts.get("seeds"), []
-    for number, name in names.items():
-        label = name
-        for key in _keys(metrics):
-            found = metrics[key]["classes"][number] if number else metrics[key]
-            values = [_number(found[field]) for field in ("mean", "std", "median")]
-            own = [_number(found["seeds"]["std"])] if seeds else []
-            row = [label, key, values[0], _interval(found), *own, *values[1:], str(found["n"])]
-            rows.append(row)
-            label = ""
-    own = ["std of seeds"] if seeds else []
-    columns = ["class", "metric", "mean", "95 % interval", *own, "std", "median", "n"]
-    cases, times = scores.counts["ok"] // (seeds or 1), f" and {seeds} seeds" if seeds else ""
-    console.table(f"{folder}: over {cases} cases{times}", columns, rows)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _interval(found: dict[str, Any]) -> str:
-    if found["interval"] is None:
-        return "-"
-    low, high = found["interval"]
-    return f"{low:.3g} to {high:.3g}"
-
-
-def _show_differences(folder: str, scores: "Scores") -> None:
-    assert scores.comparison is not None
-    paired = scores.comparison["paired"]
-    rows = []
-    for key in _keys(paired):
-        found = paired[key]
-        values = [
-            _number(found["difference"]),
-            _interval(found),
-            _number(found["p_value"]),
-        ]
-        counts = [str(found[name]) for name in ("n_better", "n_worse", "n_equal")]
-        rows.append([key, *values, *counts])
-    columns = ["metric", "difference", "95 % interval", "Wilcoxon p", "better", "worse", "equal"]
-    console.table(f"{scores.predictions['folder']} minus {folder}, paired", columns, rows)

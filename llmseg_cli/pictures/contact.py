@@ -1,69 +1,98 @@
 """A sheet of small pictures of images, each with its caption and the outline of its mask."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from llmseg_cli.artifacts.files import atomic_path
-from llmseg_cli.pictures.heat import OUTLINE, edges
+from llmseg_cli.pictures.marks import INK, PAPER, Mark, fitting, font, legend
+from llmseg_cli.pictures.slices import WHOLE
+from llmseg_cli.pictures.tiles import Plane, class_tile
 
-SIDE, CAPTION, COLUMNS = 256, 16, 5  # pixels, pixels, pictures
+SIDE, CAPTION, COLUMNS = 256, 18, 5  # pixels, pixels, pictures
+TEXT, TITLE = 13, 26  # pixels
+DIM = (70, 70, 70)  # of the frame around a picture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tile:
     """One picture.
 
     Args:
         caption: A line above it.
-        image: `(3, X, Y)` in [0, 1].
-        labels: `(X, Y)`; None draws no outline.
-        spacing: Sides of a pixel along X and Y, so that it is not stretched.
+        plane: The slice; None if there is nothing to show.
+        note: A line over its lower edge, such as why there is no outline; or empty.
     """
 
     caption: str
-    image: NDArray[np.float32]
-    labels: NDArray[Any] | None = None
-    spacing: tuple[float, float] = (1.0, 1.0)
+    plane: Plane | None
+    note: str = ""
 
 
-def save_contact(path: Path, tiles: Sequence[Tile]) -> None:
-    """Write a PNG of tiles in rows of five, the first at the top left.
+@dataclass(frozen=True)
+class Look:
+    """How a sheet looks.
 
     Args:
-        path: The file.
-        tiles: The pictures, at least one.
+        marks: Value of a mask to how its outline is drawn; each of these is in the legend, once.
+        title: A line above all; or empty.
+        side: Of a picture, in pixels.
+        columns: Pictures in a row.
     """
-    columns = min(COLUMNS, len(tiles))
+
+    marks: Mapping[int, Mark] = field(default_factory=dict)
+    title: str = ""
+    side: int = SIDE
+    columns: int = COLUMNS
+
+
+def contact(tiles: Sequence[Tile], look: Look) -> Image.Image:
+    """Tiles in rows, the first at the top left.
+
+    Args:
+        tiles: The pictures, at least one.
+        look: How they are arranged.
+    """
+    columns = min(look.columns, len(tiles))
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * SIDE, rows * (SIDE + CAPTION)))
+    above = TITLE if look.title else 0
+    width, height = columns * look.side, above + rows * (look.side + CAPTION)
+    signs = legend([*dict.fromkeys(look.marks.values())], width - 8) if look.marks else None
+    below = signs.height + 8 if signs else 0
+    sheet = Image.new("RGB", (width, height + below), PAPER)
     draw = ImageDraw.Draw(sheet)
+    if look.title:
+        letters = font(TEXT + 4)
+        draw.text((4, 3), fitting(look.title, width - 8, letters), fill=INK, font=letters)
     for number, tile in enumerate(tiles):
-        left, top = number % columns * SIDE, number // columns * (SIDE + CAPTION)
-        drawn = _drawn(tile)
-        place = ((SIDE - drawn.width) // 2, (SIDE - drawn.height) // 2)
-        sheet.paste(drawn, (left + place[0], top + CAPTION + place[1]))
-        draw.rectangle((left, top, left + SIDE - 1, top + CAPTION - 1), fill=(0, 0, 0))
-        draw.text((left + 2, top + 2), tile.caption, fill=(255, 255, 255))
-    with atomic_path(path) as temporary:
-        sheet.save(temporary)
+        left = number % columns * look.side
+        top = above + number // columns * (look.side + CAPTION)
+        _draw_tile(sheet, draw, tile, (left, top), look)
+    if signs is not None:
+        sheet.paste(signs, (4, height + 4))
+    return sheet
 
 
-def _drawn(tile: Tile) -> Image.Image:
-    """The picture, as large as a tile allows, its rows from top to bottom."""
-    pixels = (255 * tile.image.transpose(2, 1, 0)).round().astype(np.uint8)
-    lengths = [n * s for n, s in zip(tile.image.shape[1:], tile.spacing, strict=True)]
-    width, height = (max(1, round(SIDE * one / max(lengths))) for one in lengths)
-    shown = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    if tile.labels is None:
-        return shown
-    values = np.asarray(tile.labels > 0, np.uint8).T
-    mask = Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST)
-    found = np.array(shown)
-    found[edges(np.array(mask))] = OUTLINE
-    return Image.fromarray(found)
+def _draw_tile(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    tile: Tile,
+    place: tuple[int, int],
+    look: Look,
+) -> None:
+    (left, top), side, letters = place, look.side, font(TEXT)
+    under = top + CAPTION
+    if tile.plane is None:
+        frame = (left + 1, under + 1, left + side - 2, under + side - 2)
+        draw.rectangle(frame, outline=DIM)
+    else:
+        drawn = class_tile(tile.plane, WHOLE, look.marks, side=side)
+        sheet.paste(drawn, (left + (side - drawn.width) // 2, under + (side - drawn.height) // 2))
+    caption = fitting(tile.caption, side - 10, letters)
+    draw.text((left + 2, top + 2), caption, fill=INK, font=letters)
+    if tile.note:
+        note = fitting(tile.note, side - 8, letters)
+        middle, foot = left + side / 2, under + side - 4
+        box = draw.textbbox((middle, foot), note, font=letters, anchor="mb")
+        draw.rectangle((box[0] - 3, box[1] - 2, box[2] + 3, box[3] + 2), fill=PAPER)
+        draw.text((middle, foot), note, fill=INK, font=letters, anchor="mb")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from llmseg_cli.pictures.marks import BLUISH_GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION, Mark
+
 SIDE = 384  # pixels of the longer side
 QUALITIES = (80, 60, 40, 20)  # of WebP; the first that is small enough
 LARGEST = 40_000  # bytes of a tile; noise alone comes near
 SHARE = 0.45  # of the color where a mask is wrong; the rest is the image
 DASH, WIDTH = 5, 2  # pixels
-# Of Okabe and Ito, who tried them with color-blind people.
-REFERENCE, PREDICTION = (0, 158, 115), (230, 159, 0)  # bluish green, orange
-MISSED, FALSE, OTHER_CLASS = (86, 180, 233), (213, 94, 0), (204, 121, 167)
+LEAST_FOR_WIDE = 250  # pixels of the longer side; in smaller tiles lines are one pixel wide
+REFERENCE, PREDICTION = BLUISH_GREEN, ORANGE
+MISSED, FALSE, OTHER_CLASS = SKY_BLUE, VERMILLION, PURPLE
 
 Box = tuple[slice, slice]
 
@@ -41,17 +44,16 @@ class Plane:
     step: tuple[float, float]
 
 
-def tile(plane: Plane, box: Box) -> Image.Image:
+def tile(plane: Plane, box: Box, *, side: int = SIDE) -> Image.Image:
     """The slice with the outlines of both label maps, the mask's dashed, and errors filled.
 
     Args:
         plane: The slice.
         box: Rows and columns that are shown.
+        side: Pixels of the longer side.
     """
-    image = plane.image[box]
-    gray = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-    rows, columns = _size(image.shape[:2], plane.step)
-    pixels = _resized(gray, rows, columns)
+    pixels = _gray_or_colors(plane, box, side)
+    rows, columns = pixels.shape[:2]
     mask, reference = (
         None if labels is None else _nearest(labels[box], rows, columns)
         for labels in (plane.mask, plane.reference)
@@ -65,9 +67,57 @@ def tile(plane: Plane, box: Box) -> Image.Image:
     if reference is not None:
         pixels[outline(reference, width=WIDTH)] = REFERENCE
     if mask is not None:
-        dashed = np.add.outer(np.arange(rows), np.arange(columns)) // DASH % 2 == 0
-        pixels[outline(mask, width=WIDTH) & dashed] = PREDICTION
-    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+        pixels[outline(mask, width=WIDTH) & _dashes(rows, columns)] = PREDICTION
+    return _picture(pixels)
+
+
+def class_tile(
+    plane: Plane, box: Box, marks: Mapping[int, Mark], *, side: int = SIDE
+) -> Image.Image:
+    """The slice with the outline of each class of its mask.
+
+    Args:
+        plane: The slice.
+        box: Rows and columns that are shown.
+        marks: Value to how its outline looks; others are not drawn.
+        side: Pixels of the longer side.
+    """
+    pixels = _gray_or_colors(plane, box, side)
+    if plane.mask is not None:
+        mask = _nearest(plane.mask[box], *pixels.shape[:2])
+        edge = outline(mask, width=WIDTH if side >= LEAST_FOR_WIDE else 1)
+        for value, mark in marks.items():
+            where = edge & (mask == value)
+            if mark.kind == "dashes":
+                where &= _dashes(*pixels.shape[:2])
+            pixels[where] = mark.color
+    return _picture(pixels)
+
+
+def outlines_tile(
+    plane: Plane, box: Box, drawn: Sequence[tuple[NDArray[Any], Mark]], *, side: int = SIDE
+) -> Image.Image:
+    """The slice with outlines of several label maps, a later one over an earlier.
+
+    Args:
+        plane: The slice; its label maps are not drawn.
+        box: Rows and columns that are shown.
+        drawn: Label maps, `(rows, columns)`, each with how its classes look.
+        side: Pixels of the longer side.
+    """
+    pixels = _gray_or_colors(plane, box, side)
+    for labels, mark in drawn:
+        where = outline(_nearest(labels[box], *pixels.shape[:2]), width=WIDTH)
+        if mark.kind == "dashes":
+            where &= _dashes(*pixels.shape[:2])
+        pixels[where] = mark.color
+    return _picture(pixels)
+
+
+def pixels_per_unit(plane: Plane, box: Box, *, side: int = SIDE) -> float:
+    """How long one unit of the plane's step is in a tile, in pixels."""
+    height, width = _extent(plane.image[box].shape, plane.step)
+    return side / max(height, width)
 
 
 def errors(
@@ -125,11 +175,26 @@ def inline_webp(picture: Image.Image) -> Inline:
     return Inline(f"data:image/webp;base64,{text}", *picture.size)
 
 
-def _size(shape: tuple[int, ...], step: tuple[float, float]) -> tuple[int, int]:
-    """Rows and columns of the tile, as long and wide as the slice is in space."""
-    height, width = (number * size for number, size in zip(shape, step, strict=True))
-    scale = SIDE / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+def _extent(shape: tuple[int, ...], step: tuple[float, float]) -> tuple[float, float]:
+    return shape[0] * step[0], shape[1] * step[1]
+
+
+def _gray_or_colors(plane: Plane, box: Box, side: int) -> NDArray[np.float32]:
+    """The slice `(rows, columns, 3)`, 0 to 255, as long and wide as it is in space."""
+    image = plane.image[box]
+    gray = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    scale = pixels_per_unit(plane, box, side=side)
+    rows, columns = (max(1, round(one * scale)) for one in _extent(image.shape, plane.step))
+    return _resized(gray, rows, columns)
+
+
+def _dashes(rows: int, columns: int) -> NDArray[np.bool_]:
+    where: NDArray[np.bool_] = np.add.outer(np.arange(rows), np.arange(columns)) // DASH % 2 == 0
+    return where
+
+
+def _picture(pixels: NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
 def _resized(image: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from llmseg_cli.data.pool import map_cases
 from llmseg_cli.errors import TooLargeError
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
+from llmseg_cli.workflows.contact_sheets import Labels, Sheets, refuse_sheets, save_sheets
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class CheckReport:
         cases: The cases, by identifier.
         faults: What must be repaired.
         warnings: What may be left.
+        sheets: Pictures of the cases, if they were asked for.
     """
 
     data: str
@@ -40,6 +42,7 @@ class CheckReport:
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
     ignore_label: int | None = None
+    sheets: Sheets | None = None
 
     @property
     def class_cases(self) -> dict[int, int]:
@@ -67,6 +70,7 @@ class CheckReport:
             "faults": [asdict(fault) for fault in self.faults],
             "warnings": [asdict(fault) for fault in self.warnings],
             "cases": [self._case(check) for check in self.cases],
+            **({"pictures": [str(file) for file in self.sheets.files]} if self.sheets else {}),
         }
 
     def _case(self, check: CaseCheck) -> dict[str, Any]:
@@ -96,6 +100,8 @@ def run(
     ignore_label: int | None = None,
     group_by: str | None = None,
     out: Path | None = None,
+    pictures: Path | None = None,
+    force: bool = False,
     progress: Progress = silent,
 ) -> CheckReport:
     """Read every image and label map of a data set and report all faults.
@@ -106,15 +112,19 @@ def run(
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any.
         group_by: Regular expression whose first group in the identifier is the patient.
         out: The file that the report will be written to, which may not be one of the data's.
+        pictures: A .png for a sheet of pictures of the cases, or a folder for one a page; or None.
+        force: Replace earlier pictures.
         progress: Told of every case read.
 
     Raises:
         DataError: If there is no data set to look at.
         UsageError: If *group_by* is no regular expression, the data set names another ignore
-            label, or *out* would replace an image.
+            label, or *out* or *pictures* would replace an image or lie among them.
     """
     found = survey(data, group_by=group_by)
     refuse_over_files(out, paths_of(found.dataset.cases))
+    if pictures is not None:
+        refuse_sheets(pictures, data, found.dataset.cases, force=force)
     classes = map_classes(found.dataset.classes, label_map or {})
     ignore = ignored_value(found.dataset.ignore, ignore_label, label_map or {})
 
@@ -132,6 +142,10 @@ def run(
         *compare_cases(checks, classes),
         *find_unheld(checks, label_map or {}, ignore_label),
     ]
+    sheets = None
+    if pictures is not None:
+        labels = Labels(label_map or {}, ignore, classes)
+        sheets = save_sheets(pictures, checks, labels, data.resolve().name, progress)
     return CheckReport(
         data=str(data),
         layout=found.dataset.layout,
@@ -140,4 +154,5 @@ def run(
         faults=tuple(fault for fault in faults if not fault.is_warning),
         warnings=tuple(fault for fault in faults if fault.is_warning),
         ignore_label=ignore,
+        sheets=sheets,
     )

@@ -15,15 +15,23 @@ from llmseg_cli.data.digests import voxel_digest
 from llmseg_cli.data.volumes import Volume, prediction_suffix, read_grid, save_label_map
 from llmseg_cli.errors import ArtifactError, DataError, StoppedError
 from llmseg_cli.knowledge.mining.rules import Finding, Mined
-from llmseg_cli.numerics.unit_range import to_unit, unit_range
-from llmseg_cli.pictures.overlay import save_overlay
+from llmseg_cli.pictures.figure import figure, save_picture
+from llmseg_cli.pictures.marks import ORANGE, SKY_BLUE, VERMILLION, Mark
+from llmseg_cli.pictures.slices import WHOLE, Layers
+from llmseg_cli.pictures.tiles import outlines_tile
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.workflows.case_pictures import LARGE, Slicer
 from llmseg_cli.workflows.mine.case import Miner
 from llmseg_cli.workflows.predict.cases import is_scarcity, why_failed
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 NOTHING = "the network predicts nothing"
+SIGNS = (  # of pictures, in the order in which they are drawn
+    Mark("Segment Anything: the pseudo-label", SKY_BLUE),
+    Mark("unknown, not learned from", VERMILLION),
+    Mark("the network, whose prediction was the prompt", ORANGE, "dashes"),
+)
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ class MiningWork:
         file = f"{case.id}{prediction_suffix(volume.grid)}"
         self.journal.begin(case.id, file, image=digest)
         if case.id in self.drawn and self.overlays is not None:
-            _draw(self.overlays / f"{case.id}.png", volume, mined)
+            _draw(self.overlays / f"{case.id}.png", case.id, volume, mined)
         reason = NOTHING if mined.predicted is None else mined.reason or None
         if self.answers_all:
             mined = _decided(mined, volume)
@@ -201,11 +209,15 @@ def _noted(entry: Entry) -> MinedCase:
     return MinedCase(entry.case, kept, entry.file, findings, reason, measures)
 
 
-def _draw(path: Path, volume: Volume, mined: Mined) -> None:
-    """The slice along Z with the most foreground."""
+def _draw(path: Path, case: str, volume: Volume, mined: Mined) -> None:
+    """The slice with the most foreground."""
     empty = np.zeros(volume.array.shape[1:], np.uint8)
     before = empty if mined.predicted is None else mined.predicted
     after = empty if mined.labels is None else mined.labels
-    index = int(((before > 0) | (after > 0)).sum(axis=(0, 1)).argmax())
-    image = to_unit(volume.array[..., index], unit_range(volume.array))
-    save_overlay(path, image, before[..., index], after[..., index], unknown=UNKNOWN)
+    either = ((before > 0) | (after > 0)).astype(np.uint8)
+    slicer = Slicer(volume, Layers(either.shape, volume.spacing_mm, volume.grid.unit, either))
+    (number,) = slicer.layers.numbers(1)
+    areas = (np.where(after == UNKNOWN, 0, after), after == UNKNOWN, before)
+    drawn = [(slicer.turned(area, number), mark) for area, mark in zip(areas, SIGNS, strict=True)]
+    picture = outlines_tile(slicer.plane(number), WHOLE, drawn, side=LARGE)
+    save_picture(path, figure(case, [slicer.panel(number, picture)], SIGNS))

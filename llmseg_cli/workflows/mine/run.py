@@ -1,6 +1,6 @@
 """`llmseg mine-sam`: a pseudo-label for every unlabeled case, and the evidence for each."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmseg_cli.artifacts.files import (
-    remove_leftovers,
-    sha256_json,
-    write_text,
-)
-from llmseg_cli.artifacts.journal import Entry, Journal
+from llmseg_cli.artifacts.files import sha256_json, write_text
+from llmseg_cli.artifacts.journal import Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
@@ -31,6 +27,7 @@ from llmseg_cli.progress import Progress, silent
 from llmseg_cli.reading import read_text
 from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.case_pictures import OVERLAYS, remove_pictures, spread
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
@@ -39,7 +36,6 @@ from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned, showin
 from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
-OVERLAYS = "overlays"
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ def run(
     refuse_learned(run_folder, roles, flag="--run", show=showing(data))
     cases: Sequence[Case] = choose_cases(data, (), split, subset)
     refuse_over_cases(out, cases, data)
-    cases = _spread(cases, limit) if limit else cases
+    cases = spread(cases, limit) if limit else cases
     miner = open_sam_miner(settings, device=device, cache=cache, offline=offline)
     if dry_run:
         return MinedFolder(out, tuple(MinedCase(case.id, "planned") for case in cases))
@@ -152,8 +148,8 @@ def run(
         journal = Journal(out, resume=resume)
         for name in (MANIFEST, QC):
             (out / name).unlink(missing_ok=True)
-        _clear_overlays(out / OVERLAYS, () if resume else earlier)
-        drawn = frozenset(case.id for case in _spread(cases, overlays))
+        remove_pictures(out, () if resume else [entry.case for entry in earlier])
+        drawn = frozenset(case.id for case in spread(cases, overlays))
         work = MiningWork(
             miner,
             opened,
@@ -219,20 +215,6 @@ def _refuse_other_table(path: Path) -> None:
             f"{path} was not written by llmseg, and would be replaced. Move it away, or choose "
             "another -o."
         )
-
-
-def _clear_overlays(folder: Path, replaced: Iterable[Entry]) -> None:
-    """Delete what a killed process left half-written, and the pictures of cases to be replaced."""
-    remove_leftovers(folder)
-    for entry in replaced:
-        (folder / f"{entry.case}.png").unlink(missing_ok=True)
-
-
-def _spread(cases: Sequence[Case], count: int) -> list[Case]:
-    """At most *count* of the cases, evenly over all of them."""
-    if count >= len(cases):
-        return list(cases)
-    return [cases[index * len(cases) // count] for index in range(count)]
 
 
 def _finish(mined: MinedFolder, manifest: Manifest, *, lacking: Collection[str]) -> None:

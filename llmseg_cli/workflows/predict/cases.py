@@ -56,6 +56,7 @@ class CaseResult:
         trust: How far the mask may be trusted, as `trust.Trust` says; None if it failed, or was
             made by an older version.
         dicom_seg: The mask as DICOM SEG, if that was asked for.
+        overlay: Picture of the mask over the image, if that was asked for.
     """
 
     case: str
@@ -69,12 +70,14 @@ class CaseResult:
     uncertainty: str | None = None
     trust: dict[str, Any] | None = None
     dicom_seg: str | None = None
+    overlay: str | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
         """All files of the case."""
-        more = (name for name in (self.uncertainty, self.dicom_seg) if name is not None)
-        return (*((self.file,) if self.file else ()), *self.probabilities, *more)
+        more = (self.uncertainty, self.dicom_seg, self.overlay)
+        named = (name for name in more if name is not None)
+        return (*((self.file,) if self.file else ()), *self.probabilities, *named)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
-from llmseg_cli.artifacts.journal import DICOM_SEG, MAPS, Journal
+from llmseg_cli.artifacts.journal import DICOM_SEG, MAPS
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.run_files import CONFIG
@@ -20,6 +20,7 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases
+from llmseg_cli.workflows.case_pictures import OVERLAYS, spread
 from llmseg_cli.workflows.predict.absent_classes import absence_warnings
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
@@ -29,6 +30,7 @@ from llmseg_cli.workflows.predict.known import Knowledge
 from llmseg_cli.workflows.predict.maps import Maps
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
 from llmseg_cli.workflows.predict.outcome import Predicted, finish
+from llmseg_cli.workflows.predict.overlays import own_pictures, with_overlays
 from llmseg_cli.workflows.runs.ensemble import Ensemble, joined
 from llmseg_cli.workflows.runs.folders import run_folders
 from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, OpenRun
@@ -57,6 +59,7 @@ def run(
     probabilities: bool = False,
     uncertainty: bool = False,
     dicom_seg: bool = False,
+    overlays: int = 0,
     largest_component: str | None = None,
     fill_holes: str | None = None,
     max_ram: int | None = None,
@@ -93,6 +96,7 @@ def run(
         uncertainty: Also write the entropy over classes, in a folder of its own.
         dicom_seg: Also write each mask as DICOM SEG, in a folder of their own; all images are
             DICOM series.
+        overlays: Cases, evenly over all, of which a picture with the mask's outline is written.
         largest_component: Classes of which the largest component alone is kept, `1,name` or `all`.
         fill_holes: Classes whose holes are filled, likewise.
         max_ram: Bytes of memory that may be taken; less is done at a time to keep to it.
@@ -156,11 +160,13 @@ def run(
             **({"probabilities": True} if probabilities else {}),
             **({"uncertainty": True} if uncertainty else {}),
         }
-        refuse_links(out, (*MAPS, DICOM_SEG))
+        refuse_links(out, (*MAPS, DICOM_SEG, OVERLAYS))
+        drawn = [case.id for case in spread(cases, overlays)]
+        journal = own_pictures(out, drawn, resume=resume)
         work = Work(
             opened,
             manner,
-            Journal(out, resume=resume),
+            journal,
             made_by,
             stop,
             progress,
@@ -174,6 +180,7 @@ def run(
         results = work.all(cases, on_case)
         if dicom_seg:
             results = with_segs(out, cases, results, config)
+        results = with_overlays(out, cases, results, config, drawn, progress)
         known = knowledge.of_masks(work.journal, cases)
         masks = [result.classes for result in results if result.classes is not None]
         warnings = (

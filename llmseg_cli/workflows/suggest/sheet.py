@@ -1,13 +1,20 @@
 """The sheet of pictures of suggested cases: one slice of each, with its mask if there is one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmseg_cli.data.cases import Case
 from llmseg_cli.data.volumes import load_image, load_label_map
-from llmseg_cli.numerics.unit_range import to_unit, unit_range
-from llmseg_cli.pictures.contact import Tile, save_contact
+from llmseg_cli.pictures.contact import Look, Tile, contact
+from llmseg_cli.pictures.figure import save_picture
+from llmseg_cli.pictures.marks import ORANGE, Mark
+from llmseg_cli.workflows.case_pictures import Slicer, layers_of
+
+MASK = Mark("the mask that was predicted, classes together", ORANGE)
 
 
 def save_sheet(
@@ -24,23 +31,18 @@ def save_sheet(
         rows: What the table says of them.
         masks: Case to its mask.
     """
-    pairs = zip(cases, rows, strict=True)
-    save_contact(path, [_tile(case, row, masks.get(case.id)) for case, row in pairs])
+    tiles = [_tile(c, row, masks.get(c.id)) for c, row in zip(cases, rows, strict=True)]
+    save_picture(path, contact(tiles, Look({1: MASK} if masks else {})))
 
 
 def _tile(case: Case, row: Mapping[str, Any], mask: Path | None) -> Tile:
     volume = load_image(case.images)
-    labels = None if mask is None else load_label_map(mask).array
-    index = volume.array.shape[3] // 2
-    if labels is not None and labels.any():
-        index = int((labels > 0).sum(axis=(0, 1)).argmax())
-    x, y, _ = volume.spacing_mm
-    return Tile(
-        _caption(row),
-        to_unit(volume.array[..., index], unit_range(volume.array)),
-        None if labels is None else labels[..., index],
-        (x, y),
-    )
+    found = None if mask is None else load_label_map(mask)
+    if found is not None:
+        found = replace(found, array=(found.array > 0).astype(np.uint8))
+    slicer = Slicer(volume, layers_of(volume.grid, found, None))
+    (number,) = slicer.layers.numbers(1)
+    return Tile(_caption(row), slicer.plane(number))
 
 
 def _caption(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,91 @@
+"""What `llmseg score` says of the scores."""
+
+from typing import TYPE_CHECKING, Any
+
+from llmseg_cli import console
+
+if TYPE_CHECKING:
+    from llmseg_cli.artifacts.scores import Scores
+
+SHOWN = ("dice", "jaccard", "hd95", "asd", "nsd")
+
+
+def show(scores: "Scores") -> None:
+    """Print means, differences and what else a reader should know."""
+    for warning in scores.warnings:
+        console.warn(warning)
+    if scores.empty_policy == "skip" and scores.counts["n_missed"]:
+        console.warn("--empty-policy skip leaves missed cases out of the mean distances.")
+    _show_means(scores.predictions["folder"], scores.metrics, scores)
+    if scores.comparison is not None:
+        folder = scores.comparison["predictions"]["folder"]
+        _show_means(folder, scores.comparison["metrics"], scores)
+        _show_differences(folder, scores)
+    counts = scores.counts
+    times = f" of {counts['seeds']} seeds" if "seeds" in counts else ""
+    console.info(
+        f"{counts['ok']} of {counts['cases_in']} cases{times}; masks scored {counts['n_scored']}, "
+        f"missed {counts['n_missed']}, false alarms {counts['n_false_alarm']}, "
+        f"empty in both {counts['n_both_empty']}."
+    )
+    if scores.ignore is not None:
+        console.info(
+            f"{scores.ignore['voxels']:,} voxels of the references have the ignore label "
+            f"{scores.ignore['label']}: {scores.ignore['treatment']}."
+        )
+    looks = scores.looks["predictions"] if scores.looks else ()
+    for told in (*looks, *(scores.trust or ()), *(scores.post_processing or ())):
+        console.info(told["in_words"])
+    for key in _keys(scores.metrics):
+        console.detail(scores.metrics[key]["signature"])
+
+
+def _keys(metrics: dict[str, Any]) -> list[str]:
+    """Names in *metrics* of what the tables show; distances carry their unit."""
+    return [key for name in SHOWN for key in metrics if key == name or key.startswith(f"{name}_")]
+
+
+def _show_means(folder: str, metrics: dict[str, Any], scores: "Scores") -> None:
+    names = {**scores.classes, **({"": "class mean"} if len(scores.classes) > 1 else {})}
+    seeds, rows = scores.counts.get("seeds"), []
+    for number, name in names.items():
+        label = name
+        for key in _keys(metrics):
+            found = metrics[key]["classes"][number] if number else metrics[key]
+            values = [_number(found[field]) for field in ("mean", "std", "median")]
+            own = [_number(found["seeds"]["std"])] if seeds else []
+            row = [label, key, values[0], _interval(found), *own, *values[1:], str(found["n"])]
+            rows.append(row)
+            label = ""
+    own = ["std of seeds"] if seeds else []
+    columns = ["class", "metric", "mean", "95 % interval", *own, "std", "median", "n"]
+    cases, times = scores.counts["ok"] // (seeds or 1), f" and {seeds} seeds" if seeds else ""
+    console.table(f"{folder}: over {cases} cases{times}", columns, rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _interval(found: dict[str, Any]) -> str:
+    if found["interval"] is None:
+        return "-"
+    low, high = found["interval"]
+    return f"{low:.3g} to {high:.3g}"
+
+
+def _show_differences(folder: str, scores: "Scores") -> None:
+    assert scores.comparison is not None
+    paired = scores.comparison["paired"]
+    rows = []
+    for key in _keys(paired):
+        found = paired[key]
+        values = [
+            _number(found["difference"]),
+            _interval(found),
+            _number(found["p_value"]),
+        ]
+        counts = [str(found[name]) for name in ("n_better", "n_worse", "n_equal")]
+        rows.append([key, *values, *counts])
+    columns = ["metric", "difference", "95 % interval", "Wilcoxon p", "better", "worse", "equal"]
+    console.table(f"{scores.predictions['folder']} minus {folder}, paired", columns, rows)
