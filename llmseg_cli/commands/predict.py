@@ -1,6 +1,5 @@
 """`llmseg predict`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,11 +22,11 @@ from llmseg_cli.commands._options import (
     SplitFile,
     Subset,
 )
+from llmseg_cli.commands._predict_images import images_of, refuse_beside_folds
 from llmseg_cli.commands._predict_words import announce, conclude, tell
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import parse_size
 from llmseg_cli.progress import Progress
-from llmseg_cli.reading import file_fault, read_stdin
 
 if TYPE_CHECKING:
     from llmseg_cli.workflows.predict.run import Predicted
@@ -137,6 +136,14 @@ def predict(
             "where all K classes are equally probable.",
         ),
     ] = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="Probabilities and entropies at the temperatures of 'llmseg calibrate'; masks "
+            "stay the same.",
+        ),
+    ] = False,
     dicom_seg: DicomSeg = False,
     largest_component: Annotated[
         str | None,
@@ -180,9 +187,9 @@ def predict(
     """Segment images: a mask for each, on its own voxels."""
     from llmseg_cli.workflows.predict.choice import refuse_contradiction
 
-    wanted = [*(images or []), *_from0(from0)]
+    wanted = [*(images or []), *images_of(from0)]
     if cross_validation:
-        _refuse_beside_folds(run, data, split, subset, wanted)
+        refuse_beside_folds(run, data, split, subset, wanted)
     else:
         refuse_contradiction(data, wanted, split, subset)
     from llmseg_cli.workflows.predict.run import run as run_predict  # loads torch
@@ -209,6 +216,7 @@ def predict(
             skip_below=skip_below,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            calibrated=calibrated,
             dicom_seg=dicom_seg,
             largest_component=largest_component,
             fill_holes=fill_holes,
@@ -264,36 +272,3 @@ def _told(predicted: "Predicted") -> "Predicted":
     if predicted.cases:  # there are none in a dry run
         conclude(predicted)
     return predicted
-
-
-def _refuse_beside_folds(
-    runs: list[Path],
-    data: Path | None,
-    split: Path | None,
-    subset: str | None,
-    images: list[Path],
-) -> None:
-    if len(runs) > 1:
-        raise UsageError(
-            f"--cross-validation takes one --run, a set of folds, and there are {len(runs)}."
-        )
-    if data is None or split is not None or subset is not None or images:
-        raise UsageError(
-            "--cross-validation predicts the validation cases that the runs of the folds have in "
-            "their own splits. Pass --data DIR, and neither --split, --subset nor images."
-        )
-
-
-def _from0(source: str | None) -> list[Path]:
-    if source is None:
-        return []
-    if source != "-" and (fault := file_fault(Path(source))):
-        raise UsageError(f"Cannot read --from0 {source}: {fault}.")
-    try:
-        content = read_stdin() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        raise UsageError(f"Cannot read --from0 {source}: {error.strerror}.") from error
-    names = [os.fsdecode(name) for name in content.split(b"\0") if name.strip()]
-    if not names:
-        raise UsageError(f"--from0 {source} names no image. Make it with 'find DIR ... -print0'.")
-    return [Path(name) for name in names]
