@@ -61,17 +61,17 @@ def test_the_temperature_that_made_the_logits_is_found(temperature: float):
     assert fit_temperature(heard, labels) == pytest.approx(temperature, rel=0.04)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.5])
 @pytest.mark.parametrize("made", [drawn, overlapping])
-def test_the_least_is_that_of_scipy_and_never_worse_than_1(made):
-    for temperature in (0.5, 2.5):
-        heard, labels = made(temperature)
-        found = fit_temperature(heard, labels)
-        other = minimize_scalar(
-            lambda one: loss(heard, labels, one), bounds=(LOWEST, HIGHEST), method="bounded"
-        )
-        assert loss(heard, labels, found) == pytest.approx(other.fun, abs=1e-7)
-        assert found == pytest.approx(other.x, rel=1e-2)
-        assert loss(heard, labels, found) < loss(heard, labels, 1.0)
+def test_the_least_is_that_of_scipy_and_never_worse_than_1(made, temperature: float):
+    heard, labels = made(temperature)
+    found = fit_temperature(heard, labels)
+    other = minimize_scalar(
+        lambda one: loss(heard, labels, one), bounds=(LOWEST, HIGHEST), method="bounded"
+    )
+    assert loss(heard, labels, found) == pytest.approx(other.fun, abs=1e-7)
+    assert found == pytest.approx(other.x, rel=1e-2)
+    assert loss(heard, labels, found) < loss(heard, labels, 1.0)
 
 
 def test_random_labels_never_get_a_worse_likelihood():
