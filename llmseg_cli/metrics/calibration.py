@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15  # of Guo et al.
+ROUNDING = (
+    1e-5  # of a bin: what lies on its upper edge, such as 1/3, is in it however it is rounded
+)
 LEAST = 1e-12  # what a probability of 0 of the true class counts as, so that the mean stays finite
 
 
@@ -41,6 +44,6 @@ def expected_calibration_error(
     """
     sure = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
-    place = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = np.clip(np.ceil(sure * bins - ROUNDING).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(place, weights=right - sure, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))

@@ -60,3 +60,13 @@ def test_as_often_right_as_sure_is_0():
     assert negative_log_likelihood(np.full((2, 4), 0.25), np.array([0, 3])) == pytest.approx(
         math.log(4)
     )
+
+
+def test_on_the_edge_of_a_bin_rounding_does_not_count():
+    thirds = np.full((4, 3), 1 / 3)
+    labels = np.array([0, 1, 1, 2])
+    sharp = np.tile([0.3334, 0.3333, 0.3333], (4, 1))  # in the bin above
+    both, same = np.concatenate([thirds, sharp]), np.concatenate([labels, 1 - labels.clip(max=1)])
+    found = expected_calibration_error(both, same)
+    assert expected_calibration_error(both.astype(np.float32), same) == pytest.approx(found)
+    assert found == pytest.approx((1 / 12 + abs(0.75 - 0.3334)) / 2)
