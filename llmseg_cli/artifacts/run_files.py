@@ -3,5 +3,6 @@
 CONFIG = "config.yaml"
 WEIGHTS, BEST, STATE = "model.safetensors", "best.safetensors", "state.ckpt"
 CURVE = "curve.png"
+CALIBRATION, CALIBRATION_BEST = "calibration.json", "calibration-best.json"
 
 COURSE = "auto.json"  # of `llmseg auto`

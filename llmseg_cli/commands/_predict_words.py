@@ -34,6 +34,12 @@ def announce(estimate: "Estimate", opened: "Ensemble") -> None:
         f"{str(opened.dtype).removeprefix('torch.')}; about {estimate.memory_mb} MB of memory"
         f"{on_device} for the largest ({estimate.largest})."
     )
+    if found := opened.temperatures:
+        listed = [f"{name} {one:.2f}" for name, one in found.items()][:SHOWN_NETWORKS]
+        console.info(
+            f"Calibrated: probabilities and entropies at the temperatures {', '.join(listed)}"
+            f"{', ...' * (len(found) > SHOWN_NETWORKS)}; masks are as without."
+        )
 
 
 def tell(result: "CaseResult") -> None:

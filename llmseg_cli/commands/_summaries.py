@@ -25,6 +25,7 @@ SUMMARIES = {  # command to the first sentences of its own help
         "Train on labeled and unlabeled cases together, with or without the help of text."
     ),
     "predict": "Segment images: a mask for each, on its own voxels.",
+    "calibrate": "Find on validation cases how sure a run should be, for 'predict --calibrated'.",
     "explain": (
         "Show attention and activation around the block of a language model, as picture and NIfTI."
     ),

@@ -126,6 +126,14 @@ def predict(
             "where all K classes are equally probable.",
         ),
     ] = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="Probabilities and entropies at the temperatures of 'llmseg calibrate'; masks "
+            "stay the same.",
+        ),
+    ] = False,
     dicom_seg: DicomSeg = False,
     overlays: Annotated[
         int,
@@ -207,6 +215,7 @@ def predict(
             skip_below=skip_below,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            calibrated=calibrated,
             dicom_seg=dicom_seg,
             overlays=overlays,
             largest_component=largest_component,

@@ -34,15 +34,22 @@ class ForegroundEntropy:
     def __init__(self) -> None:
         self.total, self.voxels = 0.0, 0
 
-    def add(self, slab: Tensor) -> None:
-        """Count the voxels of `(K, dx, Y, Z)` probabilities."""
+    def add(self, slab: Tensor, told: Tensor | None = None) -> None:
+        """Count the voxels of `(K, dx, Y, Z)` probabilities.
+
+        Args:
+            slab: Says where the foreground is.
+            told: Probabilities of the same voxels whose entropy counts instead.
+        """
+        told = slab if told is None else told
         step = max(1, VALUES_AT_ONCE // max(1, slab[:, 0].numel()))
         for start in range(0, slab.shape[1], step):
-            self._add(slab[:, start : start + step])
+            rows = slice(start, start + step)
+            self._add(slab[:, rows], told[:, rows])
 
-    def _add(self, part: Tensor) -> None:
+    def _add(self, part: Tensor, told: Tensor) -> None:
         foreground = part[1:].amax(dim=0) > part[0]
-        found = entropy(part[:, foreground])
+        found = entropy(told[:, foreground])
         self.total += float(found.sum(dtype=torch.float64))
         self.voxels += found.numel()
 

@@ -41,6 +41,7 @@ def sliding_window(
     store: torch.device | None = None,
     background: Callable[[Corner], bool] | None = None,
     classes: int | None = None,
+    sets: int = 1,
     at: Callable[[Corners], Predict] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Predict *image* window by window, each weighed, and yield finished slabs along X.
@@ -61,6 +62,7 @@ def sliding_window(
             image's device if not given.
         background: Whether the window at a corner is surely background: class 0 without asking.
         classes: K, needed with *background* alone, for all windows may be.
+        sets: How many sets of K probabilities *predict* returns, one behind the other.
         at: Gives what answers for the windows at some corners, if it is to know where they stand;
             then *predict* is not asked.
 
@@ -77,20 +79,20 @@ def sliding_window(
     if background and classes is None:
         raise ValueError("background without classes")
     store = store or image.device
-    weights = _weights(windows).to(store)
+    weights = window_weights(windows).to(store)
     skipped = {corner for corner in windows.corners if background and background(corner)}
     corners = [corner for corner in windows.corners if corner not in skipped]
     asked = _Asked(image, at or (lambda corners: predict), windows)
     workers = min(workers, math.ceil(len(corners) / batch))
     answers = asked.side_by_side(corners, batch, workers) if workers > 1 else asked(corners, batch)
-    sums = _Sums(classes, windows, store) if skipped and classes else None
+    sums = _Sums(classes * sets, windows, store) if skipped and classes else None
     xs, ys, zs = windows.starts
     with closing(answers):
         for x, following in zip(xs, (*xs[1:], windows.shape[0]), strict=True):
             count = len(ys) * len(zs)
             for corner in skipped.intersection(itertools.product((x,), ys, zs)):
                 assert sums is not None  # of the number of classes given
-                sums.add_background(weights, corner)
+                sums.add_background(weights, corner, sets)
                 count -= 1
             for corner, probabilities in itertools.islice(answers, count):
                 if sums is None:
@@ -171,10 +173,11 @@ class _Sums:
             self.values[:, *place].addcmul_(probabilities[:, *part], weights[part])
             self.weights[place].add_(weights[part])
 
-    def add_background(self, weights: Tensor, corner: Corner) -> None:
-        """The same with probability 1 of class 0."""
+    def add_background(self, weights: Tensor, corner: Corner, sets: int) -> None:
+        """The same with probability 1 of class 0, in each of several sets of classes."""
         for part, place in self._places(corner):
-            self.values[0][place].add_(weights[part])
+            for first in self.values[:: len(self.values) // sets]:
+                first[place].add_(weights[part])
             self.weights[place].add_(weights[part])
 
     def _places(self, corner: Corner) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
@@ -216,7 +219,8 @@ def cut_window(image: Tensor, corner: Sequence[int], windows: Windows) -> Tensor
     return F.pad(cut, padding) if any(padding) else cut
 
 
-def _weights(windows: Windows) -> Tensor:
+def window_weights(windows: Windows) -> Tensor:
+    """How much the voxels of a window count in the blend, of the shape of its extent."""
     weights = _gaussian(windows.sides) if windows.blend == "gaussian" else torch.ones(windows.sides)
     for axis, ((before, _), size) in enumerate(zip(windows.padding, windows.extent, strict=True)):
         weights = weights.narrow(axis, before, size)

@@ -31,11 +31,13 @@ class Slabs:
             classes of a voxel sum to 1. A slab is not used after the next was asked for.
         grid: `(X', Y', Z')` of all slabs together.
         weight: Its share of the mean; those of all that are averaged sum to 1.
+        sets: Of K probabilities that each slab has; the first decides, and the last is heard.
     """
 
     parts: Iterable[tuple[int, Tensor]]
     grid: Sequence[int]
     weight: float = 1.0
+    sets: int = 1
 
 
 Rows = tuple[slice, slice]  # along X and Y
@@ -154,6 +156,7 @@ class _Mean:
     ) -> None:
         self.streams = [_Stream(one, shape, rows) for one in asked]
         self.shape, self.rows, self.hear = self.streams[0].shape, rows, hear
+        self.sets = asked[0].sets
         self.done = 0  # rows of the image
 
     def winners(self) -> Iterator[tuple[slice, Tensor]]:
@@ -173,18 +176,23 @@ class _Mean:
     def _winner(self, rows: slice) -> Tensor:
         """The most probable class of the image's *rows*, `(dx, Y, Z)`."""
         first = self.streams[0].slab
+        classes = len(first) // self.sets
         size = (rows.stop - rows.start, *self.shape[1:])
-        kind = torch.uint8 if len(first) <= 256 else torch.int32
+        kind = torch.uint8 if classes <= 256 else torch.int32
         labels = torch.zeros(size, dtype=kind, device=first.device)
         best = torch.zeros(size, device=first.device)
-        for index in range(len(first)):
+        for index in range(classes):
             sources = [stream.source(index, rows) for stream in self.streams]
-            plane = self._plane(sources, 1 / len(first) - ROUNDING)
+            plane = self._plane(sources, 1 / classes - ROUNDING)
             if plane is None:
                 continue
             values = self._mean(sources, rows, plane)
             if self.hear:
-                self.hear(index, (rows, self.rows), values)
+                heard = values
+                if further := len(first) - classes:
+                    others = [stream.source(index + further, rows) for stream in self.streams]
+                    heard = self._mean(others, rows, plane)
+                self.hear(index, (rows, self.rows), heard)
             leading = best[:, *plane]
             labels[:, *plane].masked_fill_(values > leading, index)
             torch.maximum(leading, values, out=leading)

@@ -14,6 +14,7 @@ COMMANDS = {  # with the words that they cannot do without
     "train-semi": ("--data", "d", "--labeled", "2"),
     "mine-sam": ("--run", "r", "--data", "d", "--split", "s", "-o", "out"),
     "predict": ("--run", "r", "--images", "i", "-o", "out"),
+    "calibrate": ("--run", "r", "--data", "d"),
     "score": ("--pred", "p", "--ref", "r"),
     "suggest": ("--data", "d", "--split", "s", "-o", "out"),
     "describe": ("--target", "atrium", "-o", "out.yaml", "--llm", "openai:m"),

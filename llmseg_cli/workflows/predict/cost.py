@@ -223,7 +223,7 @@ def _asking(windows: Windows, run: OpenRun, manner: Manner) -> tuple[int, int]:
     features = patch * batch * run.dtype.itemsize * max(map(_widest, run.networks.values()))
     voices = patch * batch * voices_of(run, manner)  # a byte of each while others are asked
     features = max(features + voices, COUNTED * voices)
-    answers = 4 * patch * batch * classes
+    answers = 4 * patch * batch * classes * run.sets
     in_parts = run.device.type == "cpu" and classes >= MANY
     copies = (2 if in_parts else 3) + (len(run.networks) > 1) + 2 * manner.mirror
     workers = min(workers_of(run, manner), math.ceil(len(windows) / batch))

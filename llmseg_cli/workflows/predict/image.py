@@ -177,7 +177,8 @@ def workers_of(run: OpenRun, manner: Manner) -> int:
     """Batches that a CPU predicts side by side; a GPU is busy with one."""
     if run.device.type != "cpu":
         return 1
-    answers = math.prod(run.config.patch) * len(run.config.classes) * manner.batch_of(run)
+    voxels = math.prod(run.config.patch) * manner.batch_of(run)
+    answers = voxels * len(run.config.classes) * run.sets
     fitting = max(1, ANSWERS_SIDE_BY_SIDE // answers)
     return min(torch.get_num_threads(), manner.workers, fitting)
 
@@ -188,7 +189,7 @@ def sums_bytes(windows: Sequence[Windows], runs: Sequence[OpenRun]) -> int:
     for placed, run in zip(windows, runs, strict=True):
         rows = placed.wanted[1] - placed.wanted[0]
         volume = placed.extent[0] * rows * placed.shape[2]
-        total += 4 * (len(run.config.classes) + 1) * volume
+        total += 4 * (len(run.config.classes) * run.sets + 1) * volume
     return total
 
 

@@ -101,10 +101,11 @@ def _slabs(
             store=store,
             background=background,
             classes=len(run.config.classes),
+            sets=run.sets,
             at=_counted(ask, asked),
         )
         parts = watch.slabs(index, placed, found) if watch else found
-        yield Slabs(parts, placed.shape, weight)
+        yield Slabs(parts, placed.shape, weight, run.sets)
 
 
 def _anywhere(predict: Predict) -> Callable[[Corners], Predict]:

@@ -31,6 +31,7 @@ from llmseg_cli.workflows.predict.maps import Maps
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
 from llmseg_cli.workflows.predict.outcome import Predicted, finish
 from llmseg_cli.workflows.predict.overlays import own_pictures, with_overlays
+from llmseg_cli.workflows.runs.calibrated import at_temperatures, calibration_file
 from llmseg_cli.workflows.runs.ensemble import Ensemble, joined
 from llmseg_cli.workflows.runs.folders import run_folders
 from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, OpenRun
@@ -58,6 +59,7 @@ def run(
     skip_below: float | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
+    calibrated: bool = False,
     dicom_seg: bool = False,
     overlays: int = 0,
     largest_component: str | None = None,
@@ -94,6 +96,8 @@ def run(
             are not asked; None asks all.
         probabilities: Also write the probabilities of each class, in a folder of their own.
         uncertainty: Also write the entropy over classes, in a folder of its own.
+        calibrated: Probabilities and entropies are those at the temperatures of the run folders;
+            masks are the same.
         dicom_seg: Also write each mask as DICOM SEG, in a folder of their own; all images are
             DICOM series.
         overlays: Cases, evenly over all, of which a picture with the mask's outline is written.
@@ -136,6 +140,8 @@ def run(
             cache=cache,
             precision=precision,
         )
+        if calibrated:
+            found = _calibrated(found, folders, checkpoint, manifest)
         opened = joined(found)
         config = opened.config
         after = PostProcessing(
@@ -159,6 +165,7 @@ def run(
             **({"post_processing": asdict(after)} if after else {}),
             **({"probabilities": True} if probabilities else {}),
             **({"uncertainty": True} if uncertainty else {}),
+            **({"temperatures": opened.temperatures} if calibrated else {}),
         }
         refuse_links(out, (*MAPS, DICOM_SEG, OVERLAYS))
         drawn = [case.id for case in spread(cases, overlays)]
@@ -204,6 +211,18 @@ def run(
         }
         finish(predicted, manifest, lacking=work.lacking)
     return predicted
+
+
+def _calibrated(
+    runs: Mapping[str, OpenRun], folders: Sequence[Path], checkpoint: str, manifest: Manifest
+) -> dict[str, OpenRun]:
+    """The same runs, each at the temperatures of its folder."""
+    found = {}
+    for folder, (name, one) in zip(folders, runs.items(), strict=True):
+        found[name] = at_temperatures(folder, checkpoint, one)
+        path = calibration_file(folder, checkpoint)
+        manifest.add_input(path, name=input_name(path.name, name, [*runs]))
+    return found
 
 
 def _made_by(

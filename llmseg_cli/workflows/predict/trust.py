@@ -40,7 +40,8 @@ class Trust:
         between: `networks`, each pair of those that answer; `views`, the answer and that to each
             mirrored view; or None.
         voices: How many networks or views were compared.
-        entropy: Mean entropy of the voxels of foreground, 0 to 1 (ln K); None without foreground.
+        entropy: Mean entropy of the voxels of foreground, 0 to 1 (ln K), at the temperatures if
+            runs have some; None without foreground.
         reason: Why there is no agreement.
     """
 
@@ -104,8 +105,10 @@ class Watch:
         """The same slabs of probabilities of a group, each looked at before it is given away."""
         first, stop = placed.wanted
         begin = max(first, self.rows[index]) - first  # parts share rows at their edges
+        classes = len(self.runs.config.classes)
         for start, slab in found:
-            self.entropies[index].add(slab[:, :, begin:])
+            new = slab[:, :, begin:]
+            self.entropies[index].add(new[:classes], new[-classes:])
             yield start, slab
         self.rows[index] = max(stop, self.rows[index])
 
@@ -189,9 +192,13 @@ def _of_views(run: OpenRun, axes: Sequence[int], overlaps: Overlaps, weights: Te
 
     def ask(batch: Tensor) -> Tensor:
         labels: list[Tensor] = []
-        predict = mirrored(run.probabilities, axes, hear=lambda one: labels.append(_labels(one)))
-        found = predict(batch)
-        overlaps.add(torch.stack([_labels(found), *labels]), weights)
+        classes = len(run.config.classes)  # those at a temperature stand behind them
+
+        def hear(found: Tensor) -> None:
+            labels.append(_labels(found[:, :classes]))
+
+        found = mirrored(run.probabilities, axes, hear=hear)(batch)
+        overlaps.add(torch.stack([_labels(found[:, :classes]), *labels]), weights)
         return found
 
     return ask

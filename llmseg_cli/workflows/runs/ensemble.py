@@ -56,6 +56,12 @@ class Ensemble:
         return {name: one for group in self.groups for name, one in group.networks.items()}
 
     @property
+    def temperatures(self) -> dict[str, float]:
+        """Those of all networks, by the same names; empty where they answer without."""
+        groups = (group.temperatures or {} for group in self.groups)
+        return {name: one for group in groups for name, one in group.items()}
+
+    @property
     def patches(self) -> tuple[tuple[int, ...], ...]:
         """The different sizes of windows."""
         return tuple(dict.fromkeys(group.config.patch for group in self.groups))
@@ -86,11 +92,14 @@ def joined(runs: Mapping[str, OpenRun]) -> Ensemble:
 def _as_one(runs: Mapping[str, OpenRun]) -> OpenRun:
     first = next(iter(runs.values()))
     networks, shares = {}, {}
+    temperatures: dict[str, float] = {}
     for run_name, run in runs.items():
         for name, network in run.networks.items():
             key = f"{run_name}: {name}"
             networks[key], shares[key] = network, 1 / (len(runs) * len(run.networks))
-    return OpenRun(first.config, networks, first.device, first.dtype, shares)
+            if run.temperatures is not None:
+                temperatures[key] = run.temperatures[name]
+    return OpenRun(first.config, networks, first.device, first.dtype, shares, temperatures or None)
 
 
 def refuse_unlike(configs: Mapping[str, RunConfig]) -> None:

@@ -49,6 +49,8 @@ class OpenRun:
         device: Where they are.
         dtype: Number format of the convolutions.
         shares: Name to the weight of a network in the mean; None weighs all alike.
+        temperatures: Name to what a network's logits are divided by in a second set of
+            probabilities; None asks for no such set.
     """
 
     config: RunConfig
@@ -56,6 +58,12 @@ class OpenRun:
     device: torch.device
     dtype: torch.dtype
     shares: dict[str, float] | None = None
+    temperatures: dict[str, float] | None = None
+
+    @property
+    def sets(self) -> int:
+        """Sets of K probabilities that `probabilities` returns, 1 or 2."""
+        return 1 if self.temperatures is None else 2
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -74,16 +82,21 @@ class OpenRun:
                 afterwards.
 
         Returns:
-            `(B, K, X, Y[, Z])` float32 on the run's device.
+            `(B, K, X, Y[, Z])` float32 on the run's device; with temperatures 2 K, the plain
+            probabilities before those at their temperature.
         """
         layout = choose_memory_format("auto", dimensions=image.ndim - 2)
         placed = image.to(self.device).to(memory_format=layout)
         total: Tensor | None = None
         with autocast(self.device, self.dtype):
             for name, network in self.networks.items():
-                share = class_softmax(network(placed))
+                scores = network(placed)
+                share = class_softmax(scores)
                 if hear:
                     hear(share)
+                if self.temperatures is not None:
+                    scaled = class_softmax(scores.float() / self.temperatures[name])
+                    share = torch.cat([share, scaled], dim=1)
                 if self.shares is not None:
                     share.mul_(self.shares[name])
                 total = share if total is None else total.add_(share)
