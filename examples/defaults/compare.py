@@ -31,6 +31,7 @@ WAYS = {
     "unet, sgd 0.1": f"{UNET} --optimizer sgd --learning-rate 0.1",
     "unet, adam 0.001": f"{UNET} --optimizer adam --learning-rate 0.001",
     "unet, adam 0.002": ADAM,
+    "unet, adam 0.002, warm-up 50": f"{ADAM} --warmup 50",
     "unet, adam 0.003": f"{UNET} --optimizer adam --learning-rate 0.003",
     "unet, adamw 0.001": f"{UNET} --optimizer adamw --learning-rate 0.001",
     "unet, adam 0.002, strong": f"{ADAM} --augment strong",  # the last --augment counts
