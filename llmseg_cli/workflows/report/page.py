@@ -43,12 +43,12 @@ def refuse_missing_packages() -> None:
         )
 
 
-def page(facts: Facts, tiles: Mapping[str, Sequence["Inline"]]) -> str:
+def page(facts: Facts, tiles: Mapping[tuple[str, str], Sequence["Inline"]]) -> str:
     """The page: one file without any address outside of it.
 
     Args:
         facts: What it says.
-        tiles: Case to the pictures of its slices.
+        tiles: Group and case to the pictures of its slices.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
