@@ -53,6 +53,15 @@ def report(
         typer.Option(min=0, help="Cases that are shown at most: the worst, the median, the best."),
         BASIC,
     ] = 12,
+    viewer: Annotated[
+        bool,
+        typer.Option(
+            "--viewer",
+            help="Put the first case that is shown into the page as a volume to turn and scroll: "
+            "2 MB more, drawn by niivue (llmseg weights fetch niivue).",
+        ),
+        BASIC,
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +89,7 @@ def report(
         data=data if out is not None else None,  # of a file for other commands
         pseudo=pseudo or (),
         cases=cases,
+        viewer=viewer,
     )
     with console.progress("case") as progress:
         reported = run_report(wish, draws=out is not None, progress=progress)

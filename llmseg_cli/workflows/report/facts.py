@@ -20,6 +20,7 @@ from llmseg_cli.workflows.report.wording import locked_words, title_of, verdict,
 
 if TYPE_CHECKING:
     from llmseg_cli.pictures.tiles import Inline
+    from llmseg_cli.workflows.report.sources.viewing import View
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class Collected:
     Args:
         facts: All that is said.
         tiles: Group and case to its pictures.
+        view: The volume in the page, or None.
     """
 
     facts: Facts
     tiles: "dict[tuple[str, str], tuple[Inline, ...]]"
+    view: "View | None" = None
 
 
 def collect(wish: Wish, progress: Progress) -> Collected:
@@ -51,6 +54,7 @@ def collect(wish: Wish, progress: Progress) -> Collected:
     shown: tuple[ShownCase, ...] = ()
     data: DataFacts | None = None
     least: LeastTrusted | None = None
+    view: View | None = None
     tiles: dict[tuple[str, str], tuple[Inline, ...]] = {}
     differing: dict[str, list[str]] = {}
     if wish.masks is not None or wish.data is not None:
@@ -58,7 +62,7 @@ def collect(wish: Wish, progress: Progress) -> Collected:
 
         looked = look(wish, runs, scores, pseudo, progress)
         shown, data, tiles, differing = looked.shown, looked.data, looked.tiles, looked.differing
-        seen, least = looked.pseudo, looked.least
+        seen, least, view = looked.pseudo, looked.least, looked.view
     said = verdict(runs, scores)
     facts = Facts(
         title=title_of(runs),
@@ -73,8 +77,9 @@ def collect(wish: Wish, progress: Progress) -> Collected:
         commands=commands_of(runs, (*wish.pseudo, wish.masks)),
         licences=licences_of(runs, wish.pseudo),
         least=least,
+        viewer=view.facts if view else None,
     )
-    return Collected(facts, tiles)
+    return Collected(facts, tiles, view)
 
 
 def _rounds(

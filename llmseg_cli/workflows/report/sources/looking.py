@@ -18,6 +18,7 @@ from llmseg_cli.workflows.report.sources.showing import (
     labels_with_reference,
 )
 from llmseg_cli.workflows.report.sources.unlabeled import draw_least, draw_pseudo, least_of
+from llmseg_cli.workflows.report.sources.viewing import View, view_of
 from llmseg_cli.workflows.report.wish import Wish
 from llmseg_cli.workflows.score.predictions import Predictions, find_predictions
 
@@ -34,6 +35,7 @@ class Looked:
         pseudo: Pseudo-labels, now with those that are shown.
         least: Masks that are trusted least, or None.
         tiles: Group and case to its pictures.
+        view: What can be turned and scrolled, or None.
         differing: File of scores to cases whose mask is another than the one that was scored.
     """
 
@@ -43,6 +45,7 @@ class Looked:
     pseudo: tuple[PseudoFacts, ...]
     least: LeastTrusted | None = None
     tiles: dict[tuple[str, str], tuple[Inline, ...]] = field(default_factory=dict)
+    view: View | None = None
 
 
 def look(
@@ -63,6 +66,7 @@ def look(
 
     Raises:
         DataError: If there are no masks, or no data.
+        UsageError: If a viewer is wished, and no volume is shown.
     """
     masks = None if wish.masks is None else find_predictions(wish.masks)
     deciding, others = _deciding(scores, masks)
@@ -72,7 +76,9 @@ def look(
         return Looked((), None, others, told, least)
     chosen = choose(deciding, masks, wish.cases)
     cohort = look_at(wish.data, runs, [name for name, _, _ in chosen], progress)
-    drawn = draw(chosen, cohort, labels_with_reference(cohort, masks), progress)
+    labels = labels_with_reference(cohort, masks)
+    drawn = draw(chosen, cohort, labels, progress)
+    view = view_of([one.case for one in drawn], cohort, labels) if wish.viewer else None
     tiles = {(CASES, one.case.case): one.tiles for one in drawn}
     least = None if masks is None else least_of(masks, scores, cohort)
     if masks is not None and least is not None:
@@ -85,7 +91,8 @@ def look(
             facts = with_pictures.facts
             tiles |= {(group_of(index), case): t for case, t in with_pictures.tiles.items()}
         seen.append(facts)
-    return Looked(tuple(one.case for one in drawn), cohort.facts, others, tuple(seen), least, tiles)
+    cases = tuple(one.case for one in drawn)
+    return Looked(cases, cohort.facts, others, tuple(seen), least, tiles, view)
 
 
 def _deciding(
