@@ -278,6 +278,12 @@ RULES = (
         is_typed=True,
     ),
     Rule(
+        ("mlflow",),
+        lambda v: v["out"] is not None,
+        "MLflow is given the page, too; pass -o report.html",
+        is_typed=True,
+    ),
+    Rule(
         ("viewer",),
         lambda v: None not in (v["masks"], v["data"], v["out"]),
         "a page alone has a viewer, of a case with its mask; pass --data DIR, --masks DIR and "

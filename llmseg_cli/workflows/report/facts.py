@@ -30,11 +30,13 @@ class Collected:
     Args:
         facts: All that is said.
         tiles: Group and case to its pictures.
+        folders: Of the runs, in their order.
         view: The volume in the page, or None.
     """
 
     facts: Facts
     tiles: "dict[tuple[str, str], tuple[Inline, ...]]"
+    folders: tuple[Path, ...]
     view: "View | None" = None
 
 
@@ -79,7 +81,7 @@ def collect(wish: Wish, progress: Progress) -> Collected:
         least=least,
         viewer=view.facts if view else None,
     )
-    return Collected(facts, tiles, view)
+    return Collected(facts, tiles, tuple(folders), view)
 
 
 def _rounds(

@@ -22,10 +22,12 @@ class Reported:
     Args:
         facts: All that it says.
         html: The page; None where none was asked.
+        folders: Of the runs, in the order of the facts.
     """
 
     facts: Facts
     html: str | None
+    folders: tuple[Path, ...]
 
     def save(self, target: Path) -> None:
         """Write the page, and its numbers beside it, each whole or not at all."""
@@ -58,7 +60,7 @@ def run(wish: Wish, *, draws: bool, progress: Progress = silent) -> Reported:
     collected = collect(wish, progress)
     viewer = Viewer(program, collected.view) if collected.view else None
     html = page(collected.facts, collected.tiles, viewer) if draws else None
-    return Reported(collected.facts, html)
+    return Reported(collected.facts, html, collected.folders)
 
 
 def lines_of(facts: Facts) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """A page of `llmseg report` as a browser shows it: complete, silent, offline, and it sorts."""
 
-import json
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import Page, opened, program
+from PIL import Image
 from report_files import write_masks, write_run, write_scans
 from training_cli import invoke
 
@@ -86,10 +88,9 @@ def test_a_volume_can_be_seen_and_nothing_is_asked_for(place: Path, tmp_path: Pa
     with opened(place / "report.html", tmp_path / "profile") as page:
         page.becomes_true("document.getElementById('viewer').dataset.volumes === '2'")
         refuse_faults(page, place / "report.html")
-        pixels = page.value(  # drawn on another canvas, and read from there
-            "new Promise((done) => requestAnimationFrame(() => {"
-            "viewerPixels = document.createElement('canvas').getContext('2d');"
-            "const from = document.getElementById('viewer'); from.scrollIntoView();"
-            "done(from.toDataURL().length) }))"
-        )
-        assert pixels > 0
+        page.value("document.getElementById('viewer').scrollIntoView()")
+        seen = np.asarray(Image.open(io.BytesIO(page.picture())).convert("RGB"), dtype=int)
+        for red, green, blue in ((230, 159, 0), (86, 180, 233)):  # classes 1 and 2, half opaque
+            warm = red > blue
+            is_colored = abs(seen[..., 0] - seen[..., 2]) > 60
+            assert (is_colored & ((seen[..., 0] > seen[..., 2]) == warm)).sum() > 100, green
