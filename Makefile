@@ -84,12 +84,13 @@ $(RIVALS)/.installed: examples/benchmarks/requirements.txt constraints.txt
 	touch $@
 
 ## Demo
-demo: $(DEMO)/scores.json  ## llmseg auto on made brains, two of 30 labeled, and what the 28 others give, in demo/
+demo: $(DEMO)/report.html  ## llmseg auto on made brains, two of 30 labeled, and what the 28 others give, in demo/
 	@echo
 	@echo "Of 30 brains two have a label map. What 'llmseg auto' made of them is in $(DEMO)/result (commands.sh, llmseg.yaml)."
 	@echo "The last table is what the 28 unlabeled brains give ($(DEMO)/scores.json, scores.csv): both sides start from"
 	@echo "$(DEMO)/result/supervised and train on for the same time, $(DEMO)/with-masks with the unlabeled brains, $(DEMO)/without-masks without."
 	@echo "A negative Dice difference says that the time was better spent on the labels alone, as it was here: llmseg guide demo."
+	@echo "All of it on one page, with the worst cases: $(CURDIR)/$<"
 
 $(DEMO)/data/run.json: | $(INSTALLED) weights
 	llmseg demo-data --subjects 30 --labeled 2 --spacing 4 --seed 0 -o $(@D)
@@ -110,6 +111,9 @@ $(DEMO)/with-masks/run.json: $(DEMO)/without/run.json
 
 $(DEMO)/scores.json: $(DEMO)/with-masks/run.json $(DEMO)/without-masks/run.json
 	llmseg score --pred $(DEMO)/with-masks --ref $(DEMO)/data/references --split $(DEMO)/result/folds/fold-0.json --subset unlabeled --compare $(DEMO)/without-masks -o $@ --force
+
+$(DEMO)/report.html: $(DEMO)/scores.json
+	llmseg report $(DEMO)/result/$(DEMO_SEMI) $(DEMO)/without --scores $< --masks $(DEMO)/with-masks --data $(DEMO)/data -o $@ --force
 
 ## Other
 clean:  ## Remove what the demo, the tests and the tools left; keeps .venv and the weights

@@ -10,6 +10,7 @@ import pytest
 from report_files import write_masks, write_run, write_scans
 from training_cli import invoke
 
+from llmseg_cli.progress import silent
 from llmseg_cli.workflows.report import tracking
 from llmseg_cli.workflows.report.facts import collect
 from llmseg_cli.workflows.report.wish import Wish
@@ -65,9 +66,7 @@ def test_scores_go_to_the_run_that_made_the_masks(place: Path):
     write_scans(place / "scans", NAMES)
     write_masks(place / "masks", NAMES)
     assert invoke("score", "masks", "scans", "-o", "scores.json").exit_code == 0
-    collected = collect(
-        Wish([place / "run"], scores=[place / "scores.json"]), lambda *_, **__: None
-    )
+    collected = collect(Wish([place / "run"], scores=[place / "scores.json"]), silent)
     of_run = replace(collected.facts.scores[0], run="run", subset="test")
     strange = replace(of_run, run=None, subset="validation")
     facts = replace(collected.facts, scores=(of_run, strange))

@@ -1,4 +1,4 @@
-"""What a page says of cases without a reference: pseudo-labels, and masks that are trusted least."""
+"""What a page says of cases without a reference: pseudo-labels, and the least trusted masks."""
 
 import json
 import re
