@@ -88,20 +88,23 @@ $(RIVALS)/.installed: examples/benchmarks/requirements.txt constraints.txt
 demo: $(DEMO)/result/run.json  ## llmseg auto on made brains, two of 30 labeled, and what the 28 others give, in demo/
 	@$(MAKE) --no-print-directory demo-$(if $(DEMO_SEMI),compared,alone)
 
-demo-compared: $(DEMO)/scores.json
+demo-compared: $(DEMO)/report.html
 	@echo
 	@echo "Of 30 brains two have a label map. What 'llmseg auto' made of them is in $(DEMO)/result (commands.sh, llmseg.yaml)."
 	@echo "The last table is what the 28 unlabeled brains give ($(DEMO)/scores.json, scores.csv): both sides start from"
 	@echo "$(DEMO)/result/supervised and train on for the same time, $(DEMO)/with-masks with the unlabeled brains, $(DEMO)/without-masks without."
 	@echo "A negative Dice difference says that the time was better spent on the labels alone, as it was here: llmseg guide demo."
+	@echo "All of it on one page, with the worst cases: $(CURDIR)/$<"
 
 # A machine so busy or slow that auto had no time for the unlabeled brains has its masks scored all the same.
 demo-alone:
 	llmseg score --pred $(DEMO)/result/masks --ref $(DEMO)/data/references --split $(DEMO)/result/folds/fold-0.json --subset unlabeled -o $(DEMO)/scores.json --force
+	llmseg report $(DEMO)/result/supervised/fold-0 --scores $(DEMO)/scores.json --masks $(DEMO)/result/masks --data $(DEMO)/data -o $(DEMO)/report.html --force
 	@echo
 	@echo "Of 30 brains two have a label map. What 'llmseg auto' made of them is in $(DEMO)/result (commands.sh, llmseg.yaml)."
 	@echo "On this machine $(DEMO_BUDGET) left no time for the 28 unlabeled brains: the table is that of networks which learned from two."
 	@echo "For the comparison: rm -r $(DEMO)/result, and make demo DEMO_BUDGET=15m."
+	@echo "All of it on one page, with the worst cases: $(CURDIR)/$(DEMO)/report.html"
 
 $(DEMO)/data/run.json: | $(INSTALLED) weights
 	llmseg demo-data --subjects 30 --labeled 2 --spacing 4 --seed 0 -o $(@D)
@@ -121,6 +124,9 @@ $(DEMO)/with-masks/run.json: $(DEMO)/without/run.json
 
 $(DEMO)/scores.json: $(DEMO)/with-masks/run.json $(DEMO)/without-masks/run.json
 	llmseg score --pred $(DEMO)/with-masks --ref $(DEMO)/data/references --split $(DEMO)/result/folds/fold-0.json --subset unlabeled --compare $(DEMO)/without-masks -o $@ --force
+
+$(DEMO)/report.html: $(DEMO)/scores.json
+	llmseg report $(DEMO)/result/$(DEMO_SEMI) $(DEMO)/without --scores $< --masks $(DEMO)/with-masks --data $(DEMO)/data -o $@ --force
 
 ## Other
 clean:  ## Remove what the demo, the tests and the tools left; keeps .venv and the weights

@@ -60,6 +60,7 @@ SPOKEN_TO_IN = {  # a third-party package and the one place that knows it
     "PIL": ("llmseg_cli.data", "llmseg_cli.pictures"),  # read as scans, drawn for people
     "SimpleITK": ("llmseg_cli.data",),
     "torchio": ("llmseg_cli.data",),
+    "mlflow": ("llmseg_cli.workflows.report",),
     "openai": ("llmseg_cli.knowledge",),
     "peft": ("llmseg_cli.knowledge",),
     "segment_anything": ("llmseg_cli.knowledge",),

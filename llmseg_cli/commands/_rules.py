@@ -278,6 +278,19 @@ RULES = (
         is_typed=True,
     ),
     Rule(
+        ("mlflow",),
+        lambda v: v["out"] is not None,
+        "MLflow is given the page, too; pass -o report.html",
+        is_typed=True,
+    ),
+    Rule(
+        ("viewer",),
+        lambda v: None not in (v["masks"], v["data"], v["out"]),
+        "a page alone has a viewer, of a case with its mask; pass --data DIR, --masks DIR and "
+        "-o report.html",
+        is_typed=True,
+    ),
+    Rule(
         ("method_option.decay",),
         lambda v: (
             v["method"] != "usl" or _option("method_option", "peer", "average", v) == "average"

@@ -85,4 +85,5 @@ def export(
             f"Wrote {exported.bundle}. In it: python -m monai.bundle run --config_file "
             "configs/inference.json --bundle_root . --dataset_dir SCANS --output_dir MASKS"
         )
+    console.next_step("paper", run, "-o", "paper")  # a model card goes with a model
     return exported.to_dict()

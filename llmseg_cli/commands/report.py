@@ -53,6 +53,15 @@ def report(
         typer.Option(min=0, help="Cases that are shown at most: the worst, the median, the best."),
         BASIC,
     ] = 12,
+    viewer: Annotated[
+        bool,
+        typer.Option(
+            "--viewer",
+            help="Put the first case that is shown into the page as a volume to turn and scroll: "
+            "2 MB more, drawn by niivue (llmseg weights fetch niivue).",
+        ),
+        BASIC,
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +72,15 @@ def report(
         ),
         BASIC,
     ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            "--mlflow",
+            help="Write settings, metrics by step, last metrics and the page into MLflow, too: "
+            "the address of a server, or sqlite:///FILE (pip install 'llmseg[mlflow]').",
+            metavar="URI",
+        ),
+    ] = None,
     force: Force = False,
 ) -> Answer | dict[str, Any]:
     """Show runs on one page that opens offline: verdict, cases, curves, data, methods."""
@@ -70,6 +88,10 @@ def report(
     from llmseg_cli.workflows.report.run import run as run_report
     from llmseg_cli.workflows.report.wish import Wish
 
+    if mlflow is not None:
+        from llmseg_cli.workflows.report.tracking import refuse_missing_mlflow, track
+
+        refuse_missing_mlflow()
     read = [*run, *(scores or ()), *(pseudo or ()), *filter(None, (masks, data))]
     if out is not None:
         _refuse_target(out, numbers_beside(out), read, force=force)
@@ -80,6 +102,7 @@ def report(
         data=data if out is not None else None,  # of a file for other commands
         pseudo=pseudo or (),
         cases=cases,
+        viewer=viewer,
     )
     with console.progress("case") as progress:
         reported = run_report(wish, draws=out is not None, progress=progress)
@@ -87,11 +110,16 @@ def report(
     for warning in facts.warnings:
         console.warn(warning)
     if out is None:
+        console.next_step("report", *run, *_named("--scores", scores), "-o", "report.html")
         return Answer(list(lines_of(facts)), facts.to_dict())
     reported.save(out)
     for sentence in facts.verdict:
         console.info(sentence)
     console.info(f"Wrote {out}, and its numbers in {numbers_beside(out)}.")
+    if mlflow is not None:
+        for one in track(mlflow, facts, reported.folders, (out, numbers_beside(out))):
+            console.info(f"MLflow has {one.name} as the run {one.id}.")
+    console.next_step("paper", *run, *_named("--scores", scores), "-o", "paper")
     return facts.to_dict()
 
 
@@ -102,3 +130,7 @@ def _refuse_target(out: Path, numbers: Path, read: list[Path], *, force: bool) -
     for path in (out, numbers):
         refuse_file_over_inputs(path, inputs)
         refuse_existing(path, force=force)
+
+
+def _named(option: str, paths: list[Path] | None) -> list[object]:
+    return [word for path in paths or () for word in (option, path)]

@@ -1,5 +1,6 @@
 """Images and label maps that a program holds in memory, as if they had been read from files."""
 
+import gzip
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,18 @@ def write_image(path: Path, volume: Volume) -> None:
 def write_label_array(path: Path, labels: NDArray[Any], grid: Grid) -> None:
     """Write label values `(X, Y, Z)` as NIfTI that lies on an image's grid."""
     nib.save(_image(labels, grid), path)
+
+
+def packed_nifti(array: NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
+    """A volume as the content of a `.nii.gz`, the same bytes for the same voxels.
+
+    Args:
+        array: `(X, Y, Z)`.
+        affine: Voxel to RAS+ world in mm, `(4, 4)`.
+    """
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), mtime=0)
 
 
 def _image(array: NDArray[Any], grid: Grid) -> nib.Nifti1Image:

@@ -106,5 +106,5 @@ def test_the_cache_may_stand_in_the_project_file(fetched, monkeypatch):
 def test_names_are_completed():
     from llmseg_cli.commands.weights import _names
 
-    embedded = ["smollm2", "minilm", "lite-medsam", "efficientnet-lite0", "mni152"]
-    assert _names()[:5] == embedded
+    embedded = ["smollm2", "minilm", "lite-medsam", "efficientnet-lite0", "mni152", "niivue"]
+    assert _names()[:6] == embedded

@@ -134,6 +134,17 @@ _TABLE = (
         },
         size=5136051,
     ),
+    Weights(
+        name="niivue",
+        use="volume viewer of report --viewer, version 0.68.1",
+        licence="BSD-2-Clause",
+        origin="https://github.com/niivue/niivue",
+        requirement="nilearn==0.14.1",
+        root="nilearn/_assets/js/",
+        files={"niivue.umd.js": "c40dc2679c337c906deef22e157ee02c17459db9b8ecc51aa773af27791a567c"},
+        size=2273473,
+        entry="niivue.umd.js",
+    ),
 )
 WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in _TABLE}
 

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.errors import UsageError, WeightsError
-from llmseg_cli.knowledge.weights.embedded import named
 from llmseg_cli.metrics.signature import key
 from llmseg_cli.workflows.paper.methods import of_training
 from llmseg_cli.workflows.paper.rows import Row, Table
 from llmseg_cli.workflows.paper.tables import TITLES
 from llmseg_cli.workflows.paper.trainings import Training
+from llmseg_cli.workflows.runs.borrowed import borrowed, licence_of
 
 USE = "Research only. Not a medical device; not for diagnosis or treatment of anybody."
-UNKNOWN_LICENCE = "not known to llmseg; its publisher says"
 SHOWN = ("dice", "hd95", "nsd")
 FEW = 20  # test cases, below which an interval is wide
 
@@ -130,35 +128,6 @@ def _licences(config: RunConfig) -> str:
             "is not commercial."
         )
     return "\n".join(said)
-
-
-def borrowed(config: RunConfig) -> list[str]:
-    """Names of the pre-trained models that went into a training."""
-    made = (config.pseudo or {}).get("made_by") or {}
-    init = config.settings.get("image_encoder_init", "pretrained")
-    names = [
-        (config.text or {}).get("encoder"),
-        (config.image_encoder or {}).get("name") if init == "pretrained" else None,
-        _of_block(config),
-        made.get("sam"),
-    ]
-    return list(dict.fromkeys(str(name) for name in names if name))
-
-
-def _of_block(config: RunConfig) -> str | None:
-    block = config.llm_block
-    if block is None or block["kind"] != "pretrained":
-        return None
-    return str(config.settings.get("llm_model") or block["name"])
-
-
-def licence_of(name: str) -> str:
-    """The licence of an embedded model; of any other, that it is not known here."""
-    try:
-        found = named(name)
-    except (UsageError, WeightsError):
-        return UNKNOWN_LICENCE
-    return f"{found.licence} ({found.origin})"
 
 
 def _files(training: Training) -> str:

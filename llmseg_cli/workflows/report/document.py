@@ -5,6 +5,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.workflows.report.scored import ScoreFacts
+from llmseg_cli.workflows.report.seen import LeastTrusted, PseudoFacts, ShownCase, ViewerFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class RunFacts:
         test_list: Digest of the locked test cases, or None.
         curves: Of its log.
         warnings: Of its `run.json`.
+        borrowed: Names of the pre-trained models that went into it.
         weights: Checkpoint to what `predict` calls the run by.
     """
 
@@ -67,46 +69,7 @@ class RunFacts:
     curves: tuple[Curve, ...]
     warnings: tuple[str, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slice:
-    """A slice that is shown of a case.
-
-    Args:
-        axis: Across which it lies: `X`, `Y` or `Z` (RAS+), or empty for a picture.
-        number: From 1.
-        of: Slices in all.
-        missed: Voxels of the reference that the mask has not; None without a reference.
-        false: Voxels of the mask that the reference has not.
-        other_class: Voxels that both have, as different classes.
-    """
-
-    axis: str
-    number: int
-    of: int
-    missed: int | None
-    false: int | None
-    other_class: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownCase:
-    """A case whose slices are shown.
-
-    Args:
-        case: Its name.
-        rank: `worst`, `median`, `best`, or empty.
-        dice: Of the first scores that have it, or None.
-        slices: What is shown.
-        reason: Why there is nothing to show; empty if there is.
-    """
-
-    case: str
-    rank: str
-    dice: float | None
-    slices: tuple[Slice, ...]
-    reason: str = ""
+    borrowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,25 +120,18 @@ class DataFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoFacts:
-    """What `qc.csv` says of pseudo-labels.
+class Licence:
+    """Pre-trained weights that a training or its pseudo-labels have used.
 
     Args:
-        name: The folder, or the run and its round.
-        cases: Status of a case to the number of cases.
-        components: `kept` and `dropped`.
-        reasons: Why components or cases were dropped, and how many.
-        agreements: Agreement of each component with the network, or of each case.
-        of_run: Whether a run of this report has learned from exactly these masks; None if nobody
-            can tell.
+        weights: Their name.
+        licence: And where they were published; of strangers, that it is not known.
+        used_by: Names of the runs and folders.
     """
 
-    name: str
-    cases: dict[str, int]
-    components: dict[str, int]
-    reasons: dict[str, int]
-    agreements: tuple[float, ...]
-    of_run: bool | None
+    weights: str
+    licence: str
+    used_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +162,9 @@ class Facts(Document, schema="llmseg/report/1", writer="report"):
         pseudo: Pseudo-labels.
         methods: For a paper.
         commands: Command lines that repeat it, in order.
+        licences: Of pre-trained weights.
+        least: Masks that are trusted least, or None where nothing is noted of any.
+        viewer: What can be turned and scrolled, or None.
     """
 
     title: str
@@ -218,3 +177,6 @@ class Facts(Document, schema="llmseg/report/1", writer="report"):
     pseudo: tuple[PseudoFacts, ...]
     methods: Methods
     commands: tuple[str, ...]
+    licences: tuple[Licence, ...] = ()
+    least: LeastTrusted | None = None
+    viewer: ViewerFacts | None = None

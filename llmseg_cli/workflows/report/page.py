@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.document import llmseg_version
@@ -10,11 +9,11 @@ from llmseg_cli.artifacts.text import visible
 from llmseg_cli.errors import UsageError
 from llmseg_cli.workflows.report.document import Facts
 from llmseg_cli.workflows.report.numbers import shown
+from llmseg_cli.workflows.report.scripts import SORT, TEMPLATES, VIEW, Viewer, policy, script
 
 if TYPE_CHECKING:
     from llmseg_cli.pictures.tiles import Inline
 
-TEMPLATES = Path(__file__).parent / "layout" / "templates"
 PACKAGES = ("jinja2", "matplotlib")
 SECTIONS = {
     "verdict": "Verdict",
@@ -43,12 +42,17 @@ def refuse_missing_packages() -> None:
         )
 
 
-def page(facts: Facts, tiles: Mapping[str, Sequence["Inline"]]) -> str:
+def page(
+    facts: Facts,
+    tiles: Mapping[tuple[str, str], Sequence["Inline"]],
+    viewer: Viewer | None = None,
+) -> str:
     """The page: one file without any address outside of it.
 
     Args:
         facts: What it says.
-        tiles: Case to the pictures of its slices.
+        tiles: Group and case to the pictures of its slices.
+        viewer: What shows a volume, or None.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -68,10 +72,14 @@ def page(facts: Facts, tiles: Mapping[str, Sequence["Inline"]]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = shown
+    scripts = [script(SORT), *([viewer.program, script(VIEW)] if viewer else [])]
     names = [name for name in SECTIONS if name != "runs" or len(facts.runs) > 1]
     return environment.get_template("page.html").render(
         facts=facts,
         version=llmseg_version(),
+        policy=Markup(policy(scripts, views=viewer is not None)),  # digests and quotes
+        scripts=[Markup(text) for text in scripts],
+        viewer=viewer,
         style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         sections=[(name, SECTIONS[name]) for name in names],
         **context_of(facts, tiles),

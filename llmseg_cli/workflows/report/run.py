@@ -11,6 +11,7 @@ from llmseg_cli.workflows.report.document import Curve, Facts, RunFacts
 from llmseg_cli.workflows.report.facts import collect
 from llmseg_cli.workflows.report.numbers import duration, shown
 from llmseg_cli.workflows.report.page import page, refuse_missing_packages
+from llmseg_cli.workflows.report.scripts import Viewer, viewer_program
 from llmseg_cli.workflows.report.wish import Wish
 
 
@@ -21,10 +22,12 @@ class Reported:
     Args:
         facts: All that it says.
         html: The page; None where none was asked.
+        folders: Of the runs, in the order of the facts.
     """
 
     facts: Facts
     html: str | None
+    folders: tuple[Path, ...]
 
     def save(self, target: Path) -> None:
         """Write the page, and its numbers beside it, each whole or not at all."""
@@ -48,13 +51,16 @@ def run(wish: Wish, *, draws: bool, progress: Progress = silent) -> Reported:
 
     Raises:
         UsageError: If the packages that make a page are missing.
+        WeightsError: If a viewer is wished, and its program was not fetched.
         ArtifactError, DataError: If something that is named is not there, or damaged.
     """
     if draws:
         refuse_missing_packages()
+    program = viewer_program() if wish.viewer else ""
     collected = collect(wish, progress)
-    html = page(collected.facts, collected.tiles) if draws else None
-    return Reported(collected.facts, html)
+    viewer = Viewer(program, collected.view) if collected.view else None
+    html = page(collected.facts, collected.tiles, viewer) if draws else None
+    return Reported(collected.facts, html, collected.folders)
 
 
 def lines_of(facts: Facts) -> Iterator[str]:

@@ -16,6 +16,7 @@ class Wish:
         data: Data set with their images and references, or None.
         pseudo: Folders of `llmseg mine-sam`.
         cases: Cases that are shown at most.
+        viewer: Whether the first of them stands in the page as a volume.
     """
 
     runs: Sequence[Path]
@@ -24,3 +25,4 @@ class Wish:
     data: Path | None = None
     pseudo: Sequence[Path] = ()
     cases: int = 12
+    viewer: bool = False

@@ -7,11 +7,14 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.pictures.tiles import Inline
-from llmseg_cli.workflows.report.document import Facts, RunFacts, ShownCase, Slice
+from llmseg_cli.workflows.report.document import Facts, RunFacts
+from llmseg_cli.workflows.report.groups import CASES, LEAST, group_of
 from llmseg_cli.workflows.report.layout import plots, tables
 from llmseg_cli.workflows.report.paper import POLICIES
 from llmseg_cli.workflows.report.scored import ScoreFacts
+from llmseg_cli.workflows.report.seen import LeastTrusted, PseudoFacts, ShownCase, Slice
 
 MOST_CURVES = 12  # runs whose curves are drawn
 
@@ -25,18 +28,19 @@ class Tile:
     size: tuple[int, int]
 
 
-def context_of(facts: Facts, tiles: Mapping[str, Sequence[Inline]]) -> dict[str, Any]:
+def context_of(facts: Facts, tiles: Mapping[tuple[str, str], Sequence[Inline]]) -> dict[str, Any]:
     """The values that the templates show.
 
     Args:
         facts: What the page says.
-        tiles: Case to the pictures of its slices.
+        tiles: Group and case to the pictures of its slices.
     """
     data = facts.data
     together, numbers = plots.beside(facts.runs, "beside")
     return {
         "scores": [_scores(one, index) for index, one in enumerate(facts.scores)],
-        "shown": [_shown(one, tiles.get(one.case, ())) for one in facts.shown],
+        "shown": _all_shown(facts.shown, CASES, tiles),
+        "least": _least(facts.least, tiles),
         "shown_words": _shown_words(facts),
         "several_classes": any(len(run.classes) > 2 for run in facts.runs),
         "slices": tables.slices(facts.shown),
@@ -47,22 +51,13 @@ def context_of(facts: Facts, tiles: Mapping[str, Sequence[Inline]]) -> dict[str,
         "data_svg": Markup(plots.data(data, "data")) if data else "",
         "scans": tables.scans(data) if data else None,
         "faults": tables.faults(data) if data else None,
-        "pseudo": [
-            {
-                "facts": one,
-                "counts": tables.kept(one),
-                "reasons": tables.reasons(one),
-                "svg": Markup(plots.agreements(one, f"pseudo{index}")),
-                "words": "Agreement of each component, or case, with the network.",
-                "agreements": tables.agreements(one),
-            }
-            for index, one in enumerate(facts.pseudo)
-        ],
+        "pseudo": [_pseudo(one, index, tiles) for index, one in enumerate(facts.pseudo)],
         "pseudo_words": _pseudo_words(facts),
         "texts": list(_texts(facts.runs)),
         "controls": tables.controls(facts.runs, facts.scores),
         "cost": tables.cost(facts.runs),
         "machine": tables.machine(facts.runs),
+        "licences": tables.licences(facts.licences) if facts.licences else None,
         "configs": [
             yaml.safe_dump(_plain(run.config), sort_keys=False, allow_unicode=True)
             for run in facts.runs
@@ -90,6 +85,45 @@ def _scores(one: ScoreFacts, index: int) -> dict[str, Any]:
         "cases": tables.cases(one),
         "failed": tables.failed(one) if one.failed else None,
     }
+
+
+def _pseudo(
+    one: PseudoFacts, index: int, tiles: Mapping[tuple[str, str], Sequence[Inline]]
+) -> dict[str, Any]:
+    return {
+        "facts": one,
+        "counts": tables.kept(one),
+        "reasons": tables.reasons(one),
+        "svg": Markup(plots.agreements(one, f"pseudo{index}")),
+        "words": "Agreement of each component, or case, with the network.",
+        "agreements": tables.agreements(one),
+        "shown": _all_shown(one.shown, group_of(index), tiles),
+    }
+
+
+def _least(
+    found: LeastTrusted | None, tiles: Mapping[tuple[str, str], Sequence[Inline]]
+) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    by = f"agreement of {found.between}" if found.between else "entropy, the highest first"
+    cases = counted(found.of, "mask")
+    return {
+        "title": f"Least trusted in {found.folder}",
+        "words": (
+            f"Of {cases} without a reference, by {by}. No reference was there to compare with, so "
+            "these numbers say where the network is unsure, not how good a mask is: llmseg "
+            "guide trust. 'llmseg suggest' chooses what to label next by them."
+        ),
+        "table": tables.least(found),
+        "shown": _all_shown(found.shown, LEAST, tiles),
+    }
+
+
+def _all_shown(
+    cases: Sequence[ShownCase], group: str, tiles: Mapping[tuple[str, str], Sequence[Inline]]
+) -> list[dict[str, Any]]:
+    return [_shown(one, tiles.get((group, one.case), ())) for one in cases]
 
 
 def _shown(one: ShownCase, pictures: Sequence[Inline]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from math import prod
 
 from llmseg_cli.pictures import panels
 from llmseg_cli.pictures.panels import Column, Line, Panel
-from llmseg_cli.workflows.report.document import Curve, DataFacts, PseudoFacts, RunFacts
+from llmseg_cli.workflows.report.document import Curve, DataFacts, RunFacts
 from llmseg_cli.workflows.report.layout import tables
 from llmseg_cli.workflows.report.layout.tables import Table
 from llmseg_cli.workflows.report.scored import ALL, ScoreFacts
+from llmseg_cli.workflows.report.seen import PseudoFacts
 
 MOST_COLUMNS = 8  # classes in a strip plot
 MOST_LINES = 6  # in a panel

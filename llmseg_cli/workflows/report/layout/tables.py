@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from llmseg_cli.workflows.report.document import Curve, DataFacts, PseudoFacts, RunFacts, ShownCase
+from llmseg_cli.workflows.report.document import Curve, DataFacts, Licence, RunFacts
 from llmseg_cli.workflows.report.numbers import NONE, duration, interval, shown
 from llmseg_cli.workflows.report.scored import ALL, ScoreFacts
+from llmseg_cli.workflows.report.seen import LeastTrusted, PseudoFacts, ShownCase
 
 FEW_CLASSES = 6  # with more, a table of cases has no column for each
 ROLES = {
@@ -161,7 +162,24 @@ def kept(pseudo: PseudoFacts) -> Table:
     """Cases by status, and components that were kept and dropped."""
     rows = [(f"cases: {status}", shown(count)) for status, count in pseudo.cases.items()]
     rows += [(f"components: {what}", shown(count)) for what, count in pseudo.components.items()]
+    if pseudo.accepted is not None:
+        rows.append(("accepted", f"{100 * pseudo.accepted:.3g} %"))
     return _table(["what", "number"], rows)
+
+
+def least(found: LeastTrusted) -> Table:
+    """Cases without a reference, the least trusted first."""
+    rows = [
+        (one.case, shown(one.agreement), shown(one.entropy), one.reason or NONE)
+        for one in found.cases
+    ]
+    return _table(["case", "agreement", "entropy", "why there is no agreement"], rows)
+
+
+def licences(found: Sequence[Licence]) -> Table:
+    """A row for each pre-trained model."""
+    rows = [(one.weights, one.licence, ", ".join(one.used_by)) for one in found]
+    return _table(["weights", "licence", "used by"], rows, "Licences of pre-trained weights")
 
 
 def reasons(pseudo: PseudoFacts) -> Table:

@@ -2,23 +2,25 @@
 
 import csv
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from llmseg_cli.artifacts.at_hand import refuse_absent_masks
 from llmseg_cli.artifacts.pseudo import QC, QC_COLUMNS
 from llmseg_cli.errors import ArtifactError
 from llmseg_cli.reading import read_text
-from llmseg_cli.workflows.report.document import PseudoFacts, RunFacts
+from llmseg_cli.workflows.report.document import RunFacts
+from llmseg_cli.workflows.report.seen import PseudoFacts
 
 ROUNDS = "pseudo"  # in a run folder
 STEP = "step-"
 AGAIN = "Write it again with 'llmseg mine-sam'."
 
 
-def rounds_of(folder: Path, name: str) -> Iterator[PseudoFacts]:
-    """Those that a run has made for itself, round by round.
+def rounds_of(folder: Path, name: str) -> Iterator[tuple[Path, PseudoFacts]]:
+    """Those that a run has made for itself, round by round, and where their masks lie.
 
     Args:
         folder: The run folder.
@@ -27,7 +29,7 @@ def rounds_of(folder: Path, name: str) -> Iterator[PseudoFacts]:
     for place in sorted((folder / ROUNDS).glob(f"{STEP}*")):
         if (place / QC).is_file():
             step = int(place.name.removeprefix(STEP)) if place.name[5:].isdigit() else place.name
-            yield _facts(place / QC, f"{name}, at step {step}", of_run=True)
+            yield place, _facts(place / QC, f"{name}, at step {step}", of_run=True)
 
 
 def facts_of(folder: Path, runs: Sequence[RunFacts]) -> PseudoFacts:
@@ -48,6 +50,23 @@ def facts_of(folder: Path, runs: Sequence[RunFacts]) -> PseudoFacts:
             "'llmseg mine-sam' writes it beside its masks."
         )
     return _facts(path, folder.name, of_run=_is_of_a_run(folder, runs))
+
+
+def agreement_of(folder: Path) -> dict[str, float]:
+    """Case whose pseudo-label was kept, to the mean agreement of its components or its own.
+
+    Args:
+        folder: With `qc.csv`.
+
+    Raises:
+        ArtifactError: If that is damaged.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in _rows(folder / QC):
+        if row["status"] == "ok":
+            value = _number(row["agreement"])
+            found[row["case"]] += [value] if _is_share(value) else []
+    return {case: fmean(values) if values else math.nan for case, values in found.items()}
 
 
 def _is_of_a_run(folder: Path, runs: Sequence[RunFacts]) -> bool | None:
@@ -74,7 +93,16 @@ def _facts(path: Path, name: str, *, of_run: bool | None) -> PseudoFacts:
         reasons=dict(Counter(map(_kind, dropped)).most_common()),
         agreements=tuple(filter(_is_share, (_number(row["agreement"]) for row in rows))),
         of_run=of_run,
+        accepted=_share(kept, len(components)) if components else _accepted_cases(cases),
     )
+
+
+def _accepted_cases(cases: Mapping[str, str]) -> float | None:
+    return _share(sum(status == "ok" for status in cases.values()), len(cases))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -1,32 +1,27 @@
-"""Which cases are shown, which slices of them, and their pictures."""
+"""Which cases are shown, and their pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from llmseg_cli.data.case import Case
 from llmseg_cli.data.digests import label_digest
 from llmseg_cli.data.pool import map_cases
-from llmseg_cli.data.reading import read_channels
-from llmseg_cli.data.volumes import load_label_map
+from llmseg_cli.data.volumes import LabelMap, load_label_map
 from llmseg_cli.errors import DataError, LlmsegError, TooLargeError
-from llmseg_cli.pictures.slices import Layers
-from llmseg_cli.pictures.tiles import Inline, inline_webp, tile
+from llmseg_cli.pictures.slices import SLICES
+from llmseg_cli.pictures.tiles import Inline
 from llmseg_cli.progress import Progress
-from llmseg_cli.workflows.case_pictures import layers_of
-from llmseg_cli.workflows.report.document import ShownCase, Slice
 from llmseg_cli.workflows.report.scored import ScoreFacts
+from llmseg_cli.workflows.report.seen import ShownCase
 from llmseg_cli.workflows.report.sources.scans import Cohort
+from llmseg_cli.workflows.report.sources.slicing import pictured
 from llmseg_cli.workflows.score.case import check_geometry
 from llmseg_cli.workflows.score.predictions import Predictions
 from llmseg_cli.workflows.score.reading import changes_of
 
-COLORS = 3  # channels of a picture
-
 Chosen = tuple[str, str, float | None]  # case, rank, Dice
+LabelsOf = Callable[[Case], tuple[LabelMap | None, LabelMap | None]]  # its mask, its reference
 
 
 @dataclass(frozen=True)
@@ -84,27 +79,37 @@ def mask_of(case: str, masks: Predictions) -> Path | None:
 
 
 def draw(
-    chosen: Sequence[Chosen], cohort: Cohort, masks: Predictions | None, progress: Progress
+    chosen: Sequence[Chosen],
+    cohort: Cohort,
+    labels: LabelsOf,
+    progress: Progress,
+    *,
+    slices: int = SLICES,
 ) -> list[Drawn]:
     """Pictures of cases, in their order.
 
     Args:
         chosen: The cases.
-        cohort: Where their images and references are.
-        masks: Their masks, or None to show the references alone.
+        cohort: Where their images are.
+        labels: Gives the mask and the reference of a case.
         progress: Called after each case.
+        slices: Of a case at most.
     """
     absent = [one for one in chosen if one[0] not in cohort.cases]
     found = {one[0]: _not_shown(one, "the data set has no such case") for one in absent}
     present = {one[0]: one for one in chosen if one[0] in cohort.cases}
 
     def show(case: Case) -> Drawn:
+        name, rank, dice = present[case.id]
         try:
-            return _drawn(present[case.id], case, cohort, masks)
+            mask, reference = labels(case)
+            limits = cohort.ranges.get(name)
+            parts, tiles = pictured(case, mask, reference, limits=limits, most=slices)
         except TooLargeError:
             raise
         except LlmsegError as error:
-            return _not_shown(present[case.id], str(error))
+            return _not_shown(present[name], str(error))
+        return Drawn(ShownCase(case=name, rank=rank, dice=dice, slices=parts), tiles)
 
     def refuse(case: Case, error: TooLargeError) -> Drawn:
         return _not_shown(present[case.id], str(error))
@@ -115,55 +120,32 @@ def draw(
     return [found[name] for name, _, _ in chosen]
 
 
+def labels_with_reference(cohort: Cohort, masks: Predictions | None) -> LabelsOf:
+    """Reads the masks of a folder, and the references of a data set.
+
+    Args:
+        cohort: How the references are read.
+        masks: The masks, or None for the references alone.
+    """
+    reading = cohort.reading
+
+    def read(case: Case) -> tuple[LabelMap | None, LabelMap | None]:
+        path = None if masks is None else mask_of(case.id, masks)
+        if masks is not None and path is None:
+            raise DataError(f"{masks.folder.name} has no mask of this case")
+        mask = reference = None
+        if masks is not None and path is not None:
+            mask = load_label_map(path, label_map=changes_of(masks, None))
+        if case.label is not None:
+            changes, ignore = reading.label_map, reading.ignore
+            reference = load_label_map(case.label, label_map=changes, ignore=ignore)
+        if mask is not None and reference is not None:
+            check_geometry(case.id, mask, reference)
+        return mask, reference
+
+    return read
+
+
 def _not_shown(one: Chosen, reason: str) -> Drawn:
     name, rank, dice = one
     return Drawn(ShownCase(case=name, rank=rank, dice=dice, slices=(), reason=reason))
-
-
-def _drawn(one: Chosen, case: Case, cohort: Cohort, masks: Predictions | None) -> Drawn:
-    name, rank, dice = one
-    path = None if masks is None else mask_of(name, masks)
-    if masks is not None and path is None:
-        raise DataError(f"{masks.folder.name} has no mask of this case")
-    reading = cohort.reading
-    mask = None
-    if masks is not None and path is not None:
-        mask = load_label_map(path, label_map=changes_of(masks, None))
-    reference = None
-    if case.label is not None:
-        reference = load_label_map(case.label, label_map=reading.label_map, ignore=reading.ignore)
-    if mask is not None and reference is not None:
-        check_geometry(name, mask, reference)
-    raws = read_channels(case.images)
-    layers = layers_of(raws[0].grid, mask, reference)
-    numbers, axis = layers.numbers(), layers.axis
-    images = [np.moveaxis(raw.grid.to_ras(raw.array), axis + 1, 0)[numbers] for raw in raws]
-    image = np.concatenate([part.astype(np.float32) for part in images], axis=1)  # (S, C, ., .)
-    is_color = raws[0].grid.format == "picture" and image.shape[1] == COLORS
-    shown = image if is_color else image[:, :1]
-    box = layers.box()
-    tiles, slices = [], []
-    for index, number in enumerate(numbers):
-        unit = _to_unit(shown[index], cohort.ranges.get(name))
-        tiles.append(inline_webp(tile(layers.plane(unit, number), box)))
-        slices.append(_slice(layers, number))
-    return Drawn(ShownCase(case=name, rank=rank, dice=dice, slices=tuple(slices)), tuple(tiles))
-
-
-def _to_unit(image: NDArray[np.float32], known: tuple[float, float] | None) -> NDArray[np.float32]:
-    channels = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = known or (float(channels.min()), float(channels.max()))
-    unit: NDArray[np.float32] = ((channels - low) / max(high - low, 1e-12)).clip(0, 1)
-    return unit
-
-
-def _slice(layers: Layers, number: int) -> Slice:
-    counts = layers.missed_and_false(number) or (None, None, None)
-    return Slice(
-        axis="" if layers.is_flat else "XYZ"[layers.axis],
-        number=number + 1,
-        of=layers.shape[layers.axis],
-        missed=counts[0],
-        false=counts[1],
-        other_class=counts[2],
-    )

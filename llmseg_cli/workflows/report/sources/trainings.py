@@ -17,6 +17,7 @@ from llmseg_cli.training.log import logged
 from llmseg_cli.workflows.report.document import RunFacts
 from llmseg_cli.workflows.report.numbers import finite, words
 from llmseg_cli.workflows.report.sources.courses import curves_of, validation_of
+from llmseg_cli.workflows.runs.borrowed import borrowed
 
 STATUS = {"ok": "finished"}
 CHECKPOINTS = {"final": WEIGHTS, "best": BEST}
@@ -100,6 +101,7 @@ def facts_of(folder: Path, name: str) -> RunFacts:
         curves=curves,
         warnings=tuple(map(str, record.get("warnings") or ())),
         weights=_weights(record),
+        borrowed=tuple(borrowed(config)),
     )
 
 

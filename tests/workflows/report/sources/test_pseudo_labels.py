@@ -39,7 +39,7 @@ def test_rounds_of_a_run_are_found(tmp_path: Path):
     write(tmp_path / "pseudo" / "step-000050")
     (tmp_path / "pseudo" / "step-000150").mkdir()  # being mined
     found = list(rounds_of(tmp_path, "semi"))
-    assert [one.name for one in found] == ["semi, at step 50", "semi, at step 100"]
+    assert [one.name for _, one in found] == ["semi, at step 50", "semi, at step 100"]
 
 
 def test_another_table_is_refused(tmp_path: Path):
