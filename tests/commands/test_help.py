@@ -129,6 +129,7 @@ def test_types_are_in_peoples_words(line):
             "NAME,NAME",
             "KEY=VALUE",
             "FROM:TO",
+            "WHICH:N",
         ),
     }
 

@@ -75,6 +75,7 @@ def test_defaults(call):
         "skip_below": None,
         "probabilities": False,
         "dicom_seg": False,
+        "overlays": 0,
         "uncertainty": False,
         "largest_component": None,
         "fill_holes": None,

@@ -28,9 +28,9 @@ from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 NOTHING = "the network predicts nothing"
 SIGNS = (  # of pictures, in the order in which they are drawn
-    Mark("Segment Anything: the pseudo-label", SKY_BLUE),
+    Mark("the pseudo-label", SKY_BLUE),
     Mark("unknown, not learned from", VERMILLION),
-    Mark("the network, whose prediction was the prompt", ORANGE, "dashes"),
+    Mark("the prediction of the network", ORANGE, "dashes"),
 )
 
 

@@ -50,7 +50,7 @@ def test_random_asks_no_network_and_writes_list_table_and_sheet(place: Path, toy
     assert [row["rank"] for row in rows] == ["1", "2"]
     assert all((toy_data / row["image"]).is_file() for row in rows)
     with Image.open("next/suggested.png") as sheet:
-        assert sheet.size == (2 * 256, 256 + 16)
+        assert sheet.size == (2 * 256, 256 + 18)
         assert np.asarray(sheet).std() > 10
     assert set(load_manifest(Path("next"))["outputs"]) == {"suggested.csv", "suggested.png"}
     assert not Path("next/masks").exists()
