@@ -355,3 +355,20 @@ def test_a_slice_is_asked_with_its_neighbors(shape, slices):
     found = stitched(image, ask, Windows(shape, (16, 12), slices=slices), batch=3)
     expected = stitched(laid, ask, Windows(shape, (16, 12)), batch=3)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_background_is_that_of_each_set_of_classes():
+    windows = Windows((12, 8, 4), (4, 4, 4))
+    image = torch.zeros((1, 12, 8, 4))
+    said = torch.tensor([0.2, 0.3, 0.5, 0.1, 0.6, 0.3])  # two sets of three
+
+    def predict(batch: torch.Tensor) -> torch.Tensor:
+        return said[:, None, None, None].expand(len(batch), 6, 4, 4, 4)
+
+    slabs = sliding_window(
+        image, predict, windows, background=lambda corner: corner[0] < 8, classes=3, sets=2
+    )
+    whole = torch.cat([slab.clone() for _, slab in slabs], dim=1)
+    certain = torch.tensor([1.0, 0, 0, 1, 0, 0])
+    torch.testing.assert_close(whole[:, :8], certain[:, None, None, None].expand(6, 8, 8, 4))
+    torch.testing.assert_close(whole[:, 10:], said[:, None, None, None].expand(6, 2, 8, 4))

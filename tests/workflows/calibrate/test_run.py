@@ -35,9 +35,18 @@ PLAIN = {"precision": "fp32", "device": "cpu"}
 FILE = "calibration.json"
 
 
-def write(folder: Path, data: Path, *, sure: float = 40.0, seed: int = 0, **changes) -> Path:
+def write(
+    folder: Path,
+    data: Path,
+    *,
+    sure: float = 40.0,
+    seed: int = 0,
+    augment: str = "none",
+    **changes,
+) -> Path:
     """A finished run of random networks that are far too sure of what they say."""
     config = run_config(**({"classes": CLASSES} | changes))
+    config.settings["augment"] = augment
     networks = write_run(folder, config, seed=seed)
     with torch.no_grad():
         for network in networks.values():
@@ -120,16 +129,16 @@ def test_what_it_says_of_a_case_is_what_predict_writes(
     np.testing.assert_allclose(written, warm, atol=1 / 500)
 
 
-@pytest.mark.parametrize("answer", ["first", "mean"])
+@pytest.mark.parametrize(("answer", "mirror"), [("first", True), ("mean", False)])
 def test_masks_and_agreement_stay_while_probabilities_change(
-    tmp_path: Path, toy_data: Path, answer: str
+    tmp_path: Path, toy_data: Path, answer: str, mirror: bool
 ):
-    folder = write(tmp_path / "run", toy_data, answer=answer)
+    folder = write(tmp_path / "run", toy_data, answer=answer, augment="standard")
     calibrate([folder], data=toy_data, **CPU)
     assert (found_in(folder).answer is not None) == (answer == "mean")
     at(folder, first=7.0, second=0.3)
     words = {"data": toy_data, "probabilities": True, "uncertainty": True, **PLAIN}
-    words |= {"split": folder / "split.json", "skip_below": -1e9}
+    words |= {"split": folder / "split.json", "mirror": mirror}
     plain = predict(folder, out=tmp_path / "plain", **words)
     warm = predict(folder, out=tmp_path / "warm", calibrated=True, **words)
     masks, others = masks_of(tmp_path / "plain"), masks_of(tmp_path / "warm")
@@ -137,7 +146,7 @@ def test_masks_and_agreement_stay_while_probabilities_change(
     for name, mask in masks.items():
         np.testing.assert_array_equal(others[name], mask)
     for one, other in zip(plain.cases, warm.cases, strict=True):
-        assert other.trust["agreement"] == one.trust["agreement"]
+        assert other.trust["agreement"] == one.trust["agreement"] is not None
         assert other.trust["entropy"] != one.trust["entropy"]
         shares = shares_of(tmp_path / "warm", one.case)
         mask = masks[f"{one.case}.nii.gz"]
