@@ -271,25 +271,13 @@ RULES = (
         "--all removes everything; leave one of the two out",
     ),
     Rule(
-        ("data", "masks", "cases"),
+        ("data", "masks", "cases", "viewer"),
         lambda v: "scores" not in v or None not in (v["data"], v["out"]),
         "scans are shown on a page alone; pass --data DIR and -o report.html",
         is_shared=True,
         is_typed=True,
     ),
-    Rule(
-        ("mlflow",),
-        lambda v: v["out"] is not None,
-        "MLflow is given the page, too; pass -o report.html",
-        is_typed=True,
-    ),
-    Rule(
-        ("viewer",),
-        lambda v: None not in (v["masks"], v["data"], v["out"]),
-        "a page alone has a viewer, of a case with its mask; pass --data DIR, --masks DIR and "
-        "-o report.html",
-        is_typed=True,
-    ),
+    Rule(("mlflow",), lambda v: v["out"] is not None, "pass -o report.html, too", is_typed=True),
     Rule(
         ("method_option.decay",),
         lambda v: (

@@ -1,6 +1,7 @@
 """`llmseg report` as a whole: from runs, scores, masks and scans to a page that opens offline."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ from tiny_data import write_nifti
 from training_cli import invoke
 
 from llmseg_cli.artifacts.split import Split
+from llmseg_cli.progress import silent
 
 NAMES = tuple(f"case{index:02d}" for index in range(5))
 ODD = "<script>alert(1)</script>"
@@ -331,3 +333,41 @@ def test_the_split_of_a_run_is_read_as_it_is(place: Path):
     facts = json.loads(invoke("report", "run", "--json").stdout)
     assert facts["runs"][0]["counts"]["locked_test"] == len(split.test)
     assert f"digest {facts['runs'][0]['test_list'][:8]}" in " ".join(facts["verdict"])
+
+
+def test_a_viewer_needs_its_program_and_a_volume_with_a_mask(place: Path, cache: Path):
+    write_run(place / "run")
+    write_scans(place / "scans", ["a"])
+    words = ("report", "run", "--data", "scans", "--viewer", "-o", "report.html")
+    absent = invoke(*words)
+    assert (absent.exit_code, absent.stdout) == (7, "")
+    assert "Run 'llmseg weights fetch niivue'" in absent.stderr
+    assert "pass --data DIR and -o report.html" in invoke("report", "run", "--viewer").stderr
+    assert not Path("report.html").exists()
+
+
+def test_a_viewer_is_given_the_mask_thinned_to_fit(scored: Scored, place: Path, monkeypatch):
+    """Against the files, read by nibabel; of more voxels than fit, the longest axis is thinned."""
+    import nibabel as nib
+
+    from llmseg_cli.workflows.report.sources import viewing
+    from llmseg_cli.workflows.report.sources.scans import look_at
+    from llmseg_cli.workflows.report.sources.showing import draw, labels_with_reference
+    from llmseg_cli.workflows.score.predictions import find_predictions
+
+    scored(NAMES[:1])
+    cohort = look_at(place / "scans", (), NAMES[:1], silent)
+    labels = labels_with_reference(cohort, find_predictions(place / "masks"))
+    drawn = draw([(NAMES[0], "", None)], cohort, labels, silent)
+    mask = nib.load(place / "masks" / f"{NAMES[0]}.nii.gz")
+    for most, steps in ((2160, (1, 1, 1)), (1100, (2, 1, 1)), (550, (2, 2, 1))):
+        monkeypatch.setattr(viewing, "MOST", most)
+        view = viewing.view_of([one.case for one in drawn], cohort, labels)
+        assert view.facts.every == steps
+        kept = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(view.mask)))
+        part = tuple(slice(None, None, step) for step in steps)
+        np.testing.assert_array_equal(kept.dataobj, np.asarray(mask.dataobj)[part])
+        at = np.array([3, 2, 1])
+        here = kept.affine @ [*at, 1]
+        np.testing.assert_allclose(here, mask.affine @ [*(at * steps), 1])
+        assert view.numbers == (1, 2)

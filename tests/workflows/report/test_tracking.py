@@ -96,4 +96,4 @@ def test_without_the_package_nothing_begins(place: Path, monkeypatch: pytest.Mon
 
 def test_without_a_page_there_is_nothing_to_keep(place: Path):
     done = invoke("report", "run", "--mlflow", "sqlite:///tracked.db")
-    assert (done.exit_code, "pass -o report.html" in done.stderr) == (2, True), done.output
+    assert (done.exit_code, "pass -o report.html, too" in done.stderr) == (2, True), done.output

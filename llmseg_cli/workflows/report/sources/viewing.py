@@ -47,18 +47,17 @@ def view_of(shown: Sequence[ShownCase], cohort: Cohort, labels: LabelsOf) -> Vie
         labels: Gives the mask and the reference of a case.
 
     Raises:
-        UsageError: If none of them is a volume.
+        UsageError: If none of them is a volume with a mask.
         DataError: If a class does not fit into a byte.
     """
     volumes = [one.case for one in shown if one.slices and one.slices[0].axis]
-    if not volumes:
+    case = cohort.cases[volumes[0]] if volumes else None
+    mask = labels(case)[0] if case else None
+    if case is None or mask is None:
         raise UsageError(
-            "--viewer shows a volume with its mask, and no volume is shown on this page. Leave it "
-            "out, or pass --data DIR and --masks DIR of volumes, and --cases 1 or more."
+            "--viewer shows a volume with its mask, and none is shown on this page. Leave it out, "
+            "or pass --data DIR and --masks DIR of volumes, and --cases 1 or more."
         )
-    case = cohort.cases[volumes[0]]
-    mask, _ = labels(case)
-    assert mask is not None  # the option comes with --masks
     raw = read_channels(case.images)[0]
     image = raw.grid.to_ras(raw.array)[0]
     low, high = cohort.ranges.get(case.id) or limits_of(raw.array)

@@ -6,7 +6,7 @@
   const content = (name) => document.getElementById(`viewer-${name}`).textContent.trim();
   const colors = [[230, 159, 0], [86, 180, 233], [0, 158, 115], [204, 121, 167], [0, 114, 178], [213, 94, 0]];
   try {
-    const viewer = new niivue.Niivue({ backColor: [0, 0, 0, 1], dragAndDropEnabled: false });
+    const viewer = new niivue.Niivue({ backColor: [0, 0, 0, 1], crosshairWidth: 0.3, dragAndDropEnabled: false });
     await viewer.attachToCanvas(canvas);
     viewer.setMultiplanarLayout(2);
     for (const name of ["image", "mask"]) {
@@ -22,6 +22,6 @@
     canvas.dataset.volumes = viewer.volumes.length;
   } catch (fault) {
     told.textContent = `Nothing can be turned here: ${fault.message || fault}. The slices above show the same.`;
-    canvas.hidden = true;
+    canvas.parentElement.hidden = true;
   }
 })();
