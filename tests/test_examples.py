@@ -61,13 +61,17 @@ def unknown_flags(words: list[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("demo",), {"demo-data", "auto", "train-sup", "predict", "score"}),
+        (("demo",), {"demo-data", "auto", "score", "report"}),
+        (
+            ("demo-compared",),
+            {"demo-data", "auto", "train-sup", "predict", "score", "report"},
+        ),
         (
             ("-f", "examples/Makefile", "DATA=scans", "CLASSES=a b;c"),
             {"check", "describe", "embed", "split", "train-sup", "train-semi", "predict"},
         ),
     ],
-    ids=["demo", "examples"],
+    ids=["demo", "demo-compared", "examples"],
 )
 def test_make_calls_commands_with_options_that_exist(arguments, expected, tmp_path):
     commands = words_of_dry_run(*arguments, "-B", f"DEMO={tmp_path}", f"RUN={tmp_path}")

@@ -36,6 +36,7 @@ def call(monkeypatch, tmp_path, names_alone):
                 networks={"first": None, "second": None},
                 device=SimpleNamespace(type="cpu"),
                 dtype="torch.bfloat16",
+                temperatures={},
             )
             on_estimate(COST, opened)
             on_case(CaseResult("c", "failed", reason="c.nii.gz: not a whole NIfTI file."))
