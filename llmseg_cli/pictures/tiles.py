@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from llmseg_cli.pictures.marks import BLUISH_GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION, Mark
 
@@ -143,6 +142,8 @@ def outline(labels: NDArray[Any], *, width: int = 1) -> NDArray[np.bool_]:
         labels: Label map.
         width: How near, in pixels.
     """
+    from scipy import ndimage  # a check without pictures does not wait for it
+
     size = 2 * width + 1
     edges = ndimage.maximum_filter(labels, size) != ndimage.minimum_filter(labels, size)
     found: NDArray[np.bool_] = edges & (labels > 0)
