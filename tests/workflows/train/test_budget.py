@@ -85,7 +85,7 @@ def test_another_budget_is_another_run(toy_data, toy_split, run):
     said = budgeted(
         toy_data, run, "--split", toy_split, "--budget", "4s", "--resume", code=2
     ).stderr
-    assert "other settings: settings.budget (settings.budget was 3s, now 4s)" in said
+    assert "other settings: --budget was 3s, now 4s." in said
 
 
 def test_a_run_of_steps_does_not_go_on_by_the_clock(toy_data, toy_split, run):
