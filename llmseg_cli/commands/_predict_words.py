@@ -82,5 +82,5 @@ def following(
     if data is None or split is None or subset not in (None, "test", "validation"):
         return ["guide", "trust"]
     tried = ["--try-post-processing"] if subset == "validation" else []
-    roles = ["--split", split, "--subset", subset or "test", *tried]
-    return ["score", "--pred", out, "--ref", data, *roles, "-o", f"{out}-scores.json"]
+    words: list[str | Path] = ["score", "--pred", out, "--ref", data, "--split", split]
+    return [*words, "--subset", subset or "test", *tried, "-o", f"{out}-scores.json"]
