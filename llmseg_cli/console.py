@@ -89,11 +89,7 @@ class _Said(logging.Handler):
     """Says what the library logs, which Python's own handler would pass on as it is."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:
-            _keep(record.getMessage())
-            _say(record.getMessage())
-        else:
-            info(record.getMessage())
+        (warn if record.levelno >= logging.WARNING else info)(record.getMessage())
 
 
 def _stderr() -> "Console":

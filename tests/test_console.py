@@ -48,7 +48,7 @@ def test_warnings_of_the_library(capsys: pytest.CaptureFixture[str]):
     evil, shown = EVIL.removesuffix("\udce9"), SHOWN.removesuffix(r"\udce9")
     # pytest keeps what is logged, and its processes exchange it as UTF-8
     logging.getLogger("llmseg_cli.workflows.train.run").warning("class %s", evil)
-    assert capsys.readouterr().err == f"class {shown}\n"
+    assert capsys.readouterr().err == f"Warning: class {shown}\n"
 
 
 def test_a_path_that_is_not_utf8_leaves_as_it_is(monkeypatch: pytest.MonkeyPatch):
@@ -136,8 +136,11 @@ def test_what_the_library_notes_is_said_and_quiet_is_quiet(capsys: pytest.Captur
     logger.info("patch %s: %s.", "32,48,32", "in 3D")
     assert capsys.readouterr().err == "patch 32,48,32: in 3D.\n"
     logger.debug("nothing that anybody asked for")
+    logger.warning("%s of 3 scans", 2)
+    assert capsys.readouterr().err == "Warning: 2 of 3 scans\n"
     console.configure(quiet=True, verbose=False, color=False, progress="plain")
     logger.info("patch")
+    logger.warning("patch")
     assert capsys.readouterr().err == ""
 
 

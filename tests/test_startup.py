@@ -179,6 +179,7 @@ REFUSED = [
     ("embed {split} --max-length many -o new.safetensors", "expected auto or a whole number"),
     (f"train-sup {TRAIN} --model vnett", "Did you mean 'vnet'"),
     (f"train-semi {TRAIN} --method uls", "Did you mean 'usl'"),
+    (f"train-semi {TRAIN} --labeled 1", "--labeled 1 contradicts "),
     (f"train-semi {TRAIN} --optimizer sdg", "Unknown optimizer 'sdg'"),
     (f"train-sup {TRAIN} --normalize zcore", "Unknown normalization 'zcore'"),
     (f"train-sup {TRAIN} --normalize window:2:1", "expected window:LOW:HIGH"),

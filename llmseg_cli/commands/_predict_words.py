@@ -1,5 +1,6 @@
 """What `llmseg predict` says before, while and after it works."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmseg_cli import console
@@ -74,3 +75,21 @@ def conclude(predicted: "Predicted") -> None:
 def _agreement(result: "CaseResult") -> float | None:
     """How far those who answered agree, if that is known."""
     return None if result.trust is None else result.trust["agreement"]
+
+
+def following(
+    out: Path, data: Path | None, split: Path | None, subset: str | None
+) -> list[str | Path]:
+    """The words of the next command: of masks with references the scores, of others trust.
+
+    Args:
+        out: The folder of masks.
+        data: The data set, if images are not named one by one.
+        split: The split whose cases were predicted, or None.
+        subset: Which of them; None are the test cases.
+    """
+    if data is None or split is None or subset not in (None, "test", "validation"):
+        return ["guide", "trust"]
+    tried = ["--try-post-processing"] if subset == "validation" else []
+    words: list[str | Path] = ["score", "--pred", out, "--ref", data, "--split", split]
+    return [*words, "--subset", subset or "test", *tried, "-o", f"{out}-scores.json"]

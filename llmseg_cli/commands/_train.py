@@ -9,7 +9,6 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.command_line import is_typed
-from llmseg_cli.artifacts.run_files import CURVE
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._labeled import refuse_contradiction
@@ -26,14 +25,13 @@ from llmseg_cli.commands._options import (
     Resume,
     Seed,
 )
+from llmseg_cli.commands._train_words import conclude
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.options import label_pairs, parse_label_map
-from llmseg_cli.progress import duration, memory
 from llmseg_cli.registry import WITHOUT_LABELS
 
 if TYPE_CHECKING:
     from llmseg_cli.artifacts.run_set import Member
-    from llmseg_cli.training.trained import Trained
     from llmseg_cli.workflows.train.request import Request
 
 
@@ -55,7 +53,6 @@ Seeds = Annotated[
     ),
     BASIC,
 ]
-UNLEARNED = 0.01  # Dice on validation cases below which nothing has been learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,13 +252,7 @@ def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
         }
     with console.progress() as progress:
         trained = run(request, resume=options.resume, force=options.force, progress=progress)
-    for line in _summary(trained, request.output):
-        console.info(line)
-    if trained.final_score is not None and trained.final_score < UNLEARNED:
-        console.warn(
-            f"Validation Dice is {trained.final_score:.3f}: the network has not learned yet. Train "
-            f"longer than {trained.steps} steps, or with another --learning-rate."
-        )
+    conclude(trained, request.output, budget=request.settings.budget)
     return {
         "run": str(request.output),
         "steps": trained.steps,
@@ -272,26 +263,3 @@ def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
         "elapsed_s": round(trained.elapsed_s, 1),
         "data_wait_s": round(trained.waited_s, 1),
     }
-
-
-def _summary(trained: "Trained", folder: Path) -> list[str]:
-    """The last lines of a training: time, memory, loss, validation and folder."""
-    from llmseg_cli.artifacts.manifest import load_manifest
-
-    record = load_manifest(folder)
-    peak = memory(record["peak_rss_mb"])
-    if gpu := record["details"].get("peak_vram_mb"):
-        peak += f", {memory(gpu)} of the GPU"
-    lines = [
-        f"Trained {trained.steps:,} steps in {duration(trained.elapsed_s)}, with at most {peak} "
-        "of memory.",
-        f"Loss {sum(trained.losses.values()):.4g} at the end. "
-        + _validation(trained.final_score, trained.best_score, trained.best_step),
-    ]
-    return [*lines, f"Wrote {folder}: the weights, and the course in {folder / CURVE}."]
-
-
-def _validation(final: float | None, best: float | None, step: int | None) -> str:
-    if final is None or best is None or step is None:
-        return "There are no validation cases."
-    return f"Validation Dice {final:.3f} at the end, best {best:.3f} at step {step:,}."

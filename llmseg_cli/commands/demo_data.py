@@ -47,6 +47,7 @@ def demo_data(
     some = len(cohort.labeled) < len(cohort.cases)
     apart = f"; {len(cohort.labeled)} have their label map in labels/" if some else ""
     console.info(f"{cohort.folder}: {len(cohort.cases)} cases with grey and white matter{apart}.")
+    console.next_step("check", cohort.folder)
     return {
         "folder": str(cohort.folder),
         "cases": list(cohort.cases),

@@ -17,10 +17,11 @@ def doctor(cache: Cache = None) -> dict[str, Any]:
 
     diagnosis = run(cache=cache)
     content = diagnosis.to_dict()
+    width = max(len(found.name) for found in diagnosis.findings) + 2
     for found in diagnosis.findings:
         mark = f"{MARKS[found.verdict]}: " if MARKS[found.verdict] else ""
         remedy = f" {found.remedy}" if found.remedy else ""
-        console.info(f"{found.name:<22}{mark}{found.value}{'.' * bool(remedy)}{remedy}")
+        console.info(f"{found.name:<{width}}{mark}{found.value}{'.' * bool(remedy)}{remedy}")
     if diagnosis.bad:
         error = GateError(
             "Known to give wrong results here: "

@@ -75,6 +75,9 @@ def embed(
         console.warn(warning)
     count, length, width = found.embeddings.tokens.shape
     console.info(f"{out}: {count} texts, {length} tokens each, {width} wide, by {encoder}.")
+    console.next_step(
+        *("train-semi", "--data", "SCANS", "--split", "SPLIT", "--text", out, "-o", "runs/text")
+    )
     return {
         "path": str(out),
         "target": found.embeddings.target,

@@ -84,6 +84,14 @@ def mine_sam(
             on_case=_tell,
         )
     _conclude(mined, dry_run=dry_run)
+    if not dry_run:
+        roles = ("--data", data, "--split", split)
+        if subset == "unlabeled":
+            masks = ("--pseudo", mined.folder, "-o", "runs/mined")
+            console.next_step("train-semi", *roles, "--method", "sam-mining", *masks)
+        else:
+            scored = ("--pred", mined.folder, "--ref", data, "--split", split, "--subset", subset)
+            console.next_step("score", *scored, "-o", f"{mined.folder}-scores.json")
     return mined.to_dict()
 
 

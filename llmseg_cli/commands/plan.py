@@ -81,8 +81,21 @@ def plan(
         console.data(planned.text)
         return None
     write_text(output, planned.text)
+    _warn_of_little_time(planned, seconds)
     _tell(planned, output, split)
     return planned.to_dict()
+
+
+def _warn_of_little_time(planned: "Planned", budget_s: float) -> None:
+    from llmseg_cli.planning.steps import FEWEST, in_words, is_too_short
+
+    for name, pace in planned.paces.items():
+        if is_too_short(budget_s, pace.step_s):
+            needed = in_words(FEWEST * pace.step_s)
+            console.warn(
+                f"{in_words(budget_s)} is too short for {name}: {FEWEST} steps, the fewest that "
+                f"teach anything, take {needed}. Pass a larger --budget."
+            )
 
 
 def _tell(planned: "Planned", output: Path, split: Path | None) -> None:

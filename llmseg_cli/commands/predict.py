@@ -23,7 +23,7 @@ from llmseg_cli.commands._options import (
     Subset,
 )
 from llmseg_cli.commands._predict_inputs import images_from0, parse_stride, refuse_beside_folds
-from llmseg_cli.commands._predict_words import announce, conclude, tell
+from llmseg_cli.commands._predict_words import announce, conclude, following, tell
 from llmseg_cli.options import parse_size
 from llmseg_cli.progress import Progress
 
@@ -252,14 +252,8 @@ def predict(
         return {"out": str(out), "folds": [one.to_dict() for one in found]}
     with console.progress("window") as progress:
         predicted = _told(answer(run, split, out, subset, progress))
-    is_scored = data is not None and split is not None and subset in (None, "test", "validation")
-    if is_scored and not dry_run:
-        console.next_step(
-            *("score", "--pred", out, "--ref", data, "--split", split),
-            *("--subset", subset or "test"),
-            *(["--try-post-processing"] if subset == "validation" else []),
-            *("-o", f"{out}-scores.json"),
-        )
+    if not dry_run:
+        console.next_step(*following(out, data, split, subset))
     return predicted.to_dict()
 
 

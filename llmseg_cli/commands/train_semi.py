@@ -36,11 +36,11 @@ def train_semi(
 ) -> dict[str, Any]:
     """Train on labeled and unlabeled cases together, with or without the help of text."""
     train_options.begin(output, train_settings)
-    from llmseg_cli.commands._train_set import train_set
-    from llmseg_cli.workflows.train.request import pseudo_request
-    from llmseg_cli.workflows.train.text_guidance import text_for
 
     def ask(options: TrainOptions, split: Split, folder: Path) -> "Request":
+        from llmseg_cli.workflows.train.request import pseudo_request
+        from llmseg_cli.workflows.train.text_guidance import text_for
+
         text = text_for(
             semi_settings.text,
             control=semi_settings.text_control,
@@ -63,6 +63,8 @@ def train_semi(
         )
 
     if train_options.asks_several:
+        from llmseg_cli.commands._train_set import train_set
+
         return train_set(ask, train_options, data, output)
     needs_labels = semi_settings.method not in WITHOUT_LABELS
     split = train_options.choose_split(data, output, needs_labels=needs_labels)

@@ -16,6 +16,7 @@ from llmseg_cli.planning.learning import (
     choose_narrower,
     choose_network,
     choose_normalization,
+    choose_optimizer,
     is_picture,
     suits_encoder,
     without_encoder,
@@ -132,6 +133,7 @@ def recommend(
         "augment": choose_augmentation(scans),
         "model": network,
         "model-option": options,
+        "optimizer": choose_optimizer(),
         **(choose_encoder(scans, dimensions) if has_encoder else {}),
     }
     method = choose_method(scans, can_mine=can_mine) if scans.silent else None

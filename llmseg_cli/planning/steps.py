@@ -16,6 +16,20 @@ def in_words(seconds: float) -> str:
     return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
 
 
+def is_too_short(budget_s: float, step_s: float) -> bool:
+    """Whether fewer steps fit than teach anything.
+
+    Args:
+        budget_s: Seconds of the whole training.
+        step_s: Seconds of a step.
+    """
+    return _fitting(budget_s, step_s) < FEWEST
+
+
+def _fitting(budget_s: float, step_s: float) -> int:
+    return int(max(0.0, budget_s - START_S) * SHARE / step_s)
+
+
 def steps_within(budget_s: float, step_s: float) -> Choice:
     """The steps that a budget allows.
 
@@ -23,12 +37,11 @@ def steps_within(budget_s: float, step_s: float) -> Choice:
         budget_s: Seconds of the whole training.
         step_s: Seconds of a step.
     """
-    fitting = int(max(0.0, budget_s - START_S) * SHARE / step_s)
-    steps = max(FEWEST, min(MOST, fitting))
+    steps = max(FEWEST, min(MOST, _fitting(budget_s, step_s)))
     if steps > 100:
         steps = int(float(f"{steps:.2g}")) if steps < 1000 else steps // 100 * 100
     cost = f"{step_s:.3g} s a step, of three that were timed here"
-    if fitting < FEWEST:
+    if is_too_short(budget_s, step_s):
         return Choice(
             steps,
             f"the fewest that teach anything; {in_words(budget_s)} is too short for them ({cost})",

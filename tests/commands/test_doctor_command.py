@@ -35,3 +35,11 @@ def test_json_is_whole_in_both_cases(sick):
     document = json.loads(result.stdout)
     assert document["healthy"] is False
     assert document["findings"][1]["remedy"] == "Install another."
+
+
+def test_a_long_name_stands_apart_from_what_is_said_of_it(quiet_place, monkeypatch):
+    findings = (Finding("python", "3.11"), Finding("weights of a long name indeed", "verified"))
+    monkeypatch.setattr(workflow, "run", lambda **_: Diagnosis(findings))
+    lines = CliRunner().invoke(app, ["doctor"]).stderr.splitlines()
+    assert lines[1].split("  ") == ["weights of a long name indeed", "verified"]
+    assert lines[0].index("3.11") == lines[1].index("verified")

@@ -30,6 +30,7 @@ def test_a_file(place):
     result = invoke("d.yaml", "--encoder", "encoder", "--offline", "-o", "e.safetensors")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "2 texts" in result.stderr
+    assert "--text e.safetensors -o runs/text" in result.stderr
     assert load_embeddings(Path("e.safetensors")).classes == ("polyp",)
 
 

@@ -74,6 +74,15 @@ def test_defaults(call, cache):
     assert {name: heard[name] for name in expected} == expected
 
 
+def test_what_follows_depends_on_whose_masks_they_are(call):
+    said = call()[0].stderr
+    roles = "--data scans --split s.json --method sam-mining --pseudo pseudo"
+    assert f"Next: llmseg train-semi {roles} -o runs/mined" in said
+    said = call("--subset", "validation")[0].stderr
+    assert "Next: llmseg score --pred pseudo --ref scans --split s.json" in said
+    assert "Next:" not in call("--dry-run")[0].stderr
+
+
 def test_every_word_arrives(call):
     result, heard = call(
         *("-o", "masks", "--subset", "test", "--overlays", "0", "--device", "cpu", "--offline"),

@@ -10,6 +10,8 @@ import pytest
 from toy_cohort import write_toy_cohort
 from training_cli import TINY, invoke
 
+from llmseg_cli.commands._predict_words import following
+
 
 def follow(words: list[str], *more: str) -> list[str]:
     """Run a command; returns the words of the one that it names."""
@@ -42,6 +44,28 @@ def test_from_a_folder_to_scores_by_what_each_command_names(tmp_path: Path, monk
     assert follow(step) == []
     scores = json.loads(Path(step[step.index("-o") + 1]).read_text())
     assert len(scores["cases"]) == 2  # a fifth of eight
+
+
+DATA, SPLIT_FILE = Path("scans"), Path("split.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "split", "subset", "command"),
+    [
+        (DATA, SPLIT_FILE, None, "score"),
+        (DATA, SPLIT_FILE, "test", "score"),
+        (DATA, SPLIT_FILE, "validation", "score"),
+        (DATA, SPLIT_FILE, "unlabeled", "guide"),  # there is nothing to score with
+        (DATA, None, None, "guide"),
+        (None, None, None, "guide"),
+    ],
+)
+def test_masks_without_references_lead_to_what_they_can_be_trusted_by(data, split, subset, command):
+    words = following(Path("masks"), data, split, subset)
+    assert words[0] == command
+    assert ("--try-post-processing" in words) == (subset == "validation")
+    if command == "guide":
+        assert invoke(*words).exit_code == 0
 
 
 def test_without_label_maps_nothing_follows_a_check(tmp_path: Path):

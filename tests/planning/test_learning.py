@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from planned import CPU, GPU, MRI, ONE_MM
 
+from llmseg_cli.config import TrainSettings
 from llmseg_cli.planning.fingerprint import Fingerprint, Power, Sizes
 from llmseg_cli.planning.learning import (
     choose_augmentation,
@@ -15,6 +16,7 @@ from llmseg_cli.planning.learning import (
     choose_narrower,
     choose_network,
     choose_normalization,
+    choose_optimizer,
 )
 
 CT = replace(MRI, low=-998.0, window=(-61.44, 187.3))
@@ -158,3 +160,7 @@ def test_gains_in_the_reason_are_those_of_the_experiments(can_mine, row):
         if f"| {row} |" in line
     )
     assert [gain for gain in gains if f"| {gain:+.1f} [" not in rows] == []
+
+
+def test_the_optimizer_of_a_plan_is_that_of_a_training_without_one():
+    assert choose_optimizer().value == TrainSettings().optimizer

@@ -22,7 +22,8 @@ def test_a_training_takes_them_and_each_has_a_reason(shape, power):
     assert settings.spacing == found.geometry.millimeters
     assert settings.model_option[1:] == ("dropout=0", "normalization=instance")
     assert list(found.choices) == [
-        *("patch", "spacing", "batch", "normalize", "augment", "model", "model-option")
+        *("patch", "spacing", "batch", "normalize", "augment", "model", "model-option"),
+        "optimizer",
     ]
     for choice in found.choices.values():
         assert len(choice.reason) > 10

@@ -162,6 +162,7 @@ def test_the_command_passes_its_words_on(tmp_path):
         app, ["demo-data", "-o", str(tmp_path / "d"), "--subjects", "2", "--spacing", "8", "--json"]
     )
     assert done.exit_code == 0, done.stderr
+    assert f"Next: llmseg check {tmp_path / 'd'}" in done.stderr
     assert json.loads(done.stdout) == {
         "folder": str(tmp_path / "d"),
         "cases": ["sub-001", "sub-002"],

@@ -43,6 +43,10 @@ RECORDED = ("image_encoder", *OF_BLOCK)  # elsewhere in the record
 DECIDED = ("image_encoder.name", "llm_block.name", "llm_block.source", "label_values")
 NOISE, NOISE_UNIT = "method_options.noise", "method_options.noise_unit"
 OLDER_NOISE_UNIT = "absolute"  # before there was a choice
+OPTIONS = ("seed", "method", "model", "label_map", "ignore_label")  # outside of `settings`
+AS_TYPED = "settings.model_option"  # beside what became of it
+DIGEST = re.compile(r"[0-9a-f]{64}")
+TOLD = 4  # changed settings that are named
 OLDER_BLOCK = {"lora": 0, "rotary": False, "final_norm": "plain"}  # before there were options
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -170,12 +174,31 @@ def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig)
     old, new = without_budget(old, new)
     changed = [k for k in {**old, **new} if old.get(k) != new.get(k) and k not in DECIDED]
     if changed:
-        first = changed[0]
+        named = [key for key in changed if key != AS_TYPED] or changed
+        told = [_change(key, old.get(key), new.get(key)) for key in named]
+        more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
         raise ArtifactError(
-            f"{folder} holds a run of other settings: {', '.join(changed)} ({first} was "
-            f"{old.get(first)}, now {new.get(first)}). Choose another -o, or pass --force "
-            "instead of --resume to train anew."
+            f"{folder} holds a run of other settings: {'; '.join(told[:TOLD])}{more}. Choose "
+            "another -o, or pass --force instead of --resume to train anew."
         )
+
+
+def _change(key: str, was: Any, now: Any) -> str:
+    """A setting in the words that a user types, where it is an option, and what became of it."""
+    place, _, name = key.rpartition(".")
+    if place in ("method_options", "model_options"):
+        key = f"--{place[:-1].replace('_', '-')} {name}"
+    elif place == "settings" or key in OPTIONS:
+        key = f"--{name.replace('_', '-')}"
+    if any(isinstance(value, str) and DIGEST.fullmatch(value) for value in (was, now)):
+        return f"{key} differs"
+    return f"{key} was {_said(was)}, now {_said(now)}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:

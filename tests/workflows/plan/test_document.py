@@ -31,11 +31,13 @@ def test_every_setting_stands_below_its_reason():
         "augment": "standard",
         "model": "unet",
         "model-option": {"filters": 16, "dropout": 0, "normalization": "instance"},
+        "optimizer": "adam",
         "train-sup": {"steps": 300},
         "train-semi": {"method": "self-training", "steps": 90, "every": 30},
     }
     lines = text.splitlines()
-    for name in ("patch", "spacing", "batch", "normalize", "augment", "model", "model-option"):
+    names = ("patch", "spacing", "batch", "normalize", "augment", "model", "model-option")
+    for name in (*names, "optimizer"):
         (place,) = (n for n, line in enumerate(lines) if line.startswith(f"{name}: "))
         assert lines[place - 1].startswith("# "), name
     assert "30 scans, 6 with a label map that may be used (anterior, posterior)" in " ".join(

@@ -78,6 +78,15 @@ def test_few_steps_are_better_spent_on_a_narrow_network(data, timed, quiet_place
         assert f"filters={filters}" in one["settings"].model_option
 
 
+def test_a_budget_in_which_nothing_is_learned_is_told(data, timed, quiet_place):
+    said = plan("--data", data, "--budget", "40s").stderr  # 25 steps of a second, 6 of four
+    (line,) = (line for line in said.splitlines() if line.startswith("Warning: "))
+    assert line == (
+        "Warning: 40 s is too short for train-semi: 20 steps, the fewest that teach anything, take "
+        "80 s. Pass a larger --budget."
+    )
+
+
 def test_the_project_file_is_the_default(data, timed, quiet_place):
     plan("--data", data)
     assert yaml.safe_load(Path("llmseg.yaml").read_text())["data"] == str(data)

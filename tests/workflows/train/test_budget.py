@@ -32,14 +32,14 @@ def test_it_ends_records_its_steps_and_is_finished(toy_data, toy_split, run):
     said = budgeted(toy_data, run, "--split", toy_split, "--budget", "2s").stderr
     steps = len(logged_steps(run))
     assert steps >= 1
-    assert f"Trained {steps:,} steps" in said
+    assert f"Trained {steps:,} step" in said
     record = json.loads((run / "run.json").read_text())["details"]["trained"]
     assert record["steps"] == steps
     assert config(run)["settings"]["steps"] == steps
     assert config(run)["settings"]["budget"] == "2s"
     before = weights(run)
     again = budgeted(toy_data, run, "--split", toy_split, "--budget", "2s", "--resume")
-    assert f"Trained {steps:,} steps" in again.stderr
+    assert f"Trained {steps:,} step" in again.stderr
     assert len(logged_steps(run)) == steps
     assert weights(run) == before
     refused = budgeted(toy_data, run, "--split", toy_split, "--budget", "2s", code=2).stderr
@@ -60,8 +60,9 @@ def test_a_finished_one_goes_on_to_more_steps(toy_data, toy_split, run):
 
 
 def test_a_budget_shorter_than_a_step_is_one_step(toy_data, toy_split, run):
-    budgeted(toy_data, run, "--split", toy_split, "--budget", "0.001s")
+    said = budgeted(toy_data, run, "--split", toy_split, "--budget", "0.001s").stderr
     assert config(run)["settings"]["steps"] == 1
+    assert "Warning: --budget 0.001s was time for 1 step, and fewer than 20 teach little." in said
 
 
 def test_a_stopped_one_goes_on_and_ends(toy_data, toy_split, run):
@@ -85,7 +86,7 @@ def test_another_budget_is_another_run(toy_data, toy_split, run):
     said = budgeted(
         toy_data, run, "--split", toy_split, "--budget", "4s", "--resume", code=2
     ).stderr
-    assert "other settings: settings.budget (settings.budget was 3s, now 4s)" in said
+    assert "other settings: --budget was 3s, now 4s." in said
 
 
 def test_a_run_of_steps_does_not_go_on_by_the_clock(toy_data, toy_split, run):
@@ -93,7 +94,7 @@ def test_a_run_of_steps_does_not_go_on_by_the_clock(toy_data, toy_split, run):
     said = budgeted(
         toy_data, run, "--split", toy_split, "--budget", "4s", "--resume", code=2
     ).stderr
-    assert "settings.budget" in said
+    assert "--budget was -, now 4s" in said
 
 
 @pytest.mark.parametrize(

@@ -334,9 +334,9 @@ def test_a_failed_run_keeps_the_finished_one_without_force(toy_data, toy_split, 
 @pytest.mark.parametrize(
     ("words", "changed"),
     [
-        (("--model-option", "filters=6"), "model_options.filters"),
-        (("--learning-rate", "0.5"), "settings.learning_rate (settings.learning_rate was 0.02"),
-        (("--seed", "4"), "seed (seed was 0, now 4)"),
+        (("--model-option", "filters=6"), "--model-option filters was 4, now 6"),
+        (("--learning-rate", "0.5"), "--learning-rate was 0.02, now 0.5"),
+        (("--seed", "4"), "--seed was 0, now 4"),
         (("--label-map", "2:1"), "classes"),
     ],
 )
