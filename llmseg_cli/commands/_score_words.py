@@ -1,8 +1,14 @@
 """What `llmseg score` says of the scores."""
 
+import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.manifest import load_manifest
+from llmseg_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
     from llmseg_cli.artifacts.scores import Scores
@@ -38,6 +44,32 @@ def show(scores: "Scores") -> None:
         console.info(told["in_words"])
     for key in _keys(scores.metrics):
         console.detail(scores.metrics[key]["signature"])
+
+
+def following(pred: Sequence[Path], ref: Path, document: Path) -> list[str | Path]:
+    """The words of the next command, a page of the scores; none without a run to tell of.
+
+    Args:
+        pred: Folders of masks that were scored.
+        ref: The data set of the references.
+        document: The scores.
+    """
+    runs = [run for folder in pred for run in _runs_of(folder)]
+    if len(pred) > 1 or not runs:
+        return []
+    shown = ["--masks", pred[0], "--data", ref]
+    page = document.with_name(f"{document.stem}-report.html")
+    return ["report", *runs, "--scores", document, *shown, "-o", page]
+
+
+def _runs_of(masks: Path) -> list[str]:
+    """The runs that `predict` was given for a folder of masks, those that are still there."""
+    try:
+        words = shlex.split(load_manifest(masks)["command_line"])
+    except ArtifactError:
+        return []
+    runs = [run for word, run in pairwise(words) if word == "--run"]
+    return [run for run in runs if Path(run).is_dir()]
 
 
 def _keys(metrics: dict[str, Any]) -> list[str]:

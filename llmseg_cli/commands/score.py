@@ -12,7 +12,7 @@ from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import SUBSETS, Force, IgnoreLabel, LabelMap, Seed
-from llmseg_cli.commands._score_words import show
+from llmseg_cli.commands._score_words import following, show
 from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
 from llmseg_cli.options import parse_label_map
 
@@ -196,6 +196,8 @@ def score(
                 progress=progress,
             )
         console.info(f"Wrote {plan.folder}: {counted(len(drawn), 'picture')}, the {plan.which}.")
+    if document is not None and (words := following(pred, ref, document)):
+        console.next_step(*words)
     to_stdout = str(out) == "-"
     if to_stdout:
         console.data(scored.scores.to_text())

@@ -41,9 +41,14 @@ def test_from_a_folder_to_scores_by_what_each_command_names(tmp_path: Path, monk
     assert step[0] == "predict"
     step = follow(step)
     assert step[0] == "score"
-    assert follow(step) == []
-    scores = json.loads(Path(step[step.index("-o") + 1]).read_text())
+    document = Path(step[step.index("-o") + 1])
+    step = follow(step)
+    assert step[0] == "report"
+    scores = json.loads(document.read_text())
     assert len(scores["cases"]) == 2  # a fifth of eight
+    step = follow(step)
+    assert step[0] == "paper"
+    assert follow(step) == []
 
 
 DATA, SPLIT_FILE = Path("scans"), Path("split.json")
