@@ -57,7 +57,7 @@ def following(pred: Sequence[Path], ref: Path, document: Path) -> list[str | Pat
     runs = [run for folder in pred for run in _runs_of(folder)]
     if len(pred) > 1 or not runs:
         return []
-    shown = ["--masks", pred[0], "--data", ref]
+    shown: list[str | Path] = ["--masks", pred[0], "--data", ref]
     page = document.with_name(f"{document.stem}-report.html")
     return ["report", *runs, "--scores", document, *shown, "-o", page]
 
