@@ -90,7 +90,7 @@ demo: $(DEMO)/report.html  ## llmseg auto on made brains, two of 30 labeled, and
 	@echo "The last table is what the 28 unlabeled brains give ($(DEMO)/scores.json, scores.csv): both sides start from"
 	@echo "$(DEMO)/result/supervised and train on for the same time, $(DEMO)/with-masks with the unlabeled brains, $(DEMO)/without-masks without."
 	@echo "A negative Dice difference says that the time was better spent on the labels alone, as it was here: llmseg guide demo."
-	@echo "All of it on one page, with the worst cases: $(CURDIR)/$<"
+	@echo "All of it on one page, with the worst cases: $(abspath $<)"
 
 $(DEMO)/data/run.json: | $(INSTALLED) weights
 	llmseg demo-data --subjects 30 --labeled 2 --spacing 4 --seed 0 -o $(@D)
