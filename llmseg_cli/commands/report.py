@@ -78,7 +78,7 @@ def report(
             "--mlflow",
             help="Write settings, metrics by step, last metrics and the page into MLflow, too: "
             "the address of a server, or sqlite:///FILE (pip install 'llmseg[mlflow]').",
-            metavar="URI",
+            metavar="URL",
         ),
     ] = None,
     force: Force = False,
