@@ -94,7 +94,7 @@ demo-compared: $(DEMO)/report.html
 	@echo "The last table is what the 28 unlabeled brains give ($(DEMO)/scores.json, scores.csv): both sides start from"
 	@echo "$(DEMO)/result/supervised and train on for the same time, $(DEMO)/with-masks with the unlabeled brains, $(DEMO)/without-masks without."
 	@echo "A negative Dice difference says that the time was better spent on the labels alone, as it was here: llmseg guide demo."
-	@echo "All of it on one page, with the worst cases: $(CURDIR)/$<"
+	@echo "All of it on one page, with the worst cases: $(abspath $<)"
 
 # A machine so busy or slow that auto had no time for the unlabeled brains has its masks scored all the same.
 demo-alone:
