@@ -104,7 +104,7 @@ demo-alone:
 	@echo "Of 30 brains two have a label map. What 'llmseg auto' made of them is in $(DEMO)/result (commands.sh, llmseg.yaml)."
 	@echo "On this machine $(DEMO_BUDGET) left no time for the 28 unlabeled brains: the table is that of networks which learned from two."
 	@echo "For the comparison: rm -r $(DEMO)/result, and make demo DEMO_BUDGET=15m."
-	@echo "All of it on one page, with the worst cases: $(CURDIR)/$(DEMO)/report.html"
+	@echo "All of it on one page, with the worst cases: $(abspath $(DEMO)/report.html)"
 
 $(DEMO)/data/run.json: | $(INSTALLED) weights
 	llmseg demo-data --subjects 30 --labeled 2 --spacing 4 --seed 0 -o $(@D)
