@@ -161,9 +161,13 @@ def check_known(
             )
     warnings = []
     if trained:
+        is_unlabeled = roles is not None and {*trained} <= {*roles.unlabeled}
+        meaning = "their scores say nothing about new ones"
+        if is_unlabeled:
+            meaning = "unlabeled by this split: their scores are of these scans, not of new ones"
         warnings.append(
             f"{len(trained)} of {len(masks)} cases in {folder.name} are training cases of the run "
-            f"({_some(trained)}); their scores say nothing about new ones."
+            f"({_some(trained)}); {meaning}."
         )
     if chose:
         warnings.append(

@@ -17,6 +17,7 @@ from report_files import AFFINE, SHAPE, write_masks, write_run, write_scans
 from tiny_data import write_nifti
 from training_cli import invoke
 
+from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.progress import silent
 
@@ -205,6 +206,27 @@ def test_scores_of_other_masks_are_told(scored: Scored):
     told = words_of(made("runs/semi", *words, "-o", "report.html"))
     assert "scores.json was made of other masks than those of --masks" in told
     assert "none of the runs of this report is known to have made the masks" in told
+
+
+def test_runs_that_made_the_masks_together_are_found_among_others(scored: Scored, place: Path):
+    scored()
+    runs = [f"{name}/fold-{fold}" for name in ("first", "second") for fold in range(3)]
+    for seed, run in enumerate(runs):
+        write_run(place / run, seed=seed)
+    facts = json.loads(invoke("report", *runs, "--json").stdout)["runs"]
+    digests = [one["weights"]["final"] for one in facts]
+    assert len({*digests}) == len(runs)
+    scores = json.loads(Path("scores.json").read_text(encoding="utf-8"))
+    for makers, told in (
+        (slice(3, 6), "second/fold-0, second/fold-1, second/fold-2"),
+        ((0, 4), ""),
+    ):
+        part = digests[makers] if isinstance(makers, slice) else [digests[n] for n in makers]
+        scores["predictions"]["run"] = sha256_json(sorted(part))
+        Path("scores.json").write_text(json.dumps(scores), encoding="utf-8")
+        page = words_of(made(*runs, "--scores", "scores.json", "-o", "report.html", "--force"))
+        assert ("is known to have made the masks" in page) == (not told)
+        assert told in page
 
 
 def test_a_missed_class_and_a_failed_case_are_told(scored: Scored, place: Path):

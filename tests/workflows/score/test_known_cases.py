@@ -162,6 +162,13 @@ def test_training_cases_are_scored_on_purpose_alone_and_named(house):
     found = score(house, masks, split=house.split(), subset="labeled")
     assert found.predictions["training_cases"] == ["l0", "l1"]
     assert "2 of 2 cases in masks are training cases of the run" in found.warnings[0]
+    assert found.warnings[0].endswith("say nothing about new ones.")
+
+
+def test_of_unlabeled_cases_it_is_said_that_they_are_unlabeled(house):
+    masks = house.predict(split=house.split(), subset="unlabeled")
+    (warning,) = score(house, masks, split=house.split(), subset="unlabeled").warnings
+    assert "1 of 1 cases in masks are training cases of the run (u0); unlabeled by this" in warning
 
 
 @pytest.fixture

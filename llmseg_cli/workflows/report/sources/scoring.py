@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NotRequired, TypedDict
@@ -126,9 +127,12 @@ def _maker(masks: Mapping[str, Any], runs: Sequence[RunFacts]) -> str | None:
     if names and None not in names:
         return ", ".join(dict.fromkeys(name for name in names if name))
     for checkpoint in ("final", "best"):
-        all_of = sorted(run.weights[checkpoint] for run in runs if checkpoint in run.weights)
-        if len(all_of) > 1 and sha256_json(all_of) == wanted[0]:
-            return ", ".join(run.name for run in runs)
+        made = [one for one in runs if checkpoint in one.weights]
+        for start, stop in combinations(range(len(made) + 1), 2):  # such as the folds of a set
+            together = made[start:stop]
+            digests = sorted(one.weights[checkpoint] for one in together)
+            if len(digests) > 1 and sha256_json(digests) == wanted[0]:
+                return ", ".join(one.name for one in together)
     return None
 
 
