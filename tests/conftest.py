@@ -12,9 +12,13 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 EMBEDDED = ("smollm2", "minilm", "lite-medsam", "efficientnet-lite0")
 
 
+LONG = ("train/test_run.py", "train/test_encoder_options.py", "report/test_run.py")  # minutes
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that two processes end at the same time."""
+    """Files that take long come first, so that two processes end at the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow |= {item.path for item in items if item.path.as_posix().endswith(LONG)}
     items.sort(key=lambda item: item.path not in slow)
 
 

@@ -69,6 +69,8 @@ NEEDS = {
     "medvisionllama-cpu",
     "sam-mining",
     "efficientnet-lite0",
+    "--viewer",  # niivue, which was fetched
+    "--mlflow",  # a server
 }
 """What is in lines that are parsed alone: folds, sets of runs, models that need their weights."""
 

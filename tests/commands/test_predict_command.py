@@ -78,6 +78,7 @@ def test_defaults(call):
         "dicom_seg": False,
         "overlays": 0,
         "uncertainty": False,
+        "calibrated": False,
         "largest_component": None,
         "fill_holes": None,
         "max_ram": None,

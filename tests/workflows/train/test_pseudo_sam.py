@@ -60,4 +60,4 @@ def test_mined_again_from_cached_embeddings(toy_data, toy_split, quiet_place, sa
     assert made_by["weights"].startswith("sha256:")
     words = (*words, "--resume", "--min-iou", "0.5")
     result = train("sam-mining", toy_data, run, *words, steps=3, code=2)
-    assert "(pseudo.made_by.rules.min_iou was 0.01, now 0.5)" in result.stderr
+    assert "pseudo.made_by.rules.min_iou was 0.01, now 0.5" in result.stderr
