@@ -12,6 +12,7 @@ from rich.theme import Theme
 WIDEST = 90  # signs; longer lines are hard to read
 WORDS = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+""")  # of a shell; a quoted one is whole
 SHELL, SESSION = "sh", "console"
+PICTURE = re.compile(r"!(\[[^\]]*\]\([^)]*\))")  # shown as a link is
 PROMPT = "$ "
 THEME = Theme({"markdown.code": "bold cyan", "markdown.code_block": "cyan"})
 
@@ -93,4 +94,5 @@ def _pieces(command: str) -> list[str]:
 def show(text: str) -> None:
     """Lay out a page on the terminal that stdout is."""
     width = min(Console().width, WIDEST)
+    text = PICTURE.sub(r"\1", text)
     Console(width=width, emoji=False, theme=THEME).print(_Page(text, hyperlinks=False))

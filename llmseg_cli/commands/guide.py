@@ -73,7 +73,7 @@ def _without_links(text: str) -> str:
     text = re.sub(r"\[([\w-]+)\]\(\1\.md\)", r"`\1`", text)
     text = re.sub(r"\[([^\]]+)\]\(([\w-]+)\.md\)", r"\1 (`llmseg guide \2`)", text)
     text = re.sub(r"\[([\w/.-]+)\]\((?:\.\./)+\1\)", r"`\1` of the repository", text)
-    return re.sub(r"\[([^\]]+)\]\((?:\.\./)+([^)]+)\)", r"\1 (`\2` of the repository)", text)
+    return re.sub(r"!?\[([^\]]+)\]\((?:\.\./)+([^)]+)\)", r"\1 (`\2` of the repository)", text)
 
 
 def _write_man_pages(program: Any, folder: Path) -> None:
