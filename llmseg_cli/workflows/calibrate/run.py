@@ -9,6 +9,7 @@ import numpy as np
 
 from llmseg_cli.artifacts.calibration import Calibration
 from llmseg_cli.artifacts.files import sha256_file
+from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.data.cases import Case
@@ -103,10 +104,11 @@ def run(
             task.folder, device=device, network="mean", checkpoint=checkpoint, cache=cache
         )
         draws: list[Drawn] = []
+        learned = learned_by(task.folder)
         for case in task.cases:
             progress("calibrate", done, total, case=case.id)
             share = -(-voxels // len(task.cases))
-            draws += _asked(task, case, opened, most=share, seed=seed)
+            draws += _asked(task, learned, case, opened, most=share, seed=seed)
             done += 1
         found.append(_write(task, opened, draws, checkpoint=checkpoint, seed=seed, force=force))
     progress("calibrate", total, total)
@@ -152,9 +154,10 @@ def _refuse_existing(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path} exists. Pass --force to replace it.")
 
 
-def _asked(task: _Task, case: Case, opened: OpenRun, *, most: int, seed: int) -> list[Drawn]:
+def _asked(
+    task: _Task, learned: Learned, case: Case, opened: OpenRun, *, most: int, seed: int
+) -> list[Drawn]:
     prepared = prepare(case, opened)
-    learned = learned_by(task.folder)
     shown = {case.id: prepared.voxels}
     refuse_answers(task.folder, learned, task.split, [case.id], checkpoint="final", voxels=shown)
     random = np.random.default_rng((seed, task.cases.index(case)))

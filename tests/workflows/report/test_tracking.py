@@ -19,13 +19,9 @@ NAMES = ("a", "b", "c")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    folder = tmp_path / "place"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    write_run(folder / "run", test=NAMES)
-    return folder
+def place(quiet_place: Path) -> Path:
+    write_run(quiet_place / "run", test=NAMES)
+    return quiet_place
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of its pool of connections

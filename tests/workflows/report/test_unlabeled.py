@@ -20,15 +20,11 @@ TILE = re.compile(r"data:image/webp;base64,[^\"]+")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(quiet_place: Path) -> Path:
     """A run and scans with references, which nothing here may look at."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    folder = tmp_path / "place"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    write_run(folder / "run")
-    write_scans(folder / "scans", NAMES)
-    return folder
+    write_run(quiet_place / "run")
+    write_scans(quiet_place / "scans", NAMES)
+    return quiet_place
 
 
 def write_pseudo(folder: Path) -> Path:
