@@ -71,6 +71,10 @@ def calibrate(
         )
     for one in found:
         _tell(one)
+    runs = [word for folder in run for word in ("--run", folder)]
+    best = ["--checkpoint", checkpoint] if checkpoint != "final" else []
+    asked = [*runs, "--images", "NEW", *best, "--calibrated", "--probabilities"]
+    console.next_step("predict", *asked, "-o", "masks")
     return {"runs": [one.to_dict() for one in found]}
 
 

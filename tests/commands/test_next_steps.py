@@ -51,6 +51,18 @@ def test_from_a_folder_to_scores_by_what_each_command_names(tmp_path: Path, monk
     assert follow(step) == []
 
 
+def test_a_calibrated_run_is_asked_as_calibrate_names_it(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_toy_cohort(tmp_path / "scans")
+    step = follow(["split", "scans", "--labeled", "4", "--validation", "2", "-o", "split.json"])
+    follow(step, *TINY, "--steps", "2")
+    step = follow(["calibrate", "runs/supervised", "--data", "scans"])
+    step[step.index("NEW")] = "scans/images"
+    assert follow(step) == ["guide", "trust"]
+    details = json.loads(Path("masks/run.json").read_text())["details"]
+    assert details["temperatures"].keys() == {"network"}
+
+
 DATA, SPLIT_FILE = Path("scans"), Path("split.json")
 
 
