@@ -64,6 +64,8 @@ def main() -> None:
     sets, rows = (read_yaml(wish.example / name) for name in ("sets.yaml", "rows.yaml"))
     folders = folders_of(sets, wish.data)
     output = wish.out or wish.example / "results.jsonl"
+    if (wish.development or wish.recipe) and not wish.out:
+        sys.exit("Settings that are only tried need a file of their own: -o FILE.")
     known = read(output)
     for cell in cells(sets, rows, wish):
         if cell.data not in folders or any(cell.of(line) for line in known):
@@ -97,6 +99,12 @@ def options() -> argparse.ArgumentParser:
     found.add_argument("--row", nargs="*", help="only these rows")
     found.add_argument("--seed", type=int, nargs="*", default=SEEDS)
     found.add_argument("--steps", type=int, help="another length, for a first try")
+    found.add_argument("--recipe", type=Path, help="instead of the recipe of sets.yaml")
+    found.add_argument(
+        "--development",
+        action="store_true",
+        help="score the cases that sets.yaml calls development, and never the test list",
+    )
     found.add_argument("--work", type=Path, default=Path("out"), help="folder of runs and masks")
     found.add_argument(
         "-o", "--out", type=Path, help="results; default: results.jsonl of the example"
@@ -174,6 +182,8 @@ class Training:
         wish: argparse.Namespace,
     ) -> None:
         self.cell, self.about, self.row = cell, about, rows[cell.row]
+        self.recipe = wish.recipe or wish.example / about["recipe"]
+        self.development = wish.development
         self.data, self.example, self.work = data, wish.example, wish.work
         self.folder = wish.work / cell.place / f"{cell.row}-{cell.steps}-s{cell.seed}"
         everything = "-all" if self.row.get("labels") == "all" else ""
@@ -232,12 +242,11 @@ class Training:
             places["text"] = self.text()
         if "{mined}" in words:
             places["mined"] = self.mined(before[-1])
-        recipe = self.about["recipe"]
-        is_file = str(recipe).endswith(".yaml")
+        is_file = self.recipe.suffix == ".yaml"
         llmseg(
             *(word.format_map(places) for word in words.split()),
             *("--data", self.data, "--split", self.split),
-            *(("--config", self.example / recipe) if is_file else ("--recipe", recipe)),
+            *(("--config", self.recipe) if is_file else ("--recipe", self.recipe.name)),
             *([] if "volume-fusion" in words else self.changes()),  # it looks at no label map
             *(word for start in before for word in ("--init", start)),
             *("--steps", steps, "--seed", self.cell.seed, "-o", output),
@@ -288,7 +297,10 @@ class Training:
         if not first.exists():
             first.parent.mkdir(parents=True, exist_ok=True)
             grouped = ["--group-by", about["group"]] if "group" in about else []
-            locked = [] if about.get("lists") else ["--test", about["test"]]
+            held = {"--test": about.get("test"), "--validation": about.get("development")}
+            locked = (
+                [] if about.get("lists") else [w for pair in held.items() if pair[1] for w in pair]
+            )
             words = ("split", "--data", self.data, *self.changes(), *grouped, "--labeled", "all")
             own = first.with_name(f"read-{os.getpid()}.json")
             llmseg(*words, *locked, "--seed", 0, "-o", own)
@@ -298,12 +310,15 @@ class Training:
             listed(self.cell, about, self.data) if about.get("lists") else drawn(self.cell, split)
         )
         roles["unlabeled"] = roles["unlabeled"][: about.get("unlabeled")]
+        tried = roles.pop("development")
+        if self.development:
+            roles["test"] = tried
         if everything:
             roles = {**roles, "labeled": roles["labeled"] + roles["unlabeled"], "unlabeled": []}
         used = {name for names in roles.values() for name in names}
         for name in ("images", "groups", "former"):
             split[name] = {case: found for case, found in split[name].items() if case in used}
-        split |= {"validation": [], "seed": self.cell.seed, **roles}
+        split |= {"seed": self.cell.seed, **roles, "validation": []}
         text = json.dumps(split, indent=2) + "\n"
         if self.split.exists() and self.split.read_text(encoding="utf-8") != text:
             sys.exit(f"{self.split} has other cases, of an earlier sets.yaml. Name another --work.")
@@ -336,6 +351,7 @@ def listed(cell: Cell, about: dict[str, Any], data: Path) -> dict[str, list[str]
         "labeled": [name for name in train if patient(name) in labeled],
         "unlabeled": [name for name in train if patient(name) not in labeled],
         "test": test,
+        "development": names(about["development"]) if "development" in about else [],
     }
 
 
@@ -346,7 +362,12 @@ def drawn(cell: Cell, split: dict[str, Any]) -> dict[str, list[str]]:
     count = cell.labels
     if isinstance(count, str):
         count = round(float(count.removesuffix("%")) / 100 * len(rest))
-    return {"labeled": rest[:count], "unlabeled": rest[count:], "test": split["test"]}
+    return {
+        "labeled": rest[:count],
+        "unlabeled": rest[count:],
+        "test": split["test"],
+        "development": split["validation"],
+    }
 
 
 def llmseg(*words: object) -> dict[str, Any]:
