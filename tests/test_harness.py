@@ -56,7 +56,7 @@ def wish(**changes) -> Namespace:
 
 def test_fewer_labels_are_among_more_and_nobody_has_two_roles(trainings):
     cases = [f"case{n}" for n in range(20)]
-    split = {"labeled": cases[5:], "test": cases[:5]}
+    split = {"labeled": cases[7:], "test": cases[:5], "validation": cases[5:7]}
     drawn = {
         (labels, seed): trainings.drawn(trainings.Cell("polyp", labels, "usl", seed, 10), split)
         for labels in (3, 6)
@@ -65,7 +65,7 @@ def test_fewer_labels_are_among_more_and_nobody_has_two_roles(trainings):
     for (labels, _), roles in drawn.items():
         assert len(roles["labeled"]) == labels
         assert sorted(itertools.chain(*roles.values())) == sorted(cases)
-        assert roles["test"] == cases[:5]
+        assert (roles["test"], roles["development"]) == (cases[:5], cases[5:7])
     assert set(drawn[3, 0]["labeled"]) < set(drawn[6, 0]["labeled"])
     assert set(drawn[3, 0]["labeled"]) != set(drawn[3, 1]["labeled"])
 
@@ -74,13 +74,42 @@ def test_published_lists_go_by_patient(trainings, tmp_path):
     scans = [f"patient{n:03}_frame0{frame}" for n in (7, 2, 76, 5, 9) for frame in (1, 2)]
     (tmp_path / "train.list").write_text("\n".join(scans[:8]))
     (tmp_path / "test.list").write_text("\n".join(scans[8:]))
+    (tmp_path / "val.list").write_text("patient099_frame01")
     cell = trainings.Cell("acdc", 2, "usl", 0, 10)
     roles = trainings.listed(cell, SETS["acdc"], tmp_path)
     assert roles["labeled"] == scans[:4]  # the first two patients
     assert roles["unlabeled"] == scans[6:8]  # without patient076
     assert roles["test"] == scans[8:]
+    assert roles["development"] == ["patient099_frame01"]
     last = trainings.listed(cell, {"last": 3}, tmp_path)
     assert (last["labeled"], last["unlabeled"], last["test"]) == (scans[:2], scans[2:5], scans[5:8])
+
+
+@pytest.mark.parametrize("development", [False, True])
+def test_settings_are_tried_on_cases_that_take_no_part_in_the_table(
+    trainings, tmp_path, development
+):
+    cases = [f"case{n}" for n in range(9)]
+    read_before = {
+        "labeled": cases[4:],
+        "unlabeled": [],
+        "validation": cases[2:4],
+        "test": cases[:2],
+        "images": dict.fromkeys(cases, "x"),
+        "groups": {},
+        "former": {},
+    }
+    (tmp_path / "polyp" / "2").mkdir(parents=True)
+    (tmp_path / "polyp" / "read.json").write_text(json.dumps(read_before))
+    asked = wish(example=tmp_path, work=tmp_path, recipe=None, development=development)
+    cell = trainings.Cell("polyp", 2, "usl", 0, 10)
+    training = trainings.Training(cell, {"recipe": "x.yaml"}, {"usl": {}}, tmp_path, asked)
+    training.write_split(everything=False)
+    split = json.loads(training.split.read_text())
+    assert split["test"] == (cases[2:4] if development else cases[:2])
+    assert split["validation"] == []
+    assert sorted(split["images"]) == sorted(split["labeled"] + split["unlabeled"] + split["test"])
+    assert len(split["images"]) == 7  # neither those that are tried nor those that are kept
 
 
 def test_rows_stand_at_the_label_counts_that_they_name(trainings):
