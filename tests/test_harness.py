@@ -212,3 +212,27 @@ def test_a_table_says_means_differences_and_the_way(table, tmp_path, capsys):
     assert jaccard.strip() == "32.5"
     assert difference.strip().startswith("+10.0 [+10.0, +10.0]")
     assert way.strip() == "25 %"  # a quarter from 55 to 95
+
+
+def test_a_table_says_what_trust_was_worth_over_seeds(table, tmp_path, capsys):
+    results = [
+        line("usl", seed, [0.5, 0.6])
+        | {
+            "trust": {
+                "agreement": {
+                    "spearman": spearman,
+                    "area": 0.1 + seed / 10,
+                    "area_random": 0.4,
+                    "area_best": 0.05,
+                    "worst_fifth": {"cases": 4, "among_least_trusted": 1 + seed},
+                },
+                "entropy": {"spearman": None},
+            }
+        }
+        for seed, spearman in ((0, 0.5), (1, 0.9))
+    ]
+    path = tmp_path / "results.jsonl"
+    path.write_text("\n".join(map(json.dumps, results)))
+    table.main(FEW_LABELS, path)
+    told = [text for text in capsys.readouterr().out.splitlines() if text.startswith("| usl |")]
+    assert told[1:] == ["| usl | agreement | 0.70 (0.50, 0.90) | 3 of 8 | 0.150 (0.400, 0.050) |"]

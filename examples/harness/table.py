@@ -67,6 +67,8 @@ def main(example: Path, path: Path) -> None:
         print(
             f"\nTrainings that were scored on the test list for this table: {looks}, each once.\n"
         )
+        if any(line.get("trust") for one in lines.values() for line in one):
+            print(f"{trust(lines, rows)}\n")
 
 
 def table(lines: dict[str, Lines], rows: dict[str, Any], about: dict[str, Any]) -> str:
@@ -105,6 +107,36 @@ def table(lines: dict[str, Lines], rows: dict[str, Any], about: dict[str, Any]) 
         cells.append(way(name, lines, first, rows))
         cells.append(f"{fmean(line['seconds'] for line in ordered):.0f}")
         out.append(f"| {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+def trust(lines: dict[str, Lines], rows: dict[str, Any]) -> str:
+    """How well agreement and entropy of a mask told its Dice: means over seeds."""
+    out = [
+        "| row | trust by | rank correlation with Dice (of each seed) | worst fifth that is in the "
+        "least trusted fifth | area of risk and coverage (chance, best) |",
+        "|---" * 5 + "|",
+    ]
+    for name in sorted(lines, key=list(rows).index):
+        ordered = sorted(lines[name], key=lambda line: line["seed"])
+        for measure in ("agreement", "entropy"):
+            found = [line["trust"][measure] for line in ordered if measure in line.get("trust", {})]
+            told = [one for one in found if one.get("spearman") is not None]
+            if told:
+                each = [one["spearman"] for one in told]
+                hits, worst = (
+                    sum(one["worst_fifth"][key] for one in told)
+                    for key in ("among_least_trusted", "cases")
+                )
+                areas = [
+                    f"{fmean(one[key] for one in told):.3f}"
+                    for key in ("area", "area_random", "area_best")
+                ]
+                ranks = ", ".join(f"{rank:.2f}" for rank in each)
+                out.append(
+                    f"| {name} | {measure} | {fmean(each):.2f} ({ranks}) "
+                    f"| {hits} of {worst} | {areas[0]} ({areas[1]}, {areas[2]}) |"
+                )
     return "\n".join(out)
 
 

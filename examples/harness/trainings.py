@@ -213,6 +213,7 @@ class Training:
                 ]
                 for metric in self.about["metrics"]
             },
+            "trust": trust(scored),
         }
 
     def start_of(self, words: str, *before: Path) -> Path:
@@ -323,6 +324,15 @@ class Training:
         if self.split.exists() and self.split.read_text(encoding="utf-8") != text:
             sys.exit(f"{self.split} has other cases, of an earlier sets.yaml. Name another --work.")
         self.split.write_text(text, encoding="utf-8")
+
+
+def trust(scored: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What agreement and entropy were worth, each with its cases, without the whole curve."""
+    return {
+        measure: {key: value for key, value in found.items() if key != "risk_coverage"}
+        for folder in scored["trust"]
+        for measure, found in folder["measures"].items()
+    }
 
 
 def seconds_of(run: Path) -> float:
