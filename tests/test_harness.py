@@ -149,13 +149,18 @@ def test_rows_stand_at_the_label_counts_that_they_name(trainings):
     assert not [*trainings.cells(sets, rows, wish(row=["one"], set=["a"]))]
 
 
+def parts(row: dict) -> int:
+    return len(row.get("after", ())) + row.get("times", 1)
+
+
 @pytest.mark.parametrize(("example", "name"), ROW_NAMES)
 def test_a_row_is_compared_with_as_many_networks_and_names_what_there_is(example, name):
     rows, sets = read(example, "rows.yaml"), read(example, "sets.yaml")
     row = rows[name]
     if "of" in row:
         assert rows[row["of"]]["networks"] == row["networks"]
-        assert len(rows[row["of"]].get("after", ())) == len(row.get("after", ()))
+        other = rows[row["of"]]
+        assert parts(other) == parts(row)  # as many steps
     if "ceiling-of" in row:  # labels alone are its own
         below = rows[row["ceiling-of"]]
         own = ("labels", "ceiling-of", "at")

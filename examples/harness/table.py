@@ -62,7 +62,7 @@ def main(example: Path, path: Path) -> None:
         looks = sum(map(len, lines.values()))
         if (data, steps) in ceilings:
             lines[ceiling] = ceilings[data, steps]
-        print(f"### {sets[data]['title']}: {labels} labeled, {steps} steps\n")
+        print(f"### {sets[data]['title']}: {labels} labeled, {length(lines, rows, steps)}\n")
         print(table(lines, rows, sets[data]))
         print(
             f"\nTrainings that were scored on the test list for this table: {looks}, each once.\n"
@@ -108,6 +108,13 @@ def table(lines: dict[str, Lines], rows: dict[str, Any], about: dict[str, Any]) 
         cells.append(f"{fmean(line['seconds'] for line in ordered):.0f}")
         out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out)
+
+
+def length(lines: dict[str, Lines], rows: dict[str, Any], steps: int) -> str:
+    """How long is trained in all, in words."""
+    parts = {len(rows[name].get("after", ())) + rows[name].get("times", 1) for name in lines}
+    times = f"{parts.pop()} x " if len(parts) == 1 and parts != {1} else ""
+    return f"{times}{steps} steps"
 
 
 def trust(lines: dict[str, Lines], rows: dict[str, Any]) -> str:

@@ -243,7 +243,7 @@ class Training:
             output: Its folder.
             *before: The run whose weights it starts from, if there is one.
         """
-        steps = self.cell.steps
+        steps = self.cell.steps * (self.row.get("times", 1) if words == self.row["words"] else 1)
         places = {"third": steps // 3, "quarter": steps // 4, "half": steps // 2}
         if "{text}" in words:
             places["text"] = self.text()
