@@ -31,10 +31,10 @@ def build_optimizer(
     chosen: list[dict[str, Any]] = [{"params": group} for group in groups if group]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            chosen, lr=rate, momentum=settings.momentum, weight_decay=decay, foreach=True
+            chosen, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True
         )
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(chosen, lr=rate, weight_decay=decay, foreach=True)
+    return kind(chosen, lr=rate, weight_decay=decay, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings, *, factor: float) -> None:

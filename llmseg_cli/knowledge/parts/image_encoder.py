@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.parts import efficientnet, lite_medsam
+from llmseg_cli.knowledge.parts.depthwise import keep_precision_of_depthwise
 from llmseg_cli.knowledge.parts.feature_memory import FeatureMemory
 from llmseg_cli.knowledge.parts.pixels import Pixels, pixels_seen
 from llmseg_cli.knowledge.weights.loading import load_network, open_config
@@ -55,6 +56,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.backbone: Any = _backbone(config)
         take_before(self.backbone)
+        keep_precision_of_depthwise(self.backbone)
         takes_one_or_three = in_channels in (1, 3)
         self.colors: nn.Module = (
             nn.Identity() if takes_one_or_three else nn.Conv2d(in_channels, 3, 1)
