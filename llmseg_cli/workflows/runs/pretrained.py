@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LAST = (-1,)  # layer of a language model
 ELSEWHERE = {  # keyword of a network's constructor: what sets it
     "dimensions": "the number of sides of --patch decides",
+    "patch": "--patch decides",
     "encoder": "--image-encoder names it",
     "booster": "--llm-block names it",
 }
