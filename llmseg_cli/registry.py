@@ -184,6 +184,7 @@ MODELS = Registry(
         "unetpp": "llmseg_cli.models.unetpp:UNetPlusPlus",
         "resenc": "llmseg_cli.models.resenc:ResEnc",
         "vit": "llmseg_cli.models.vit:ViT",
+        "transunet": "llmseg_cli.models.transunet:TransUNet",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},
@@ -193,6 +194,9 @@ LOSSES = Registry(
     "loss",
     {
         "dice-ce": "llmseg_cli.losses.dice_cross_entropy:dice_cross_entropy",
+        "dice-ce-background": (
+            "llmseg_cli.losses.dice_cross_entropy:dice_cross_entropy_with_background"
+        ),
         "dice-bce": "llmseg_cli.losses.dice_binary_cross_entropy:dice_binary_cross_entropy",
         "hard-dice-bce": (
             "llmseg_cli.losses.dice_binary_cross_entropy:hard_dice_binary_cross_entropy"
@@ -200,6 +204,7 @@ LOSSES = Registry(
     },
     meanings={
         "dice-ce": "soft Dice and cross entropy",
+        "dice-ce-background": "the same, with the background in the Dice",
         "dice-bce": "soft Dice and binary cross entropy of each class",
         "hard-dice-bce": "Dice of the label map, which trains nothing",
     },

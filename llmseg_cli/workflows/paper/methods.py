@@ -36,6 +36,7 @@ NETWORKS = {
     "unetpp": ("U-Net++", ("zhou2018unetpp",)),
     "resenc": ("U-Net with a residual encoder", ("isensee2024revisited",)),
     "vit": ("Vision Transformer", ("dosovitskiy2021vit",)),
+    "transunet": ("TransUNet", ("chen2021transunet",)),
     "medvisionllama": (
         "Vision Transformer around a block of a language model",
         ("marthi2024medvisionllama",),
