@@ -43,7 +43,7 @@ OF_THE_COURSE = (  # settings that make no difference to a single step
 class TrainSettings:
     """All about training that is not data, method or knowledge; a recipe is a set of these."""
 
-    model: str = option("unet", "Network.", choices=MODELS.names, basic=True)
+    model: str = option("unet", "Network.", choices=MODELS.offered, basic=True)
     model_option: tuple[str, ...] = option(
         (), "Option of the network; repeat for more.", kind="KEY=VALUE"
     )

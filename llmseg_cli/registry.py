@@ -36,22 +36,30 @@ class Registry(Mapping[str, str]):
         kind: What the names are, for messages.
         entries: Name to `module:attribute`.
         meanings: Name to what it means in a few words, where the name does not say it.
+        others: Entries that are another package's, under its prefix. They are found like the rest
+            and offered behind it, but not among those that a walk over the table meets.
     """
 
     def __init__(
-        self, kind: str, entries: Mapping[str, str], meanings: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        entries: Mapping[str, str],
+        meanings: Mapping[str, str] | None = None,
+        *,
+        others: Mapping[str, str] | None = None,
     ) -> None:
         self.kind = kind
         self._entries = dict(entries)
         self._meanings = dict(meanings or {})
+        self._others = dict(others or {})
 
     def __getitem__(self, name: str) -> str:
-        if name not in self._entries:
-            raise unknown(self.kind, name, self._entries)
-        return self._entries[name]
+        if name not in self:
+            raise unknown(self.kind, name, self.offered())
+        return {**self._entries, **self._others}[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._others
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -60,8 +68,12 @@ class Registry(Mapping[str, str]):
         return len(self._entries)
 
     def names(self) -> list[str]:
-        """All names, in the order of the table; completion uses it."""
+        """The names of the table, in its order."""
         return list(self._entries)
+
+    def offered(self) -> list[str]:
+        """These and those of other packages; completion uses it."""
+        return [*self._entries, *self._others]
 
     def meanings(self) -> dict[str, str]:
         """Name to what it means, empty where that is not said; help uses it."""
@@ -160,6 +172,10 @@ def methods_of_labels() -> list[str]:
     return [name for name in METHODS if name not in WITHOUT_LABELS]
 
 
+MONAI = (  # segmentation networks of MONAI, by its names
+    *("AHNet", "AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DynUNet", "FlexibleUNet"),
+    *("HighResNet", "MedNeXt", "SegResNet", "SegResNetDS", "SwinUNETR", "UNETR", "UNet", "VNet"),
+)
 MODELS = Registry(
     "model",
     {
@@ -168,14 +184,19 @@ MODELS = Registry(
         "unetpp": "llmseg_cli.models.unetpp:UNetPlusPlus",
         "resenc": "llmseg_cli.models.resenc:ResEnc",
         "vit": "llmseg_cli.models.vit:ViT",
+        "transunet": "llmseg_cli.models.transunet:TransUNet",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
+    others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},
 )
 
 LOSSES = Registry(
     "loss",
     {
         "dice-ce": "llmseg_cli.losses.dice_cross_entropy:dice_cross_entropy",
+        "dice-ce-background": (
+            "llmseg_cli.losses.dice_cross_entropy:dice_cross_entropy_with_background"
+        ),
         "dice-bce": "llmseg_cli.losses.dice_binary_cross_entropy:dice_binary_cross_entropy",
         "hard-dice-bce": (
             "llmseg_cli.losses.dice_binary_cross_entropy:hard_dice_binary_cross_entropy"
@@ -183,6 +204,7 @@ LOSSES = Registry(
     },
     meanings={
         "dice-ce": "soft Dice and cross entropy",
+        "dice-ce-background": "the same, with the background in the Dice",
         "dice-bce": "soft Dice and binary cross entropy of each class",
         "hard-dice-bce": "Dice of the label map, which trains nothing",
     },

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from llmseg_cli.cli import COMMANDS, app
 from llmseg_cli.commands.completion import SHELLS
+from llmseg_cli.registry import MONAI
 
 FOLDER = Path(__file__).parents[1] / "completions"
 BASH = shutil.which("bash")
@@ -76,3 +77,7 @@ class TestBash:
 
     def test_completes_an_option(self):
         assert completed("llmseg", "demo-data", "--sub") == ["--subjects"]
+
+    def test_offers_networks_of_monai_by_their_names(self):
+        offered = completed("llmseg", "train-sup", "--model", "mon")
+        assert offered == [f"monai:{name}" for name in MONAI]

@@ -44,13 +44,15 @@ def test_a_recipe_gives_settings_that_fit_together(
 ) -> None:
     from llmseg_cli.options import parse_assignments
     from llmseg_cli.registry import METHODS, MODELS
+    from llmseg_cli.workflows.runs.sides import sides_for
 
     result = CliRunner().invoke(app, [command, "--recipe", name, "--data", "d"])
     assert result.exit_code == 0, result.output
     request = captured["request"]
     options = parse_assignments(request.settings.model_option, flag="--model-option")
     MODELS.check_options(request.settings.model, options)
-    network = MODELS.load(request.settings.model)(1, 2, **options)
+    model, patch = request.settings.model, request.settings.patch
+    network = MODELS.load(model)(1, 2, **options, **sides_for(model, patch))
     assert network.grid_of(request.settings.patch)
     METHODS.check_options(
         request.method, parse_assignments(request.method_option, flag="--method-option")

@@ -184,7 +184,7 @@ REFUSED = [
     (f"train-sup {TRAIN} --normalize zcore", "Unknown normalization 'zcore'"),
     (f"train-sup {TRAIN} --normalize window:2:1", "expected window:LOW:HIGH"),
     (f"train-sup {TRAIN} --device gpu", "expected auto, cpu, cuda or cuda:N"),
-    (f"train-sup {TRAIN} --init norun", "--init norun: there is no such folder"),
+    (f"train-sup {TRAIN} --init norun", "--init norun: there is no such file or folder"),
     (f"train-semi {TRAIN} --text no.safetensors", "--text no.safetensors: there is no such file"),
     (f"train-semi {TRAIN} --pseudo nowhere", "--pseudo nowhere: there is no such folder"),
     (

@@ -12,7 +12,7 @@ FILE, FOLDER, EITHER = "file", "folder", "file or folder"
 KINDS = {  # argument: what it names, and what to do where no other name is near
     "run": (FOLDER, "'llmseg train-semi' makes one."),
     "runs": (EITHER, "'llmseg train-semi' makes a run."),
-    "init": (FOLDER, "Name the folder of a finished run."),
+    "init": (EITHER, "Name the folder of a finished run."),
     "pseudo": (FOLDER, "'llmseg mine-sam' makes one."),
     "split": (FILE, "'llmseg split' writes it."),
     "into": (FILE, "'llmseg split' writes it."),

@@ -27,8 +27,8 @@ OF_TRAINING = "keep_state"  # an option of trainings, which say more of a folder
 
 
 def _refuse_unfinished(folder: Path) -> None:
-    """Refuse a folder that is neither a finished run nor one of several runs."""
-    if not is_set(folder):
+    """Refuse a folder that is neither a finished run nor one of several; of a file, see later."""
+    if not folder.is_file() and not is_set(folder):
         refuse_unfinished_run(folder, flag="--init")
 
 

@@ -1,5 +1,6 @@
 """What help has to know of an option beside its text: whether it is basic, and what it takes."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -28,9 +29,13 @@ class OneOf:
     choices: Choices
 
     def names(self) -> list[str]:
-        """What shells offer: all names, and of `medsam:PATH` what comes before the path."""
-        names = (name.partition(":") for name in meanings(self.choices))
-        return list(dict.fromkeys(name + colon for name, colon, _ in names))
+        """What shells offer: all names, and of `medsam:PATH` what comes before the path.
+
+        Where several names have one beginning, as `monai:UNet` and others, they are names in full.
+        """
+        cut = [(name, "".join(name.partition(":")[:2])) for name in meanings(self.choices)]
+        times = Counter(beginning for _, beginning in cut)
+        return [name if times[beginning] > 1 else beginning for name, beginning in cut]
 
 
 @dataclass(frozen=True)

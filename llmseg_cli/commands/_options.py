@@ -83,8 +83,9 @@ Init = Annotated[
     Path | None,
     typer.Option(
         "--init",
-        help="Run folder whose weights to start from, also one of other classes or channels.",
-        metavar="FOLDER",
+        help="Run folder whose weights to start from, also one of other classes or channels; for "
+        "MONAI's networks also a file of their weights.",
+        metavar="PATH",
     ),
     BASIC,
 ]

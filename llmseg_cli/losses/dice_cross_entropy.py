@@ -1,5 +1,7 @@
 """The mean of cross entropy and soft Dice loss."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,12 @@ from llmseg_cli.losses.dice import soft_dice_loss
 
 
 def dice_cross_entropy(
-    logits: Tensor, target: Tensor, *, known: Tensor | None = None, weights: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    *,
+    known: Tensor | None = None,
+    weights: Tensor | None = None,
+    include_background: bool = False,
 ) -> Tensor:
     r"""Half the cross entropy plus half the soft Dice loss of the foreground classes.
 
@@ -23,6 +30,7 @@ def dice_cross_entropy(
         known: `(B, X, Y[, Z])` bool, the voxels that count; None for all. Where none does, the loss
             is 0.
         weights: Of the classes, `(K,)` or longer, in either average; None for equal ones.
+        include_background: Average the Dice loss over class 0, too.
 
     Returns:
         Scalar; 0 in the limit of a perfect and certain prediction.
@@ -34,9 +42,21 @@ def dice_cross_entropy(
         Kumari et al., LLM-SegNet, 2024, supervised loss in the authors' code. arXiv:2407.05088.
     """
     wide = widen(logits)
+    dice = partial(soft_dice_loss, include_background=include_background)
     if known is None and weights is None:
-        return 0.5 * (soft_dice_loss(wide, target) + cross_entropy(wide, target).mean())
+        return 0.5 * (dice(wide, target) + cross_entropy(wide, target).mean())
     counts = torch.ones_like(target, dtype=torch.bool) if known is None else known
     kept = target.where(counts, 0)
     entropy = weighted_mean(cross_entropy(wide, kept), kept, weights, counts)
-    return 0.5 * (soft_dice_loss(wide, kept, known=known, weights=weights) + entropy)
+    return 0.5 * (dice(wide, kept, known=known, weights=weights) + entropy)
+
+
+def dice_cross_entropy_with_background(
+    logits: Tensor, target: Tensor, *, known: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """`dice_cross_entropy` with the background as one of the classes of the Dice loss.
+
+    References:
+        Chen et al., TransUNet, 2021, the authors' code. arXiv:2102.04306.
+    """
+    return dice_cross_entropy(logits, target, known=known, weights=weights, include_background=True)

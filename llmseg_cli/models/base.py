@@ -1,7 +1,7 @@
 """What every segmentation network is: an encoder, a decoder, and the sides that they divide."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -84,11 +84,26 @@ class Segmenter(nn.Module, ABC):
             factors: What the channels of the bottleneck are multiplied by,
                 `(B, bottleneck_channels)`, before text enters; None for nothing.
         """
+        if factors is None:
+            return self.changed(image, None, heads=heads)
+        shaped = factors.view(*factors.shape, *[1] * self.dimensions)
+        return self.changed(image, lambda found: found * shaped.to(found.dtype), heads=heads)
+
+    def changed(
+        self, image: Tensor, change: Callable[[Tensor], Tensor] | None, *, heads: bool
+    ) -> Tensor | list[Tensor]:
+        """What `forward` returns, with *change* applied to the bottleneck on its way."""
         bottleneck, skips = self.encode(image)
-        if factors is not None:
-            factors = factors.to(bottleneck.dtype)
-            bottleneck = bottleneck * factors.view(*factors.shape, *[1] * self.dimensions)
+        if change is not None:
+            bottleneck = change(bottleneck)
         return self.decode_heads(bottleneck, skips) if heads else self.decode(bottleneck, skips)
+
+    def refuse_text(self) -> None:
+        """Refuse text if it could enter nowhere.
+
+        Raises:
+            UsageError: If the network has no bottleneck, which every network written here has.
+        """
 
     def grid_of(self, patch: Sequence[int]) -> tuple[int, ...]:
         """Sides of the bottleneck for the sides of a patch, in voxels.

@@ -64,7 +64,8 @@ class Booster:
 
 def boosters_of(network: nn.Module) -> Iterator[Booster]:
     """The blocks between mappers in a network, or in several."""
-    return (m.booster for m in network.modules() if isinstance(m, MedVisionLlama))
+    found = (getattr(module, "booster", None) for module in network.modules())
+    return (booster for booster in found if isinstance(booster, Booster))
 
 
 class MedVisionLlama(ViT):
@@ -98,6 +99,8 @@ class MedVisionLlama(ViT):
         is the third. LoRA: Hu et al., ICLR 2022, arXiv:2106.09685.
     """
 
+    needs_booster = True  # unlike networks of which a block is an option
+
     @takes_options_of(ViT)
     def __init__(
         self,
@@ -127,12 +130,12 @@ class MedVisionLlama(ViT):
         else:
             self.adapters = nn.ParameterDict(self.booster.adapters())
         width = self.booster.width
-        self.inward = _mapper(mapper, filters, width, rank)
-        self.outward = _mapper(mapper, width, filters, rank)
+        self.inward = mapper_of(mapper, filters, width, rank)
+        self.outward = mapper_of(mapper, width, filters, rank)
         self.is_first = llm_position == "before-vit"
         self.residual = residual
         if residual == "outer":
-            _silence(self.outward)
+            silence(self.outward)
 
     def behind_blocks(self, tokens: Tensor) -> Tensor:
         return tokens if self.is_first else self.boosted(tokens)
@@ -182,13 +185,14 @@ class LoraLinear(nn.Module):
         return added
 
 
-def _mapper(kind: str, inputs: int, outputs: int, rank: int) -> nn.Module:
+def mapper_of(kind: str, inputs: int, outputs: int, rank: int) -> nn.Module:
+    """A `linear` or `lora` mapper of tokens of *inputs* values to tokens of *outputs*."""
     if kind == "lora":
         return LoraLinear(inputs, outputs, rank)
     return nn.Linear(inputs, outputs, bias=False)
 
 
-def _silence(mapper: nn.Module) -> None:
+def silence(mapper: nn.Module) -> None:
     """Let a fresh mapper answer zero until it is trained."""
     with torch.no_grad():
         linear = mapper.base if isinstance(mapper, LoraLinear) else mapper

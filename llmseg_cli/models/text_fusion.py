@@ -1,6 +1,6 @@
 """Text enters a network at its bottleneck."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -187,6 +187,7 @@ class TextFused(Segmenter):
     ) -> None:
         if fusion not in FUSIONS:
             raise unknown("fusion", fusion, FUSIONS)
+        backbone.refuse_text()
         super().__init__(
             dimensions=backbone.dimensions,
             bottleneck_channels=backbone.bottleneck_channels,
@@ -216,6 +217,14 @@ class TextFused(Segmenter):
 
     def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
         return self.backbone.decode_heads(self._fuse(bottleneck), skips)
+
+    def changed(
+        self, image: Tensor, change: Callable[[Tensor], Tensor] | None, *, heads: bool
+    ) -> Tensor | list[Tensor]:
+        def both(bottleneck: Tensor) -> Tensor:
+            return self._fuse(bottleneck if change is None else change(bottleneck))
+
+        return self.backbone.changed(image, both, heads=heads)
 
     def _fuse(self, bottleneck: Tensor) -> Tensor:
         with torch.autocast(bottleneck.device.type, enabled=False):

@@ -136,7 +136,7 @@ def test_types_are_in_peoples_words(line):
 
 VALUES = [
     ("train-semi", "--method", METHODS.names()),
-    ("train-semi", "--model", MODELS.names()),
+    ("train-semi", "--model", MODELS.offered()),
     ("train-semi", "--loss", LOSSES.names()),
     ("train-semi", "--recipe", recipe_names()),
     ("train-semi", "--optimizer", choices.OPTIMIZERS),

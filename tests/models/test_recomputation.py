@@ -18,6 +18,8 @@ CASES = [
     ("resenc", {"normalization": "batch", "stages": 4}),
     ("vit", {"dropout": 0.3, "hybrid_attention": "inferred"}),
     ("medvisionllama", {"dropout": 0.3}),
+    ("transunet", {"dropout": 0.3}),
+    ("transunet", {"dropout": 0.3, "convolutions": "r50"}),
 ]
 
 

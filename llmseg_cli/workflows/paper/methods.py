@@ -36,10 +36,26 @@ NETWORKS = {
     "unetpp": ("U-Net++", ("zhou2018unetpp",)),
     "resenc": ("U-Net with a residual encoder", ("isensee2024revisited",)),
     "vit": ("Vision Transformer", ("dosovitskiy2021vit",)),
+    "transunet": ("TransUNet", ("chen2021transunet",)),
     "medvisionllama": (
         "Vision Transformer around a block of a language model",
         ("marthi2024medvisionllama",),
     ),
+}
+OF_MONAI = {  # beside MONAI's own
+    "AHNet": ("liu2018ahnet",),
+    "AttentionUnet": ("oktay2018attention",),
+    "BasicUNet": ("ronneberger2015unet",),
+    "BasicUNetPlusPlus": ("zhou2018unetpp",),
+    "DynUNet": ("isensee2021nnunet",),
+    "HighResNet": ("li2017highresnet",),
+    "MedNeXt": ("roy2023mednext",),
+    "SegResNet": ("myronenko2018",),
+    "SegResNetDS": ("myronenko2018",),
+    "SwinUNETR": ("hatamizadeh2022swinunetr",),
+    "UNETR": ("hatamizadeh2022unetr",),
+    "UNet": ("ronneberger2015unet",),
+    "VNet": ("milletari2016vnet",),
 }
 ENCODERS = {"efficientnet-lite0": ("tan2019efficientnet",), "lite-medsam": ("kirillov2023sam",)}
 NORMALIZED = {
@@ -102,12 +118,20 @@ def _preparation(config: RunConfig) -> str:
 
 
 def _network(config: RunConfig) -> str:
-    name, keys = NETWORKS[config.model]
+    name, keys = network_words(config.model)
     options = ", ".join(f"{option} {value}" for option, value in config.model_options.items())
     shown = f" ({options})" if options else ""
     several = f" Of {len(config.networks)} networks, " if len(config.networks) > 1 else ""
     answer = "the mean answered." if config.answer == "mean" else f"'{config.answer}' answered."
     return f"The network was a {name}{cite(*keys)}{shown}.{several}{answer if several else ''}"
+
+
+def network_words(model: str) -> tuple[str, tuple[str, ...]]:
+    """What a network is called in a sentence, and what to cite for it."""
+    if model in NETWORKS:
+        return NETWORKS[model]
+    name = model.removeprefix("monai:")
+    return f"MONAI {name}", ("cardoso2022monai", *OF_MONAI.get(name, ()))
 
 
 def _learning(config: RunConfig) -> str:

@@ -17,6 +17,7 @@ SAM = "llmseg_cli.knowledge.sam.original:OriginalSam"
 ENCODER = "llmseg_cli.knowledge.parts.efficientnet:build_efficientnet"
 EFFICIENTNET = "efficientnet-lite0"
 TEXT = "llmseg_cli.methods.usl:Usl"  # the paper that texts come from
+MONAI = "llmseg_cli.models.monai.adapter:MonaiNetwork"
 WEIGHTS = "llmseg_cli.methods.class_weights:ClassWeights"
 
 
@@ -54,7 +55,8 @@ def _targets(run: RunFacts) -> Iterator[tuple[str, str]]:
     if run.method in METHODS:
         yield f"Method {run.method}", METHODS[run.method]
     if run.model in MODELS:
-        yield f"Network {run.model}", MODELS[run.model]
+        is_ours = run.model in MODELS.names()
+        yield f"Network {run.model}", MODELS[run.model] if is_ours else MONAI
     if (run.config.get("image_encoder") or {}).get("name") == EFFICIENTNET:
         yield f"Image encoder {EFFICIENTNET}", ENCODER
     if run.text:

@@ -104,7 +104,7 @@ def learned_with(
     Args:
         split: Its roles.
         method: Name of the way of learning.
-        init: The run whose weights it starts from, or None.
+        init: The run whose weights it starts from, or None; a file of weights alone says nothing.
         masks: Folder of pseudo-labels, or None.
         show: Gives cases' `voxel_digest`; asked only if a run is given.
 
@@ -113,7 +113,7 @@ def learned_with(
         PolicyError: If a run behind them has learned from a test or validation case of *split*.
     """
     before = []
-    if init is not None:
+    if init is not None and not init.is_file():
         refuse_learned(init, split, show=show)
         before.append(learned_by(init))
     if masks is not None and (maker := learned_by_maker(masks)) is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LAST = (-1,)  # layer of a language model
 ELSEWHERE = {  # keyword of a network's constructor: what sets it
     "dimensions": "the number of sides of --patch decides",
+    "patch": "--patch decides",
     "encoder": "--image-encoder names it",
     "booster": "--llm-block names it",
 }
@@ -163,8 +164,11 @@ def pretrained_for(
 
 
 def takes_block(settings: TrainSettings) -> bool:
-    """Whether the network contains a block of a language model."""
-    return "booster" in signature(MODELS.load(settings.model)).parameters
+    """Whether the network contains a block of a language model: always, or if one is named."""
+    network = MODELS.load(settings.model)
+    if getattr(network, "needs_booster", False):
+        return True
+    return settings.llm_block is not None and "booster" in signature(network).parameters
 
 
 def refuse_unused_block(settings: TrainSettings) -> None:
@@ -184,9 +188,10 @@ def refuse_unused_block(settings: TrainSettings) -> None:
     }
     flags = [flag for flag, value in given.items() if value]
     if flags and not takes_block(settings):
+        takes = "booster" in signature(MODELS.load(settings.model)).parameters
+        remedy = "Name one with --llm-block." if takes else "Use --model medvisionllama."
         raise UsageError(
-            f"{flags[0]}: the network '{settings.model}' has no block of a language model. Use "
-            "--model medvisionllama."
+            f"{flags[0]}: the network '{settings.model}' has no block of a language model. {remedy}"
         )
     if settings.llm_block in ("identity", "mlp"):
         for flag, value in (

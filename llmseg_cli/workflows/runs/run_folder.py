@@ -28,6 +28,7 @@ from llmseg_cli.training.precision import (
     choose_dtype,
     choose_memory_format,
 )
+from llmseg_cli.workflows.runs.sides import sides_for
 
 if TYPE_CHECKING:
     from llmseg_cli.knowledge.parts.llm_layers import LLMLayers
@@ -257,7 +258,7 @@ def network_builder(
         make_booster = booster_maker(config.llm_block, llm, cache=cache)
 
     def build() -> nn.Module:
-        options: dict[str, Any] = {**chosen, "dimensions": len(config.patch)}
+        options: dict[str, Any] = {**chosen, **sides_for(config.model, config.patch)}
         if config.image_encoder:
             freeze = config.settings.get("image_encoder_freeze", "none")
             options["encoder"] = empty_encoder(config.image_encoder, config.channels, freeze=freeze)

@@ -15,6 +15,7 @@ from llmseg_cli.methods.supervision import WithClassWeights
 from llmseg_cli.registry import LOSSES, METHODS
 from llmseg_cli.workflows.runs.pretrained import Pretrained
 from llmseg_cli.workflows.runs.run_folder import network_builder
+from llmseg_cli.workflows.train.foreign_weights import start_from_file
 from llmseg_cli.workflows.train.request import Request
 from llmseg_cli.workflows.train.starting_weights import (
     SAME_TASK,
@@ -62,7 +63,9 @@ def make_learner(
 
 
 def _start(method: Method, folder: Path, config: RunConfig, parts: Pretrained) -> Started:
-    """Give the networks the weights of a run, and say so if its task is another."""
+    """Give the networks the weights of a run or a file, and say so if its task is another."""
+    if folder.is_file():
+        return start_from_file(method, folder, config, network_builder)
     given = RunConfig.load(folder / CONFIG)
     refuse_other_network(folder, given, config)
     task = other_task(config, given, lambda one: network_builder(one, llm=parts.layers))

@@ -147,7 +147,7 @@ def plan_pseudo(
 
 def _knows(run: Path, classes: tuple[str, ...]) -> bool:
     """Whether a run predicts these classes, so that it can be mined before the first step."""
-    return RunConfig.load(run / CONFIG).classes == classes
+    return run.is_dir() and RunConfig.load(run / CONFIG).classes == classes
 
 
 def warn_of_no_masks(plan: PseudoPlan, steps: int) -> None:

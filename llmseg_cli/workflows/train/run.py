@@ -13,7 +13,7 @@ from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_replacing
 from llmseg_cli.artifacts.run_config import RunConfig
-from llmseg_cli.artifacts.run_files import CONFIG, STATE, WEIGHTS
+from llmseg_cli.artifacts.run_files import CONFIG, STATE
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.data.patches.sampling import prefetch
@@ -42,6 +42,7 @@ from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData
 from llmseg_cli.workflows.train.doubts import doubts
 from llmseg_cli.workflows.train.folder import NAMES, claim, recorded, remove_prepared
+from llmseg_cli.workflows.train.foreign_weights import refuse_unread, weights_file
 from llmseg_cli.workflows.train.geometry import settled
 from llmseg_cli.workflows.train.learner import make_learner
 from llmseg_cli.workflows.train.named_options import options_of
@@ -121,16 +122,13 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     method_options = options_of(METHODS, request.method, request.method_option)
     method_options = {**METHODS.defaults(request.method), **method_options}
     refuse_other_flags(settings.model_option)
+    refuse_unread(request.init, settings.model)
     model_options = options_of(MODELS, settings.model, settings.model_option)
     parts = pretrained_for(
-        settings,
-        model_options,
-        cache=request.cache,
-        offline=request.offline,
-        seed=request.seed,
+        settings, model_options, cache=request.cache, offline=request.offline, seed=request.seed
     )
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
-    refuse_patch(settings, model_options, parts, batch=smallest)
+    refuse_patch(settings, model_options, parts, batch=smallest, has_text=bool(request.text))
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare_for(method_type, method_options, request, preprocessing, progress)
@@ -153,7 +151,7 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
         answer="",
         text=request.text[1] if request.text else None,
         pseudo=pseudo.record,
-        init=sha256_file(request.init / WEIGHTS) if request.init else None,
+        init=sha256_file(weights_file(request.init)) if request.init else None,
         split=request.split.digest,
         labels=data.labels,
         ignore_label=data.ignore_label,

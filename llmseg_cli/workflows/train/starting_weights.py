@@ -74,11 +74,11 @@ def other_task(config: RunConfig, given: RunConfig, build: Build) -> OtherTask:
     stem: frozenset[str] = frozenset()
     if config.classes != given.classes:
         wider = replace(config, classes=(*config.classes, "one more"), label_values=())
-        head = _differing(build, config, wider)
+        head = differing(build, config, wider)
     if config.channels != given.channels:
         settings = {**config.settings, "slices": given.slices}
         other = replace(config, in_channels=given.in_channels, settings=settings)
-        stem = _differing(build, config, other)
+        stem = differing(build, config, other)
     return OtherTask(head, stem)
 
 
@@ -118,7 +118,7 @@ def start_from(method: Method, folder: Path, task: OtherTask = SAME_TASK) -> Sta
                 taken[key] = given[key]
             elif plain in task.stem and key not in given:
                 continue  # a layer that only images of other channels need
-            elif plain in task.stem and _fits_but_for_channels(given[key], value):
+            elif plain in task.stem and fits_but_for_channels(given[key], value):
                 taken[key] = spread(given[key], value.shape[1])
                 adapted.append(plain)
             elif not is_fused or key.startswith(BACKBONE):
@@ -174,7 +174,7 @@ def refuse_other_network(folder: Path, given: RunConfig, config: RunConfig) -> N
         )
 
 
-def _differing(build: Build, one: RunConfig, other: RunConfig) -> frozenset[str]:
+def differing(build: Build, one: RunConfig, other: RunConfig) -> frozenset[str]:
     """Names of the tensors of one network that another lacks or has in another shape."""
     with torch.device("meta"):
         first, second = (
@@ -184,7 +184,8 @@ def _differing(build: Build, one: RunConfig, other: RunConfig) -> frozenset[str]
     return frozenset(key for key, shape in first.items() if second.get(key) != shape)
 
 
-def _fits_but_for_channels(given: Tensor, own: Tensor) -> bool:
+def fits_but_for_channels(given: Tensor, own: Tensor) -> bool:
+    """Whether kernels have the shape of others but for the channels that they read."""
     shapes = [(*value.shape[:1], *value.shape[2:]) for value in (given, own)]
     return given.ndim > 1 and shapes[0] == shapes[1]
 

@@ -256,6 +256,8 @@ def test_every_method_and_network_has_its_words_and_its_reference():
     assert set(methods.NETWORKS) == set(registry.MODELS)
     known = words.entries()
     cited = [keys for _, keys in (*methods.METHODS.values(), *methods.NETWORKS.values())]
+    cited += [methods.network_words(f"monai:{name}")[1] for name in registry.MONAI]
+    assert set(methods.OF_MONAI) <= set(registry.MONAI)
     assert {key for keys in (*cited, *methods.ENCODERS.values()) for key in keys} <= set(known)
     for entry in known.values():
         assert entry.count("{") == entry.count("}")
