@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmseg_cli.artifacts.calibration import Change
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.workflows.report.scored import ScoreFacts
 from llmseg_cli.workflows.report.seen import LeastTrusted, PseudoFacts, ShownCase, ViewerFacts
@@ -21,6 +22,27 @@ class Curve:
     name: str
     kind: str
     points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationFacts:
+    """What `llmseg calibrate` has found of a run.
+
+    Args:
+        checkpoint: `final` or `best`, the weights that were asked.
+        is_current: Whether these are the weights that the run has now.
+        cases: The validation cases that were asked about.
+        voxels: Drawn of them, in all.
+        temperatures: Network to its own.
+        changes: Network, or `mean` of several, to how true its probabilities are before and after.
+    """
+
+    checkpoint: str
+    is_current: bool
+    cases: tuple[str, ...]
+    voxels: int
+    temperatures: dict[str, float]
+    changes: dict[str, Change]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +68,7 @@ class RunFacts:
         warnings: Of its `run.json`.
         borrowed: Names of the pre-trained models that went into it.
         weights: Checkpoint to what `predict` calls the run by.
+        calibrations: Of its weights, as far as it was calibrated.
     """
 
     name: str
@@ -70,6 +93,7 @@ class RunFacts:
     warnings: tuple[str, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
     borrowed: tuple[str, ...] = ()
+    calibrations: tuple[CalibrationFacts, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
