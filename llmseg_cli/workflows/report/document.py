@@ -64,6 +64,7 @@ class RunFacts:
         text: The record of its texts, or None.
         split: Digest of its split.
         test_list: Digest of the locked test cases, or None.
+        test_words: That they were named, if they were.
         curves: Of its log.
         warnings: Of its `run.json`.
         borrowed: Names of the pre-trained models that went into it.
@@ -94,6 +95,7 @@ class RunFacts:
     weights: dict[str, str] = field(default_factory=dict)
     borrowed: tuple[str, ...] = ()
     calibrations: tuple[CalibrationFacts, ...] = ()
+    test_words: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,8 +155,11 @@ def _never_found(scores: ScoreFacts) -> list[str]:
 
 def locked_words(runs: Sequence[RunFacts]) -> list[str]:
     """Which test list is locked, by the first signs of its digest."""
-    lists = dict.fromkeys(run.test_list for run in runs if run.test_list)
-    return [f"Test list locked, digest {digest[:DIGEST]}." for digest in lists if digest]
+    lists = {run.test_list: run.test_words for run in runs if run.test_list}
+    return [
+        f"Test list locked, digest {digest[:DIGEST]}{f'; test cases: {words}' if words else ''}."
+        for digest, words in lists.items()
+    ]
 
 
 def _some(names: Sequence[str]) -> str:

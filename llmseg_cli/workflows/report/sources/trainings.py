@@ -103,6 +103,7 @@ def facts_of(folder: Path, name: str) -> RunFacts:
         warnings=tuple(map(str, record.get("warnings") or ())),
         weights=_weights(record),
         borrowed=tuple(borrowed(config)),
+        test_words=split.test_words if split else "",
         calibrations=tuple(calibrations_of(folder)),
     )
 
