@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.errors import ArtifactError
 
+Row = tuple[float, float, int]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
@@ -15,11 +17,15 @@ class Quality:
         ece: Expected calibration error, 0 to 1.
         ece_foreground: That of the voxels that the reference or the network calls foreground; null
             if there are none.
+        bins: Of a reliability diagram, the least sure voxels first: how sure their most probable
+            class is, how often it is the true one, and how many they are. Empty in files of older
+            versions.
     """
 
     nll: float
     ece: float
     ece_foreground: float | None
+    bins: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of all files that belo
 PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
 MAPS = (PROBABILITIES, UNCERTAINTY)  # the folders in an output folder that hold files of cases
 DICOM_SEG = "dicom-seg"  # beside them, masks once more, which no journal lists
+OVERLAYS = "overlays"  # and pictures, likewise
 ANEW = "Remove that folder, or choose another -o."
 
 
@@ -123,11 +124,13 @@ class Journal:
         remove_leftovers(folder)
         for name in MAPS:
             remove_leftovers(folder / name)
+        kept = [*self.entries.values()]
         if not resume:
-            for entry in self.entries.values():
+            for entry in kept:
                 entry.remove(folder)
+            kept = [entry for entry in kept if _is_left_begun(folder, entry)]
             self.entries = {}
-        write_text(self.path, "".join(map(_line, self.entries.values())))
+        write_text(self.path, "".join(map(_line, kept)))
 
     def finished(self, case: str, *, image: str, made_by: str) -> Entry | None:
         """The entry of a case, if its file is whole and was made from this image by this."""
@@ -253,6 +256,11 @@ def is_whole(folder: Path, entry: Entry) -> bool:
     if not entry.size or not path.is_file() or path.stat().st_size != entry.size:
         return False
     return sha256_file(path) == entry.output
+
+
+def _is_left_begun(folder: Path, entry: Entry) -> bool:
+    """Whether a killed process left files of a case, which nothing else says whose they are."""
+    return not entry.made_by and any(os.path.lexists(folder / name) for name in entry.files)
 
 
 def _within(name: str) -> str:

@@ -131,6 +131,7 @@ class _Details(TypedDict, total=False):
     network: str | None
     run: str | None
     learned: dict[str, Any] | None
+    temperatures: dict[str, Any]
     training_cases: list[str]
     choosing_cases: list[str]
     ignore_label: int | None

@@ -4,11 +4,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from llmseg_cli.artifacts.files import is_leftover, refuse_existing
-from llmseg_cli.artifacts.journal import JOURNAL, Journal
+from llmseg_cli.artifacts.journal import DICOM_SEG, JOURNAL, MAPS, OVERLAYS, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest, recorded_outputs
 from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.reading import parse_json, parse_yaml, read_text
+
+OF_CASES = (*MAPS, DICOM_SEG, OVERLAYS)  # folders in an output folder, with files named by case
 
 
 def refuse_replacing(folder: Path, *, force: bool, names: Collection[str] = ()) -> None:
@@ -121,8 +123,15 @@ def _content(path: Path) -> dict[str, object]:
 
 
 def _is_nobodys(path: Path) -> bool:
-    """Whether a file is what a killed process left: half of one, or a journal without a case."""
-    return is_leftover(path) or (path.name == JOURNAL and not path.is_symlink() and _is_empty(path))
+    """Whether it is what a killed process left: half of a file, or of cases that are gone.
+
+    That is a journal without a case, or a folder of such files with nothing whole in it.
+    """
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return path.name in OF_CASES and all(map(is_leftover, path.iterdir()))
+    return is_leftover(path) or (path.name == JOURNAL and _is_empty(path))
 
 
 def _is_empty(path: Path) -> bool:

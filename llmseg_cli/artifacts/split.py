@@ -17,6 +17,7 @@ TEST_IMAGES = {  # what becomes of a data set's own test set
     "locked": "test, and never trained on",
     "mix": "drawn from like the others",
 }
+NAMED = "named_test"  # how they became test cases, not which these are
 READING = ("label_map", "ignore_label", "classes")  # how label maps are read, not who has a role
 
 
@@ -43,9 +44,12 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
         fold: Number of the fold, from 0, if this is one of several; its validation cases are
             those of no other fold.
         folds: Number of folds.
+        named_test: Test cases that a user named, rather than those that were drawn, listed by a
+            preset or brought along by the data set; empty if none were, or an older version did not
+            say.
 
     Raises:
-        ArtifactError: If a case has two roles.
+        ArtifactError: If a case has two roles, or a named test case is none.
         PolicyError: If a test case has another role, too, or a group has two.
     """
 
@@ -64,6 +68,7 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     classes: dict[str, str] = field(default_factory=dict)
     fold: int | None = None
     folds: int | None = None
+    named_test: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._refuse_reading()
@@ -76,6 +81,8 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
             )
         if repeated:
             raise ArtifactError(f"A case has one role; listed twice: {', '.join(repeated)}.")
+        if strangers := sorted({*self.named_test} - {*self.test}):
+            raise ArtifactError(f"Named for the test, and no test case: {', '.join(strangers)}.")
         roles: dict[str, set[str]] = {}
         for role in ROLES:
             for case in self.cases(role):
@@ -87,9 +94,17 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
             raise PolicyError(f"A group stays together; in several roles: {', '.join(torn)}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Schema, version and fields; those of folds only where the split is a fold."""
-        content = super().to_dict()
-        return content if self.fold is not None else _without(content, "fold", "folds")
+        """Schema, version and fields; of folds and of names only where there are some."""
+        of_folds = () if self.fold is not None else ("fold", "folds")
+        return _without(super().to_dict(), *of_folds, *(() if self.named_test else (NAMED,)))
+
+    @property
+    def test_words(self) -> str:
+        """That test cases were named, as the end of a sentence of them; empty if none were."""
+        if not self.named_test:
+            return ""
+        some, all_of = len(self.named_test), len(self.test)
+        return "named, not drawn" if some == all_of else f"{some} of {all_of} named, not drawn"
 
     def cases(self, role: str) -> tuple[str, ...]:
         """The cases of `labeled`, `unlabeled`, `validation`, `test`, or `all`.
@@ -156,7 +171,7 @@ class Split(Document, schema="llmseg/split/1", writer="split"):
     @property
     def digest(self) -> str:
         """SHA-256 of the roles, whatever version of llmseg wrote them."""
-        content, others = self.to_dict(), ("llmseg", "former", *READING)
+        content, others = self.to_dict(), ("llmseg", "former", NAMED, *READING)
         return sha256_json(_without(content, *others))
 
     def digests_of(self, case: str) -> set[str]:

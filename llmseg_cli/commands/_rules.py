@@ -99,8 +99,8 @@ IN_PARTS = (
 ENCODER = tuple(f"image_encoder_{name}" for name in ("init", "freeze", "learning_rate_factor"))
 OF_LAYERS = ("llm_layers", "llm_rotary", "llm_final_norm")
 DRAWING = (  # words of `split` that say who has which role, and how label maps are read
-    *("labeled", "test", "validation", "folds", "group_by", "preset", "test_images", "seed"),
-    *("label_map", "ignore_label", "classes"),
+    *("labeled", "test", "test_cases", "validation", "folds", "group_by", "preset", "test_images"),
+    *("seed", "label_map", "ignore_label", "classes"),
 )
 MINING = tuple(one.name for one in fields(MiningSettings))
 RULES = (

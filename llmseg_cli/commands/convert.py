@@ -20,6 +20,7 @@ from llmseg_cli.errors import unknown
 from llmseg_cli.options import parse_label_map
 
 PROGRAMS = {"nnunet": "a raw data set of nnU-Net 2"}
+READ_AS_THEY_ARE = ("nnU-Net", "Medical Segmentation Decathlon")  # which nnU-Net 1 looks like, too
 
 
 @command(
@@ -35,7 +36,14 @@ def convert(
     ],
     out: OutputDir,
     program: Annotated[
-        str, typer.Option("--to", help="Program to write for."), OneOf(PROGRAMS), BASIC
+        str,
+        typer.Option(
+            "--to",
+            help="Program to write for; its own data sets need no way back: all commands read them "
+            "as they are.",
+        ),
+        OneOf(PROGRAMS),
+        BASIC,
     ] = "nnunet",
     pseudo: Annotated[
         Path | None,
@@ -83,6 +91,11 @@ def convert(
         f"{out}: {len(converted.labeled)} labeled cases{masks} to train on, and the images of "
         f"{len(converted.test)} test cases, whose label maps stay locked."
     )
+    if converted.layout in READ_AS_THEY_ARE:
+        console.info(
+            f"{data} ({converted.layout}) needs no converting to be used here: check, split and "
+            "train-* read it as it is."
+        )
     for role, cases in converted.left_out.items():
         if cases:
             left = counted(len(cases), f"{role} case")

@@ -56,6 +56,15 @@ def split(
         ),
         BASIC,
     ] = None,
+    test_cases: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Names of the locked test cases instead of a draw, or a file of them: a name a "
+            "line, or a CSV with a column 'case'. split.json and reports say that they were named.",
+            metavar="NAME",
+        ),
+        BASIC,
+    ] = None,
     validation: Annotated[
         str | None,
         typer.Option(
@@ -140,6 +149,7 @@ def split(
             data,
             labeled=labeled,
             test=test,
+            test_cases=test_cases or (),
             validation=validation,
             group_by=group_by,
             preset=preset,
@@ -190,6 +200,7 @@ def summary(planned: "Plan") -> dict[str, Any]:
             for value, name in planned.classes.items()
         },
         "cases": {role: list(planned.split.cases(role)) for role in ROLES},
+        "named_test": list(planned.split.named_test),
         "own_test": {
             "with_label_map": list(planned.official_test.scored),
             "without_label_map": list(planned.official_test.bare),
@@ -214,6 +225,8 @@ def _show(planned: "Plan") -> None:
 
 def _notes(planned: "Plan") -> list[str]:
     notes = planned.sentences()
+    if words := planned.split.test_words:
+        notes.append(f"Test cases: {words}; reports and model cards say so.")
     if not planned.split.test:
         notes.append("No test cases: --test 0.2 would lock a fifth of the labeled maps away.")
     if not planned.split.unlabeled:

@@ -86,6 +86,8 @@ def suggest(
 
     def predict(folder: Path, resume: bool) -> None:
         from llmseg_cli.workflows.predict.run import run as run_predict  # loads torch
+        from llmseg_cli.workflows.runs.calibrated import are_calibrated
+        from llmseg_cli.workflows.runs.folders import run_folders
 
         with console.progress("window") as progress:
             run_predict(
@@ -94,6 +96,7 @@ def suggest(
                 data=data,
                 split=split,
                 subset="unlabeled",
+                calibrated=are_calibrated(run_folders(run or []), checkpoint),
                 mirror=mirror,
                 checkpoint=checkpoint,
                 device=device,
@@ -138,6 +141,8 @@ def _show(found: "Suggested", count: int) -> None:
     ]
     title = f"Of {counted(found.candidates, 'unlabeled case')}, by {SUGGESTIONS[found.by]}"
     console.table(title, ["rank", "case", *measures], rows)
+    if found.calibrated:
+        console.info("Entropy is of calibrated probabilities, at the run's temperatures.")
     if len(found.rows) < count:
         console.info(f"There are no more than {len(found.rows)}.")
 

@@ -1,5 +1,6 @@
 """Whether probabilities say how often they are right."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,21 @@ ROUNDING = (
     1e-5  # of a bin: what lies on its upper edge, such as 1/3, is in it however it is rounded
 )
 LEAST = 1e-12  # what a probability of 0 of the true class counts as, so that the mean stays finite
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Voxels whose most probable class is about equally probable.
+
+    Args:
+        voxels: How many.
+        sure: Mean probability of that class.
+        right: Share of them of which it is the true one.
+    """
+
+    voxels: int
+    sure: float
+    right: float
 
 
 def negative_log_likelihood(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -42,8 +58,33 @@ def expected_calibration_error(
     References:
         Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3. arXiv:1706.04599.
     """
+    gaps = [
+        one.voxels * abs(one.right - one.sure)
+        for one in reliability(probabilities, labels, bins=bins)
+    ]
+    return float(sum(gaps) / len(labels))
+
+
+def reliability(
+    probabilities: NDArray[Any], labels: NDArray[Any], *, bins: int = BINS
+) -> tuple[Bin, ...]:
+    """The bins of a reliability diagram that hold a voxel, the least sure first.
+
+    Args:
+        probabilities: As of `expected_calibration_error`.
+        labels: Likewise.
+        bins: Likewise.
+
+    References:
+        Guo et al., ICML 2017, section 2 and fig. 1. arXiv:1706.04599.
+    """
     sure = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
     place = np.clip(np.ceil(sure * bins - ROUNDING).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(place, weights=right - sure, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    counts, surest, rights = (
+        np.bincount(place, weights=weights, minlength=bins) for weights in (None, sure, right)
+    )
+    return tuple(
+        Bin(int(counts[m]), float(surest[m] / counts[m]), float(rights[m] / counts[m]))
+        for m in np.flatnonzero(counts)
+    )

@@ -105,9 +105,12 @@ def convolve(
 
 
 def draw_he_weights(network: nn.Module) -> None:
-    """Draw the weights of all convolutions as He et al. (normal, fan in). arXiv:1502.01852."""
+    """Draw the weights of all convolutions as He et al. (normal, fan in). arXiv:1502.01852.
+
+    Weights without values (meta) stay so: torch would load its compiler to draw none.
+    """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight)
 
 
@@ -116,8 +119,11 @@ def start_undecided(output: nn.Conv2d | nn.Conv3d) -> None:
 
     What it reads is behind a ReLU and never negative, so a class whose weights happen to be drawn
     below those of the others stays below them wherever it is, and an optimizer of small steps never
-    learns it. Here the weights of each class add up to 0, as those of all others do.
+    learns it. Here the weights of each class add up to 0, as those of all others do. Weights
+    without values (meta) stay so, as in `draw_he_weights`.
     """
+    if output.weight.is_meta:
+        return
     with torch.no_grad():
         if output.weight.shape[1] > 1:
             output.weight -= output.weight.mean(dim=1, keepdim=True)

@@ -61,17 +61,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines over steps.
+    """Lines over steps, or over something else.
 
     Args:
         title: Above them.
         lines: At least one, with at least a point each.
         is_share: Whether the values lie from 0 to 1, which the axis shows then.
+        across: What they are over.
     """
 
     title: str
     lines: Sequence[Line]
     is_share: bool = False
+    across: str = "step"
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def _lines(axes: "Axes", panel: Panel) -> None:
     several = len(panel.lines) > 1
     rows = -(-len(panel.lines) // 2) if several else 0
     axes.set_title(_short(panel.title, 60), pad=6 + 13 * rows)  # room for the names
-    axes.set_xlabel("step")
+    axes.set_xlabel(panel.across)
     axes.locator_params(axis="x", nbins=6)
     if panel.is_share:
         axes.set_ylim(-0.02, 1.02)

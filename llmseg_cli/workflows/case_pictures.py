@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import remove_leftovers
+from llmseg_cli.artifacts.journal import OVERLAYS
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.grids import Grid
 from llmseg_cli.data.volumes import LabelMap, Volume
@@ -17,7 +18,6 @@ from llmseg_cli.pictures.figure import Panel, Picture
 from llmseg_cli.pictures.slices import WHOLE, Layers
 from llmseg_cli.pictures.tiles import SIDE, Box, Plane, pixels_per_unit
 
-OVERLAYS = "overlays"  # in an output folder, pictures of its cases
 LARGE = 640  # pixels of the longer side of a picture that stands alone
 ENDS = ("left", "right", "back", "front", "feet", "head")
 

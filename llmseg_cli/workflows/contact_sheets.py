@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmseg_cli.artifacts.files import refuse_existing
-from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, recorded_outputs
+from llmseg_cli.artifacts.folders import replaced_folder
+from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.own_folder import refuse_not_made
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.text import counted
@@ -97,13 +98,28 @@ def save_sheets(
     """
     chosen = spread(checks, PAGE) if _is_file(path) else list(checks)
     pages = [chosen[start : start + PAGE] for start in range(0, len(chosen), PAGE)]
-    marks = _marks(checks, labels)
+    if _is_file(path):
+        _save_pages([path], pages, checks, labels, name, progress)
+        return Sheets((path,), len(chosen), len(checks))
     manifest = Manifest("check")
-    files = [path] if _is_file(path) else []
-    if not files:
-        for old in (*recorded_outputs(path), MANIFEST):
-            (path / old).unlink(missing_ok=True)
-        files = [path / f"page-{number:02}.png" for number in range(1, len(pages) + 1)]
+    manifest.counts = {"cases_in": len(checks), "pages": len(pages)}
+    names = tuple(f"page-{number:02}.png" for number in range(1, len(pages) + 1))
+    with replaced_folder(path) as folder:
+        files = [folder / file for file in names]
+        _save_pages(files, pages, checks, labels, name, progress)
+        manifest.write(folder, outputs=names)
+    return Sheets(tuple(path / file for file in names), len(chosen), len(checks))
+
+
+def _save_pages(
+    files: Sequence[Path],
+    pages: Sequence[Sequence[CaseCheck]],
+    checks: Sequence[CaseCheck],
+    labels: Labels,
+    name: str,
+    progress: Progress,
+) -> None:
+    marks = _marks(checks, labels)
     for number, (file, page) in enumerate(zip(files, pages, strict=True), start=1):
         some = f"{len(page)} of " * (len(page) < len(checks))
         title = f"{name}: {some}{counted(len(checks), 'case')}"
@@ -111,10 +127,6 @@ def save_sheets(
             title += f", page {number} of {len(pages)}"
         tiles = _tiles(page, labels, progress)
         save_picture(file, contact(tiles, Look(marks, title, SIDE, COLUMNS)))
-    if not _is_file(path):
-        manifest.counts = {"cases_in": len(checks), "pages": len(pages)}
-        manifest.write(path, outputs=tuple(file.name for file in files))
-    return Sheets(tuple(files), len(chosen), len(checks))
 
 
 def _is_file(path: Path) -> bool:

@@ -78,6 +78,7 @@ class Converted:
         test: Locked cases, images alone.
         left_out: Role to cases that are not there.
         description: `dataset.json`.
+        layout: How the data set is arranged that was read.
     """
 
     folder: Path
@@ -86,6 +87,7 @@ class Converted:
     test: tuple[str, ...]
     left_out: dict[str, tuple[str, ...]]
     description: dict[str, Any]
+    layout: str = ""
 
     @property
     def number(self) -> str | None:
@@ -173,7 +175,9 @@ def run(
             }
             manifest.details = {"split": split.digest, "pseudo": sorted(masks)}
             manifest.write(folder, outputs=tuple(work.written))
-    return Converted(out, split.labeled, tuple(sorted(masks)), split.test, left_out, described)
+    return Converted(
+        out, split.labeled, tuple(sorted(masks)), split.test, left_out, described, dataset.layout
+    )
 
 
 def _labeled(dataset: Dataset, name: str) -> Case:

@@ -1,8 +1,6 @@
 """`llmseg split --add`: cases that have a label map by now become labeled, in an existing split."""
 
-import csv
-import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +14,10 @@ from llmseg_cli.data.checking.label_values import count_values, find_value_fault
 from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.data.volumes import load_label_map
 from llmseg_cli.errors import DataError, PolicyError, UsageError
-from llmseg_cli.reading import read_text
 from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
+from llmseg_cli.workflows.named_cases import Naming, named_cases
 
-COLUMN = "case"  # of a table that names cases
-TABLE = ".csv"
+NAMING = Naming("--add", "'llmseg suggest' writes one.")
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def add(old: Path, data: Path, named: Sequence[str], *, out: Path | None = None)
         )
     dataset = find_cases(data, group_by=split.group_by)
     refuse_over_files(out, paths_of(dataset.cases))
-    cases = [dataset.case(name) for name in _names(named, dataset)]
+    cases = [dataset.case(name) for name in named_cases(named, dataset, NAMING)]
     _refuse_roles(split, [case.id for case in cases], old)
     _refuse_other_images(split, cases)
     _refuse_label_maps(cases, split, dataset)
@@ -94,42 +91,6 @@ def keep_looks(old: Path, new: Path) -> None:
     for line in before.read_text(encoding="utf-8").splitlines():
         if line not in known:
             append_line(ledger, f"{line}\n")
-
-
-def _names(named: Sequence[str], dataset: Dataset) -> list[str]:
-    """The cases that words mean, each once: a name, several with commas, or a table."""
-    known = {case.id for case in dataset.cases}
-    found: list[str] = []
-    for word in named:
-        if word in known:
-            found.append(word)
-        elif word.endswith(TABLE):
-            found += [_as_written(name, known) for name in _of_table(Path(word))]
-        else:
-            found += [part.strip() for part in word.split(",") if part.strip()]
-    if not found:
-        raise UsageError("--add names no case. Name them, or a table of 'llmseg suggest'.")
-    return list(dict.fromkeys(found))
-
-
-def _of_table(path: Path) -> list[str]:
-    text = read_text(path, error=UsageError, hint="'llmseg suggest' writes one.")
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except csv.Error as error:
-        raise UsageError(
-            f"--add {path} is no table: {error}. 'llmseg suggest' writes one."
-        ) from error
-    if not rows or COLUMN not in rows[0]:
-        raise UsageError(
-            f"--add {path} has no column '{COLUMN}' with names. 'llmseg suggest' writes one."
-        )
-    return [name for row in rows if (name := (row[COLUMN] or "").strip())]
-
-
-def _as_written(name: str, known: Collection[str]) -> str:
-    """A case's name without the sign that keeps a spreadsheet from taking it for a formula."""
-    return name if name in known else name.removeprefix("'")
 
 
 def _refuse_roles(split: Split, names: Sequence[str], old: Path) -> None:

@@ -5,14 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from llmseg_cli.artifacts.presets import Preset, load_preset
-from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.artifacts.split import Split
-from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest
+from llmseg_cli.data.cases import Dataset, find_cases
 from llmseg_cli.data.checking.label_values import (
-    count_values,
     find_value_fault,
     map_classes,
     unheld_in_words,
@@ -20,22 +16,23 @@ from llmseg_cli.data.checking.label_values import (
 from llmseg_cli.data.digests import former_digest
 from llmseg_cli.data.ignore_label import ignored_value
 from llmseg_cli.data.layouts.declared_classes import named_classes
-from llmseg_cli.data.pool import map_cases
+from llmseg_cli.data.splitting import named_test
 from llmseg_cli.data.splitting.amounts import ALL, Amount, parse_amount, shares_in_words
 from llmseg_cli.data.splitting.official_test import OfficialTest, set_apart
 from llmseg_cli.data.splitting.published_lists import split_by_preset
+from llmseg_cli.data.splitting.reading import read_facts
 from llmseg_cli.data.splitting.roles import CaseFacts
 from llmseg_cli.data.splitting.split import make_split
-from llmseg_cli.data.volumes import load_label_map
-from llmseg_cli.errors import DataError, TooLargeError, UsageError
+from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.options import label_pairs
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.case_folder import paths_of, refuse_over_files
+from llmseg_cli.workflows.named_cases import named_tests, refuse_two_tests
 
 logger = logging.getLogger(__name__)
 
+WITH_LABELS, OUTSIDE = "cases with a label map", f" outside of {named_test.FLAG}"
 SHOWN_NOTES = 5
-SHOWN_FAULTS = 10
 SHOWN_UNUSED = 5
 
 
@@ -80,6 +77,7 @@ def run(
     *,
     labeled: str | None,
     test: str | None = None,
+    test_cases: Sequence[str] = (),
     validation: str | None = None,
     group_by: str | None = None,
     preset: str | None = None,
@@ -94,6 +92,7 @@ def run(
         data,
         labeled=labeled,
         test=test,
+        test_cases=test_cases,
         validation=validation,
         group_by=group_by,
         preset=preset,
@@ -110,6 +109,7 @@ def plan(
     *,
     labeled: str | None,
     test: str | None = None,
+    test_cases: Sequence[str] = (),
     validation: str | None = None,
     group_by: str | None = None,
     preset: str | None = None,
@@ -128,6 +128,7 @@ def plan(
         labeled: Fraction ("0.2", "20%") of the cases with a label map, count ("8"), or all of them
             that are not test ("all", None).
         test: Fraction of the cases with a label map, or count; with a preset, the last of its list.
+        test_cases: Names of test cases, or files of them, instead of a draw.
         validation: Fraction of the cases with a label map (with a preset, of its list), or count;
             taken from the labeled.
         group_by: Regular expression whose first group in the identifier is the patient.
@@ -148,6 +149,7 @@ def plan(
         DataError: If the data cannot be read or lack cases or classes.
         PolicyError: If a group is in the data set's own test set and outside of it.
     """
+    refuse_two_tests(test_cases, {"--test": test, "--preset": preset})
     listed = load_preset(preset) if preset is not None else None
     wanted = _wanted(labeled, listed)
     amounts = {
@@ -161,19 +163,21 @@ def plan(
     classes = map_classes(dataset.classes, label_map or {})
     classes = named_classes(class_names, classes) if class_names else classes
     ignore = ignored_value(dataset.ignore, ignore_label, label_map or {})
-    facts, images, stored = _read(dataset, label_map or {}, ignore, progress)
+    facts, images, stored = read_facts(dataset, label_map or {}, ignore, progress)
     for sentence in unheld_in_words(stored, label_map or {}, ignore_label) if stored else ():
         logger.warning(sentence)
     _refuse_values(dataset, classes, facts)
     _refuse_no_label_maps(dataset)
-    rest, official = set_apart(
+    drawn_from, official = set_apart(
         facts, test_images=test_images, listed=listed.cases if listed is not None else ()
     )
+    named = named_tests(test_cases, dataset)
+    rest = named_test.set_named_apart(drawn_from, named)
     if listed is not None:
         roles = split_by_preset(rest, listed, seed=seed, classes=classes, **amounts)
     else:
         roles = make_split(rest, labeled=wanted, seed=seed, classes=classes, **amounts)
-    roles = official.added_to(roles)
+    roles = official.added_to(named_test.with_named(roles, named, drawn_from))
     former = {case.id: digest for case in dataset.cases if (digest := former_digest(case))}
     split = Split(
         labeled=roles.labeled,
@@ -189,12 +193,13 @@ def plan(
         label_map=label_pairs(label_map or {}),
         ignore_label=ignore,
         classes={str(value): name for value, name in classes.items()},
+        named_test=named,
     )
     values = sorted({value for case in facts for value in case.foreground or ()})
     names = {value: classes.get(value, str(value)) for value in values}
     known = sum(case.foreground is not None for case in rest)
     shares = (
-        shares_in_words({"labeled": wanted, **amounts}, known, "cases with a label map")
+        shares_in_words({"labeled": wanted, **amounts}, known, WITH_LABELS + OUTSIDE * bool(named))
         if listed is None
         else shares_in_words(amounts, len(listed.cases), f"cases that {listed.name} lists")
     )
@@ -213,63 +218,6 @@ def _wanted(labeled: str | None, preset: Preset | None) -> Amount:
             )
     assert amount is not None  # only allow_none gives None
     return amount
-
-
-def _read(
-    dataset: Dataset, label_map: Mapping[int, int], ignore: int | None, progress: Progress
-) -> tuple[list[CaseFacts], dict[str, str], set[int]]:
-    """What is known of the cases, the digests of their images, and the values of label maps."""
-
-    def read(case: Case) -> tuple[CaseFacts, str, frozenset[int]] | DataError:
-        try:
-            return _read_case(case, label_map, ignore)
-        except TooLargeError:
-            raise  # tried again alone
-        except DataError as error:
-            return error
-
-    def refuse(case: Case, error: TooLargeError) -> DataError:
-        return error
-
-    found = list(map_cases(read, dataset.cases, refused=refuse, phase="read", progress=progress))
-    faults = [one for one in found if isinstance(one, DataError)]
-    if faults:
-        raise _all_of(faults, dataset)
-    known = [one for one in found if not isinstance(one, DataError)]
-    facts, digests, stored = zip(*known, strict=True) if known else ((), (), ())
-    images = {fact.id: digest for fact, digest in zip(facts, digests, strict=True)}
-    return list(facts), images, set().union(*stored)
-
-
-def _all_of(faults: list[DataError], dataset: Dataset) -> DataError:
-    """One error of all cases that cannot be read; of memory, if it lacks for each of them."""
-    kind = TooLargeError if all(isinstance(f, TooLargeError) for f in faults) else DataError
-    lines = [str(fault) for fault in faults[:SHOWN_FAULTS]]
-    if len(faults) == 1:
-        return kind(lines[0])
-    if len(faults) > len(lines):
-        lines.append(f"... and {len(faults) - len(lines)} more")
-    return kind(
-        f"{len(faults)} of {len(dataset.cases)} cases cannot be read; 'llmseg check --data "
-        f"{dataset.root}' looks at all of each.\n" + "\n".join(lines)
-    )
-
-
-def _read_case(
-    case: Case, label_map: Mapping[int, int], ignore: int | None
-) -> tuple[CaseFacts, str, frozenset[int]]:
-    digest = image_digest(case)
-    if case.label is None:
-        return CaseFacts(case.id, case.group, None, case.is_test), digest, frozenset()
-    labels = load_label_map(case.label, label_map=label_map, ignore=ignore)
-    voxel_mm3 = float(np.prod(labels.spacing_mm))
-    counts = count_values(labels.array)
-    if ignore is not None:
-        counts.pop(UNKNOWN, None)
-    if not counts:
-        return CaseFacts(case.id, case.group, None, case.is_test), digest, labels.stored
-    foreground = {value: count * voxel_mm3 for value, count in counts.items() if value != 0}
-    return CaseFacts(case.id, case.group, foreground, case.is_test), digest, labels.stored
 
 
 def _refuse_no_label_maps(dataset: Dataset) -> None:

@@ -242,6 +242,14 @@ def test_what_a_killed_process_had_begun_is_known_and_not_finished(folder: Path)
     assert Journal(folder, resume=True).finished("c", image="image c", made_by="run") is not None
 
 
+def test_what_was_begun_is_known_after_two_killed_processes(folder: Path):
+    Journal(folder, resume=True).begin("c", "c.png", image="image c")
+    (folder / "c.png").write_text("mask of c")  # killed before its line
+    assert Journal(folder, resume=False).entries == {}  # killed at once
+    assert not (folder / "a.png").exists()
+    Journal(folder, resume=False).refuse_others("c", "c.png")
+
+
 def test_what_the_record_names_is_ours_without_a_journal(tmp_path: Path):
     (tmp_path / "a.png").write_text("mask")
     Manifest("predict").write(tmp_path, outputs=("a.png",))

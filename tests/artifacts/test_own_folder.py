@@ -102,3 +102,20 @@ def test_links_in_an_output_are_refused(tmp_path: Path):
     (tmp_path / "out" / "overlays").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ArtifactError, match=r"overlays is a link to .*elsewhere"):
         refuse_links(tmp_path / "out", ("real", "overlays"))
+
+
+@pytest.mark.parametrize("name", ["overlays", "probabilities", "uncertainty", "dicom-seg"])
+def test_a_folder_of_cases_without_a_whole_file_is_of_a_killed_process(tmp_path: Path, name: str):
+    (tmp_path / "cases.jsonl").touch()
+    (tmp_path / name).mkdir()
+    temporary_of(tmp_path / name / "a.png").write_text("half")
+    refuse_replacing(tmp_path, force=True)
+    (tmp_path / name / "a.png").write_text("mine")
+    with pytest.raises(UsageError, match=f"it holds {name}"):
+        refuse_replacing(tmp_path, force=True)
+
+
+def test_a_folder_of_another_name_is_of_somebody_even_if_empty(tmp_path: Path):
+    (tmp_path / "plans").mkdir()
+    with pytest.raises(UsageError, match="it holds plans"):
+        refuse_replacing(tmp_path, force=True)

@@ -224,7 +224,7 @@ def test_a_dataset_json_may_only_name_the_classes(tmp_path: Path) -> None:
         "{",
         "[]",
         '{"labels": 3}',
-        '{"labels": {"whole": [1, 2]}}',
+        '{"labels": {"whole": [0, 1]}}',
         '{"labels": {"0": "b"}}',
         '{"labels": {}, "training": [{"label": "x"}]}',
     ],

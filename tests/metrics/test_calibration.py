@@ -5,7 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from llmseg_cli.metrics.calibration import expected_calibration_error, negative_log_likelihood
+from llmseg_cli.metrics.calibration import (
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
 
 N, K = 400, 3
 
@@ -37,6 +41,22 @@ def test_the_error_is_that_of_a_loop_over_bins(bins: int):
     found = expected_calibration_error(probabilities, labels, bins=bins)
     assert found == pytest.approx(loop(probabilities, labels, bins), abs=1e-12)
     assert found > 0.05
+
+
+def test_bins_hold_every_voxel_with_its_own_means():
+    probabilities, labels = drawn(2)
+    found = reliability(probabilities, labels, bins=10)
+    assert sum(one.voxels for one in found) == N
+    for one in found:
+        m = math.ceil(one.sure * 10) - 1
+        own = [
+            (max(p), int(np.argmax(p)) == y)
+            for p, y in zip(probabilities, labels, strict=True)
+            if m / 10 < max(p) <= (m + 1) / 10
+        ]
+        sure, right = zip(*own, strict=True)
+        assert (one.voxels, one.sure) == (len(own), pytest.approx(sum(sure) / len(own)))
+        assert one.right == pytest.approx(sum(right) / len(own))
 
 
 def test_the_likelihood_is_that_of_a_loop():

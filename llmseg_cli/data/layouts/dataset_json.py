@@ -7,7 +7,7 @@ from typing import Any
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey
 from llmseg_cli.data.layouts import datalist, folders
 from llmseg_cli.data.layouts.beside import FOLDERS, unusable_names
-from llmseg_cli.data.layouts.declared_classes import declared_classes
+from llmseg_cli.data.layouts.declared_classes import declared_classes, regions_in
 from llmseg_cli.data.layouts.json_text import load_json, refused, show
 from llmseg_cli.data.layouts.listing import KIND, images_below, some
 
@@ -28,7 +28,24 @@ def survey(root: Path) -> Survey:
     classes, ignore = declared_classes(content.get("labels"), root / NAME)
     found = _survey(root, content, classes)
     channels = _channel_names(content)
-    return replace(found, dataset=replace(found.dataset, ignore=ignore, channels=channels))
+    return Survey(
+        replace(found.dataset, ignore=ignore, channels=channels),
+        (*found.faults, *_regions(content, classes)),
+    )
+
+
+def _regions(content: dict[str, Any], classes: dict[int, str]) -> tuple[Fault, ...]:
+    """That what overlaps is read as classes that do not."""
+    names = regions_in(content.get("labels"))
+    if not names:
+        return ()
+    told = ", ".join(f"{value} is {name}" for value, name in classes.items() if value)
+    remedy = (
+        "Nothing is to be done; 'llmseg score --label-map FROM:TO --pred-label-map FROM:TO' scores "
+        "a region as a whole."
+    )
+    regions = f"regions of several values ({', '.join(names)}) are read as classes, one a value"
+    return (Fault(KIND, "", NAME, f"{regions}: {told}", "", remedy, is_warning=True),)
 
 
 def _channel_names(content: dict[str, Any]) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """The classes that a data set's own file names, and its ignore label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmseg_cli.data.ignore_label import NAME
 from llmseg_cli.data.layouts.json_text import refused, show
+from llmseg_cli.data.layouts.regions import classes_of_regions
 from llmseg_cli.errors import UsageError
 from llmseg_cli.options import HIGHEST_LABEL
 
@@ -16,7 +17,8 @@ def declared_classes(
     """Value to name, and the value of the ignore label, which is no class.
 
     Args:
-        labels: The Decathlon's `{"1": "name"}`, or nnU-Net's `{"name": 1}`; None for no classes.
+        labels: The Decathlon's `{"1": "name"}`, or nnU-Net's `{"name": 1}`, also with regions,
+            `{"name": [1, 2]}`; None for no classes.
         path: The file that says so.
         key: What it calls them.
 
@@ -27,8 +29,7 @@ def declared_classes(
         raise refused(path, f"'{key}' is {show(labels)}", 'an object such as {"1": "liver"}')
     found: dict[int, str] = {}
     ignore: int | None = None
-    for stated, content in (labels or {}).items():
-        value, name = _pair(stated, content, path)
+    for value, name in _pairs(labels or {}, path):
         if abs(value) > HIGHEST_LABEL:
             raise refused(path, f"label '{name}' is {show(value)}", f"at most {HIGHEST_LABEL}")
         taken = found.get(value, NAME if value == ignore else None)
@@ -47,6 +48,34 @@ def declared_classes(
     return dict(sorted(found.items())), ignore
 
 
+def regions_in(labels: Any) -> tuple[str, ...]:
+    """Names of the labels of an nnU-Net file that are regions of several values."""
+    if not isinstance(labels, dict):
+        return ()
+    return tuple(str(name) for name, value in labels.items() if _is_region(str(name), value))
+
+
+def _is_region(name: str, content: Any) -> bool:
+    return isinstance(content, list) and _whole(name) is None and name.casefold() != NAME
+
+
+def _pairs(labels: Mapping[Any, Any], path: Path) -> Iterator[tuple[int, str]]:
+    """Values and their names; with regions, those of the parts that they divide the values into."""
+    regions: dict[str, list[int]] = {}
+    has_regions = bool(regions_in(labels))
+    for stated, content in labels.items():
+        if _is_region(str(stated), content):
+            regions[str(stated)] = content
+            continue
+        value, name = _pair(stated, content, path)
+        if has_regions and value > 0 and name.casefold() != NAME:
+            regions[name] = [value]
+        else:
+            yield value, name
+    if regions:
+        yield from classes_of_regions(regions, path)
+
+
 def _pair(key: str, content: Any, path: Path) -> tuple[int, str]:
     if isinstance(content, int) and not isinstance(content, bool):
         return content, str(key)
@@ -55,9 +84,8 @@ def _pair(key: str, content: Any, path: Path) -> tuple[int, str]:
     if isinstance(content, list):
         raise refused(
             path,
-            f"label '{key}': {show(content)} is no single value, and regions of several are not "
-            "supported",
-            "one value for each class",
+            f"label '{key}': {show(content)} is no single value",
+            'one value, or for a region of several its name first, such as "whole": [1, 2]',
         )
     expected = 'a value and its name, such as "liver": 1 or "1": "liver"'
     raise refused(path, f"label '{key}': {show(content)}", expected)

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.calibration import Change, Fitted, Quality
 from llmseg_cli.inference.temperature import fit_temperature, joined_heard
-from llmseg_cli.metrics.calibration import expected_calibration_error, negative_log_likelihood
+from llmseg_cli.metrics.calibration import (
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
 from llmseg_cli.workflows.calibrate.voxels import Drawn
 
 DIGITS = 6
@@ -61,5 +65,9 @@ def _quality(said: Said, labels: NDArray[np.int64], foreground: NDArray[Any]) ->
         ece=round(expected_calibration_error(said, labels), DIGITS),
         ece_foreground=(
             round(expected_calibration_error(*own), DIGITS) if foreground.any() else None
+        ),
+        bins=tuple(
+            (round(one.sure, DIGITS), round(one.right, DIGITS), one.voxels)
+            for one in reliability(said, labels)
         ),
     )

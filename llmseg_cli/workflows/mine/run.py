@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmseg_cli.artifacts.files import sha256_json, write_text
-from llmseg_cli.artifacts.journal import Journal
+from llmseg_cli.artifacts.journal import OVERLAYS, Journal
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
@@ -27,7 +27,7 @@ from llmseg_cli.progress import Progress, silent
 from llmseg_cli.reading import read_text
 from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
-from llmseg_cli.workflows.case_pictures import OVERLAYS, remove_pictures, spread
+from llmseg_cli.workflows.case_pictures import remove_pictures, spread
 from llmseg_cli.workflows.mine.case import open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
 from llmseg_cli.workflows.predict.choice import choose_cases
@@ -144,11 +144,11 @@ def run(
         }
         refuse_links(out, (OVERLAYS,))
         _refuse_other_table(out / QC)
-        earlier = Journal.read(out)
+        # first what the journal and the record say is ours, for the process may end at any moment
+        remove_pictures(out, () if resume else [entry.case for entry in Journal.read(out)])
+        (out / QC).unlink(missing_ok=True)
         journal = Journal(out, resume=resume)
-        for name in (MANIFEST, QC):
-            (out / name).unlink(missing_ok=True)
-        remove_pictures(out, () if resume else [entry.case for entry in earlier])
+        (out / MANIFEST).unlink(missing_ok=True)
         drawn = frozenset(case.id for case in spread(cases, overlays))
         work = MiningWork(
             miner,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmseg_cli.artifacts.run_config import RunConfig
+from llmseg_cli.artifacts.run_files import CALIBRATION
 from llmseg_cli.metrics.signature import key
 from llmseg_cli.workflows.paper.methods import of_training
 from llmseg_cli.workflows.paper.rows import Row, Table
@@ -65,10 +66,11 @@ def _seen(training: Training) -> str:
         if groups
         else "Each case counted as a patient of its own (no --group-by)."
     )
+    named = f"Test cases: {training.test_words}. " if training.test_words else ""
     return (
-        f"{counts}\n\nTest cases were locked: no training looked at them. {patients} Which images "
-        "they are is written, as digests, in `split.json` and `learned.json` of each run. Where "
-        "the images come from, who consented, and what they may be used for: **add it here**."
+        f"{counts}\n\nTest cases were locked: no training looked at them. {named}{patients} Which "
+        "images they are is written, as digests, in `split.json` and `learned.json` of each run. "
+        "Where the images come from, who consented, and what they may be used for: **add it here**."
     )
 
 
@@ -108,7 +110,7 @@ def _limits(training: Training, table: Table | None, rows: Sequence[Row]) -> str
         "protocols, ages or diseases were not looked at, and it may fail on them without a sign.",
         f"It knows {len(config.classes) - 1} class(es) and the background; whatever else an image "
         "shows becomes one of these.",
-        "Its probabilities were not calibrated.",
+        _calibration(training),
     ]
     if table is not None and rows and len(rows[0].ids) < FEW:
         said.append(f"It was scored on {len(rows[0].ids)} cases, which say little of others.")
@@ -116,6 +118,15 @@ def _limits(training: Training, table: Table | None, rows: Sequence[Row]) -> str
         said.append("There was one training; how much another seed changes is not known.")
     said += [str(warning) for run in training.runs for warning in run.record.get("warnings", ())]
     return "\n".join(f"- {sentence}" for sentence in dict.fromkeys(said))
+
+
+def _calibration(training: Training) -> str:
+    if all((run.folder / CALIBRATION).is_file() for run in training.runs):
+        return (
+            "Its probabilities were calibrated on its validation cases, for 'llmseg predict "
+            "--calibrated' alone; those without that option were not."
+        )
+    return "Its probabilities were not calibrated."
 
 
 def _licences(config: RunConfig) -> str:

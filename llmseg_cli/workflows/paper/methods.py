@@ -95,7 +95,8 @@ def _data(training: Training) -> str:
     if validation not in ("0", "?"):
         said.append(f"{validation} were kept for validation")
     if test not in ("0", "?"):
-        said.append(f"{test} were locked for testing")
+        how = f" ({training.test_words})" if training.test_words else ""
+        said.append(f"{test} were locked for testing{how}")
     classes = listed(training.config.classes[1:])
     return f"{'; '.join(said)}. The classes were {classes}."
 

@@ -72,6 +72,12 @@ class Training:
         found = sorted({len(run.split.cases(role)) for run in self.runs if run.split is not None})
         return "?" if not found else "-".join(map(str, dict.fromkeys((found[0], found[-1]))))
 
+    @property
+    def test_words(self) -> str:
+        """That test cases were named, if those of a run were."""
+        found = (run.split.test_words for run in self.runs if run.split is not None)
+        return next((words for words in found if words), "")
+
 
 def load_trainings(folders: Sequence[Path]) -> list[Training]:
     """The trainings of run folders, in their order.

@@ -1,9 +1,10 @@
 """DICOM SEG files of masks whose images are DICOM series."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from llmseg_cli.artifacts.files import remove_leftovers
 from llmseg_cli.artifacts.journal import DICOM_SEG
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.data.cases import Case
@@ -31,6 +32,13 @@ def refuse_no_series(cases: Sequence[Case]) -> None:
             )
 
 
+def remove_segs(folder: Path, cases: Iterable[str]) -> None:
+    """Delete the DICOM SEG files of cases in an output folder, and halves of such files."""
+    remove_leftovers(folder / DICOM_SEG)
+    for case in cases:
+        (folder / _seg_name(case)).unlink(missing_ok=True)
+
+
 def with_segs(
     folder: Path, cases: Sequence[Case], results: Sequence[CaseResult], config: RunConfig
 ) -> list[CaseResult]:
@@ -48,10 +56,14 @@ def with_segs(
     return [_with_seg(folder, images[one.case], one, config) for one in results]
 
 
+def _seg_name(case: str) -> str:
+    return f"{DICOM_SEG}/{case}.dcm"
+
+
 def _with_seg(folder: Path, case: Case, result: CaseResult, config: RunConfig) -> CaseResult:
     if result.file is None:
         return result
-    name = f"{DICOM_SEG}/{case.id}.dcm"
+    name = _seg_name(case.id)
     changes = changes_from_stored(config.label_values)
     try:
         mask = load_label_map(folder / result.file, label_map=changes)

@@ -24,16 +24,17 @@ from llmseg_cli.workflows.case_pictures import (
     side_of,
 )
 from llmseg_cli.workflows.predict.cases import CaseResult
+from llmseg_cli.workflows.predict.dicom_seg import remove_segs
 
 FOUND = "Outlines: the predicted mask."
 EMPTY = "The mask is empty: nothing was found in this image."
 ML = 1000.0  # cubic millimeters
 
 
-def own_pictures(folder: Path, drawn: Collection[str], *, resume: bool) -> Journal:
+def own_journal(folder: Path, drawn: Collection[str], *, resume: bool) -> Journal:
     """The journal of an output folder in which no picture of somebody else would be replaced.
 
-    Unless it is resumed, pictures of cases that it had before are deleted.
+    Unless it is resumed, pictures and DICOM SEG files of cases that it had before are deleted.
 
     Args:
         folder: The output folder.
@@ -43,11 +44,13 @@ def own_pictures(folder: Path, drawn: Collection[str], *, resume: bool) -> Journ
     Raises:
         ArtifactError: Naming a picture that is not of llmseg.
     """
-    earlier = [] if resume else [entry.case for entry in Journal.read(folder)]
+    if not resume:  # while the journal still says whose they are
+        earlier = [entry.case for entry in Journal.read(folder)]
+        remove_pictures(folder, earlier)
+        remove_segs(folder, earlier)
     journal = Journal(folder, resume=resume)
     for case in drawn:
         journal.refuse_others(case, picture_name(case))
-    remove_pictures(folder, earlier)
     return journal
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
-from llmseg_cli.artifacts.journal import DICOM_SEG, MAPS
+from llmseg_cli.artifacts.journal import DICOM_SEG, MAPS, OVERLAYS
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.run_files import CONFIG
@@ -20,17 +20,17 @@ from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
 from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases
-from llmseg_cli.workflows.case_pictures import OVERLAYS, spread
+from llmseg_cli.workflows.case_pictures import spread
 from llmseg_cli.workflows.predict.absent_classes import absence_warnings
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
-from llmseg_cli.workflows.predict.dicom_seg import refuse_no_series, with_segs
+from llmseg_cli.workflows.predict.dicom_seg import refuse_no_series, remove_segs, with_segs
 from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.predict.known import Knowledge
 from llmseg_cli.workflows.predict.maps import Maps
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
 from llmseg_cli.workflows.predict.outcome import Predicted, finish
-from llmseg_cli.workflows.predict.overlays import own_pictures, with_overlays
+from llmseg_cli.workflows.predict.overlays import own_journal, with_overlays
 from llmseg_cli.workflows.runs.calibrated import at_temperatures, calibration_file
 from llmseg_cli.workflows.runs.ensemble import Ensemble, joined
 from llmseg_cli.workflows.runs.folders import run_folders
@@ -169,7 +169,7 @@ def run(
         }
         refuse_links(out, (*MAPS, DICOM_SEG, OVERLAYS))
         drawn = [case.id for case in spread(cases, overlays)]
-        journal = own_pictures(out, drawn, resume=resume)
+        journal = own_journal(out, drawn, resume=resume)
         work = Work(
             opened,
             manner,
@@ -185,6 +185,7 @@ def run(
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case)
+        remove_segs(out, [one.case for one in results if one.status != "skipped"])
         if dicom_seg:
             results = with_segs(out, cases, results, config)
         results = with_overlays(out, cases, results, config, drawn, progress)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmseg_cli.artifacts.calibration import Change
 from llmseg_cli.artifacts.document import Document
 from llmseg_cli.workflows.report.scored import ScoreFacts
 from llmseg_cli.workflows.report.seen import LeastTrusted, PseudoFacts, ShownCase, ViewerFacts
@@ -24,6 +25,27 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationFacts:
+    """What `llmseg calibrate` has found of a run.
+
+    Args:
+        checkpoint: `final` or `best`, the weights that were asked.
+        is_current: Whether these are the weights that the run has now.
+        cases: The validation cases that were asked about.
+        voxels: Drawn of them, in all.
+        temperatures: Network to its own.
+        changes: Network, or `mean` of several, to how true its probabilities are before and after.
+    """
+
+    checkpoint: str
+    is_current: bool
+    cases: tuple[str, ...]
+    voxels: int
+    temperatures: dict[str, float]
+    changes: dict[str, Change]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """What a run folder says of its training.
 
@@ -42,10 +64,12 @@ class RunFacts:
         text: The record of its texts, or None.
         split: Digest of its split.
         test_list: Digest of the locked test cases, or None.
+        test_words: That they were named, if they were.
         curves: Of its log.
         warnings: Of its `run.json`.
         borrowed: Names of the pre-trained models that went into it.
         weights: Checkpoint to what `predict` calls the run by.
+        calibrations: Of its weights, as far as it was calibrated.
     """
 
     name: str
@@ -70,6 +94,8 @@ class RunFacts:
     warnings: tuple[str, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
     borrowed: tuple[str, ...] = ()
+    calibrations: tuple[CalibrationFacts, ...] = ()
+    test_words: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ SECTIONS = {
     "scores": "Scores",
     "cases": "Cases",
     "curves": "Learning curves",
+    "calibration": "Calibration",
     "data": "Data",
     "pseudo": "Pseudo-labels",
     "texts": "Texts",
@@ -73,7 +74,11 @@ def page(
     )
     environment.filters["shown"] = shown
     scripts = [script(SORT), *([viewer.program, script(VIEW)] if viewer else [])]
-    names = [name for name in SECTIONS if name != "runs" or len(facts.runs) > 1]
+    absent = {
+        *(() if len(facts.runs) > 1 else ("runs",)),
+        *(() if any(run.calibrations for run in facts.runs) else ("calibration",)),
+    }
+    names = [name for name in SECTIONS if name not in absent]
     return environment.get_template("page.html").render(
         facts=facts,
         version=llmseg_version(),

@@ -62,7 +62,8 @@ def _cases(run: RunFacts) -> str:
     roles = {"labeled": "labeled", "unlabeled": "unlabeled", "validation": "validation"}
     known = [f"{run.counts[key]} {name}" for key, name in roles.items() if run.counts.get(key)]
     test = run.counts.get("locked_test")
-    locked = f"; {counted(test, 'case')} locked as test" if test else ""
+    how = f" ({run.test_words})" if run.test_words else ""
+    locked = f"; {counted(test, 'case')} locked as test{how}" if test else ""
     return f"{', '.join(known) or 'unknown'} cases{locked}."
 
 

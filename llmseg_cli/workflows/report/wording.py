@@ -95,14 +95,24 @@ def warnings_of(
 
 
 def _of_runs(runs: Sequence[RunFacts]) -> Iterator[str]:
+    without = [run.name for run in runs if run.test_list is None]
+    if without:
+        has = "has" if len(without) == 1 else "have"
+        yield f"{_some(without)} {has} no locked test list."
     for run in runs:
         if run.status != "finished":
             yield f"{run.name} is {run.status}: its numbers are of an earlier step than planned."
-        if run.test_list is None:
-            yield f"{run.name} has no locked test list."
-        yield from (f"{run.name}: {warning}" for warning in run.warnings)
+    yield from _of_several([(run.name, warning) for run in runs for warning in run.warnings])
     if len({run.split for run in runs}) > 1:
         yield "The runs have different splits: their numbers may not be of the same cases."
+
+
+def _of_several(told: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Each warning once, with all whose it is."""
+    names: dict[str, list[str]] = {}
+    for name, warning in told:
+        names.setdefault(warning, []).append(name)
+    yield from (f"{_some(found)}: {warning}" for warning, found in names.items())
 
 
 def _of_file(scores: ScoreFacts, runs: Sequence[RunFacts]) -> Iterator[str]:
@@ -145,8 +155,11 @@ def _never_found(scores: ScoreFacts) -> list[str]:
 
 def locked_words(runs: Sequence[RunFacts]) -> list[str]:
     """Which test list is locked, by the first signs of its digest."""
-    lists = dict.fromkeys(run.test_list for run in runs if run.test_list)
-    return [f"Test list locked, digest {digest[:DIGEST]}." for digest in lists if digest]
+    lists = {run.test_list: run.test_words for run in runs if run.test_list}
+    return [
+        f"Test list locked, digest {digest[:DIGEST]}{f'; test cases: {words}' if words else ''}."
+        for digest, words in lists.items()
+    ]
 
 
 def _some(names: Sequence[str]) -> str:

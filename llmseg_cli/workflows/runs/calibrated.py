@@ -1,5 +1,6 @@
 """Runs whose networks answer at the temperatures that `llmseg calibrate` has found."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,11 @@ FILES = dict(zip(CHECKPOINT_NAMES, (CALIBRATION, CALIBRATION_BEST), strict=True)
 def calibration_file(folder: Path, checkpoint: str) -> Path:
     """Where the temperatures of a run's weights are, whether or not they were looked for."""
     return folder / FILES[checkpoint]
+
+
+def are_calibrated(folders: Sequence[Path], checkpoint: str) -> bool:
+    """Whether temperatures were looked for of all runs, of which there is at least one."""
+    return bool(folders) and all(calibration_file(one, checkpoint).is_file() for one in folders)
 
 
 def at_temperatures(folder: Path, checkpoint: str, run: OpenRun) -> OpenRun:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, recorded_outputs
+from llmseg_cli.artifacts.folders import replaced_folder
+from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.own_folder import refuse_not_made
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.data.case import Case
@@ -145,25 +146,23 @@ def save_overlays(
     ranked = rank(scores)
     chosen = choose(ranked, plan.which, plan.count)
     manifest = Manifest("score")
-    for old in (*recorded_outputs(plan.folder), MANIFEST):
-        (plan.folder / old).unlink(missing_ok=True)
-    files = []
-    for done, one in enumerate(chosen, start=1):
-        path = plan.folder / f"{one.rank:03}-{one.case}.png"
-        pair_of = _Pair(tasks[one.case], reading, changes_of(made, options.prediction_label_map))
-        save_picture(path, _drawn(one, len(ranked), _image_of(one.case, images), pair_of))
-        files.append(path)
-        progress("pictures", done, len(chosen), case=one.case)
-    manifest.counts = {"cases_in": len(ranked), "drawn": len(files)}
+    names = [f"{one.rank:03}-{one.case}.png" for one in chosen]
+    manifest.counts = {"cases_in": len(ranked), "drawn": len(names)}
     manifest.details = {
         "drawn": [
-            {"case": one.case, "rank": one.rank, "dice": one.dice, "file": path.name}
-            for one, path in zip(chosen, files, strict=True)
+            {"case": one.case, "rank": one.rank, "dice": one.dice, "file": name}
+            for one, name in zip(chosen, names, strict=True)
         ]
     }
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    manifest.write(plan.folder, outputs=tuple(path.name for path in files))
-    return files
+    own = changes_of(made, options.prediction_label_map)
+    with replaced_folder(plan.folder) as folder:
+        for done, (one, name) in enumerate(zip(chosen, names, strict=True), start=1):
+            pair_of = _Pair(tasks[one.case], reading, own)
+            image = _image_of(one.case, images)
+            save_picture(folder / name, _drawn(one, len(ranked), image, pair_of))
+            progress("pictures", done, len(chosen), case=one.case)
+        manifest.write(folder, outputs=tuple(names))
+    return [plan.folder / name for name in names]
 
 
 def rank(scores: Scores) -> list[Ranked]:

@@ -41,6 +41,11 @@ def entries_of(masks: Path, cases: Sequence[Case]) -> dict[str, Entry]:
     return {case.id: entries[case.id] for case in cases}
 
 
+def is_calibrated(masks: Path) -> bool:
+    """Whether what `predict` has noted is of calibrated probabilities."""
+    return bool(load_manifest(masks)["details"].get("temperatures"))
+
+
 def measure_of(noted: Mapping[str, Mapping[str, Any]]) -> str:
     """What says how far masks are trusted: agreement where something can disagree, else entropy.
 

@@ -17,6 +17,7 @@ from llmseg_cli.choices import SUGGESTIONS
 from llmseg_cli.data.cases import Case
 from llmseg_cli.errors import DataError, UsageError, unknown
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.reading import read_text
 from llmseg_cli.workflows.case_folder import refuse_over_cases
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.suggest import choice
@@ -24,6 +25,7 @@ from llmseg_cli.workflows.suggest.noted import (
     AGREEMENT,
     ENTROPY,
     entries_of,
+    is_calibrated,
     measure_of,
     values_of,
 )
@@ -45,6 +47,8 @@ class Suggested:
         seed: Of the draw.
         rows: A line of the table each.
         candidates: Unlabeled cases that there were to choose from.
+        calibrated: Whether entropies are of probabilities at the temperatures of the runs; None
+            where no masks were asked.
     """
 
     folder: Path
@@ -53,6 +57,7 @@ class Suggested:
     seed: int
     rows: tuple[dict[str, Any], ...]
     candidates: int
+    calibrated: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The `--json` document."""
@@ -60,6 +65,7 @@ class Suggested:
             "out": str(self.folder),
             "by": self.by,
             "measure": self.measure,
+            "calibrated": self.calibrated,
             "seed": self.seed,
             "candidates": self.candidates,
             "suggested": list(self.rows),
@@ -112,7 +118,8 @@ def run(
     inputs = [*(Input("--run", one) for one in runs), Input("--split", split)]
     with only_job(out):
         refuse_folder_over_inputs(out, inputs)
-        refuse_replacing(out, force=force, names=(MANIFEST, TABLE, SHEET))
+        if not (force and _was_cut_short(out)):
+            refuse_replacing(out, force=force, names=(MANIFEST, TABLE, SHEET))
         refuse_foreign_record(out)
         roles = Split.load(split)
         if not roles.unlabeled:
@@ -147,14 +154,28 @@ def run(
             chosen = choice.different_of_least_trusted(trust, features, labeled, count)
         by_name = {case.id: case for case in cases}
         rows = _rows(chosen, by_name, noted, data)
-        found = Suggested(out, by, measure, seed, rows, len(cases))
+        calibrated = None if masks is None else is_calibrated(masks)
+        found = Suggested(out, by, measure, seed, rows, len(cases), calibrated)
         write_text(out / TABLE, csv_text(COLUMNS, rows))
         files = {} if masks is None else {c: masks / str(e.file) for c, e in entries.items()}
         save_sheet(out / SHEET, [by_name[one.case] for one in chosen], rows, files)
         manifest.counts = {"cases_in": len(cases), "suggested": len(rows)}
-        manifest.details = {"by": by, "measure": measure, "checkpoint": checkpoint}
+        manifest.details = {
+            "by": by,
+            "measure": measure,
+            "checkpoint": checkpoint,
+            "calibrated": calibrated,
+        }
         manifest.write(out, outputs=(TABLE, SHEET))
     return found
+
+
+def _was_cut_short(out: Path) -> bool:
+    """Whether a call was killed here that had written its table, the first file of three."""
+    path = out / TABLE
+    if (out / MANIFEST).exists() or path.is_symlink() or not path.is_file():
+        return False
+    return read_text(path).startswith(csv_text(COLUMNS, []).rstrip())
 
 
 def _refuse_lacking(

@@ -124,7 +124,7 @@ FAULTY: list[dict[str, Any]] = [
     {"channel_names": "CT"},
     {"labels": 3},
     {"labels": ["a"]},
-    {"labels": {"whole": [1, 2]}},
+    {"labels": {"whole": [0, 1]}},
     {"labels": {"x": None}},
     {"labels": {"x": 2 * 10**9}},
     {"labels": {"x": 1, "ignore": 70000}},

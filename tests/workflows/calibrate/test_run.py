@@ -99,6 +99,10 @@ def test_networks_that_are_too_sure_get_their_own_temperatures(folder: Path, toy
     for one in said.networks.values():
         assert one.temperature > 2
         assert one.after.nll < one.before.nll
+        for quality in (one.before, one.after):  # the bins are those of the error
+            gaps = [voxels * abs(right - sure) for sure, right, voxels in quality.bins]
+            assert sum(voxels for *_, voxels in quality.bins) == said.voxels
+            assert sum(gaps) / said.voxels == pytest.approx(quality.ece, abs=1e-5)
     assert said.networks["first"].temperature != said.networks["second"].temperature
     assert said.answer is None  # the first network answers
     assert any("one validation case" in warning for warning in found.warnings)

@@ -393,3 +393,13 @@ def test_a_viewer_is_given_the_mask_thinned_to_fit(scored: Scored, place: Path, 
         here = kept.affine @ [*at, 1]
         np.testing.assert_allclose(here, mask.affine @ [*(at * steps), 1])
         assert view.numbers == (1, 2)
+
+
+def test_what_is_said_of_all_folds_is_one_line(place: Path):
+    for fold in range(7):
+        path = write_run(place / f"folds/fold-{fold}") / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["few labels"]}))
+    made("folds", "-o", "report.html")
+    told = json.loads(Path("report.json").read_text())["warnings"]
+    names = ", ".join(f"fold-{fold}" for fold in range(5))
+    assert told == [f"{names}, ... have no locked test list.", f"{names}, ...: few labels"]

@@ -72,6 +72,33 @@ def test_agreement_predicts_and_takes_the_least_agreed_upon(place: Path, toy_dat
     assert again["suggested"] == found["suggested"]
 
 
+def test_what_was_calibrated_is_used_and_told(place: Path, toy_data: Path):
+    classes = ("background", "one", "two")  # as the data set has them
+    networks = {"answer": "mean", "networks": ("first", "second")}
+    write_run(place / "run", run_config(classes=classes, **networks), seed=2)
+    words = ("--run", "run", "--by", "agreement", "--count", "2")
+    plain, said = suggest(toy_data, *words)
+    assert plain["calibrated"] is False
+    assert "calibrated" not in said
+    assert invoke("calibrate", "run", "--data", toy_data, "--device", "cpu").exit_code == 0
+    found, said = suggest(toy_data, *words, "--force")
+    assert found["calibrated"] is True
+    assert "Entropy is of calibrated probabilities" in said
+    rows = [[row[name] for name in ("case", "agreement")] for row in found["suggested"]]
+    assert rows == [[row[name] for name in ("case", "agreement")] for row in plain["suggested"]]
+    of_role = ("--data", toy_data, "--split", "split.json", "--subset", "unlabeled")
+    asked = ("predict", "--run", "run", *of_role, "--device", "cpu", "--calibrated", "-o", "own")
+    assert invoke(*asked).exit_code == 0
+    own = {one.case: one.details["trust"]["entropy"] for one in Journal.read(Path("own"))}
+    assert [row["entropy"] for row in found["suggested"]] == [
+        own[row["case"]] for row in found["suggested"]
+    ]
+    entropies = [[row["entropy"] for row in one["suggested"]] for one in (plain, found)]
+    assert entropies[0] != entropies[1]
+    other, _ = suggest(toy_data, "--by", "random", "--force")
+    assert other["calibrated"] is None
+
+
 def test_diversity_asks_the_bottleneck(place: Path, toy_data: Path):
     found, _ = suggest(toy_data, "--run", "run", "--by", "diversity", "--count", "1")
     opened = open_run(Path("run"), device="cpu")

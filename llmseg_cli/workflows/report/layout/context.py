@@ -12,6 +12,7 @@ from llmseg_cli.pictures.tiles import Inline
 from llmseg_cli.workflows.report.document import Facts, RunFacts
 from llmseg_cli.workflows.report.groups import CASES, LEAST, group_of
 from llmseg_cli.workflows.report.layout import plots, tables
+from llmseg_cli.workflows.report.layout.calibrated import calibrations
 from llmseg_cli.workflows.report.paper import POLICIES
 from llmseg_cli.workflows.report.scored import ScoreFacts
 from llmseg_cli.workflows.report.seen import LeastTrusted, PseudoFacts, ShownCase, Slice
@@ -46,6 +47,7 @@ def context_of(facts: Facts, tiles: Mapping[tuple[str, str], Sequence[Inline]]) 
         "slices": tables.slices(facts.shown),
         "curves": [_curves(run, index) for index, run in enumerate(facts.runs[:MOST_CURVES])],
         "curves_left_out": _left_out(facts),
+        "calibrations": [{**vars(one), "svg": Markup(one.svg)} for one in calibrations(facts.runs)],
         "roles": tables.roles(facts.runs),
         "data_words": _data_words(facts),
         "data_svg": Markup(plots.data(data, "data")) if data else "",

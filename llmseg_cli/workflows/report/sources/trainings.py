@@ -16,6 +16,7 @@ from llmseg_cli.errors import ArtifactError
 from llmseg_cli.training.log import logged
 from llmseg_cli.workflows.report.document import RunFacts
 from llmseg_cli.workflows.report.numbers import finite, words
+from llmseg_cli.workflows.report.sources.calibrations import calibrations_of
 from llmseg_cli.workflows.report.sources.courses import curves_of, validation_of
 from llmseg_cli.workflows.runs.borrowed import borrowed
 
@@ -102,6 +103,8 @@ def facts_of(folder: Path, name: str) -> RunFacts:
         warnings=tuple(map(str, record.get("warnings") or ())),
         weights=_weights(record),
         borrowed=tuple(borrowed(config)),
+        test_words=split.test_words if split else "",
+        calibrations=tuple(calibrations_of(folder)),
     )
 
 
