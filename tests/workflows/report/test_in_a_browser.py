@@ -15,6 +15,7 @@ from llmseg_cli.knowledge.weights.embedded import is_fetched
 
 NAMES = tuple(f"case{index:02d}" for index in range(5))
 NO_NUMBER = re.compile(r"\b(NaN|undefined|Infinity|\[object)")
+SMALLEST = 8  # points of a plot's letters
 FIRST_TABLE = "document.querySelector('#cases table, #scores details table')"
 COLUMN = f"[...{FIRST_TABLE}.tBodies[0].rows].map((row) => row.cells[1].textContent)"
 
@@ -76,6 +77,25 @@ def sorts(page: Page) -> None:
         assert page.value(f"{FIRST_TABLE}.tHead.rows[0].cells[1].ariaSort") == order
     assert len(before) == len(NAMES)
     assert sorted(page.value(COLUMN)) == sorted(before)
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_telephone_shows_all_of_it_large_enough(place: Path, tmp_path: Path):
+    made = invoke("report", *WORDS, "-o", "report.html")
+    assert made.exit_code == 0, made.output
+    with opened(place / "report.html", tmp_path / "profile") as page:
+        size = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        page.ask("Emulation.setDeviceMetricsOverride", **size)
+        page.value("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        assert page.value("document.documentElement.scrollWidth") == 400
+        first = "[...document.querySelectorAll('tr > :first-child')]"
+        assert min(page.value(f"{first}.map((one) => one.offsetWidth)")) >= 7 * 16
+        scales = page.value(
+            "[...document.querySelectorAll('figure svg')].map((one) => "
+            "one.getBoundingClientRect().width / one.viewBox.baseVal.width)"
+        )
+        assert min(scales) * SMALLEST >= 8  # pixels
 
 
 @needs_browser

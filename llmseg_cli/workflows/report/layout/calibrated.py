@@ -54,7 +54,7 @@ def _calibration(run: str, one: CalibrationFacts, name: str) -> Calibrated:
 
 def _words(one: CalibrationFacts) -> str:
     some = f"{', '.join(one.cases[:LISTED])}{', ...' * (len(one.cases) > LISTED)}"
-    where = f"{counted(one.voxels, 'voxel')} of {counted(len(one.cases), 'validation case')}"
+    where = f"{one.voxels:,} voxels of {counted(len(one.cases), 'validation case')}"
     told = (
         f"Found on {where} ({some}), which chose the temperatures, so that the numbers after them "
         "are a little too good. Masks stay the same; 'llmseg predict --calibrated' uses them."
@@ -106,4 +106,4 @@ def _bins(one: CalibrationFacts) -> Iterator[Table]:
             for sure, right, voxels in quality.bins
         ]
         if rows:
-            yield Table(("temperatures", SURE, RIGHT, "voxels"), tuple(rows), f"Bins of {network}")
+            yield Table(("when", SURE, RIGHT, "voxels"), tuple(rows), f"Bins of {network}")
