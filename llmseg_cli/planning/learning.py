@@ -180,8 +180,10 @@ def choose_method(scans: Fingerprint, *, can_mine: bool) -> Choice:
     if is_colored(scans) and can_mine and is_few:
         return Choice(
             "sam-mining",
-            "masks of Segment Anything, which gave 8.8 and 6.1 points of Dice with 11 and 22 "
-            "labeled polyps, and none with 165 (examples/polyp/RESULTS.md)",
+            "masks of Segment Anything, which gave networks without a pre-trained encoder 8.8 and "
+            "6.1 points of Dice with 11 and 22 labeled polyps, and none with 165 "
+            "(examples/polyp/RESULTS.md); with the encoder none with 11, in the one seed so far "
+            "(examples/few-labels/RESULTS.md)",
         )
     missing = (
         "; sam-mining, which did better on colored pictures, needs 'llmseg weights fetch'"
