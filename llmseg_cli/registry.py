@@ -185,6 +185,7 @@ MODELS = Registry(
         "resenc": "llmseg_cli.models.resenc:ResEnc",
         "vit": "llmseg_cli.models.vit:ViT",
         "transunet": "llmseg_cli.models.transunet:TransUNet",
+        "seunet-trans": "llmseg_cli.models.seunet_trans:SeUNetTrans",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},

@@ -20,6 +20,7 @@ CASES = [
     ("medvisionllama", {"dropout": 0.3}),
     ("transunet", {"dropout": 0.3}),
     ("transunet", {"dropout": 0.3, "convolutions": "r50"}),
+    ("seunet-trans", {"dropout": 0.3}),
 ]
 
 

@@ -37,6 +37,7 @@ NETWORKS = {
     "resenc": ("U-Net with a residual encoder", ("isensee2024revisited",)),
     "vit": ("Vision Transformer", ("dosovitskiy2021vit",)),
     "transunet": ("TransUNet", ("chen2021transunet",)),
+    "seunet-trans": ("seUNet-Trans", ("pham2024seunettrans",)),
     "medvisionllama": (
         "Vision Transformer around a block of a language model",
         ("marthi2024medvisionllama",),

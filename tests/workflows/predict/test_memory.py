@@ -37,7 +37,7 @@ def both(run: Path, image: Path, masks: Path, *more: str) -> tuple[float, float]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["batch", "instance"])
-@pytest.mark.parametrize("model", ["vnet", "unet", "unetpp", "resenc"])
+@pytest.mark.parametrize("model", ["vnet", "unet", "unetpp", "resenc", "seunet-trans"])
 def test_a_process_takes_no_more_than_was_foretold(tmp_path, model, normalization):
     options = {"filters": 16, "normalization": normalization}
     changes = {"model": model, "model_options": options, "networks": ("first",)}
