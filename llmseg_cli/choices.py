@@ -33,6 +33,14 @@ SUGGESTIONS = {  # by what `suggest` chooses
     "diversity": "images least like the labeled ones and each other",
     "both": "the most different of the least trusted",
 }
+EXPLAINED = {  # what `explain` draws
+    "attention": "that tokens receive, and their activation, around a language model's block",
+    "grad-cam": "which places speak for a class, by gradients",
+}
+REGIONS = {  # whose logits Grad-CAM asks about
+    "predicted": "the voxels that are predicted as the class",
+    "all": "all voxels, as MONAI's GradCAM",
+}
 BLENDS = {  # of windows
     "gaussian": "the middle most",
     "constant": "all alike, as in the papers' code",

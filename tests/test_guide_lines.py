@@ -41,7 +41,7 @@ HOW = {
     "doctor": PARSED,  # judges this machine
     "embed": PARSED,  # needs an encoder
     "export": PARSED,  # traces networks; tests/workflows/export runs it
-    "explain": PARSED,  # needs a run with a language model
+    "explain": PARSED,  # of a language model, and of runs with a class liver
     "guide": WHOLE,
     "mine-sam": PARSED,  # needs Segment Anything
     "paper": WHOLE,

@@ -26,9 +26,7 @@ SUMMARIES = {  # command to the first sentences of its own help
     ),
     "predict": "Segment images: a mask for each, on its own voxels.",
     "calibrate": "Find on validation cases how sure a run should be, for 'predict --calibrated'.",
-    "explain": (
-        "Show attention and activation around the block of a language model, as picture and NIfTI."
-    ),
+    "explain": "Show what in an image a network goes by, class by class, as pictures and NIfTI.",
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
     "suggest": "Say which unlabeled cases to label next, with a picture of each.",
     "report": ("Show runs on one page that opens offline: verdict, cases, curves, data, methods."),
