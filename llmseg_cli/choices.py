@@ -41,6 +41,12 @@ REGIONS = {  # whose logits Grad-CAM asks about
     "predicted": "the voxels that are predicted as the class",
     "all": "all voxels, as MONAI's GradCAM",
 }
+COMBINATIONS = {  # of masks
+    "vote": "the most frequent label; of equal ones that of the first folder",
+    "union": "foreground where any has it, with the first one's label: finds more",
+    "intersection": "where all agree, else background: is wrong less often",
+    "staple": "masks count by how well they agree (SimpleITK)",
+}
 BLENDS = {  # of windows
     "gaussian": "the middle most",
     "constant": "all alike, as in the papers' code",

@@ -41,6 +41,7 @@ HOW = {
     "doctor": PARSED,  # judges this machine
     "embed": PARSED,  # needs an encoder
     "export": PARSED,  # traces networks; tests/workflows/export runs it
+    "ensemble": PARSED,  # needs masks; tests/workflows/test_ensemble.py runs it
     "explain": PARSED,  # of a language model, and of runs with a class liver
     "guide": WHOLE,
     "mine-sam": PARSED,  # needs Segment Anything
