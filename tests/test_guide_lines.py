@@ -117,6 +117,7 @@ MASKS = {
     "supervised-validation": ("toy05",),
     "semi-validation": ("toy05",),
     "masks-validation": ("toy05",),
+    "masks-union": ("toy05",),
     "pseudo": ("toy03", "toy04"),
 }
 
