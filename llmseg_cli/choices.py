@@ -33,6 +33,20 @@ SUGGESTIONS = {  # by what `suggest` chooses
     "diversity": "images least like the labeled ones and each other",
     "both": "the most different of the least trusted",
 }
+EXPLAINED = {  # what `explain` draws
+    "attention": "that tokens receive, and their activation, around a language model's block",
+    "grad-cam": "which places speak for a class, by gradients",
+}
+REGIONS = {  # whose logits Grad-CAM asks about
+    "predicted": "the voxels that are predicted as the class",
+    "all": "all voxels, as MONAI's GradCAM",
+}
+COMBINATIONS = {  # of masks
+    "vote": "the most frequent label; of equal ones that of the first folder",
+    "union": "foreground where any has it, with the first one's label: finds more",
+    "intersection": "where all agree, else background: is wrong less often",
+    "staple": "masks count by how well they agree (SimpleITK)",
+}
 BLENDS = {  # of windows
     "gaussian": "the middle most",
     "constant": "all alike, as in the papers' code",

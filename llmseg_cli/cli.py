@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "mine-sam": "llmseg_cli.commands.mine_sam:mine_sam",
     "train-semi": "llmseg_cli.commands.train_semi:train_semi",
     "predict": "llmseg_cli.commands.predict:predict",
+    "ensemble": "llmseg_cli.commands.ensemble:ensemble",
     "calibrate": "llmseg_cli.commands.calibrate:calibrate",
     "explain": "llmseg_cli.commands.explain:explain",
     "score": "llmseg_cli.commands.score:score",

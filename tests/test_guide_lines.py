@@ -41,7 +41,8 @@ HOW = {
     "doctor": PARSED,  # judges this machine
     "embed": PARSED,  # needs an encoder
     "export": PARSED,  # traces networks; tests/workflows/export runs it
-    "explain": PARSED,  # needs a run with a language model
+    "ensemble": PARSED,  # needs masks; tests/workflows/test_ensemble.py runs it
+    "explain": PARSED,  # of a language model, and of runs with a class liver
     "guide": WHOLE,
     "mine-sam": PARSED,  # needs Segment Anything
     "paper": WHOLE,
@@ -116,6 +117,7 @@ MASKS = {
     "supervised-validation": ("toy05",),
     "semi-validation": ("toy05",),
     "masks-validation": ("toy05",),
+    "masks-union": ("toy05",),
     "pseudo": ("toy03", "toy04"),
 }
 

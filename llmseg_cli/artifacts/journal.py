@@ -42,6 +42,7 @@ class Details(TypedDict, total=False):
     maps: list[str]
     voxels: str
     measures: dict[str, float]
+    sanity: dict[str, dict[str, float | None]]
     trust: TrustDetails
 
 

@@ -25,10 +25,9 @@ SUMMARIES = {  # command to the first sentences of its own help
         "Train on labeled and unlabeled cases together, with or without the help of text."
     ),
     "predict": "Segment images: a mask for each, on its own voxels.",
+    "ensemble": "Combine masks of the same cases, of several folders, into one a case.",
     "calibrate": "Find on validation cases how sure a run should be, for 'predict --calibrated'.",
-    "explain": (
-        "Show attention and activation around the block of a language model, as picture and NIfTI."
-    ),
+    "explain": "Show what in an image a network goes by, class by class, as pictures and NIfTI.",
     "score": "Measure predictions: overlap, surface distances, volumes, with intervals.",
     "suggest": "Say which unlabeled cases to label next, with a picture of each.",
     "report": ("Show runs on one page that opens offline: verdict, cases, curves, data, methods."),

@@ -1,4 +1,4 @@
-"""Sensitivity and specificity."""
+"""Sensitivity, precision and specificity."""
 
 from llmseg_cli.metrics.pair import MaskPair
 
@@ -6,6 +6,15 @@ from llmseg_cli.metrics.pair import MaskPair
 def sensitivity(pair: MaskPair) -> float | None:
     r"""$|P \cap R| / |R|$: share of the reference that was found; None if it is empty."""
     return pair.both / pair.referenced if pair.referenced else None
+
+
+def precision(pair: MaskPair) -> float | None:
+    r"""$|P \cap R| / |P|$: share of the prediction that is right.
+
+    Returns:
+        None if the prediction is empty: what finds nothing is neither right nor wrong there.
+    """
+    return pair.both / pair.predicted if pair.predicted else None
 
 
 def specificity(pair: MaskPair) -> float | None:

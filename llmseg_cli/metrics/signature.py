@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmseg_cli.metrics.confusion import sensitivity, specificity
+from llmseg_cli.metrics.confusion import precision, sensitivity, specificity
 from llmseg_cli.metrics.overlap import dice, jaccard
 from llmseg_cli.metrics.pair import MaskPair
 from llmseg_cli.metrics.surface import asd, assd, hd95
@@ -70,6 +70,7 @@ METRICS: dict[str, Metric] = {
         "share of both surfaces, by area, within the tolerance of the other (surface-distance)",
     ),
     "sensitivity": Metric(sensitivity, "ratio", "higher", "|P n R| / |R|"),
+    "precision": Metric(precision, "ratio", "higher", "|P n R| / |P|; left out where P is empty"),
     "specificity": Metric(
         specificity,
         "ratio",

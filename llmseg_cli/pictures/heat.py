@@ -1,70 +1,60 @@
-"""A picture of numbers that lie on an image, to look at."""
+"""A slice of a scan under the colors of a map, from dark blue for low to pale yellow for high."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from scipy import ndimage
+from PIL import Image
 
-from llmseg_cli.artifacts.files import atomic_path
+from llmseg_cli.pictures.marks import Mark
+from llmseg_cli.pictures.tiles import SIDE, Box, Plane, class_tile
 
-SMALLEST_SIDE = 256  # pixels; smaller images are enlarged
-CAPTION = 14  # pixels
-OUTLINE = (255, 210, 0)
 SHARE = 0.55  # of the colors; the rest is the image
 COLORS = np.array([(0, 0, 60), (90, 0, 140), (220, 50, 60), (255, 170, 0), (255, 255, 190)])
 
 
-def save_heat(
-    path: Path,
-    image: NDArray[np.float32],
-    labels: NDArray[Any],
-    maps: Mapping[str, NDArray[np.float32]],
-) -> None:
-    """Write a PNG with the image and the outline of its label map, and each map over the image.
-
-    Colors of a map go from its 1 % to its 99 % quantile, which its caption gives.
+def heat_tile(
+    plane: Plane,
+    box: Box,
+    values: NDArray[np.float32],
+    limits: tuple[float, float],
+    marks: Mapping[int, Mark],
+    *,
+    side: int = SIDE,
+) -> Image.Image:
+    """The slice with a map over it, and the outline of each class of its mask over both.
 
     Args:
-        path: The file.
-        image: `(3, X, Y)` in [0, 1].
-        labels: `(X, Y)`.
-        maps: Name to `(X, Y)`.
+        plane: The slice.
+        box: Rows and columns that are shown.
+        values: The map, `(rows, columns)` of the slice.
+        limits: What has the first color and all below it, and what has the last.
+        marks: Class to how it looks; others are not drawn.
+        side: Pixels of the longer side.
     """
-    scale = max(1, -(-SMALLEST_SIDE // max(image.shape[1:])))
-    pixels = 255 * _shown(image.transpose(1, 2, 0), scale)
-    mask = _shown(labels, scale)
-    first = pixels.copy()
-    first[edges(mask)] = OUTLINE
-    panels = {"prediction": first}
-    for name, values in maps.items():
-        low, high = np.quantile(values, (0.01, 0.99))
-        caption = f"{name} {low:.2f} to {high:.2f}"
-        panels[caption] = (1 - SHARE) * pixels + SHARE * _colored(_shown(values, scale), low, high)
-    height, width = pixels.shape[:2]
-    sheet = Image.new("RGB", (width * len(panels), height + CAPTION))
-    draw = ImageDraw.Draw(sheet)
-    for number, (caption, panel) in enumerate(panels.items()):
-        drawn = Image.fromarray(panel.round().astype(np.uint8))
-        sheet.paste(drawn, (number * width, CAPTION))
-        draw.text((number * width + 2, 1), caption, fill=(255, 255, 255))
-    with atomic_path(path) as temporary:
-        sheet.save(temporary)
+    image = class_tile(plane, box, {}, side=side)
+    lines = np.asarray(class_tile(plane, box, marks, side=side))
+    pixels = np.asarray(image).astype(np.float32)
+    is_line = (lines != pixels).any(axis=-1)
+    shown = Image.fromarray(np.ascontiguousarray(values[box], dtype=np.float32))
+    spread = np.asarray(shown.resize(image.size, Image.Resampling.BILINEAR))
+    drawn = (1 - SHARE) * pixels + SHARE * _colored(spread, *limits)
+    drawn[is_line] = lines[is_line]
+    return Image.fromarray(drawn.round().clip(0, 255).astype(np.uint8))
 
 
-def _shown(array: NDArray[Any], scale: int) -> NDArray[Any]:
-    """Rows from top to bottom: `(X, Y[, 3])` becomes `(Y, X[, 3])`, enlarged."""
-    return array.swapaxes(0, 1).repeat(scale, axis=0).repeat(scale, axis=1)
+def color_scale(lowest: str, highest: str) -> list[Mark]:
+    """What the colors mean, for a legend.
+
+    Args:
+        lowest: What the first one is.
+        highest: What the last one is.
+    """
+    texts = (lowest, "a quarter of the way", "half", "three quarters", highest)
+    colors = [(int(red), int(green), int(blue)) for red, green, blue in COLORS]
+    return [Mark(text, color, "area") for text, color in zip(texts, colors, strict=True)]
 
 
-def edges(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a neighbor has another label."""
-    return ndimage.maximum_filter(labels, 3) != ndimage.minimum_filter(labels, 3)
-
-
-def _colored(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+def _colored(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float64]:
     place = ((values - low) / max(high - low, 1e-12)).clip(0, 1) * (len(COLORS) - 1)
     return np.stack([np.interp(place, range(len(COLORS)), c) for c in COLORS.T], axis=-1)

@@ -57,6 +57,7 @@ SEMI = "train-semi --data scans --split split.json"
         "predict --run run --data scans -o run",
         "predict --run run --data scans -o run/masks",
         "explain --run run --images scans/images -o scans/images",
+        "ensemble scans/labels scans/labels -o scans/labels",
         f"{MINE} -o scans",
         f"{MINE} -o run",
         f"{SEMI} -o scans",

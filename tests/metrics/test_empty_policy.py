@@ -70,6 +70,8 @@ def test_nan_makes_the_mean_undefined_and_skip_drops_the_case():
 
 def test_what_an_empty_prediction_would_flatter_is_left_out():
     assert CASES["missed"][1].values["specificity"] is None
+    assert CASES["missed"][1].values["precision"] is None
+    assert CASES["false alarm"][1].values["precision"] == 0
     assert CASES["missed"][1].values["sensitivity"] == 0
     assert CASES["false alarm"][1].values["sensitivity"] is None
     assert CASES["false alarm"][1].values["relative_volume_difference"] is None

@@ -44,6 +44,7 @@ def test_equal_a_loop_over_voxels(number):
         "dice": 2 * n["tp"] / (2 * n["tp"] + n["fp"] + n["fn"]),
         "jaccard": n["tp"] / (n["tp"] + n["fp"] + n["fn"]),
         "sensitivity": n["tp"] / (n["tp"] + n["fn"]),
+        "precision": n["tp"] / (n["tp"] + n["fp"]),
         "specificity": n["tn"] / (n["tn"] + n["fp"]),
         "prediction_volume": (n["tp"] + n["fp"]) * voxel_ml,
         "reference_volume": (n["tp"] + n["fn"]) * voxel_ml,
@@ -60,6 +61,7 @@ def test_equal_medpy():
     assert values["dice"] == pytest.approx(binary.dc(*masks), abs=1e-12)
     assert values["jaccard"] == pytest.approx(binary.jc(*masks), abs=1e-12)
     assert values["sensitivity"] == pytest.approx(binary.sensitivity(*masks), abs=1e-12)
+    assert values["precision"] == pytest.approx(binary.precision(*masks), abs=1e-12)
     assert values["specificity"] == pytest.approx(binary.specificity(*masks), abs=1e-12)
     assert values["relative_volume_difference"] == pytest.approx(binary.ravd(*masks), abs=1e-12)
 
@@ -85,7 +87,8 @@ def test_perfect():
     labels = random_labels(7)
     values = score_pair(labels, labels, classes=[1], spacing_mm=SPACING)[1].values
     assert all(
-        values[name] == 1 for name in ("dice", "jaccard", "nsd", "sensitivity", "specificity")
+        values[name] == 1
+        for name in ("dice", "jaccard", "nsd", "sensitivity", "precision", "specificity")
     )
     assert all(values[name] == 0 for name in ("hd95", "asd", "assd", "volume_difference"))
 

@@ -12,11 +12,15 @@ class InFullPrecision:
     """Beside a convolution: it is left out of the reduced precision of training on a CPU.
 
     In bfloat16 the gradients of a depthwise convolution take PyTorch 2.13 three to seven times as
-    long there as in float32. Without gradients it is fast, and stays as it is.
+    long there as in float32. Without gradients it is fast, and stays as it is; so do weights that
+    are held in bfloat16 to predict.
     """
+
+    weight: Tensor
 
     def forward(self, image: Tensor) -> Tensor:
         reduced = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+        reduced = reduced and self.weight.dtype == torch.float32
         convolve: Callable[[Tensor], Tensor] = super().forward  # type: ignore[misc]
         if not reduced or image.device.type != "cpu":
             return convolve(image)

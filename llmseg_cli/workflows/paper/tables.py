@@ -16,6 +16,7 @@ TITLES = {
     "assd": "ASSD",
     "nsd": "NSD",
     "sensitivity": "Sensitivity",
+    "precision": "Precision",
     "specificity": "Specificity",
 }
 PERCENT = 100

@@ -1,1 +1,1 @@
-"""`llmseg predict` and `explain`: what a run says about images, and what it costs to ask."""
+"""`llmseg predict`: what a run says about images, and what it costs to ask."""

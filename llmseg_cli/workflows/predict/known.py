@@ -67,7 +67,7 @@ class Knowledge:
 
     def of_masks(self, journal: Journal, cases: Sequence[Case]) -> dict[str, Any]:
         """Which of the masks are of cases that a run knows, for `run.json` and `score`."""
-        union = _union([one for one in self.learned.values() if one is not None])
+        union = union_of([one for one in self.learned.values() if one is not None])
         if union is None:
             return {"learned": None, "training_cases": [], "choosing_cases": []}
         done = [case for case in cases if case.id in journal.entries]  # others may be unreadable
@@ -98,7 +98,8 @@ class Knowledge:
         return tuple(found)
 
 
-def _union(several: Sequence[Learned]) -> Learned | None:
+def union_of(several: Sequence[Learned]) -> Learned | None:
+    """What several runs have learned from together; None of none."""
     if len(several) < 2:
         return several[0] if several else None
     splits = sorted({one.split for one in several})

@@ -258,7 +258,8 @@ def test_the_worst_case_of_a_miss(data, predictions):
         scores.worst_distance,
     )
     assert entry["specificity"] is None
-    assert entry["reason"] == {"specificity": "the prediction is empty"}
+    empty = "the prediction is empty"
+    assert entry["reason"] == {"precision": empty, "specificity": empty}
     assert scores.counts["n_missed"] == 2
     undefined = scored(predictions, data, empty_policy="nan").scores
     assert undefined.metrics["hd95_mm"]["mean"] is None

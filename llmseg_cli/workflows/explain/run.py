@@ -1,36 +1,31 @@
-"""`llmseg explain`: where attention goes around the block of a language model, per voxel."""
+"""`llmseg explain`: maps of a run's network over images, as pictures and NIfTI."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.journal import Entry, Journal
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
+from llmseg_cli.choices import EXPLAINED, REGIONS
 from llmseg_cli.data.cases import Case, image_digest
-from llmseg_cli.data.volumes import load_image, save_map
-from llmseg_cli.errors import ExitCode, LlmsegError, StoppedError, UsageError
-from llmseg_cli.inference.sliding_window import sliding_window
-from llmseg_cli.inference.to_image_grid import to_image_grid
-from llmseg_cli.models.medvisionllama import MedVisionLlama
-from llmseg_cli.models.token_maps import watched
-from llmseg_cli.numerics.resampling import resample
-from llmseg_cli.numerics.unit_range import to_unit, unit_range
-from llmseg_cli.pictures.heat import save_heat
+from llmseg_cli.errors import ExitCode, LlmsegError, StoppedError, UsageError, unknown
+from llmseg_cli.models.base import Segmenter
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.training.precision import autocast
 from llmseg_cli.training.stop import StopRequest, stop_on_signals
 from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.explain.attention import block_in, explain_attention
+from llmseg_cli.workflows.explain.grad_cam import (
+    Question,
+    Sanity,
+    explain_grad_cam,
+    first_picture,
+)
 from llmseg_cli.workflows.predict.cases import is_scarcity, why_failed
-from llmseg_cli.workflows.predict.image import Manner, prepare_volume
 from llmseg_cli.workflows.predict.opening import open_asked
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
@@ -44,6 +39,8 @@ class Explained:
         files: Per case, its picture and its maps.
         network: The network that was watched.
         total: Cases that there were to choose from.
+        map: `attention` or `grad-cam`.
+        sanity: Of Grad-CAM, as of `explain_grad_cam`, the mean over the cases.
         failed: Case to why it could not be explained.
     """
 
@@ -51,6 +48,8 @@ class Explained:
     files: dict[str, tuple[str, ...]]
     network: str
     total: int
+    map: str
+    sanity: Sanity
     failed: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,6 +57,8 @@ class Explained:
         return {
             "out": str(self.folder),
             "network": self.network,
+            "map": self.map,
+            "sanity": self.sanity,
             "cases": {case: list(files) for case, files in self.files.items()},
             "failed": self.failed,
             "counts": {
@@ -78,6 +79,10 @@ def run(
     subset: str | None = None,
     limit: int = 1,
     network: str | None = None,
+    map_kind: str | None = None,
+    classes: Sequence[str] = (),
+    region: str | None = None,
+    draws: int | None = None,
     checkpoint: str = "final",
     device: str = "auto",
     cache: Path | None = None,
@@ -85,13 +90,12 @@ def run(
     force: bool = False,
     progress: Progress = silent,
 ) -> Explained:
-    """Write, per case, a picture and a NIfTI file of each map that `token_maps.watched` names.
+    """Write, per case, pictures and a NIfTI file of each map.
 
-    A token's number stands for all voxels of the token; where windows overlap, they are averaged as
-    predictions are.
+    Where windows overlap, maps are averaged as predictions are.
 
     Args:
-        run_folder: A run of `medvisionllama`.
+        run_folder: The run.
         out: Folder to write.
         data: Data set to take cases from.
         images: Images, or folders of them, instead of *data*.
@@ -99,6 +103,11 @@ def run(
         subset: A role of the split, or `all`; `test` if a split is given.
         limit: Cases at most; 0 takes all.
         network: The network to watch; by default the one that answers, or the first of several.
+        map_kind: `attention` or `grad-cam`; by default attention where there is the block of a
+            language model, and Grad-CAM elsewhere.
+        classes: Of Grad-CAM; all but the background by default.
+        region: Of Grad-CAM: `predicted` (by default) or `all`.
+        draws: Of Grad-CAM: how often random weights are drawn to compare with, 1 by default.
         checkpoint: `final` or `best`.
         device: auto, cpu, cuda or cuda:N.
         cache: llmseg's cache folder, if it is not the usual one.
@@ -107,7 +116,8 @@ def run(
         progress: Hears about cases.
 
     Raises:
-        UsageError: If the run's network has no block of a language model, or several are named.
+        UsageError: If attention is asked of a network without the block of a language model, what
+            belongs to Grad-CAM of attention, an unknown class, or several networks are named.
         DataError, PolicyError, ArtifactError: As `predict`.
         PartialError: If some cases failed; the others are complete.
         StoppedError: If a signal stopped it.
@@ -132,37 +142,48 @@ def run(
         (opened,) = runs.values()
         refuse_over_cases(out, cases, data)
         name, watching = next(iter(opened.networks.items()))
-        inner = _watchable(watching, opened.config.model)
-        made_by = sha256_json({"inputs": manifest.inputs, "network": name})
+        own = {"classes": list(classes), "region": region, "draws": draws}
+        asked = _asked(watching, opened, map_kind, own)
+        facts = {"network": name, "map": asked.kind, **asked.facts}
+        made_by = sha256_json({"inputs": manifest.inputs, **facts})
         journal = Journal(out, resume=resume)
         (out / MANIFEST).unlink(missing_ok=True)
         files: dict[str, tuple[str, ...]] = {}
         failed: dict[str, str] = {}
         lacking: set[str] = set()
+        sanities: list[Sanity] = []
+
+        def check() -> None:
+            if stop:
+                raise _stopped(stop, out)
+
         chosen = cases[: limit or None]
         for done, case in enumerate(chosen):
             progress("explain", done, len(chosen), case=case.id)
-            if stop:
-                raise _stopped(stop, out)
+            check()
             try:
                 digest = image_digest(case)
                 entry = _kept(case, digest, journal, made_by)
                 if entry is None:
-                    journal.refuse_others(case.id, f"{case.id}.png")
+                    journal.refuse_others(case.id, asked.picture(case.id))
                     begin = partial(journal.begin, case.id, image=digest)
-                    picture, *maps = _explain(case, opened, watching, inner, out, stop, begin)
-                    details = {"maps": maps}
+                    (picture, *maps), sanity = asked.answer(
+                        case, opened, out=out, check=check, begin=begin
+                    )
+                    details = {"maps": maps, **({"sanity": sanity} if sanity else {})}
                     entry = journal.add(
                         case.id, picture, image=digest, made_by=made_by, details=details
                     )
                 files[case.id] = entry.files
+                sanities.append(entry.details.get("sanity", {}))
             except (LlmsegError, MemoryError, RuntimeError) as error:
                 failed[case.id] = why_failed(error)
                 if is_scarcity(error):
                     lacking.add(case.id)
                 journal.discard(case.id)
-        found = Explained(out, files, name, len(cases), failed)
-        manifest.details = {"network": name, "checkpoint": checkpoint}
+        sane = _mean(sanities)
+        found = Explained(out, files, name, len(cases), asked.kind, sane, failed)
+        manifest.details = {**facts, "checkpoint": checkpoint, "sanity": sane}
         _finish(found, manifest, is_memory=lacking == {case.id for case in chosen})
     return found
 
@@ -201,57 +222,75 @@ def _stopped(stop: StopRequest, out: Path) -> StoppedError:
     )
 
 
-def _watchable(network: nn.Module, model: str) -> MedVisionLlama:
-    for module in network.modules():
-        if isinstance(module, MedVisionLlama):
-            return module
-    raise UsageError(
-        f"The run's network '{model}' has no block of a language model to look around. Give a run "
-        "of --model medvisionllama."
-    )
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is asked of each case.
+
+    Args:
+        kind: `attention` or `grad-cam`.
+        facts: What the answer depends on.
+        picture: The first file of a case.
+        answer: Writes the files of a case.
+    """
+
+    kind: str
+    facts: dict[str, Any]
+    picture: Callable[[str], str]
+    answer: Callable[..., tuple[tuple[str, ...], Sanity]]
 
 
-def _explain(
-    case: Case,
-    opened: OpenRun,
-    network: nn.Module,
-    inner: MedVisionLlama,
-    out: Path,
-    stop: StopRequest,
-    begin: Callable[..., None],
-) -> tuple[str, ...]:
-    volume = load_image(case.images)
-    image = prepare_volume(case, volume, opened).image
-    kept: dict[str, list[NDArray[np.float32]]] = {}
-    with torch.inference_mode(), watched(inner) as maps:
+def _asked(network: nn.Module, opened: OpenRun, kind: str | None, own: Mapping[str, Any]) -> _Asked:
+    inner = block_in(network)
+    kind = kind or ("attention" if inner else "grad-cam")
+    if kind not in EXPLAINED:
+        raise unknown("map", kind, EXPLAINED)
+    if kind == "grad-cam":
+        assert isinstance(network, Segmenter)  # as every network of a run
+        asked = _question(opened, **own)
+        region = own["region"] or "predicted"
+        names = list(asked.classes.values())
+        facts = {"asked": {"classes": names, "region": region, "draws": asked.draws}}
 
-        def ask(batch: Tensor) -> Tensor:
-            if stop:
-                raise _stopped(stop, out)
-            placed = batch.to(opened.device)
-            with autocast(opened.device, opened.dtype):
-                share = network(placed).float().softmax(dim=1)
-            found = maps()
-            kept.update((name, []) for name in found if name not in kept)
-            stacked = torch.stack(list(found.values()), dim=1)
-            return torch.cat([F.interpolate(stacked, placed.shape[2:]), share], dim=1)
+        def cam(case: Case, opened: OpenRun, **places: Any) -> tuple[tuple[str, ...], Sanity]:
+            return explain_grad_cam(case, opened, network, asked, **places)
 
-        def shares() -> Iterator[tuple[int, Tensor]]:
-            windows = Manner().windows(image.shape[1:], opened)
-            for place, slab in sliding_window(image, ask, windows, batch=1):
-                for name, values in zip(kept, slab, strict=False):
-                    kept[name].append(values.float().cpu().numpy().copy())  # sums are used again
-                yield place, slab[len(kept) :]
+        return _Asked(kind, facts, partial(first_picture, asked=asked), cam)
+    if inner is None:
+        raise UsageError(
+            f"--map attention: the run's network '{opened.config.model}' has no block of a "
+            "language model to look around. Give a run of --model medvisionllama, or --map "
+            "grad-cam."
+        )
+    for option, value in own.items():
+        if value not in (None, []):
+            word = "class" if option == "classes" else option
+            raise UsageError(f"--{word} belongs to --map grad-cam. Add that, or leave it out.")
 
-        shape = volume.grid.ras_shape
-        labels = to_image_grid(shares(), grid=image.shape[1:], shape=shape)
-    index = int((labels > 0).sum(axis=(0, 1)).argmax())
-    files, heats = [f"{case.id}.{name}.nii.gz" for name in kept], {}
-    begin(f"{case.id}.png", *files)
-    for file, (name, slabs) in zip(files, kept.items(), strict=True):
-        onto = resample(np.concatenate(slabs)[None], shape)[0]
-        save_map(out / file, onto, volume.grid)
-        heats[name] = onto[..., index]
-    picture = to_unit(volume.array[..., index], unit_range(volume.array))
-    save_heat(out / f"{case.id}.png", picture, labels[..., index], heats)
-    return (f"{case.id}.png", *files)
+    def attention(case: Case, opened: OpenRun, **places: Any) -> tuple[tuple[str, ...], Sanity]:
+        return explain_attention(case, opened, network, inner, **places), {}
+
+    return _Asked(kind, {}, "{}.png".format, attention)
+
+
+def _question(
+    opened: OpenRun, classes: Sequence[str], region: str | None, draws: int | None
+) -> Question:
+    known = {name: number for number, name in enumerate(opened.config.classes) if number}
+    for name in classes:
+        if name not in known:
+            raise unknown("class of this run", name, known)
+    if region is not None and region not in REGIONS:
+        raise unknown("region", region, REGIONS)
+    chosen = {number: name for name, number in known.items() if not classes or name in classes}
+    return Question(chosen, everywhere=region == "all", draws=1 if draws is None else draws)
+
+
+def _mean(sanities: Sequence[Sanity]) -> Sanity:
+    """Over the cases where a correlation is defined."""
+    found: Sanity = {}
+    for title, parts in ((title, parts) for each in sanities for title, parts in each.items()):
+        for part in parts:
+            each = [one[title][part] for one in sanities if title in one]
+            held = [value for value in each if value is not None]
+            found.setdefault(title, {})[part] = sum(held) / len(held) if held else None
+    return found

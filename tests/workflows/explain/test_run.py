@@ -6,13 +6,16 @@ import signal
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_data import toy_text
 from tiny_models import write_llama
 from training_cli import invoke, signaled, train
 
 from llmseg_cli.knowledge.embeddings.file import save_embeddings
+from llmseg_cli.models.gradient_maps import grad_cam
 from llmseg_cli.models.text_fusion import TextFused
+from llmseg_cli.training.precision import autocast
 from llmseg_cli.workflows.runs.run_folder import open_run
 
 SIZES = ("filters=8", "token=8", "depth=2", "heads=2")
@@ -52,12 +55,9 @@ def test_maps_lie_on_the_image_and_are_those_of_the_network(run, toy_data, toy_s
         assert np.isfinite(values).all()
         assert values.min() >= 0
         assert values.std() > 0
-    sheet = Image.open(out / "toy06.png")
-    panel = sheet.width // 5
-    assert sheet.width == 5 * panel
-    parts = [
-        np.asarray(sheet.crop((n * panel, 14, (n + 1) * panel, sheet.height))) for n in range(5)
-    ]
+    sheet = np.asarray(Image.open(out / "toy06.png"))
+    parts = [sheet[100:300, 12 + n * 392 : 12 + n * 392 + 384] for n in range(5)]  # beside 8 pixels
+    assert sheet.shape[1] == 5 * 384 + 4 * 8 + 2 * 12
     assert all((parts[0] != other).any() for other in parts[1:])
 
 
@@ -136,13 +136,74 @@ def test_two_networks_with_text_are_watched_one_at_a_time(
     assert not np.array_equal(first, second)
 
 
-def test_a_network_without_a_block_is_refused(toy_data, toy_split, quiet_place):
+def test_attention_of_a_network_without_a_block_is_refused(toy_data, toy_split, quiet_place):
     run, out = quiet_place / "run", quiet_place / "explained"
     train("supervised", toy_data, run, "--split", toy_split, steps=1)
-    found = invoke("explain", "--run", run, "--data", toy_data, "-o", out)
+    words = ("--run", run, "--data", toy_data, "-o", out)
+    found = invoke("explain", *words, "--map", "attention")
     assert found.exit_code == 2
     assert "network 'vnet' has no block of a language model" in found.output
     assert not out.exists() or not list(out.iterdir())
+    found = invoke("explain", *words, "--class", "liver")
+    assert found.exit_code == 2
+    assert "Unknown class of this run 'liver'" in found.output
+
+
+@pytest.mark.parametrize(
+    "words", [("--class", "bright"), ("--region", "all"), ("--draws", "0")], ids=lambda w: w[0]
+)
+def test_what_belongs_to_grad_cam_is_refused_of_attention(run, toy_data, words, quiet_place):
+    found = invoke("explain", "--run", run, "--data", toy_data, *words, "-o", quiet_place / "x")
+    assert found.exit_code == 2
+    assert f"{words[0]} belongs to --map grad-cam" in found.output
+
+
+def test_grad_cam_of_any_network_lies_on_the_image(toy_data, toy_split, quiet_place):
+    run, out = quiet_place / "run", quiet_place / "explained"
+    train("supervised", toy_data, run, "--split", toy_split, steps=2)
+    name = open_run(run).config.classes[1]
+    words = ("--run", run, "--data", toy_data, "--split", toy_split, "-o", out, "--json")
+    words += ("--class", name)
+    found = invoke("explain", *words, "--region", "all", "--draws", "2")
+    assert found.exit_code == 0, found.output
+    told = json.loads(found.stdout)
+    name_of = "toy06.grad-cam-class-1"
+    assert told["map"] == "grad-cam"
+    assert told["cases"] == {"toy06": [f"{name_of}.png", f"{name_of}.nii.gz"]}
+    image = nib.load(next((toy_data / "images").glob("toy06*")))
+    file = nib.load(out / f"{name_of}.nii.gz")
+    assert file.shape == image.shape
+    assert np.array_equal(file.affine, image.affine)
+    assert file.get_fdata().min() >= 0
+    assert list(told["sanity"]) == [name]
+    assert set(told["sanity"][name]) == {"decoder", "all"}
+    assert all(value is None or -1 <= value < 0.999 for value in told["sanity"][name].values())
+    assert json.loads((out / "run.json").read_text())["details"]["sanity"] == told["sanity"]
+    again = invoke("explain", *words, "--region", "all", "--draws", "2", "--resume")
+    assert json.loads(again.stdout) == told
+    before = (out / f"{name_of}.png").stat()
+    assert invoke("explain", *words, "--region", "all", "--draws", "0", "--resume").exit_code == 0
+    assert (out / f"{name_of}.png").stat() != before
+
+
+def test_grad_cam_of_one_window_is_that_of_the_network(toy_data, toy_split, quiet_place):
+    run, out = quiet_place / "run", quiet_place / "explained"
+    train("supervised", toy_data, run, "--split", toy_split, "--normalize", "none", steps=2)
+    original = nib.load(next((toy_data / "images").glob("toy06*")))
+    cut = quiet_place / "cut.nii.gz"
+    values = original.get_fdata()[:16, :16, :16].astype(np.float32)
+    nib.save(nib.Nifti1Image(values, original.affine), cut)
+    words = ("--images", cut, "--region", "all", "--draws", "0", "-o", out)
+    found = invoke("explain", "--run", run, *words)
+    assert found.exit_code == 0, found.output
+    opened = open_run(run, device="cpu")
+    (network,) = opened.networks.values()
+    window, voxels = torch.from_numpy(values)[None, None], torch.ones(1, 1, 16, 16, 16) > 0
+    with autocast(opened.device, opened.dtype):
+        expected, _ = grad_cam(network, window, classes=[1], voxels=voxels)
+    drawn = nib.load(out / "cut.grad-cam-class-1.nii.gz").get_fdata()
+    assert expected.max() > 0
+    assert np.allclose(drawn, expected[0, 0], rtol=1e-5, atol=1e-5 * float(expected.max()))
 
 
 def test_an_earlier_output_is_not_replaced(run, toy_data, quiet_place):
