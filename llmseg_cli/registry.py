@@ -186,6 +186,7 @@ MODELS = Registry(
         "vit": "llmseg_cli.models.vit:ViT",
         "transunet": "llmseg_cli.models.transunet:TransUNet",
         "seunet-trans": "llmseg_cli.models.seunet_trans:SeUNetTrans",
+        "medt": "llmseg_cli.models.medt:MedT",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},

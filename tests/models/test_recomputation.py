@@ -21,6 +21,7 @@ CASES = [
     ("transunet", {"dropout": 0.3}),
     ("transunet", {"dropout": 0.3, "convolutions": "r50"}),
     ("seunet-trans", {"dropout": 0.3}),
+    ("medt", {"dropout": 0.3}),
 ]
 
 

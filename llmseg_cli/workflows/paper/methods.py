@@ -38,6 +38,7 @@ NETWORKS = {
     "vit": ("Vision Transformer", ("dosovitskiy2021vit",)),
     "transunet": ("TransUNet", ("chen2021transunet",)),
     "seunet-trans": ("seUNet-Trans", ("pham2024seunettrans",)),
+    "medt": ("Medical Transformer", ("valanarasu2021medt", "wang2020axialdeeplab")),
     "medvisionllama": (
         "Vision Transformer around a block of a language model",
         ("marthi2024medvisionllama",),
