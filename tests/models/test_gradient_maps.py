@@ -10,7 +10,17 @@ from llmseg_cli.models.gradient_maps import drawn_anew, grad_cam, parts
 from llmseg_cli.registry import MODELS
 
 SIDES = {2: (64, 32), 3: (32, 64, 32)}
-OURS = ("medvisionllama", "resenc", "seunet-trans", "transunet", "unet", "unetpp", "vit", "vnet")
+OURS = (
+    "medt",
+    "medvisionllama",
+    "resenc",
+    "seunet-trans",
+    "transunet",
+    "unet",
+    "unetpp",
+    "vit",
+    "vnet",
+)
 
 
 class ByHand(Segmenter):
