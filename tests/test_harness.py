@@ -112,28 +112,6 @@ def test_settings_are_tried_on_cases_that_take_no_part_in_the_table(
     assert len(split["images"]) == 7  # neither those that are tried nor those that are kept
 
 
-@pytest.mark.parametrize("row", ["twice", "twice-of-all"])
-def test_a_start_that_a_row_has_trained_is_not_trained_again(trainings, tmp_path, row):
-    asked = wish(example=tmp_path, work=tmp_path, recipe=None, development=False)
-    cell = trainings.Cell("polyp", 2, row, 0, 10)
-    rows = {
-        "supervised": {"words": "train-sup"},
-        "twice": {"after": ["train-sup"], "words": "train-sup"},
-        "twice-of-all": {"after": ["train-sup"], "words": "train-sup", "labels": "all"},
-    }
-    training = trainings.Training(cell, {"recipe": "x.yaml"}, rows, tmp_path, asked)
-    trained = []
-    training.train = lambda words, folder, *_: trained.append((words, folder))
-    done = tmp_path / "polyp" / "2" / "supervised-10-s0" / "run"
-    own = training.start_of("train-sup")
-    assert own != done
-    assert trained == [("train-sup", own)]
-    done.mkdir(parents=True)
-    (done / "run.json").touch()
-    assert training.start_of("train-sup") == (done if row == "twice" else own)
-    assert training.start_of("train-sup", done) not in {own, done}  # another start
-
-
 def test_rows_stand_at_the_label_counts_that_they_name(trainings):
     sets = {"a": {"labels": [3, 6], "steps": 9}, "b": {"labels": [4], "steps": 9}}
     rows = {

@@ -181,7 +181,7 @@ class Training:
         data: Path,
         wish: argparse.Namespace,
     ) -> None:
-        self.cell, self.about, self.rows, self.row = cell, about, rows, rows[cell.row]
+        self.cell, self.about, self.row = cell, about, rows[cell.row]
         self.recipe = wish.recipe or wish.example / about["recipe"]
         self.development = wish.development
         self.data, self.example, self.work = data, wish.example, wish.work
@@ -217,13 +217,7 @@ class Training:
         }
 
     def start_of(self, words: str, *before: Path) -> Path:
-        """A run that others start from; all rows of a seed share it, also with a row that is it."""
-        few = "labels" not in self.row and not before
-        for name, row in self.rows.items():
-            same = few and row["words"] == words and not row.keys() & {"after", "labels"}
-            run = self.folder.with_name(f"{name}-{self.cell.steps}-s{self.cell.seed}") / "run"
-            if same and (run / "run.json").exists():
-                return run
+        """A run that others start from; all rows of a seed share it."""
         named = json.dumps(
             [words, self.cell.steps, self.cell.seed, self.split.name, *map(str, before)]
         )

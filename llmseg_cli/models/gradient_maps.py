@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.layers import INTERPOLATION
 from llmseg_cli.models.medvisionllama import boosters_of
-
-INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
 def grad_cam(

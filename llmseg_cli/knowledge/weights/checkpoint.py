@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,8 +111,12 @@ def find_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def read_pickle(path: Path) -> dict[str, Tensor]:
+def read_pickle(path: Path, *, wrappers: Collection[str] = WRAPPERS) -> dict[str, Tensor]:
     """The tensors of a `.pth`, `.pt` or `.bin` file, without running code that it may hold.
+
+    Args:
+        path: The file.
+        wrappers: Keys under which they may lie beside other things, and under one another.
 
     Raises:
         WeightsError: If it holds anything but tensors by name, or is damaged.
@@ -125,7 +129,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         state = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
-    tensors = _named_tensors(state)
+    tensors = _named_tensors(state, wrappers)
     if tensors is None:
         raise WeightsError(
             f"{path} is no checkpoint of tensors alone: expected tensors by name, as state_dict() "
@@ -137,12 +141,11 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     return {name: _narrow(tensor) for name, tensor in tensors.items()}
 
 
-def _named_tensors(state: Any) -> dict[str, Tensor] | None:
+def _named_tensors(state: Any, wrappers: Collection[str]) -> dict[str, Tensor] | None:
     """Tensors by name in what a script saved, if that is what it holds."""
-    for key in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-            break
+    for _ in wrappers:  # a dict may hold itself
+        if isinstance(state, dict):
+            state = next((state[k] for k in wrappers if isinstance(state.get(k), dict)), state)
     if not isinstance(state, dict) or not state:
         return None
     if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):

@@ -1,20 +1,18 @@
 """Start networks from a file of weights that is no run of llmseg: one of MONAI's model zoo."""
 
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.run_files import WEIGHTS
-from llmseg_cli.errors import ArtifactError, UsageError
+from llmseg_cli.errors import ArtifactError, UsageError, WeightsError
+from llmseg_cli.knowledge.weights.checkpoint import Checkpoint, read_pickle
+from llmseg_cli.knowledge.weights.strangers import first_line
 from llmseg_cli.methods.base import Method
 from llmseg_cli.workflows.train.starting_weights import (
     BACKBONE,
@@ -35,10 +33,6 @@ WRAPPED = "module."  # before the names of a network that was trained on several
 OWN = "network."  # before MONAI's names in our networks
 SWIN = "swinViT."  # the encoder of SwinUNETR, of which the self-supervised file has no name
 RENAMED = {".fc1.": ".linear1.", ".fc2.": ".linear2."}  # in that file; as MONAI's `load_from`
-UNREADABLE = (
-    OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-    OverflowError, pickle.UnpicklingError, SafetensorError,
-)  # fmt: skip
 HISTORY = (
     "--init %s does not say which scans it learned from; make sure that none of the test and "
     "validation cases is among them."
@@ -125,26 +119,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            found: Any = load_file(path)
+            tensors = Checkpoint((path,), None, {}).tensors()
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        said = " ".join(str(error).split())[:120]
+            tensors = read_pickle(path, wrappers=WITHIN)
+    except WeightsError as error:
         raise ArtifactError(
             f"--init {path}: expected weights as .safetensors, or a state dict of torch.save "
-            f"({said})."
+            f"({first_line(error)})."
         ) from error
-    while isinstance(found, Mapping) and (inner := [key for key in WITHIN if key in found]):
-        found = found[inner[0]]
-    tensors = dict(found) if isinstance(found, Mapping) else {}
     kept: dict[str, Tensor] = {}
     seen = set()  # a tensor under two names counts once
     for key, value in tensors.items():
-        if torch.is_tensor(value) and (place := (value.data_ptr(), value.shape)) not in seen:
-            kept[str(key)] = value
+        if (place := (value.data_ptr(), value.shape)) not in seen:
+            kept[key] = value
             seen.add(place)
-    if not kept:
-        raise ArtifactError(f"--init {path}: it holds no state dict. Name a file of weights.")
     return kept
 
 

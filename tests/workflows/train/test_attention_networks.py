@@ -1,4 +1,4 @@
-"""Medical Transformer from training to masks of scans of other sizes."""
+"""Networks with attention from training to masks of scans of other sizes."""
 
 import nibabel as nib
 import numpy as np
@@ -6,19 +6,20 @@ import pytest
 from tiny_data import write_nifti
 from training_cli import invoke, write_split
 
-SMALL = tuple(
-    word
-    for option in ("filters=4", "positions=8", "local_filters=4")
-    for word in ("--model-option", option)
-)
+SMALL = {
+    "medt": ("filters=4", "positions=8", "local_filters=4"),
+    "seunet-trans": ("filters=4", "width=16", "layers=1", "heads=2"),
+}
 
 
+@pytest.mark.parametrize("model", SMALL)
 @pytest.mark.parametrize("patch", ["32,16,16", "32,16"])
-def test_it_trains_and_predicts_scans_of_other_sizes(toy_data, tmp_path, patch):
+def test_it_trains_and_predicts_scans_of_other_sizes(toy_data, tmp_path, patch, model):
+    options = [word for option in SMALL[model] for word in ("--model-option", option)]
     split = write_split(tmp_path / "split.json", toy_data)
     done = invoke(
         *("train-semi", "--method", "cross-pseudo-supervision", "--data", toy_data),
-        *("--split", split, "--model", "medt", *SMALL, "--steps", "2"),
+        *("--split", split, "--model", model, *options, "--steps", "2"),
         *("--patch", patch, "-o", tmp_path / "run"),
     )
     assert done.exit_code == 0, done.output
