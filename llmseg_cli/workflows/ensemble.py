@@ -78,7 +78,9 @@ def run(
     if rule not in RULES:
         raise unknown("rule", rule, RULES)
     if len(folders) < 2:
-        raise UsageError(f"{len(folders)} folder of masks: an ensemble has two or more.")
+        raise UsageError(
+            f"{len(folders)} folder of masks: an ensemble has two or more. Name another behind it."
+        )
     refuse_folder_over_inputs(out, [Input("a folder of masks", folder) for folder in folders])
     found = [find_predictions(folder) for folder in folders]
     cases = _cases(found)

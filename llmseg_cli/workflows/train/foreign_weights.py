@@ -12,7 +12,6 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.run_files import WEIGHTS
 from llmseg_cli.errors import ArtifactError, UsageError, WeightsError
 from llmseg_cli.knowledge.weights.checkpoint import Checkpoint, read_pickle
-from llmseg_cli.knowledge.weights.strangers import first_line
 from llmseg_cli.methods.base import Method
 from llmseg_cli.workflows.train.starting_weights import (
     BACKBONE,
@@ -123,9 +122,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         else:
             tensors = read_pickle(path, wrappers=WITHIN)
     except WeightsError as error:
+        said = str(error).partition(": ")[0]  # behind it torch advises to run what is in the file
         raise ArtifactError(
             f"--init {path}: expected weights as .safetensors, or a state dict of torch.save "
-            f"({first_line(error)})."
+            f"({said})."
         ) from error
     kept: dict[str, Tensor] = {}
     seen = set()  # a tensor under two names counts once
