@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""How much memory this process has, and how much it may still take."""
 
 import os
 import sys
@@ -19,6 +19,16 @@ def available_bytes(root: Path = Path("/")) -> int:
     """
     left = (_of_machine(root), _of_group(root), _of_group_1(root), *_of_process(root))
     return max(0, min(left))
+
+
+def resident_bytes(root: Path = Path("/")) -> int | None:
+    """Bytes of the machine's memory that this process has now, or None where nobody says.
+
+    Args:
+        root: Where `proc` is.
+    """
+    told = _text(root / "proc" / "self" / "statm").split()
+    return int(told[1]) * os.sysconf("SC_PAGE_SIZE") if len(told) > 1 else None
 
 
 def _of_machine(root: Path) -> int:

@@ -1,16 +1,15 @@
 """How fast training goes, and how long it still takes."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
+from llmseg_cli.numerics.free_memory import resident_bytes
+
 WINDOW = 20  # steps whose mean is the pace
-STATM = Path("/proc/self/statm")
 
 
 class Pace:
@@ -77,7 +76,5 @@ def memory_mb(device: torch.device) -> float | None:
     """
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device) / 1e6
-    if not STATM.is_file():
-        return None
-    pages = int(STATM.read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20  # as `peak_rss_mb` of run.json
+    taken = resident_bytes()
+    return None if taken is None else taken / 2**20  # as `peak_rss_mb` of run.json

@@ -1,10 +1,11 @@
 """The least of what machine, container and process still have."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from llmseg_cli.numerics.free_memory import available_bytes
+from llmseg_cli.numerics.free_memory import available_bytes, resident_bytes
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -59,3 +60,9 @@ def test_limits_of_the_process(root, monkeypatch):
 
 def test_where_nothing_is_known_nothing_is_refused(tmp_path):
     assert available_bytes(tmp_path) > 1 << 50
+
+
+def test_memory_of_the_process(tmp_path):
+    assert resident_bytes(tmp_path) is None
+    write(tmp_path, "proc/self/statm", "900 70 30 1 0 500 0\n")
+    assert resident_bytes(tmp_path) == 70 * os.sysconf("SC_PAGE_SIZE")

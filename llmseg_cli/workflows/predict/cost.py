@@ -15,7 +15,7 @@ from llmseg_cli.inference.to_image_grid import CHUNK
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.numerics.class_softmax import MANY
-from llmseg_cli.numerics.free_memory import available_bytes
+from llmseg_cli.numerics.free_memory import available_bytes, resident_bytes
 from llmseg_cli.workflows.predict.image import (
     SUMS_MB,
     Manner,
@@ -84,7 +84,7 @@ def estimate(
         math.isfinite(most_mb) and runs.device.type == "cpu"
     ):  # a GPU's parts are made for its memory
         manner = replace(manner, sums_mb=max(manner.sums_mb, int(most_mb)))
-    free_mb = available_bytes() / 2**20 + peak_rss_mb() + HEADROOM_MB
+    free_mb = available_bytes() / 2**20 + _taken_mb() + HEADROOM_MB
     manner, cost = _fitting(grids, runs, manner, min(most_mb, free_mb))
     if cost.memory_mb > most_mb:
         needed = math.ceil(cost.memory_mb * 2**20 / 1e8) / 10
@@ -213,7 +213,7 @@ def _memory_mb(
         host, device = (host + size, device) if place.type == "cpu" else (host, device + size)
     host = max(host, held + manner.after * stored)
     host = host + loading if manner.ahead else max(host, loading)
-    return round(peak_rss_mb()) + HEADROOM_MB + round(host / 2**20), round(device / 2**20)
+    return round(_taken_mb()) + HEADROOM_MB + round(host / 2**20), round(device / 2**20)
 
 
 def _asking(windows: Windows, run: OpenRun, manner: Manner) -> tuple[int, int]:
@@ -246,3 +246,9 @@ def _width(network: nn.Module) -> int:
     """Channels of the first convolution, the widest at full size."""
     kinds = (nn.Conv2d, nn.Conv3d)
     return next((one.out_channels for one in network.modules() if isinstance(one, kinds)), 1)
+
+
+def _taken_mb() -> float:
+    """What the process has now; what it gave back before, in a notebook say, it may take again."""
+    taken = resident_bytes()
+    return peak_rss_mb() if taken is None else taken / 2**20

@@ -363,7 +363,7 @@ def test_post_processing_is_done_when_asked_and_recorded(tmp_path: Path, image: 
 
 
 def test_more_runs_of_one_kind_take_no_more_memory(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("llmseg_cli.workflows.predict.cost.peak_rss_mb", lambda: 100.0)
+    monkeypatch.setattr("llmseg_cli.workflows.predict.cost._taken_mb", lambda: 100.0)
     side = 128
     image = save(tmp_path / "images" / "scan.nii.gz", np.zeros((side,) * 3, np.uint8), np.eye(4))
     runs = [write(tmp_path / f"{n}", n) for n in range(4)]

@@ -273,7 +273,7 @@ def test_the_next_image_is_loaded_while_the_network_runs(tmp_path: Path, images,
 def test_less_memory_gives_the_same_masks(tmp_path: Path, monkeypatch, spacing, spared_mb):
     """A volume in parts, one window and one image at a time."""
     monkeypatch.setattr(predict_cost, "SMALLEST_SUMS_MB", 1)
-    monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
+    monkeypatch.setattr(predict_cost, "_taken_mb", lambda: 100.0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     prepared = {"spacing": spacing, "normalize": "zscore"}
     classes = ("background", *(f"class {n}" for n in range(1, 20)))
@@ -328,8 +328,28 @@ def test_answers_of_many_classes_come_fewer_at_a_time(monkeypatch, patch, classe
     assert workers_of(opened, Manner()) == workers
 
 
+def test_memory_that_was_given_back_may_be_taken_again(monkeypatch):
+    """A notebook that held 100 GB once is not refused what it has room for now."""
+    monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100_000.0)
+    monkeypatch.setattr(predict_cost, "resident_bytes", lambda: 300 * 2**20)
+    monkeypatch.setattr(predict_cost, "read_grid", lambda images: grid)
+    grid = SimpleNamespace(shape=(40,) * 3, ras_shape=(40,) * 3, spacing_mm=(1, 1, 1))
+    opened = OpenRun(
+        run_config(),
+        {"first": MODELS.load("vnet")(1, 2, filters=2)},
+        torch.device("cpu"),
+        torch.float32,
+    )
+    case = SimpleNamespace(id="small", images=())
+    _, cost = predict_cost.estimate([case], Ensemble((opened,)), Manner(), most_mb=4000)
+    assert 300 < cost.memory_mb < 4000
+    monkeypatch.setattr(predict_cost, "resident_bytes", lambda: None)  # then the peak counts
+    with pytest.raises(ResourceError, match=r"--max-ram allows 4\.19 GB"):
+        predict_cost.estimate([case], Ensemble((opened,)), Manner(), most_mb=4000)
+
+
 def test_much_memory_spares_the_parts(monkeypatch):
-    monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
+    monkeypatch.setattr(predict_cost, "_taken_mb", lambda: 100.0)
     shape = (60, 500, 400)
     grid = SimpleNamespace(shape=shape, ras_shape=shape, spacing_mm=(1, 1, 1))
     monkeypatch.setattr(predict_cost, "read_grid", lambda images: grid)
@@ -352,7 +372,7 @@ def test_an_intensity_that_is_no_number(tmp_path: Path, images, fake_run, value)
 
 def test_on_a_gpu_the_largest_of_each_memory_counts(monkeypatch):
     """Here without one: the host's figure is that of the case that needs most of it."""
-    monkeypatch.setattr(predict_cost, "peak_rss_mb", lambda: 100.0)
+    monkeypatch.setattr(predict_cost, "_taken_mb", lambda: 100.0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**6, 10**6))
     network = MODELS.load("vnet")(1, 2, filters=2)
     opened = OpenRun(run_config(), {"first": network}, torch.device("cuda"), torch.float32)
