@@ -42,9 +42,24 @@ def test_its_commands_have_options_that_exist(tmp_path: Path):
 
 
 @needs_make
+@pytest.mark.parametrize(("name", "ways"), [("polyp", 3), ("acdc", 2)])
+def test_the_experiments_have_options_that_exist(tmp_path: Path, name: str, ways: int):
+    (tmp_path / "out-acdc" / "scans").mkdir(parents=True)
+    found = commands(name, f"OUT={tmp_path}/out")
+    for words in found:
+        known = {flag for one in PROGRAM.commands[words[0]].params for flag in one.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+    assert sum(words[0] == "train-sup" for words in found) == 3 * (1 + 3 * ways)
+    recipe = next(words for words in found if words[0] == "train-sup")
+    assert (PLACE / recipe[recipe.index("--config") + 1]).is_file()
+
+
+@needs_make
 def test_each_round_adds_to_the_one_before_and_locks_what_it_locked(tmp_path: Path):
     splits = [w for w in commands(f"OUT={tmp_path}", "SEEDS=3", "WAYS=both") if w[0] == "split"]
-    first, second, third = splits
+    locked, first, second, third = splits
+    assert locked[locked.index("--seed") + 1] == "0"  # of all seeds
+    assert first[first.index("--test-cases") + 1] == f"{tmp_path}/test.txt"
     assert first[first.index("--seed") + 1] == "3"
     assert second[second.index("--into") + 1] == first[first.index("-o") + 1]
     assert third[third.index("--into") + 1] == second[second.index("-o") + 1]

@@ -47,7 +47,15 @@ def suggest(
         typer.Option(help="File of 'llmseg split'; its unlabeled cases are chosen from."),
         BASIC,
     ],
-    count: Annotated[int, typer.Option(min=1, help="How many cases."), BASIC] = 5,
+    count: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="How many cases; of a split with groups, such as patients, whole groups are taken "
+            "until there are so many.",
+        ),
+        BASIC,
+    ] = 5,
     by: Annotated[
         str,
         typer.Option(

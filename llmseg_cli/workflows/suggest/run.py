@@ -1,7 +1,7 @@
 """`llmseg suggest`: which unlabeled cases to label next."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from llmseg_cli.reading import read_text
 from llmseg_cli.workflows.case_folder import refuse_over_cases
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.suggest import choice
+from llmseg_cli.workflows.suggest.choice import Features
 from llmseg_cli.workflows.suggest.noted import (
     AGREEMENT,
     ENTROPY,
@@ -30,6 +31,12 @@ from llmseg_cli.workflows.suggest.noted import (
     values_of,
 )
 from llmseg_cli.workflows.suggest.sheet import save_sheet
+from llmseg_cli.workflows.suggest.units import (
+    features_of_units,
+    trust_of,
+    units_of,
+    with_at_least,
+)
 
 TABLE, SHEET, MASKS = "suggested.csv", "suggested.png", "masks"
 COLUMNS = ("rank", "case", "image", AGREEMENT, ENTROPY, "distance")
@@ -98,7 +105,7 @@ def run(
         runs: Run folders; the bottleneck of the first one's network tells which images differ.
         masks: Folder of `predict` with masks of all unlabeled cases.
         by: A name in `SUGGESTIONS`.
-        count: How many; fewer if there are not as many.
+        count: How many; fewer if there are not as many, more where a whole group is.
         seed: Of the draw.
         checkpoint: `final` or `best`.
         device: auto, cpu, cuda or cuda:N.
@@ -138,20 +145,11 @@ def run(
         noted = {case: entry.details["trust"] for case, entry in entries.items()}
         measure = measure_of(noted) if by in ("agreement", "both") else None
         trust = values_of(noted, measure) if measure else {}
-        features: Mapping[str, Any] = {}
-        labeled = roles.labeled
+        features: Features = {}
         if by in ("diversity", "both"):
-            known = choose_cases(data, (), split, "labeled") if labeled else ()
+            known = choose_cases(data, (), split, "labeled") if roles.labeled else ()
             features = _features(runs[0], (*known, *cases), checkpoint, device, cache, progress)
-        count = min(count, len(cases))
-        if by == "random":
-            chosen = choice.at_random(roles.unlabeled, count, seed=seed)
-        elif by == "agreement":
-            chosen = choice.least_trusted(trust, count)
-        elif by == "diversity":
-            chosen = choice.most_different(features, labeled, count)
-        else:
-            chosen = choice.different_of_least_trusted(trust, features, labeled, count)
+        chosen = _chosen(roles, by, count, seed, trust, features)
         by_name = {case.id: case for case in cases}
         rows = _rows(chosen, by_name, noted, data)
         calibrated = None if masks is None else is_calibrated(masks)
@@ -168,6 +166,32 @@ def run(
         }
         manifest.write(out, outputs=(TABLE, SHEET))
     return found
+
+
+def _chosen(
+    roles: Split,
+    by: str,
+    count: int,
+    seed: int,
+    trust: Mapping[str, float | None],
+    features: Features,
+) -> list[choice.Chosen]:
+    """The cases, those of a group one after the other."""
+    units = units_of(roles.unlabeled, roles.groups)
+    trusted = trust_of(units, trust) if trust else {}
+    seen = {case: features[case] for case in roles.labeled if features}
+    seen |= features_of_units(units, features) if features else {}
+    most = min(count, len(units))
+    if by == "random":
+        found = choice.at_random([*units], most, seed=seed)
+    elif by == "agreement":
+        found = choice.least_trusted(trusted, most)
+    elif by == "diversity":
+        found = choice.most_different(seen, roles.labeled, most)
+    else:
+        found = choice.different_of_least_trusted(trusted, seen, roles.labeled, most)
+    kept = with_at_least(found, units, count)
+    return [replace(one, case=case) for one in kept for case in units[one.case]]
 
 
 def _was_cut_short(out: Path) -> bool:
@@ -199,7 +223,7 @@ def _features(
     device: str,
     cache: Path | None,
     progress: Progress,
-) -> Mapping[str, Any]:
+) -> Features:
     from llmseg_cli.workflows.runs.folders import run_folders
     from llmseg_cli.workflows.runs.run_folder import open_run  # loads torch
     from llmseg_cli.workflows.suggest.embedding import features_of

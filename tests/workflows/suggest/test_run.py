@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,32 @@ def test_masks_of_too_few_cases_are_refused(place: Path, toy_data: Path):
     assert result.exit_code == 3
     assert "no mask of" in result.stderr
     assert not Path("next/suggested.csv").exists()
+
+
+def test_groups_are_suggested_whole(place: Path, toy_data: Path):
+    """Both of a patient's scans, the least trusted patient by the mean of its scans first."""
+    found = Split.load(Path("split.json"))
+    roles = {
+        "labeled": ("toy00", "toy01"),
+        "unlabeled": ("toy02", "toy03", "toy04", "toy05"),
+        "validation": (),
+        "test": ("toy06", "toy07"),
+    }
+    groups = {f"toy{n:02d}": f"{n // 2}" for n in range(8)}
+    group_by = r"toy(\d)"
+    replace(found, **roles, groups=groups, group_by=group_by).save(Path("split.json"))
+    first, _ = suggest(toy_data, "--run", "run", "--by", "agreement", "--count", "1")
+    noted = {
+        one.case: one.details["trust"]["agreement"] for one in Journal.read(Path("next/masks"))
+    }
+    means = {
+        group: np.mean([noted[case] for case in roles["unlabeled"] if groups[case] == group])
+        for group in ("1", "2")
+    }
+    worst = min(means, key=lambda group: means[group])
+    expected = [case for case in roles["unlabeled"] if groups[case] == worst]
+    assert [row["case"] for row in first["suggested"]] == expected
+    for by in ("random", "agreement", "diversity", "both"):
+        told, _ = suggest(toy_data, "--run", "run", "--by", by, "--count", "3", "--force")
+        assert sorted(row["case"] for row in told["suggested"]) == sorted(roles["unlabeled"])
+        assert [row["rank"] for row in told["suggested"]] == [1, 2, 3, 4]
