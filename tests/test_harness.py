@@ -16,7 +16,7 @@ from llmseg_cli.registry import METHODS, MODELS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HARNESS, FEW_LABELS = EXAMPLES / "harness", EXAMPLES / "few-labels"
-THEIRS = ("few-labels", "left-atrium", "polyp", "hippocampus")
+THEIRS = ("few-labels", "initialisation", "left-atrium", "polyp", "hippocampus")
 CO_TRAINED = {"cross-pseudo-supervision", "usl", "rounds"}  # two of their networks answer
 
 

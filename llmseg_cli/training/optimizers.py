@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from llmseg_cli.config import TrainSettings
 
+FUSED = ("cpu", "cuda")  # devices on which torch steps in one kernel for each kind of parameter
+
 
 def build_optimizer(
     parameters: Iterable[nn.Parameter],
@@ -29,12 +31,13 @@ def build_optimizer(
     for parameter in parameters:
         groups[id(parameter) in apart].append(parameter)
     chosen: list[dict[str, Any]] = [{"params": group} for group in groups if group]
+    fused = all(p.device.type in FUSED for group in groups for p in group)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            chosen, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True
+            chosen, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused
         )
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(chosen, lr=rate, weight_decay=decay, fused=True)
+    return kind(chosen, lr=rate, weight_decay=decay, fused=fused)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings, *, factor: float) -> None:
