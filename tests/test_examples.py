@@ -43,7 +43,12 @@ def words_of_dry_run(*arguments: str) -> list[list[str]]:
 
 def words_of_script(path: Path) -> list[list[str]]:
     """The llmseg commands of a shell script, as written."""
-    text = re.sub(r"(^| )# .*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return words_of_text(path.read_text(encoding="utf-8"))
+
+
+def words_of_text(script: str) -> list[list[str]]:
+    """The same of its text."""
+    text = re.sub(r"(^| )# .*$", "", script, flags=re.MULTILINE)
     found = re.findall(r"llmseg ((?:[^|\n\\]|\\\n)+)", text)
     return [shlex.split(line.replace("\\\n", " ")) for line in found]
 
@@ -102,6 +107,18 @@ def test_the_script_calls_commands_with_options_that_exist():
     used = [words[0] for words in commands]
     assert used == [
         "check", "split", "describe", "embed", "train-sup", "train-semi", "predict", "score",
+    ]  # fmt: skip
+    assert [words for words in commands if unknown_flags(words)] == []
+
+
+def test_the_script_for_a_card_calls_commands_with_options_that_exist():
+    """It was tried on a CPU as a whole; on a card it was never run."""
+    script = EXAMPLES / "benchmarks" / "on_a_gpu.sh"
+    subprocess.run(["bash", "-n", script], check=True)
+    text = script.read_text(encoding="utf-8").replace("-m llmseg_cli ", "llmseg ")
+    commands = words_of_text(text)
+    assert [words[0] for words in commands] == [
+        "doctor", "bench", "split", "train-semi", "predict", "score",
     ]  # fmt: skip
     assert [words for words in commands if unknown_flags(words)] == []
 
