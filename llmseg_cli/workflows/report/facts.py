@@ -13,6 +13,7 @@ from llmseg_cli.workflows.report.sources.licences import licences_of
 from llmseg_cli.workflows.report.sources.pseudo_labels import facts_of as pseudo_facts
 from llmseg_cli.workflows.report.sources.pseudo_labels import rounds_of
 from llmseg_cli.workflows.report.sources.scoring import facts_of as score_facts
+from llmseg_cli.workflows.report.sources.scoring import told_apart
 from llmseg_cli.workflows.report.sources.trainings import facts_of as run_facts
 from llmseg_cli.workflows.report.sources.trainings import names_of, run_folders
 from llmseg_cli.workflows.report.wish import Wish
@@ -50,7 +51,7 @@ def collect(wish: Wish, progress: Progress) -> Collected:
     folders = run_folders(wish.runs)
     names = names_of(folders)
     runs = tuple(run_facts(folder, names[folder]) for folder in folders)
-    scores = tuple(score_facts(path, runs) for path in wish.scores)
+    scores = told_apart([score_facts(path, runs) for path in wish.scores], wish.scores)
     pseudo = [*_rounds(folders, names), *((one, pseudo_facts(one, runs)) for one in wish.pseudo)]
     seen = tuple(facts for _, facts in pseudo)
     shown: tuple[ShownCase, ...] = ()

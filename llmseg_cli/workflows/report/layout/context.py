@@ -140,7 +140,8 @@ def _slice_words(case: str, found: Slice) -> str:
     place = f"slice {found.number} of {found.of} across {found.axis}" if found.axis else "picture"
     if found.missed is None:
         return f"{case}, {place}"
-    wrong = f"{found.missed:,} voxels missed, {found.false:,} false"
+    unit = "voxels" if found.axis else "pixels"
+    wrong = f"{found.missed:,} {unit} missed, {found.false:,} false"
     others = f", {found.other_class:,} of another class" if found.other_class else ""
     return f"{case}, {place}: {wrong}{others}"
 
@@ -153,10 +154,13 @@ def _shown_words(facts: Facts) -> str:
         )
     ranked = any(one.rank for one in facts.shown)
     order = "The worst cases first, then the median and the best." if ranked else "By name."
-    return (
-        f"{order} Slices with most errors; of patients, as radiologists look at them: right is on "
-        "the left. The mask's outline is dashed."
-    )
+    slices = ""
+    if any(found.axis for one in facts.shown for found in one.slices):
+        slices = (
+            " Slices with most errors; of patients, as radiologists look at them: right is on the "
+            "left."
+        )
+    return f"{order}{slices} The mask's outline is dashed."
 
 
 def _curves(run: RunFacts, index: int) -> dict[str, Any]:

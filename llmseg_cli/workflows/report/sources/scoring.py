@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +15,7 @@ from llmseg_cli.typed import fitted
 from llmseg_cli.workflows.report.document import RunFacts
 from llmseg_cli.workflows.report.numbers import finite, words
 from llmseg_cli.workflows.report.scored import ALL, MetricRow, PairedRow, ScoredCase, ScoreFacts
+from llmseg_cli.workflows.report.sources.trainings import names_of
 
 SHOWN = ("dice", "jaccard", "hd95", "asd", "nsd")  # metrics; the others stay in scores.json
 AGAIN = "Write it again with 'llmseg score'."
@@ -94,6 +96,30 @@ def facts_of(path: Path, runs: Sequence[RunFacts]) -> ScoreFacts:
         failed=words({**scores.failed, **(other or {}).get("failed", {})}),
         warnings=tuple(map(str, scores.warnings)),
     )
+
+
+def told_apart(found: Sequence[ScoreFacts], paths: Sequence[Path]) -> tuple[ScoreFacts, ...]:
+    """The same, where names of files or of folders of masks are alike with names that tell more.
+
+    Args:
+        found: What the files say.
+        paths: The files, in their order.
+    """
+    if len({one.folder for one in found}) == len({one.file for one in found}) == len(found):
+        return tuple(found)
+    names = names_of(paths)
+    return tuple(_named(one, Path(names[path])) for one, path in zip(found, paths, strict=True))
+
+
+def _named(one: ScoreFacts, file: Path) -> ScoreFacts:
+    """With a name of its file, and its folder named after where that is, or after the file."""
+    alone = file.parent == Path()
+    folder = f"{one.folder} ({file})" if alone else (file.parent / one.folder).as_posix()
+    looks = tuple(
+        folder + look.removeprefix(one.folder) if look.startswith(f"{one.folder}:") else look
+        for look in one.looks
+    )
+    return replace(one, file=file.as_posix(), folder=folder, looks=looks)
 
 
 def _fitted(path: Path, values: Any, kind: Any, key: str) -> Any:
