@@ -187,6 +187,7 @@ MODELS = Registry(
         "transunet": "llmseg_cli.models.transunet:TransUNet",
         "seunet-trans": "llmseg_cli.models.seunet_trans:SeUNetTrans",
         "medt": "llmseg_cli.models.medt:MedT",
+        "cascade": "llmseg_cli.models.cascade:Cascade",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},

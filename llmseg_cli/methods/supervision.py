@@ -96,7 +96,12 @@ def supervise(
         own, counts = every(step, target), every(step, known)
         return loss(logits[: len(target)], own, known=counts, **options)
 
-    return mean_of_heads(heads), mean_over_heads(heads, images, loss_of)
+    return together(network, heads), mean_over_heads(heads, images, loss_of)
+
+
+def together(network: nn.Module, heads: Sequence[Tensor]) -> Tensor:
+    """What a network predicts by the logits of its heads."""
+    return network.together(heads) if isinstance(network, Segmenter) else mean_of_heads(heads)
 
 
 def mean_over_heads(

@@ -23,6 +23,7 @@ class Segmenter(nn.Module, ABC):
             over the voxels of one case.
         deep_supervision: The network has several heads, and each is trained. Those of full size
             predict together; coarser ones (`coarser_heads`) only help to train.
+        sums_heads: Those of full size predict with the sum of their logits, not with the mean.
         live_maps: Feature maps of full size and first width that predicting holds at once, as
             measured; what is held of smaller ones is counted in.
     """
@@ -35,6 +36,7 @@ class Segmenter(nn.Module, ABC):
         stride: int,
         smallest_grid: int = 1,
         deep_supervision: bool = False,
+        sums_heads: bool = False,
         live_maps: int = 5,
     ) -> None:
         super().__init__()
@@ -43,6 +45,7 @@ class Segmenter(nn.Module, ABC):
         self.stride = stride
         self.smallest_grid = smallest_grid
         self.deep_supervision = deep_supervision
+        self.sums_heads = sums_heads
         self.live_maps = live_maps
         self.recomputes = False
 
@@ -66,11 +69,18 @@ class Segmenter(nn.Module, ABC):
         """Logits `(B, K, X, Y[, Z])` of what `encode` returned."""
 
     def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
-        """Logits of every head, full size first; `decode` returns the mean of those of full size.
+        """Logits of every head, full size first; `decode` returns those of full size `together`.
 
         A coarser head has `(B, K, X / n, Y / n[, Z / n])`.
         """
         return [self.decode(bottleneck, skips)]
+
+    def together(self, heads: Sequence[Tensor]) -> Tensor:
+        """What the heads of full size predict: the mean of their logits, or the sum."""
+        if not self.sums_heads:
+            return mean_of_heads(heads)
+        first, *others = heads_of_full_size(heads)
+        return sum(others, start=first)
 
     def forward(
         self, image: Tensor, *, heads: bool = False, factors: Tensor | None = None
@@ -79,7 +89,7 @@ class Segmenter(nn.Module, ABC):
 
         Args:
             image: The image.
-            heads: Return the logits of every head, to train each, and not their mean. Going
+            heads: Return the logits of every head, to train each, and not what they predict. Going
                 through `forward`, this is compiled and hooked like any other call.
             factors: What the channels of the bottleneck are multiplied by,
                 `(B, bottleneck_channels)`, before text enters; None for nothing.
@@ -148,8 +158,13 @@ def recompute_activations(networks: nn.Module) -> None:
 
 def mean_of_heads(heads: Sequence[Tensor]) -> Tensor:
     """What the heads of full size predict together; of a single one, its own logits."""
-    full = [head for head in heads if head.shape == heads[0].shape]
+    full = heads_of_full_size(heads)
     return full[0] if len(full) == 1 else torch.stack(full).mean(dim=0)
+
+
+def heads_of_full_size(heads: Sequence[Tensor]) -> list[Tensor]:
+    """Those that predict."""
+    return [head for head in heads if head.shape == heads[0].shape]
 
 
 def coarser_heads(widths: Sequence[int], classes: int, dimensions: int) -> nn.ModuleList:

@@ -194,6 +194,7 @@ class TextFused(Segmenter):
             stride=backbone.stride,
             smallest_grid=backbone.smallest_grid,
             deep_supervision=backbone.deep_supervision,
+            sums_heads=backbone.sums_heads,
         )
         self.backbone = backbone
         grid = backbone.grid_of(patch)

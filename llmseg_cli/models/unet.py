@@ -73,6 +73,7 @@ class Pooling(Segmenter):
         dropout: Probability of dropping a value of the bottleneck; subclasses use it again.
         normalization: `batch`, `instance` (without scale and shift) or `group`.
         deep_supervision: As of `Segmenter`.
+        sums_heads: As of `Segmenter`.
         live_maps: As of `Segmenter`, without what instance normalization adds in full precision.
         own: Levels whose features are this network's own, the finest; None for all. Those below
             are the feature maps of `pretrained`, which a subclass sets once it has drawn weights.
@@ -92,6 +93,7 @@ class Pooling(Segmenter):
         dropout: float,
         normalization: str,
         deep_supervision: bool = False,
+        sums_heads: bool = False,
         live_maps: int = 9,
         own: int | None = None,
     ) -> None:
@@ -104,6 +106,7 @@ class Pooling(Segmenter):
             stride=1 << len(widths) - 1,
             smallest_grid=2 if normalization == "instance" else 1,
             deep_supervision=deep_supervision,
+            sums_heads=sums_heads,
             live_maps=live_maps + (12 if normalization == "instance" else 0),
         )
         self.node = partial(convolve, 2, dimensions=dimensions, normalization=normalization)

@@ -22,6 +22,7 @@ CASES = [
     ("transunet", {"dropout": 0.3, "convolutions": "r50"}),
     ("seunet-trans", {"dropout": 0.3}),
     ("medt", {"dropout": 0.3}),
+    ("cascade", {"dropout": 0.3}),
 ]
 
 

@@ -39,6 +39,7 @@ NETWORKS = {
     "transunet": ("TransUNet", ("chen2021transunet",)),
     "seunet-trans": ("seUNet-Trans", ("pham2024seunettrans",)),
     "medt": ("Medical Transformer", ("valanarasu2021medt", "wang2020axialdeeplab")),
+    "cascade": ("CASCADE", ("rahman2023cascade",)),
     "medvisionllama": (
         "Vision Transformer around a block of a language model",
         ("marthi2024medvisionllama",),

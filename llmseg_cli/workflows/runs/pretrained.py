@@ -64,8 +64,8 @@ def encoder_for(
     known = signature(MODELS.load(settings.model)).parameters
     if "encoder" not in known:
         raise UsageError(
-            f"--image-encoder: the network '{settings.model}' takes none. Use --model unet "
-            "or unetpp."
+            f"--image-encoder: the network '{settings.model}' takes none. Use --model unet, "
+            "unetpp or cascade."
         )
     from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder  # loads transformers
 
