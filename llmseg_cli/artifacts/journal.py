@@ -129,9 +129,9 @@ class Journal:
         if not resume:
             for entry in kept:
                 entry.remove(folder)
-            kept = [entry for entry in kept if _is_left_begun(folder, entry)]
+            kept = [one for one in kept if not one.made_by and _is_left(folder, one)]
             self.entries = {}
-        write_text(self.path, "".join(map(_line, kept)))
+        write_text(self.path, "".join(map(line_of, kept)))
 
     def finished(self, case: str, *, image: str, made_by: str) -> Entry | None:
         """The entry of a case, if its file is whole and was made from this image by this."""
@@ -180,7 +180,7 @@ class Journal:
             size=0,
             details={"maps": list(maps)} if maps else {},
         )
-        append_line(self.path, _line(entry))
+        append_line(self.path, line_of(entry))
         self._ours |= set(entry.files)
         self._cases.add(case)
 
@@ -215,12 +215,17 @@ class Journal:
         try:
             if path and not entry.size:
                 raise ResourceError(f"{path} is empty after writing. Is the disk full?")
-            append_line(self.path, _line(entry))
+            append_line(self.path, line_of(entry))
         except (OSError, ResourceError):
             entry.remove(self.folder)
             raise
         self.entries[case] = entry
         return entry
+
+    def settle(self) -> None:
+        """Leave one line a case, as if nothing had interrupted; call it when all cases are done."""
+        kept = [one for one in self.read(self.folder) if one.made_by or _is_left(self.folder, one)]
+        write_text(self.path, "".join(map(line_of, kept)))
 
     @staticmethod
     def read(folder: Path) -> list[Entry]:
@@ -259,9 +264,12 @@ def is_whole(folder: Path, entry: Entry) -> bool:
     return sha256_file(path) == entry.output
 
 
-def _is_left_begun(folder: Path, entry: Entry) -> bool:
-    """Whether a killed process left files of a case, which nothing else says whose they are."""
-    return not entry.made_by and any(os.path.lexists(folder / name) for name in entry.files)
+def _is_left(folder: Path, entry: Entry) -> bool:
+    """Whether files of a case are there: of one that is not finished, a killed process left them.
+
+    Nothing else says whose they are.
+    """
+    return any(os.path.lexists(folder / name) for name in entry.files)
 
 
 def _within(name: str) -> str:
@@ -270,5 +278,6 @@ def _within(name: str) -> str:
     return last if folder in MAPS else name
 
 
-def _line(entry: Entry) -> str:
+def line_of(entry: Entry) -> str:
+    """The line of an entry."""
     return json.dumps(asdict(entry)) + "\n"

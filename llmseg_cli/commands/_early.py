@@ -17,6 +17,7 @@ from llmseg_cli.artifacts.at_hand import (
 from llmseg_cli.artifacts.files import refuse_resume_and_force
 from llmseg_cli.artifacts.folds import load_one_or_folds
 from llmseg_cli.artifacts.run_set import is_set
+from llmseg_cli.artifacts.shard import refuse_shard_and_merge
 from llmseg_cli.choices import parse_window
 from llmseg_cli.commands._absent import refuse_absent
 from llmseg_cli.commands._inputs import refuse_taken_outputs
@@ -57,7 +58,9 @@ def refuse_early(values: Mapping[str, Any]) -> None:
     """
     resume, force = bool(values.get("resume")), bool(values.get("force"))
     refuse_resume_and_force(resume=resume, force=force)
-    is_new = "force" in values and not (force or resume or values.get("dry_run"))
+    refuse_shard_and_merge(values.get("shard"), merge=bool(values.get("merge")))
+    goes_on = values.get("shard") or values.get("merge") or values.get("dry_run")
+    is_new = "force" in values and not (force or resume or goes_on)
     if is_new and OF_TRAINING not in values:
         refuse_taken_outputs(values)
     refuse_absent(values)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.shard import parse_shard
 from llmseg_cli.choices import CHECKPOINT_NAMES
 from llmseg_cli.commands._hints import BASIC, OneOf
 
@@ -71,6 +72,22 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Continue what -o holds, exactly; skip what is done."),
     BASIC,
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        help="Do the I-th of N shares of the cases alone, such as 2/4, on as many machines as you "
+        "like; the last that is done joins all.",
+        metavar="I/N",
+        parser=parse_shard,
+    ),
+]
+Merge = Annotated[
+    bool,
+    typer.Option(
+        "--merge", help="Join what the shards of the same command have done; say what is missing."
+    ),
 ]
 KeepState = Annotated[
     bool,

@@ -23,12 +23,20 @@ def refuse_beside_folds(
     split: Path | None,
     subset: str | None,
     images: list[Path],
+    *,
+    sharded: bool = False,
 ) -> None:
     """Refuse words that say which cases, for the folds say so.
 
     Raises:
         UsageError: Naming them.
     """
+    if sharded:
+        raise UsageError(
+            "--shard and --merge share the cases of one output, and --cross-validation has one a "
+            "fold. Predict each fold by itself: --run FOLD --split FOLD/split.json --subset "
+            "validation."
+        )
     if len(runs) > 1:
         raise UsageError(
             f"--cross-validation takes one --run, a set of folds, and there are {len(runs)}."

@@ -16,13 +16,16 @@ from llmseg_cli.commands._options import (
     Device,
     DryRun,
     Force,
+    Merge,
     Offline,
     OutputDir,
     Resume,
+    ShardOption,
 )
 from llmseg_cli.config_mining import MiningSettings
 
 if TYPE_CHECKING:
+    from llmseg_cli.artifacts.shard import Shard
     from llmseg_cli.workflows.mine.cases import MinedCase
     from llmseg_cli.workflows.mine.run import MinedFolder
 
@@ -58,13 +61,16 @@ def mine_sam(
     offline: Offline = False,
     resume: Resume = False,
     force: Force = False,
+    shard: ShardOption = None,
+    merge: Merge = False,
     dry_run: DryRun = False,
     mining_settings: MiningSettings,
 ) -> dict[str, Any]:
     """Turn a run's predictions into prompts, and Segment Anything's masks into pseudo-labels."""
     from llmseg_cli.workflows.mine.run import run as run_mine
+    from llmseg_cli.workflows.shards.share import in_shards
 
-    with console.progress("case") as progress:
+    def mine(part: "Shard | None", join: bool) -> "MinedFolder":
         mined = run_mine(
             run,
             out=out,
@@ -79,12 +85,25 @@ def mine_sam(
             offline=offline,
             resume=resume,
             force=force,
+            shard=part,
+            merge=join,
             dry_run=dry_run,
             progress=progress,
             on_case=_tell,
         )
-    _conclude(mined, dry_run=dry_run)
-    if not dry_run:
+        _conclude(mined, dry_run=dry_run)
+        return mined
+
+    with console.progress("case") as progress:
+        mined = in_shards(
+            mine,
+            out,
+            shard=shard,  # type: ignore[arg-type]  # typer's parser has made it one
+            merge=merge,
+            dry_run=dry_run,
+            tell=console.info,
+        )
+    if not dry_run and (shard is None or mined.folder == out):
         roles = ("--data", data, "--split", split)
         if subset == "unlabeled":
             masks = ("--pseudo", mined.folder, "-o", "runs/mined")

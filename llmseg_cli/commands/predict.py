@@ -17,8 +17,10 @@ from llmseg_cli.commands._options import (
     DicomSeg,
     DryRun,
     Force,
+    Merge,
     OutputDir,
     Resume,
+    ShardOption,
     SplitFile,
     Subset,
 )
@@ -28,6 +30,7 @@ from llmseg_cli.options import parse_size
 from llmseg_cli.progress import Progress
 
 if TYPE_CHECKING:
+    from llmseg_cli.artifacts.shard import Shard
     from llmseg_cli.workflows.predict.run import Predicted
 
 
@@ -181,6 +184,8 @@ def predict(
     cache: Cache = None,
     resume: Resume = False,
     force: Force = False,
+    shard: ShardOption = None,
+    merge: Merge = False,
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Segment images: a mask for each, on its own voxels."""
@@ -188,13 +193,20 @@ def predict(
 
     wanted = [*(images or []), *images_from0(from0)]
     if cross_validation:
-        refuse_beside_folds(run, data, split, subset, wanted)
+        refuse_beside_folds(run, data, split, subset, wanted, sharded=bool(shard) or merge)
     else:
         refuse_contradiction(data, wanted, split, subset)
     from llmseg_cli.workflows.predict.run import run as run_predict  # loads torch
+    from llmseg_cli.workflows.shards.share import in_shards
 
     def answer(
-        run: list[Path], split: Path | None, out: Path, subset: str | None, progress: Progress
+        run: list[Path],
+        split: Path | None,
+        out: Path,
+        subset: str | None,
+        progress: Progress,
+        *,
+        part: tuple["Shard | None", bool] = (None, False),
     ) -> "Predicted":
         return run_predict(
             run,
@@ -224,6 +236,8 @@ def predict(
             cache=cache,
             resume=resume,
             force=force,
+            shard=part[0],
+            merge=part[1],
             dry_run=dry_run,
             progress=progress,
             on_estimate=announce,
@@ -251,8 +265,15 @@ def predict(
             )
         return {"out": str(out), "folds": [one.to_dict() for one in found]}
     with console.progress("window") as progress:
-        predicted = _told(answer(run, split, out, subset, progress))
-    if not dry_run:
+        predicted = in_shards(
+            lambda *part: _told(answer(run, split, out, subset, progress, part=part)),
+            out,
+            shard=shard,  # type: ignore[arg-type]  # typer's parser has made it one
+            merge=merge,
+            dry_run=dry_run,
+            tell=console.info,
+        )
+    if not dry_run and (shard is None or predicted.folder == out):
         console.next_step(*following(out, data, split, subset))
     return predicted.to_dict()
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from llmseg_cli.artifacts.shard import Shard
 from llmseg_cli.cli import app
 from llmseg_cli.errors import PartialError
 from llmseg_cli.workflows.predict import run as workflow
@@ -85,6 +86,8 @@ def test_defaults(call):
         "cache": None,
         "resume": False,
         "force": False,
+        "shard": None,
+        "merge": False,
         "dry_run": False,
     }
 
@@ -172,3 +175,22 @@ def test_a_dry_run_says_what_it_would_cost(call):
     assert result.exit_code == 0
     assert "20 windows" in result.stderr
     assert "masks" not in result.stderr
+
+
+def test_shards_are_counted_from_1_and_the_last_one_joins(call):
+    result, heard = call("--images", "scans", "--shard", "2/3", outcome=DONE)
+    assert result.exit_code == 0, result.stderr
+    assert (heard["shard"], heard["merge"]) == (Shard(2, 3), False)
+    assert "2 shards of 3 not" not in result.stderr
+    assert "Shard 2/3 is done; 3 shards of 3 not: 1/3 has not begun; 2/3 has not" in result.stderr
+    result, heard = call("--images", "scans", "--merge")
+    assert (heard["shard"], heard["merge"]) == (None, True)
+    for words, said in (
+        (("--shard", "0/2"), "--shard 0/2: expected I/N"),
+        (("--shard", "3/2"), "from 1/N to N/N, such as 1/4"),
+        (("--shard", "1/2", "--merge"), "Pass one."),
+        (("--shard", "1/2", "--cross-validation"), "Predict each fold by itself"),
+    ):
+        result, heard = call("--images", "scans", *words)
+        assert (result.exit_code, heard) == (2, {})
+        assert said in " ".join(result.stderr.split())

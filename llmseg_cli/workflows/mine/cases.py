@@ -130,7 +130,7 @@ class MiningWork:
             digest = image_digest(case)
             entry = self.journal.finished(case.id, image=digest, made_by=self.digest)
             if entry is not None:
-                return _noted(entry)
+                return noted(entry)
             self._clear(case)
             volume, mined = self.miner.mine(case, digest, self.run)
             result = self._write(case, digest, volume, mined)
@@ -201,7 +201,8 @@ def line_of(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _noted(entry: Entry) -> MinedCase:
+def noted(entry: Entry) -> MinedCase:
+    """A case that was finished before."""
     status = entry.details.get("status", "ok")
     findings = tuple(entry.details.get("findings", ()))
     kept = "kept" if status == "ok" else status

@@ -1,7 +1,7 @@
 """`llmseg mine-sam`: a pseudo-label for every unlabeled case, and the evidence for each."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.pseudo import QC, QC_COLUMNS
 from llmseg_cli.artifacts.run_files import CONFIG, WEIGHTS
+from llmseg_cli.artifacts.shard import Shard
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.config_mining import MiningSettings
@@ -26,14 +27,16 @@ from llmseg_cli.options import parse_label_map
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.reading import read_text
 from llmseg_cli.training.stop import stop_on_signals, stoppable
-from llmseg_cli.workflows.case_folder import refuse_output, refuse_over_cases, some_failed
+from llmseg_cli.workflows.case_folder import refuse_over_cases, some_failed
 from llmseg_cli.workflows.case_pictures import remove_pictures, spread
-from llmseg_cli.workflows.mine.case import open_sam_miner
-from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork
+from llmseg_cli.workflows.mine.case import Miner, open_sam_miner
+from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork, noted
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.runs.flips import known_flips
 from llmseg_cli.workflows.runs.learned import learned_by, refuse_learned, showing
 from llmseg_cli.workflows.runs.run_folder import OpenRun, open_run
+from llmseg_cli.workflows.shards.join import Join
+from llmseg_cli.workflows.shards.share import DETAIL, Share
 
 CALIBRATING = "stopped while calibrating; nothing is written yet. Run the same command again."
 
@@ -84,6 +87,8 @@ def run(
     offline: bool = False,
     resume: bool = False,
     force: bool = False,
+    shard: Shard | None = None,
+    merge: bool = False,
     dry_run: bool = False,
     progress: Progress = silent,
     on_case: Callable[[MinedCase], None] = lambda case: None,
@@ -105,6 +110,8 @@ def run(
         offline: Never use the network.
         resume: Keep what is finished.
         force: Replace an earlier output.
+        shard: Mine a share of the cases alone, in a folder of its own in *out*.
+        merge: Join what all shards have mined, instead of mining.
         dry_run: Only check, and say which cases.
         progress: Hears about cases.
         on_case: Hears about each case when it is done.
@@ -114,8 +121,10 @@ def run(
         PartialError: If some cases failed, or none gave a pseudo-label.
         StoppedError: If a signal stopped it; finished cases are kept.
     """
+    share = Share(out, shard, merge, resume, force)
+    whole, out = out, share.folder
     if not dry_run:
-        refuse_output(out, run_folder, resume=resume, force=force)
+        share.refuse_output(run_folder)
     keep_freed_memory()
     manifest = Manifest("mine-sam")
     roles = Split.load(split)
@@ -125,8 +134,10 @@ def run(
         known_flips(opened.config)  # refuses a run without
     refuse_learned(run_folder, roles, flag="--run", show=showing(data))
     cases: Sequence[Case] = choose_cases(data, (), split, subset)
-    refuse_over_cases(out, cases, data)
-    cases = spread(cases, limit) if limit else cases
+    refuse_over_cases(whole, cases, data)
+    pool = cases = spread(cases, limit) if limit else cases
+    drawn = frozenset(case.id for case in spread(cases, overlays))
+    cases = share.cases(cases)
     miner = open_sam_miner(settings, device=device, cache=cache, offline=offline)
     if dry_run:
         return MinedFolder(out, tuple(MinedCase(case.id, "planned") for case in cases))
@@ -134,7 +145,7 @@ def run(
         manifest.add_input(path)
     with only_job(out), stop_on_signals() as stop:
         if miner.calibrates:  # never on the cases that are scored
-            pool = cases if subset == "unlabeled" else choose_cases(data, (), split, "unlabeled")
+            pool = pool if subset == "unlabeled" else choose_cases(data, (), split, "unlabeled")
             heard = stoppable(progress, stop, CALIBRATING)
             miner.calibrate(pool, opened, label_maps(data, roles, opened), progress=heard)
         made_by = {
@@ -142,14 +153,16 @@ def run(
             **miner.made_by,
             "answers_all": subset != "unlabeled",
         }
+        share.refuse_others(made_by)
         refuse_links(out, (OVERLAYS,))
         _refuse_other_table(out / QC)
+        shards = Join(out, cases, made_by, force).run() if merge else None
         # first what the journal and the record say is ours, for the process may end at any moment
-        remove_pictures(out, () if resume else [entry.case for entry in Journal.read(out)])
+        kept = share.keeps
+        remove_pictures(out, () if kept else [entry.case for entry in Journal.read(out)])
         (out / QC).unlink(missing_ok=True)
-        journal = Journal(out, resume=resume)
+        journal = Journal(out, resume=kept)
         (out / MANIFEST).unlink(missing_ok=True)
-        drawn = frozenset(case.id for case in spread(cases, overlays))
         work = MiningWork(
             miner,
             opened,
@@ -161,9 +174,10 @@ def run(
             drawn=drawn,
             answers_all=made_by["answers_all"],
         )
-        results = work.all(cases, on_case)
+        results = work.all(cases, on_case) if shards is None else mined_by(shards, journal, cases)
+        journal.settle()
         write_text(out / QC, qc_table(results))
-    mined = MinedFolder(out, tuple(results), miner.cache.hits, miner.cache.misses)
+    mined = MinedFolder(out, tuple(results), *embeddings_of(miner, shards))
     learned = learned_by(run_folder)
     voxels = {e.case: e.details.get("voxels", "") for e in work.journal.entries.values()}
     manifest.details = {
@@ -172,8 +186,9 @@ def run(
         "subset": subset,
         **learned.known({case.id: roles.digests_of(case.id) for case in cases}, "final", voxels),
         **opened.config.reading,
+        **share.noted(cases, failed={c.case: c.reason for c in results if c.status == "failed"}),
     }
-    _finish(mined, manifest, lacking=work.lacking)
+    _finish(mined, manifest, lacking=work.lacking, is_share=shard is not None)
     return mined
 
 
@@ -208,6 +223,38 @@ def qc_table(cases: Sequence[MinedCase]) -> str:
     return csv_text(QC_COLUMNS, rows)
 
 
+def mined_by(
+    shards: Sequence[Mapping[str, Any]], journal: Journal, cases: Sequence[Case]
+) -> list[MinedCase]:
+    """What became of each case in the shards that were joined, as if one run had mined all.
+
+    Args:
+        shards: The `run.json` of each.
+        journal: Of the whole.
+        cases: All cases.
+    """
+    failed: dict[str, str] = {}
+    for shard in shards:
+        failed |= shard["details"][DETAIL]["failed"]
+    found = [
+        MinedCase(case.id, "failed", reason=failed[case.id])
+        if case.id in failed
+        else noted(journal.entries[case.id])
+        for case in cases
+    ]
+    return [replace(one, status="ok") if one.status == "kept" else one for one in found]
+
+
+def embeddings_of(miner: Miner, shards: Sequence[Mapping[str, Any]] | None) -> tuple[int, int]:
+    """Embeddings that were found and that were made, here or in the shards that were joined."""
+    if shards is None:
+        return miner.cache.hits, miner.cache.misses
+    counts = [shard["counts"] for shard in shards]
+    names = ("embeddings_cached", "embeddings_made")
+    hits, misses = (sum(one[name] for one in counts) for name in names)
+    return hits, misses
+
+
 def _refuse_other_table(path: Path) -> None:
     """Refuse to replace a file of the table's name that is another."""
     if path.exists() and not read_text(path).startswith(csv_text(QC_COLUMNS, []).rstrip()):
@@ -217,7 +264,9 @@ def _refuse_other_table(path: Path) -> None:
         )
 
 
-def _finish(mined: MinedFolder, manifest: Manifest, *, lacking: Collection[str]) -> None:
+def _finish(
+    mined: MinedFolder, manifest: Manifest, *, lacking: Collection[str], is_share: bool
+) -> None:
     failed = [case for case in mined.cases if case.status == "failed"]
     masks = [case.file for case in mined.cases if case.file]
     error: LlmsegError | None = None
@@ -226,7 +275,7 @@ def _finish(mined: MinedFolder, manifest: Manifest, *, lacking: Collection[str])
         is_memory = all(case.case in lacking for case in mined.cases)
         report = mined.to_dict()
         error = some_failed(reasons, len(mined.cases), mined.folder, report, is_memory=is_memory)
-    elif not masks:
+    elif not masks and not is_share:
         error = PartialError(
             f"None of {len(mined.cases)} cases has a pseudo-label: {_why_none(mined)} {QC} in "
             f"{mined.folder} says so case by case."

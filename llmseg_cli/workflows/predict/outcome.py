@@ -1,14 +1,16 @@
 """What became of a prediction, for the terminal, `--json` and `run.json`."""
 
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmseg_cli.artifacts.manifest import Manifest
+from llmseg_cli.data.cases import Case
 from llmseg_cli.errors import ExitCode, LlmsegError
+from llmseg_cli.typed import fit
 from llmseg_cli.workflows.case_folder import some_failed
-from llmseg_cli.workflows.predict.cases import CaseResult
+from llmseg_cli.workflows.predict.cases import CaseResult, Work
 from llmseg_cli.workflows.predict.cost import Estimate
 
 
@@ -49,6 +51,28 @@ class Predicted:
             "training_cases": list(self.training_cases),
             "warnings": list(self.warnings),
         }
+
+
+def predicted_by(
+    shards: Sequence[Mapping[str, Any]], work: Work, cases: Sequence[Case]
+) -> list[CaseResult]:
+    """What became of each case in the shards that were joined, as if one run had done all.
+
+    Args:
+        shards: The `run.json` of each.
+        work: Of the whole.
+        cases: All cases.
+
+    Raises:
+        PolicyError: If what a mask was made of is known to the run, and held out.
+    """
+    found = {}
+    for shard in shards:
+        for one in fit(shard["details"]["cases"], list[CaseResult]):
+            found[one.case] = replace(one, status="ok" if one.status == "skipped" else one.status)
+    for name, entry in work.journal.entries.items():
+        work.refuse(name, entry.details.get("voxels", ""))
+    return [found[case.id] for case in cases]
 
 
 def finish(predicted: Predicted, manifest: Manifest, *, lacking: Collection[str]) -> None:

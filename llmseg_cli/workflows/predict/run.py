@@ -13,13 +13,14 @@ from llmseg_cli.artifacts.journal import DICOM_SEG, MAPS, OVERLAYS
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.run_files import CONFIG
+from llmseg_cli.artifacts.shard import Shard
 from llmseg_cli.data.class_values import merged_in_words
 from llmseg_cli.errors import UsageError
 from llmseg_cli.inference.post_processing import BYTES, PostProcessing, named_classes
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.stop import stop_on_signals
-from llmseg_cli.workflows.case_folder import own_output, refuse_over_cases
+from llmseg_cli.workflows.case_folder import refuse_over_cases
 from llmseg_cli.workflows.case_pictures import spread
 from llmseg_cli.workflows.predict.absent_classes import absence_warnings
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
@@ -29,12 +30,14 @@ from llmseg_cli.workflows.predict.image import Manner
 from llmseg_cli.workflows.predict.known import Knowledge
 from llmseg_cli.workflows.predict.maps import Maps
 from llmseg_cli.workflows.predict.opening import input_name, open_asked
-from llmseg_cli.workflows.predict.outcome import Predicted, finish
+from llmseg_cli.workflows.predict.outcome import Predicted, finish, predicted_by
 from llmseg_cli.workflows.predict.overlays import own_journal, with_overlays
 from llmseg_cli.workflows.runs.calibrated import at_temperatures, calibration_file
 from llmseg_cli.workflows.runs.ensemble import Ensemble, joined
 from llmseg_cli.workflows.runs.folders import run_folders
 from llmseg_cli.workflows.runs.run_folder import CHECKPOINTS, OpenRun
+from llmseg_cli.workflows.shards.join import Join
+from llmseg_cli.workflows.shards.share import Share
 
 __all__ = ["Predicted", "run"]
 
@@ -68,6 +71,8 @@ def run(
     cache: Path | None = None,
     resume: bool = False,
     force: bool = False,
+    shard: Shard | None = None,
+    merge: bool = False,
     dry_run: bool = False,
     progress: Progress = silent,
     on_estimate: Callable[[Estimate, Ensemble], None] = lambda estimate, runs: None,
@@ -107,6 +112,8 @@ def run(
         cache: llmseg's cache folder, if it is not the usual one; a run may refer to a model in it.
         resume: Keep masks made from the same image by the same run in the same manner.
         force: Replace an earlier output.
+        shard: Predict a share of the cases alone, in a folder of its own in *out*.
+        merge: Join what all shards have predicted, instead of predicting.
         dry_run: Only estimate.
         progress: Hears about windows.
         on_estimate: Hears what it will cost, before the first window.
@@ -125,7 +132,9 @@ def run(
     manifest = Manifest("predict")
     folders = run_folders([runs] if isinstance(runs, Path) else runs)
     refuse_folder_over_inputs(out, [Input("the run folder", folder) for folder in folders])
-    owned = nullcontext() if dry_run else own_output(out, folders[0], resume=resume, force=force)
+    share = Share(out, shard, merge, resume, force)
+    whole, out = out, share.folder
+    owned = nullcontext() if dry_run else share.owned(folders[0])
     with owned, stop_on_signals() as stop:
         cases, found = open_asked(
             folders,
@@ -148,9 +157,12 @@ def run(
             named_classes(largest_component, config.classes, flag="--largest-component"),
             named_classes(fill_holes, config.classes, flag="--fill-holes"),
         )
-        refuse_over_cases(out, cases, data)
+        refuse_over_cases(whole, cases, data)
+        cases = tuple(share.cases(cases))
         if dicom_seg:
             refuse_no_series(cases)
+        if shard is not None:  # what is made of masks is made when all are there
+            dicom_seg, overlays = False, 0
         knowledge = Knowledge.of(folders, cases, split, checkpoint)
         manner = Manner(
             overlap, stride, blend, mirror, batch, skip_below, after=BYTES * bool(after)
@@ -167,9 +179,11 @@ def run(
             **({"uncertainty": True} if uncertainty else {}),
             **({"temperatures": opened.temperatures} if calibrated else {}),
         }
+        share.refuse_others(made_by)
         refuse_links(out, (*MAPS, DICOM_SEG, OVERLAYS))
+        shards = Join(out, cases, made_by, force).run() if merge else None
         drawn = [case.id for case in spread(cases, overlays)]
-        journal = own_journal(out, drawn, resume=resume)
+        journal = own_journal(out, drawn, resume=share.keeps)
         work = Work(
             opened,
             manner,
@@ -184,10 +198,11 @@ def run(
             maps=Maps(len(config.classes), probabilities, uncertainty),
         )
         (out / MANIFEST).unlink(missing_ok=True)
-        results = work.all(cases, on_case)
+        results = work.all(cases, on_case) if shards is None else predicted_by(shards, work, cases)
         remove_segs(out, [one.case for one in results if one.status != "skipped"])
         if dicom_seg:
             results = with_segs(out, cases, results, config)
+        journal.settle()
         results = with_overlays(out, cases, results, config, drawn, progress)
         known = knowledge.of_masks(work.journal, cases)
         masks = [result.classes for result in results if result.classes is not None]
@@ -209,6 +224,7 @@ def run(
             "cases": [asdict(case) for case in predicted.cases],
             **config.reading,  # for `score`
             "label_values": list(config.label_values),
+            **share.noted(cases),
         }
         finish(predicted, manifest, lacking=work.lacking)
     return predicted
