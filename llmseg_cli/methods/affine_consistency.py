@@ -161,12 +161,14 @@ class AffineConsistency(Taught):
         """
         low, high, first = self.low, self.high, self.first
         if self.views == "random":
-            draws = torch.rand(len(images), self.count, *low.shape).to(images.device)
+            draws = torch.rand(len(images), self.count, *low.shape)
+            draws = draws.to(images.device, non_blocking=True)
             return low + draws * (high - low)
         if self.views == "identity":
-            same = identity(len(low)).to(low)
+            same = identity(len(low)).to(images.device, non_blocking=True)
             return same.expand(len(images), self.count, -1, -1)
-        chosen = chosen_views(len(images), len(first), self.count).to(images.device)  # (B, N)
+        chosen = chosen_views(len(images), len(first), self.count)  # (B, N)
+        chosen = chosen.to(images.device, non_blocking=True)
         if self.chooser is None:
             return first[chosen]
         _refuse_nondeterministic(images.device)
@@ -196,8 +198,9 @@ class AffineConsistency(Taught):
         if batch.pseudo is None:
             return found
         known = batch.pseudo != UNKNOWN
-        sure = nn.functional.one_hot(batch.pseudo.where(known, 0), found.shape[1])
-        return sure.movedim(-1, 1).to(found.dtype).where(known[:, None], found)
+        classes = torch.arange(found.shape[1], device=found.device)
+        sure = batch.pseudo[:, None] == classes.view(-1, *[1] * (batch.pseudo.ndim - 1))
+        return sure.to(found.dtype).where(known[:, None], found)
 
     def _note(self, maps: Tensor, seen: Tensor) -> None:
         """Where the views are: a run whose views drift off the image has nothing to compare."""
