@@ -81,6 +81,25 @@ def known_softmax_mse(logits: Tensor, probabilities: Tensor, *, known: Tensor) -
     return torch.where(known, squared_error, 0).sum() / known.count_nonzero().clamp(min=1)
 
 
+def mutual_mse(first: Tensor, second: Tensor) -> Tensor:
+    r"""Mean squared difference of two maps, both of which learn.
+
+    $L = \frac{1}{|V| K} \sum_{v,k} (p_{vk} - q_{vk})^2$.
+
+    Args:
+        first: Such as probabilities, `(B, K, X, Y[, Z])`; compared in float32 at least.
+        second: Same shape.
+
+    Returns:
+        Scalar; 0 if both agree.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    require_same_shape(first, second)
+    return (widen(first) - widen(second)).square().mean()
+
+
 def predictive_entropy(probabilities: Tensor) -> Tensor:
     r"""Entropy of every voxel, $u_v = -\sum_k q_{vk} \ln q_{vk}$ with $0 \ln 0 = 0$.
 

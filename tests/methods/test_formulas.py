@@ -17,6 +17,7 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError
 from llmseg_cli.methods import affine_consistency, copy_paste, usl, weak_to_strong
 from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.models import generator
 from llmseg_cli.registry import METHODS
 
 CLASSES, SIDES = 3, (8, 6, 4)
@@ -63,6 +64,7 @@ def boxes(monkeypatch) -> Tensor:
         "chosen_views",
         lambda cases, views, count: torch.tensor(VIEWS_OF[:cases])[:, :count],
     )
+    monkeypatch.setattr(generator, "DROPOUTS", (0.0,) * 5)
     for method in (weak_to_strong, copy_paste):
         monkeypatch.setattr(method, "placed_boxes", lambda spans, sides: deep_boxes(len(spans)))
     return found
@@ -385,6 +387,57 @@ def by_affine_consistency(method: Method, batch: SemiBatch, progress: float) -> 
     }
 
 
+def by_dec_seg(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    """Light and copies are checked in what was heard; sampling and sums are torch's own."""
+    seen, lit, copies = method.student.images
+    assert method.student.modes == [True] * 3
+    assert torch.equal(seen, torch.cat([batch.image, batch.unlabeled]))
+    low, high = (
+        find(batch.unlabeled, (2, 3, 4), keepdim=True) for find in (torch.amin, torch.amax)
+    )
+    clean, in_light = (batch.unlabeled - low) / (high - low), (lit - low) / (high - low)
+    factors = assert_recolored(clean, in_light)
+    half = [*(side // 2 for side in SIDES)]
+    averages = nn.functional.avg_pool3d(seen, 2)
+    torch.testing.assert_close(copies[: len(seen)], averages)
+    clean_copies = nn.functional.avg_pool3d(clean, 2)
+    own = assert_recolored(clean_copies, (copies[len(seen) :] - low) / (high - low))
+    assert (factors - own).abs().min() > 1e-4  # a light of its own
+    layer = method.student.layer
+    middle = batch.target[:, 1::2, 1::2, 1::2]
+    logits, of_copies = torch.cat([layer(seen), layer(lit)]), layer(copies)
+    p, q = logits.softmax(1), of_copies.softmax(1)
+    larger = nn.functional.interpolate(q, SIDES, mode="trilinear", align_corners=True)
+    assert list(q.shape[2:]) == half
+    parts = [slice(LABELED), slice(LABELED, len(seen)), slice(len(seen), None)]
+    scales = sum((p[part] - larger[part]).square().mean() for part in parts)
+    lights = sum((x[parts[1]] - x[parts[2]]).square().mean() for x in (p, q))
+    first, second = method.generators
+    painted = (first(logits[parts[1]]) - in_light).square().mean()
+    painted = painted + (second(logits[parts[2]]) - clean).square().mean()
+    weight = WEIGHT * grown(progress)
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "supervised_copies": supervised(of_copies[:LABELED], middle),
+        "scales": weight * 0.8 * scales,
+        "lights": weight * 0.5 * lights,
+        "generation": weight * 0.3 * painted,
+    }
+
+
+def assert_recolored(unit: Tensor, found: Tensor) -> Tensor:
+    """Each image is a multiple of what it was, cut at 1; returns the factors."""
+    found_factors = []
+    for image, other in zip(unit, found, strict=True):
+        dark = (image > 0.1) & (image < 0.6)
+        ratios = (other / image)[dark]
+        assert ratios.max() - ratios.min() < 1e-4
+        assert 0.7 <= ratios[0] <= 1.3
+        torch.testing.assert_close(other, (ratios[0] * image).clamp(0, 1), atol=1e-5, rtol=1e-4)
+        found_factors.append(ratios[0])
+    return torch.stack(found_factors)
+
+
 def assert_answers(method: Method) -> None:
     """This teacher answers without dropout and gradient; its student is trained in one pass."""
     assert method.student.with_gradient == method.student.modes == [True]
@@ -405,6 +458,17 @@ FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str,
     "affine-consistency": (
         by_affine_consistency,
         {**GROWS, "start": 0.4, "count": 2, "labeled_weight": 0.6},
+    ),
+    "dec-seg": (
+        by_dec_seg,
+        {
+            **GROWS,
+            "scale_weight": 0.8,
+            "perturbation_weight": 0.5,
+            "generation_weight": 0.3,
+            "brightness": 0.3,
+            "filters": 2,
+        },
     ),
     "sam-mining": (by_pseudo_labels, GROWS),
     "self-training": (by_pseudo_labels, GROWS),
@@ -546,6 +610,19 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "bound": "smooth",
         "rate": 0.1,
     },
+    "dec-seg": {
+        "weight": 1.0,
+        "ramp": 1.0,
+        "scale_weight": 1.0,
+        "perturbation_weight": 1.0,
+        "generation_weight": 1.0,
+        "scale": 0.5,
+        "brightness": 0.2,
+        "hue": 0.0,
+        "jitter": "independent",
+        "stop_gradient": False,
+        "filters": 16,
+    },
     "sam-mining": {"weight": 1.0, "ramp": 0.0},
     "self-training": {
         "weight": 1.0,
@@ -584,6 +661,12 @@ RANGES = {  # lowest and highest
     "shear": (0.0, 1.0),
     "shift": (0.0, 1.0),
     "rate": (0.0, 1.0),
+    "scale_weight": (0.0, math.inf),
+    "perturbation_weight": (0.0, math.inf),
+    "generation_weight": (0.0, math.inf),
+    "scale": (0.1, 1.0),
+    "dec-seg.brightness": (0.0, 1.0),
+    "filters": (1, math.inf),
     "voxel_confidence": (0.0, 1.0),
     "mask_confidence": (0.0, 1.0),
 }
