@@ -158,6 +158,8 @@ METHODS = Registry(
         "usl": "llmseg_cli.methods.usl:Usl",
         "weak-to-strong": "llmseg_cli.methods.weak_to_strong:WeakToStrong",
         "copy-paste": "llmseg_cli.methods.copy_paste:CopyPaste",
+        "affine-consistency": "llmseg_cli.methods.affine_consistency:AffineConsistency",
+        "dec-seg": "llmseg_cli.methods.dec_seg:DecSeg",
         "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
         "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
         "rounds": "llmseg_cli.methods.rounds:Rounds",

@@ -58,6 +58,48 @@ def uncertainty_masked_mse(
     return torch.where(is_certain, squared_error, 0).sum() / is_certain.count_nonzero().clamp(min=1)
 
 
+def known_softmax_mse(logits: Tensor, probabilities: Tensor, *, known: Tensor) -> Tensor:
+    r"""Mean squared difference of a softmax output and given probabilities over known voxels.
+
+    $L = \frac{1}{|V| K} \sum_{v \in V, k} (p_{vk} - q_{vk})^2$.
+
+    Args:
+        logits: Student logits, `(B, K, X, Y[, Z])`; computed in float32 at least.
+        probabilities: Those of its teacher, same shape. No gradient flows here.
+        known: The voxels $V$ that count, `(B, X, Y[, Z])` bool.
+
+    Returns:
+        Scalar; 0 if no voxel counts.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    require_same_shape(logits, probabilities)
+    squared = (widen(logits).softmax(dim=1) - widen(probabilities.detach())).square()
+    squared_error = squared.mean(dim=1)  # (B, X, Y[, Z])
+    require_same_shape(squared_error, known)
+    return torch.where(known, squared_error, 0).sum() / known.count_nonzero().clamp(min=1)
+
+
+def mutual_mse(first: Tensor, second: Tensor) -> Tensor:
+    r"""Mean squared difference of two maps, both of which learn.
+
+    $L = \frac{1}{|V| K} \sum_{v,k} (p_{vk} - q_{vk})^2$.
+
+    Args:
+        first: Such as probabilities, `(B, K, X, Y[, Z])`; compared in float32 at least.
+        second: Same shape.
+
+    Returns:
+        Scalar; 0 if both agree.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    require_same_shape(first, second)
+    return (widen(first) - widen(second)).square().mean()
+
+
 def predictive_entropy(probabilities: Tensor) -> Tensor:
     r"""Entropy of every voxel, $u_v = -\sum_k q_{vk} \ln q_{vk}$ with $0 \ln 0 = 0$.
 

@@ -15,6 +15,8 @@ class Segmenter(nn.Module, ABC):
     """A network with a bottleneck, so that knowledge can enter between encoder and decoder.
 
     Args:
+        in_channels: Image channels `C`.
+        classes: Classes `K`, with the background.
         dimensions: 2 for pictures `(B, C, X, Y)`, 3 for volumes `(B, C, X, Y, Z)`.
         bottleneck_channels: Channels of the bottleneck.
         stride: Voxels of the image per voxel of the bottleneck, along each side; every side of a
@@ -31,6 +33,8 @@ class Segmenter(nn.Module, ABC):
     def __init__(
         self,
         *,
+        in_channels: int,
+        classes: int,
         dimensions: int,
         bottleneck_channels: int,
         stride: int,
@@ -40,6 +44,7 @@ class Segmenter(nn.Module, ABC):
         live_maps: int = 5,
     ) -> None:
         super().__init__()
+        self.in_channels, self.classes = in_channels, classes
         self.dimensions = dimensions
         self.bottleneck_channels = bottleneck_channels
         self.stride = stride

@@ -74,6 +74,8 @@ class MedT(Segmenter):
             raise unknown("gates of medt", gates, GATES)
         levels = SHALLOW if parts else LEVELS
         super().__init__(
+            in_channels=in_channels,
+            classes=classes,
             dimensions=dimensions,
             bottleneck_channels=filters << levels + 1,
             stride=1 << levels,

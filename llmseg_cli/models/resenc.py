@@ -78,6 +78,8 @@ class ResEnc(Segmenter):
         widest = max(filters, WIDEST[dimensions])
         widths = [min(filters << stage, widest) for stage in range(stages)]
         super().__init__(
+            in_channels=in_channels,
+            classes=classes,
             dimensions=dimensions,
             bottleneck_channels=widths[-1],
             stride=1 << stages - 1,

@@ -95,6 +95,7 @@ class SeUNetTrans(Pooling):
         _check(width, layers, heads, reduction, expansion, scale)
         super().__init__(
             in_channels,
+            classes,
             [filters << level for level in range(HALVINGS + 1)],
             dimensions=dimensions,
             dropout=dropout,

@@ -189,6 +189,8 @@ class TextFused(Segmenter):
             raise unknown("fusion", fusion, FUSIONS)
         backbone.refuse_text()
         super().__init__(
+            in_channels=backbone.in_channels,
+            classes=backbone.classes,
             dimensions=backbone.dimensions,
             bottleneck_channels=backbone.bottleneck_channels,
             stride=backbone.stride,

@@ -94,6 +94,8 @@ class TransUNet(Segmenter):
         if convolutions == "r50" and dimensions == 3:
             raise UsageError("convolutions=r50 is 2D: give --patch two sides, or leave it out.")
         super().__init__(
+            in_channels=in_channels,
+            classes=classes,
             dimensions=dimensions,
             bottleneck_channels=width,
             stride=STRIDE,

@@ -68,6 +68,7 @@ class Pooling(Segmenter):
 
     Args:
         in_channels: Image channels `C`.
+        classes: Classes `K`, with the background.
         widths: Channels of the levels, the bottleneck's last.
         dimensions: 2 or 3.
         dropout: Probability of dropping a value of the bottleneck; subclasses use it again.
@@ -87,6 +88,7 @@ class Pooling(Segmenter):
     def __init__(
         self,
         in_channels: int,
+        classes: int,
         widths: Sequence[int],
         *,
         dimensions: int,
@@ -101,6 +103,8 @@ class Pooling(Segmenter):
             dimensions=dimensions, filters=widths[0], dropout=dropout, normalization=normalization
         )
         super().__init__(
+            in_channels=in_channels,
+            classes=classes,
             dimensions=dimensions,
             bottleneck_channels=widths[-1],
             stride=1 << len(widths) - 1,
@@ -175,6 +179,7 @@ class UNet(Pooling):
             widths = widths_with(encoder, widths, dimensions=dimensions)
         super().__init__(
             in_channels,
+            classes,
             widths,
             dimensions=dimensions,
             dropout=dropout,

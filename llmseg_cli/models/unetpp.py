@@ -65,6 +65,7 @@ class UNetPlusPlus(Pooling):
             widths = widths_with(encoder, widths, dimensions=dimensions)
         super().__init__(
             in_channels,
+            classes,
             widths,
             dimensions=dimensions,
             dropout=dropout,

@@ -89,6 +89,8 @@ class ViT(Segmenter):
         if multi_scale_fusion not in OWN_READING:
             raise unknown("multi-scale fusion", multi_scale_fusion, OWN_READING)
         super().__init__(
+            in_channels=in_channels,
+            classes=classes,
             dimensions=dimensions,
             bottleneck_channels=filters,
             stride=token,

@@ -59,6 +59,8 @@ class VNet(Segmenter):
         )
         halvings = len(DECODER_DEPTHS)
         super().__init__(
+            in_channels=in_channels,
+            classes=classes,
             dimensions=dimensions,
             bottleneck_channels=filters << halvings,
             stride=1 << halvings,

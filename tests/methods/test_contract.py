@@ -244,6 +244,8 @@ WRONG = {
     "usl": {"threshold_negative": 0.9},
     "weak-to-strong": {"strong_views": 3},
     "copy-paste": {"box": 1.5},
+    "affine-consistency": {"zoom_low": 2.0},
+    "dec-seg": {"scale": 1.5},
     "sam-mining": {"weight": -1.0},
     "self-training": {"ramp": 2.0},
     "rounds": {"members": 1},
@@ -279,7 +281,11 @@ def test_a_semi_batch_joins_labeled_and_unlabeled():
 
 
 @pytest.mark.parametrize(
-    "name", ["mean-teacher", "uncertainty-aware-mean-teacher", "weak-to-strong", "copy-paste"]
+    "name",
+    [
+        *("mean-teacher", "uncertainty-aware-mean-teacher", "weak-to-strong", "copy-paste"),
+        "affine-consistency",
+    ],
 )
 def test_a_teacher_is_the_average_of_its_student(name):
     method = make_method(name, decay=0.9)

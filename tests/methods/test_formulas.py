@@ -15,20 +15,24 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError
-from llmseg_cli.methods import copy_paste, usl, weak_to_strong
+from llmseg_cli.methods import affine_consistency, copy_paste, usl, weak_to_strong
 from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.models import generator
 from llmseg_cli.registry import METHODS
 
 CLASSES, SIDES = 3, (8, 6, 4)
 LABELED, UNLABELED = 2, 4  # another number than of classes
 PARTNERS = torch.tensor([4, 2, 0, 5, 1, 3])
 PROGRESS = (0.3, 0.5, 0.7)
+VIEWS_OF = ((0, 7), (3, 1), (2, 6), (5, 4), (7, 0), (1, 2))  # of each image
 RAMP, WEIGHT = 0.8, 0.7
 Terms = dict[str, Tensor]
 
 
 class Heard(nn.Module):
     """A voxel-wise network that remembers every image, and how it was asked about it."""
+
+    in_channels, classes, dimensions, stride, smallest_grid = 1, CLASSES, 3, 1, 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,6 +59,12 @@ def boxes(monkeypatch) -> Tensor:
         found[sample, sample : sample + 3, 1:4] = True
     monkeypatch.setattr(torch, "randperm", lambda count: PARTNERS)
     monkeypatch.setattr(usl, "cutmix_boxes", lambda count, sides, alpha: found)
+    monkeypatch.setattr(
+        affine_consistency,
+        "chosen_views",
+        lambda cases, views, count: torch.tensor(VIEWS_OF[:cases])[:, :count],
+    )
+    monkeypatch.setattr(generator, "DROPOUTS", (0.0,) * 5)
     for method in (weak_to_strong, copy_paste):
         monkeypatch.setattr(method, "placed_boxes", lambda spans, sides: deep_boxes(len(spans)))
     return found
@@ -327,6 +337,107 @@ def by_copy_paste_among_labeled(method: Method, batch: SemiBatch) -> Terms:
     return {"supervised": supervised(method.student.layer(seen), target)}
 
 
+def by_affine_consistency(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    """Two views of each image; torch's own sampling is the reference, and the maps are the start's.
+
+    The transformer's last layer is 0 at first; its gradient goes through the pixels of views alone.
+    """
+    (seen,), (asked,) = method.student.images, method.teacher.images
+    assert torch.equal(asked, batch.unlabeled)
+    assert_answers(method)
+    images = torch.cat([batch.image, batch.unlabeled])
+    corners = affine_consistency.corner_zooms(3)
+    corners[:, :, 3] *= 0.6  # shifts of 0.5 are beyond their bound of 0.3
+    chosen = VIEWS_OF[: len(images)]
+    said = 0.1 * method.chooser(images)
+    said = torch.stack([said[i, list(views)] for i, views in enumerate(chosen)])
+    maps = torch.stack([corners[list(views)] for views in chosen]) + said  # (B, N, 3, 4)
+    twice = [i for i in range(len(images)) for _ in range(2)]
+
+    def sampled(values: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
+        flat = maps.flatten(0, 1)
+        grid = nn.functional.affine_grid(flat, list(values.shape), align_corners=False)
+        return nn.functional.grid_sample(
+            values, grid, mode=mode, padding_mode=padding, align_corners=False
+        )
+
+    views = sampled(images[twice])
+    expected = torch.cat([batch.image, views])
+    torch.testing.assert_close(seen, expected)
+    logits = method.student.layer(expected)
+    of_views = logits[LABELED:]
+    ones = torch.ones(len(twice), 1, *SIDES)
+    inside = sampled(ones, "nearest")[:, 0] > 0.5
+    assert 0.5 < inside.float().mean() <= 1
+    every_target = torch.cat([batch.target, batch.pseudo])[twice].unsqueeze(1).float()
+    targets = sampled(every_target, "nearest")[:, 0].round().long()
+    targets[~inside] = UNKNOWN
+    probabilities = method.teacher.layer(asked).softmax(1)
+    known = (batch.pseudo != UNKNOWN)[:, None]
+    sure = nn.functional.one_hot(batch.pseudo % UNKNOWN, CLASSES).movedim(-1, 1).float()
+    probabilities = torch.where(known, sure, probabilities)
+    everyone = torch.cat([torch.zeros(LABELED, *probabilities.shape[1:]), probabilities])[twice]
+    taught = sampled(everyone, padding="border").detach()
+    error = (of_views.softmax(1) - taught).square().mean(1)[2 * LABELED :][inside[2 * LABELED :]]
+    weight = WEIGHT * grown(progress) if progress >= 0.4 else 0.0
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "consistency": weight * error.mean(),
+        "labeled_views": 0.6 * supervised(of_views[: 2 * LABELED], targets[: 2 * LABELED]),
+    }
+
+
+def by_dec_seg(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    """Light and copies are checked in what was heard; sampling and sums are torch's own."""
+    seen, lit, copies = method.student.images
+    assert method.student.modes == [True] * 3
+    assert torch.equal(seen, torch.cat([batch.image, batch.unlabeled]))
+    low, high = (
+        find(batch.unlabeled, (2, 3, 4), keepdim=True) for find in (torch.amin, torch.amax)
+    )
+    clean, in_light = (batch.unlabeled - low) / (high - low), (lit - low) / (high - low)
+    factors = assert_recolored(clean, in_light)
+    half = [*(side // 2 for side in SIDES)]
+    averages = nn.functional.avg_pool3d(seen, 2)
+    torch.testing.assert_close(copies[: len(seen)], averages)
+    clean_copies = nn.functional.avg_pool3d(clean, 2)
+    own = assert_recolored(clean_copies, (copies[len(seen) :] - low) / (high - low))
+    assert (factors - own).abs().min() > 1e-4  # a light of its own
+    layer = method.student.layer
+    middle = batch.target[:, 1::2, 1::2, 1::2]
+    logits, of_copies = torch.cat([layer(seen), layer(lit)]), layer(copies)
+    p, q = logits.softmax(1), of_copies.softmax(1)
+    larger = nn.functional.interpolate(q, SIDES, mode="trilinear", align_corners=True)
+    assert list(q.shape[2:]) == half
+    parts = [slice(LABELED), slice(LABELED, len(seen)), slice(len(seen), None)]
+    scales = sum((p[part] - larger[part]).square().mean() for part in parts)
+    lights = sum((x[parts[1]] - x[parts[2]]).square().mean() for x in (p, q))
+    first, second = method.generators
+    painted = (first(logits[parts[1]]) - in_light).square().mean()
+    painted = painted + (second(logits[parts[2]]) - clean).square().mean()
+    weight = WEIGHT * grown(progress)
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "supervised_copies": supervised(of_copies[:LABELED], middle),
+        "scales": weight * 0.8 * scales,
+        "lights": weight * 0.5 * lights,
+        "generation": weight * 0.3 * painted,
+    }
+
+
+def assert_recolored(unit: Tensor, found: Tensor) -> Tensor:
+    """Each image is a multiple of what it was, cut at 1; returns the factors."""
+    found_factors = []
+    for image, other in zip(unit, found, strict=True):
+        dark = (image > 0.1) & (image < 0.6)
+        ratios = (other / image)[dark]
+        assert ratios.max() - ratios.min() < 1e-4
+        assert 0.7 <= ratios[0] <= 1.3
+        torch.testing.assert_close(other, (ratios[0] * image).clamp(0, 1), atol=1e-5, rtol=1e-4)
+        found_factors.append(ratios[0])
+    return torch.stack(found_factors)
+
+
 def assert_answers(method: Method) -> None:
     """This teacher answers without dropout and gradient; its student is trained in one pass."""
     assert method.student.with_gradient == method.student.modes == [True]
@@ -344,6 +455,21 @@ FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str,
     "usl": (by_usl, {**GROWS, "noise": 0.3, "pseudo_weight": 0.4}),
     "weak-to-strong": (by_weak_to_strong, {**GROWS, "threshold": 0.6, "strong_views": 2}),
     "copy-paste": (by_copy_paste, {**GROWS, "warmup": WARMUP}),
+    "affine-consistency": (
+        by_affine_consistency,
+        {**GROWS, "start": 0.4, "count": 2, "labeled_weight": 0.6},
+    ),
+    "dec-seg": (
+        by_dec_seg,
+        {
+            **GROWS,
+            "scale_weight": 0.8,
+            "perturbation_weight": 0.5,
+            "generation_weight": 0.3,
+            "brightness": 0.3,
+            "filters": 2,
+        },
+    ),
     "sam-mining": (by_pseudo_labels, GROWS),
     "self-training": (by_pseudo_labels, GROWS),
     "rounds": (by_rounds, {"weight": WEIGHT, "members": 2}),
@@ -394,8 +520,8 @@ def test_the_ramp_ends_and_its_weight_counts(boxes, name):
     losses = make_method(name, **{**options, "weight": 0.0}).losses(batch, progress=1.0)
     silent = {term for term, value in losses.items() if value.item() == 0}
     assert silent == {
-        term for term in losses if not term.startswith(("supervised", "pseudo_"))
-    }  # of `usl`, pseudo-labels have a weight of their own
+        term for term in losses if not term.startswith(("supervised", "pseudo_", "labeled_"))
+    }  # of `usl`, pseudo-labels have a weight of their own; views of labeled images are labels
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])
@@ -406,6 +532,7 @@ def test_what_follows_a_network_is_its_average(decay):
         ("uncertainty-aware-mean-teacher", [("student", "teacher")]),
         ("weak-to-strong", [("student", "teacher")]),
         ("copy-paste", [("student", "teacher")]),
+        ("affine-consistency", [("student", "teacher")]),
         ("usl", [("first", "averages.0"), ("second", "averages.1")]),
     ):
         method = make_method(name, decay=decay)
@@ -468,6 +595,34 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "warmup": 0.12,
         "largest_component": False,
     },
+    "affine-consistency": {
+        "weight": 0.1,
+        "start": 0.2,
+        "ramp": 0.0,
+        "decay": 0.99,
+        "views": "easy",
+        "count": 1,
+        "labeled_weight": 1.0,
+        "zoom_low": 0.5,
+        "zoom_high": 1.25,
+        "shear": 0.2,
+        "shift": 0.3,
+        "bound": "smooth",
+        "rate": 0.1,
+    },
+    "dec-seg": {
+        "weight": 1.0,
+        "ramp": 1.0,
+        "scale_weight": 1.0,
+        "perturbation_weight": 1.0,
+        "generation_weight": 1.0,
+        "scale": 0.5,
+        "brightness": 0.2,
+        "hue": 0.0,
+        "jitter": "independent",
+        "stop_gradient": False,
+        "filters": 16,
+    },
     "sam-mining": {"weight": 1.0, "ramp": 0.0},
     "self-training": {
         "weight": 1.0,
@@ -498,6 +653,20 @@ RANGES = {  # lowest and highest
     "blur": (0.0, 8.0),
     "box": (0.0, 1.0),
     "warmup": (0.0, 1.0),
+    "start": (0.0, 1.0),
+    "count": (1, 4),
+    "labeled_weight": (0.0, math.inf),
+    "zoom_low": (0.1, 1.0),
+    "zoom_high": (1.0, 4.0),
+    "shear": (0.0, 1.0),
+    "shift": (0.0, 1.0),
+    "rate": (0.0, 1.0),
+    "scale_weight": (0.0, math.inf),
+    "perturbation_weight": (0.0, math.inf),
+    "generation_weight": (0.0, math.inf),
+    "scale": (0.1, 1.0),
+    "dec-seg.brightness": (0.0, 1.0),
+    "filters": (1, math.inf),
     "voxel_confidence": (0.0, 1.0),
     "mask_confidence": (0.0, 1.0),
 }

@@ -77,8 +77,8 @@ def by_hand(loss: str, logits: Tensor, target: Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*methods_of_labels()} - {"copy-paste"})
-)  # which mixes them, below
+    "name", sorted({*methods_of_labels()} - {"copy-paste", "dec-seg"})
+)  # which mixes them, and which shrinks them, below
 @pytest.mark.parametrize(("loss", "deep"), [*((loss, False) for loss in LOSSES.names()), DEEP])
 def test_the_supervised_loss_is_that_over_the_known_voxels(name, loss, deep):
     method, batch = make_method(name, loss, deep=deep), make_batch()
@@ -145,6 +145,20 @@ def test_copy_paste_counts_the_known_voxels_of_labeled_images_wherever_they_are(
         for part in (slice(LABELED), slice(LABELED, None))
     ]
     assert found["supervised"].item() == pytest.approx(sum(halves) / len(heads), rel=2e-5)
+
+
+def test_dec_seg_counts_the_known_voxels_at_both_scales():
+    method, batch = make_method("dec-seg", "dice-ce", filters=2), make_batch()
+    passes = trained_passes(method)
+    found = method.losses(batch, progress=0.7)
+    (full,), _, (half,) = passes
+    assert half.shape[2:] == (16, 16)  # a side of one stride is left
+    targets = {
+        "supervised": (full, batch.target),
+        "supervised_copies": (half, batch.target[:, 1::2]),
+    }
+    for key, (logits, target) in targets.items():
+        assert found[key].item() == pytest.approx(by_hand("dice-ce", logits, target), rel=2e-5)
 
 
 def test_what_is_unknown_of_a_labeled_image_stays_so_where_usl_pastes_it():

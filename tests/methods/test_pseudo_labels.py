@@ -72,7 +72,11 @@ def gradients(method, batch: SemiBatch, *, progress: float = 1.0) -> list[Tensor
     return [p.grad for p in method.parameters() if p.requires_grad]
 
 
-TAUGHT = [("weak-to-strong", ""), ("copy-paste", "")]  # by pseudo-labels in place of a teacher
+TAUGHT = [
+    ("weak-to-strong", ""),
+    ("copy-paste", ""),
+    ("affine-consistency", ""),
+]  # by pseudo-labels in place of a teacher
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class ByHand(Segmenter):
     """Its bottleneck is the image, and its logit of class 1 a weighted sum of it."""
 
     def __init__(self, weights):
-        super().__init__(dimensions=2, bottleneck_channels=2, stride=1)
+        super().__init__(in_channels=2, classes=2, dimensions=2, bottleneck_channels=2, stride=1)
         self.weights = weights
 
     def encode(self, image):

@@ -42,6 +42,14 @@ def test_one_logit_per_class_and_voxel(name, dimensions):
 
 @each_model
 @each_dimension
+def test_a_network_knows_what_it_takes_and_answers(name, dimensions):
+    """Methods with parts of their own build these by it."""
+    network = make_network(name, dimensions=dimensions)
+    assert (network.in_channels, network.classes, network.dimensions) == (2, 3, dimensions)
+
+
+@each_model
+@each_dimension
 def test_the_bottleneck_is_as_announced(name, dimensions):
     network = make_network(name, dimensions=dimensions)
     bottleneck, skips = network.encode(torch.randn(2, 2, *SIDES[dimensions]))

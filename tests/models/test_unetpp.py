@@ -207,6 +207,8 @@ def test_text_at_the_bottleneck_reaches_every_head(dimensions, fusion):
 PLAIN = {  # nothing is done to the images
     "weak-to-strong": {"contrast": 0.0, "brightness": 0.0, "blur": 0.0, "cutmix": False},
     "copy-paste": {"box": 0.0},
+    "dec-seg": {"filters": 2},
+    "affine-consistency": {"views": "identity", "labeled_weight": 0.0},
 }
 
 

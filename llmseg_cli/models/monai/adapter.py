@@ -24,6 +24,8 @@ class MonaiNetwork(Segmenter):
         network: Of MONAI.
         place: Where its bottleneck is.
         facts: What was found by trying it.
+        in_channels: Image channels `C`.
+        classes: Classes `K`, with the background.
         dimensions: 2 or 3.
         patch: The sides that it is built for, if it takes no others.
 
@@ -39,10 +41,14 @@ class MonaiNetwork(Segmenter):
         place: Place,
         facts: Facts,
         *,
+        in_channels: int,
+        classes: int,
         dimensions: int,
         patch: Sequence[int] = (),
     ) -> None:
         super().__init__(
+            in_channels=in_channels,
+            classes=classes,
             dimensions=dimensions,
             bottleneck_channels=facts.channels,
             stride=max(facts.strides),

@@ -76,7 +76,14 @@ def constructor_of(name: str) -> Callable[..., MonaiNetwork]:
                 f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             ) from error
         return MonaiNetwork(
-            f"monai:{name}", network, place, facts, dimensions=dimensions, patch=fixed
+            f"monai:{name}",
+            network,
+            place,
+            facts,
+            in_channels=in_channels,
+            classes=classes,
+            dimensions=dimensions,
+            patch=fixed,
         )
 
     made = getattr(nets, name)

@@ -25,6 +25,7 @@ METHODS = {  # name of a method: words, and what to cite
         ("sohn2020fixmatch", "yang2024unimatch"),
     ),
     "copy-paste": ("bidirectional copy-paste", ("bai2023bcp",)),
+    "affine-consistency": ("consistency of affine views", ("huang2023acformer",)),
     "sam-mining": ("pseudo-labels that Segment Anything draws", ("mao2025mining",)),
     "self-training": ("self-training with pseudo-labels", ("lee2013pseudo",)),
     "rounds": ("rounds of self-training with an ensemble", ("yang2022stpp",)),

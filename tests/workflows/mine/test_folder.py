@@ -24,7 +24,11 @@ from llmseg_cli.workflows.mine.folder import find_masks, masks_digest, with_mask
 pytestmark = pytest.mark.usefixtures("quiet_place")
 
 LEARNERS = ("sam-mining", "self-training", "usl")
-IN_PLACE = ("weak-to-strong", "copy-paste")  # pseudo-labels stand in place of a teacher's
+IN_PLACE = (
+    "weak-to-strong",
+    "copy-paste",
+    "affine-consistency",
+)  # pseudo-labels stand in place of a teacher's
 CLASSES = ("background", "class 1", "class 2")
 
 

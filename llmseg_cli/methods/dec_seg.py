@@ -1,0 +1,190 @@
+"""Consistency between two scales, two lights, and images painted from answers."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.losses.consistency import mutual_mse
+from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
+from llmseg_cli.methods.colors import intensity_range, recolored
+from llmseg_cli.models.generator import Generator
+from llmseg_cli.numerics.scales import enlarged, reduced, reduced_labels, smaller_sides
+from llmseg_cli.training.ramps import sigmoid_ramp
+
+JITTERS = ("independent", "shared")
+
+
+class DecSeg(Method):
+    r"""One network answers alike at two scales and in two lights, and its answers paint images.
+
+    With $x_j$ an unlabeled image $x_u$ in another light, $z$ and $z'$ the logits of an image and
+    of its smaller copy, $p$ and $p'$ their softmax, $U$ enlarging, and $G_1$, $G_2$ generators,
+    $L = L_{seg}(z_l, y) + L_{seg}(z'_l, y') + w(t) (a L_{sc} + b L_{spc} + c L_{cc})$ and
+
+    * scales: $L_{sc} = \sum_{s \in \{l, u, j\}} \mathrm{MSE}(p_s, U(p'_s))$,
+    * lights: $L_{spc} = \mathrm{MSE}(p_u, p_j) + \mathrm{MSE}(p'_u, p'_j)$,
+    * generation: $L_{cc} = \mathrm{MSE}(G_1(z_u), x_j) + \mathrm{MSE}(G_2(z_j), x_u)$.
+
+    Published are two decoders and a third that fuses them and answers. Here the network of the run
+    is shared by both scales and answers at full size; so $L_{cc}$ takes its logits, and the third
+    output's terms are not there. Painted are intensities from 0 to 1, for each image and channel,
+    so that it weighs as much after any normalization.
+
+    Args:
+        build: Returns a freshly initialized network.
+        weight: $w$ when its ramp ends.
+        ramp: Fraction of training over which $w$ grows. Published is 0, all from the start; the
+            default is ours.
+        scale_weight: $a$.
+        perturbation_weight: $b$.
+        generation_weight: $c$; without it there are no generators.
+        scale: Sides of the smaller copy, as a share; rounded to what the network can divide.
+        brightness: Largest change of brightness, as a factor.
+        hue: Largest turn of the colors, as a share of the circle, of pictures in red, green and
+            blue; published 0.05.
+        jitter: `independent`, published: the smaller copy has a light of its own. `shared` (ours):
+            it is the copy of the image in its light.
+        stop_gradient: Whether (ours) the full size alone teaches the smaller, and the image the
+            one in another light. Published: both sides learn.
+        filters: Channels of the first level of the generators.
+
+    Raises:
+        UsageError: If an option is out of its range.
+
+    References:
+        Gu et al., DEC-Seg, Pattern Recognition 158 (2025) 110962. arXiv:2312.16039, and its code.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        *,
+        weight: float = 1.0,
+        ramp: float = 1.0,
+        scale_weight: float = 1.0,
+        perturbation_weight: float = 1.0,
+        generation_weight: float = 1.0,
+        scale: float = 0.5,
+        brightness: float = 0.2,
+        hue: float = 0.0,
+        jitter: str = "independent",
+        stop_gradient: bool = False,
+        filters: int = 16,
+    ) -> None:
+        super().__init__()
+        check_ranges(
+            weight=(weight, 0, math.inf),
+            ramp=(ramp, 0, 1),
+            scale_weight=(scale_weight, 0, math.inf),
+            perturbation_weight=(perturbation_weight, 0, math.inf),
+            generation_weight=(generation_weight, 0, math.inf),
+            scale=(scale, 0.1, 1),
+            brightness=(brightness, 0, 1),
+            hue=(hue, 0, 0.5),
+            filters=(filters, 1, math.inf),
+        )
+        if jitter not in JITTERS:
+            raise unknown("--method-option jitter", jitter, JITTERS)
+        self.student: Any = build()
+        channels = self.student.in_channels
+        if hue and channels != 3:
+            raise UsageError(
+                f"--method-option hue={hue:g}: {channels} channel{'s' * (channels != 1)} have no "
+                "hue. It is for pictures in red, green and blue; leave it out."
+            )
+        self.weight, self.ramp = weight, ramp
+        self.weights = (scale_weight, perturbation_weight, generation_weight)
+        self.scale, self.brightness, self.hue = scale, brightness, hue
+        self.jitter, self.stop_gradient = jitter, stop_gradient
+        self.generators = nn.ModuleList(
+            Generator(
+                self.student.classes,
+                channels,
+                dimensions=self.student.dimensions,
+                filters=filters,
+            )
+            for _ in range(2 if generation_weight else 0)
+        )
+
+    def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
+        assert batch.unlabeled is not None
+        counts = [len(batch.image), len(batch.unlabeled), len(batch.unlabeled)]
+        sides = batch.image.shape[2:]
+        small = smaller_sides(
+            sides,
+            scale=self.scale,
+            stride=self.student.stride,
+            smallest_grid=self.student.smallest_grid,
+        )
+        low, span = intensity_range(batch.unlabeled)
+        clean = (batch.unlabeled - low) / span
+        lit, clean_copy = self._lit(clean), reduced(clean, small)
+        lit_copy = reduced(lit, small) if self.jitter == "shared" else self._lit(clean_copy)
+        copies = torch.cat(
+            [reduced(batch.image, small), low + span * clean_copy, low + span * lit_copy]
+        )
+        logits, supervised = self.supervise(self.student, batch.all_images(), batch)
+        smaller = replace(batch, target=reduced_labels(batch.target, small))
+        with unnoticed_by_averages(self.student):
+            of_lit = self.student(low + span * lit)
+            of_copies, supervised_copies = self.supervise(self.student, copies, smaller)
+        logits = torch.cat([logits, of_lit])
+        full, half = logits.float().softmax(dim=1), of_copies.float().softmax(dim=1)
+        scales, lights, generation = self.weights
+        weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
+        terms = {
+            "supervised": supervised,
+            "supervised_copies": supervised_copies,
+            "scales": weight * scales * self._between_scales(full, half, counts),
+            "lights": weight * lights * self._between_lights(full, half, counts),
+        }
+        if self.generators:
+            _, of_clean, of_lit = logits.split(counts)
+            first, second = self.generators
+            painted = mutual_mse(first(of_clean), lit) + mutual_mse(second(of_lit), clean)
+            terms["generation"] = weight * generation * painted
+        return terms
+
+    def _lit(self, image: Tensor) -> Tensor:
+        return recolored(image, brightness=self.brightness, hue=self.hue)
+
+    def _between_scales(self, full: Tensor, half: Tensor, counts: list[int]) -> Tensor:
+        """Of the labeled, the unlabeled and the recolored images, each a mean, and their sum."""
+        larger = enlarged(half, full.shape[2:])
+        taught = full.detach() if self.stop_gradient else full
+        pairs = zip(taught.split(counts), larger.split(counts), strict=True)
+        return torch.stack([mutual_mse(one, other) for one, other in pairs]).sum()
+
+    def _between_lights(self, full: Tensor, half: Tensor, counts: list[int]) -> Tensor:
+        found = []
+        for answers in (full, half):
+            _, clean, lit = answers.split(counts)
+            found.append(mutual_mse(clean.detach() if self.stop_gradient else clean, lit))
+        return torch.stack(found).sum()
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"student": self.student}
+
+
+@contextmanager
+def unnoticed_by_averages(network: nn.Module) -> Iterator[None]:
+    """Batch normalization uses a batch's own statistics, and its running averages stay.
+
+    With smaller copies among them, whose noise is averaged away, and images in another light, they
+    would be of neither, and a network that predicts with them answers badly.
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
