@@ -71,6 +71,7 @@ class Cascade(Pooling):
             own = encoder.halvings if encoder.halvings > depth + 1 - LEVELS else 0
         super().__init__(
             in_channels,
+            classes,
             widths,
             dimensions=dimensions,
             dropout=dropout,
