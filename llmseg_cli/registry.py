@@ -188,6 +188,7 @@ MODELS = Registry(
         "seunet-trans": "llmseg_cli.models.seunet_trans:SeUNetTrans",
         "medt": "llmseg_cli.models.medt:MedT",
         "cascade": "llmseg_cli.models.cascade:Cascade",
+        "merit": "llmseg_cli.models.merit:Merit",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},

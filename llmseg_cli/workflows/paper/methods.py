@@ -40,6 +40,7 @@ NETWORKS = {
     "seunet-trans": ("seUNet-Trans", ("pham2024seunettrans",)),
     "medt": ("Medical Transformer", ("valanarasu2021medt", "wang2020axialdeeplab")),
     "cascade": ("CASCADE", ("rahman2023cascade",)),
+    "merit": ("MERIT", ("rahman2023merit", "rahman2023cascade")),
     "medvisionllama": (
         "Vision Transformer around a block of a language model",
         ("marthi2024medvisionllama",),
