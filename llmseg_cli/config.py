@@ -49,9 +49,9 @@ class TrainSettings:
     )
     image_encoder: str | None = option(
         None,
-        "Pre-trained encoder of unet, unetpp and cascade, for pictures: efficientnet-lite0 or "
-        "lite-medsam (embedded), or PATH or ID of a ResNet, ConvNeXt, Swin or other model of "
-        "transformers with feature maps.",
+        "Pre-trained encoder of unet, unetpp, cascade and merit, for pictures: "
+        "efficientnet-lite0 or lite-medsam (embedded), or PATH or ID of a ResNet, ConvNeXt, Swin "
+        "or other model of transformers with feature maps.",
         kind="MODEL",
     )
     image_encoder_init: str = option(

@@ -190,6 +190,7 @@ MODELS = Registry(
         "seunet-trans": "llmseg_cli.models.seunet_trans:SeUNetTrans",
         "medt": "llmseg_cli.models.medt:MedT",
         "cascade": "llmseg_cli.models.cascade:Cascade",
+        "merit": "llmseg_cli.models.merit:Merit",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},
@@ -202,6 +203,8 @@ LOSSES = Registry(
         "dice-ce-background": (
             "llmseg_cli.losses.dice_cross_entropy:dice_cross_entropy_with_background"
         ),
+        "dice-ce-cascade": "llmseg_cli.losses.dice_cross_entropy:dice_cross_entropy_of_cascade",
+        "mutation": "llmseg_cli.losses.mutation:mutation",
         "dice-bce": "llmseg_cli.losses.dice_binary_cross_entropy:dice_binary_cross_entropy",
         "hard-dice-bce": (
             "llmseg_cli.losses.dice_binary_cross_entropy:hard_dice_binary_cross_entropy"
@@ -210,6 +213,8 @@ LOSSES = Registry(
     meanings={
         "dice-ce": "soft Dice and cross entropy",
         "dice-ce-background": "the same, with the background in the Dice",
+        "dice-ce-cascade": "that with 0.7 of the Dice and 0.3 of the cross entropy",
+        "mutation": "that of every combination of a network's heads",
         "dice-bce": "soft Dice and binary cross entropy of each class",
         "hard-dice-bce": "Dice of the label map, which trains nothing",
     },

@@ -10,6 +10,8 @@ from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses._weighted import weighted_mean
 from llmseg_cli.losses.dice import soft_dice_loss
 
+DICE_SHARE = 0.7  # of CASCADE and MERIT
+
 
 def dice_cross_entropy(
     logits: Tensor,
@@ -18,6 +20,7 @@ def dice_cross_entropy(
     known: Tensor | None = None,
     weights: Tensor | None = None,
     include_background: bool = False,
+    dice_share: float = 0.5,
 ) -> Tensor:
     r"""Half the cross entropy plus half the soft Dice loss of the foreground classes.
 
@@ -31,6 +34,7 @@ def dice_cross_entropy(
             is 0.
         weights: Of the classes, `(K,)` or longer, in either average; None for equal ones.
         include_background: Average the Dice loss over class 0, too.
+        dice_share: Of the Dice loss, in place of a half; the rest is that of the cross entropy.
 
     Returns:
         Scalar; 0 in the limit of a perfect and certain prediction.
@@ -44,11 +48,13 @@ def dice_cross_entropy(
     wide = widen(logits)
     dice = partial(soft_dice_loss, include_background=include_background)
     if known is None and weights is None:
-        return 0.5 * (dice(wide, target) + cross_entropy(wide, target).mean())
-    counts = torch.ones_like(target, dtype=torch.bool) if known is None else known
-    kept = target.where(counts, 0)
-    entropy = weighted_mean(cross_entropy(wide, kept), kept, weights, counts)
-    return 0.5 * (dice(wide, kept, known=known, weights=weights) + entropy)
+        overlap, entropy = dice(wide, target), cross_entropy(wide, target).mean()
+    else:
+        counts = torch.ones_like(target, dtype=torch.bool) if known is None else known
+        kept = target.where(counts, 0)
+        entropy = weighted_mean(cross_entropy(wide, kept), kept, weights, counts)
+        overlap = dice(wide, kept, known=known, weights=weights)
+    return dice_share * overlap + (1 - dice_share) * entropy
 
 
 def dice_cross_entropy_with_background(
@@ -60,3 +66,21 @@ def dice_cross_entropy_with_background(
         Chen et al., TransUNet, 2021, the authors' code. arXiv:2102.04306.
     """
     return dice_cross_entropy(logits, target, known=known, weights=weights, include_background=True)
+
+
+def dice_cross_entropy_of_cascade(
+    logits: Tensor, target: Tensor, *, known: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """0.7 of the soft Dice loss, with the background, and 0.3 of the cross entropy.
+
+    References:
+        Rahman and Marculescu, CASCADE, WACV 2023, the authors' code; half and half before.
+    """
+    return dice_cross_entropy(
+        logits,
+        target,
+        known=known,
+        weights=weights,
+        include_background=True,
+        dice_share=DICE_SHARE,
+    )

@@ -51,8 +51,28 @@ class WithClassWeights(nn.Module):
         weights: Tensor | None = None,
     ) -> Tensor:
         """The loss; a method's own *weights* of the classes come on top."""
-        both = self.weights if weights is None else self.weights * weights[: len(self.weights)]
-        return self.loss(logits, target, known=known, weights=both)
+        return self.loss(logits, target, known=known, weights=self._with(weights))
+
+    @property
+    def of_heads(self) -> Callable[..., Tensor] | None:
+        """The loss of several heads together, with the weights; None if there is no such loss."""
+        found: Callable[..., Tensor] | None = getattr(self.loss, "of_heads", None)
+        if found is None:
+            return None
+
+        def weighted(
+            heads: Sequence[Tensor],
+            target: Tensor,
+            *,
+            known: Tensor | None = None,
+            weights: Tensor | None = None,
+        ) -> Tensor:
+            return found(heads, target, known=known, weights=self._with(weights))
+
+        return weighted
+
+    def _with(self, weights: Tensor | None) -> Tensor:
+        return self.weights if weights is None else self.weights * weights[: len(self.weights)]
 
 
 def supervise(
@@ -70,6 +90,7 @@ def supervise(
     With deep supervision each head learns the target, and those of full size answer. A coarser
     head, 1/n of the image's sides, learns every n-th voxel of the target and counts 1/n as much as
     one of full size. Coarser targets, not finer logits: what is compared is n ** 3 times less.
+    A loss of all heads together (`of_heads`) says itself how they count.
 
     Args:
         network: The student.
@@ -91,6 +112,10 @@ def supervise(
     """
     heads = heads_of(network, images, factors=factors)
     options = {} if weights is None else {"weights": weights}
+    of_heads: Callable[..., Tensor] | None = getattr(loss, "of_heads", None)
+    if of_heads is not None:
+        own = [head[: len(target)] for head in heads]
+        return together(network, heads), of_heads(own, target, known=known, **options)
 
     def loss_of(logits: Tensor, step: int) -> Tensor:
         own, counts = every(step, target), every(step, known)

@@ -201,7 +201,6 @@ class AttentionDecoder(nn.Module):
             raise UsageError(f"reduction is {reduction}; this network needs at least 1.")
         options: dict[str, Any] = {"dimensions": dimensions, "normalization": normalization}
         options |= {"join": join, "attention": attention, "reduction": reduction}
-        self.dimensions = dimensions
         self.places: SpatialAttention | None = None
         if attention == "full":
             self.places = SpatialAttention(dimensions=dimensions)
@@ -232,8 +231,14 @@ class AttentionDecoder(nn.Module):
 
     def heads(self, levels: Sequence[Tensor], sides: Sequence[int]) -> list[Tensor]:
         """Logits `(B, K, X, Y[, Z])` of each level, the finest first, interpolated to *sides*."""
-        mode = INTERPOLATION[self.dimensions]
         return [
-            F.interpolate(output(level), tuple(sides), mode=mode)
+            resized(output(level), sides)
             for output, level in zip(self.outputs, levels, strict=True)
         ]
+
+
+def resized(maps: Tensor, sides: Sequence[int]) -> Tensor:
+    """Maps `(B, C, X, Y[, Z])`, interpolated linearly to other sides."""
+    if tuple(maps.shape[2:]) == tuple(sides):
+        return maps
+    return F.interpolate(maps, tuple(sides), mode=INTERPOLATION[len(sides)])

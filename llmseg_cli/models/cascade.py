@@ -58,17 +58,7 @@ class Cascade(Pooling):
         normalization: str = "batch",
         encoder: FeatureMaps | None = None,
     ) -> None:
-        if not LEVELS - 1 <= depth <= DEEPEST:
-            raise UsageError(
-                f"depth is {depth}; this network decodes four levels: give {LEVELS - 1} to "
-                f"{DEEPEST}."
-            )
-        widths = [filters << level for level in range(depth + 1)]
-        if encoder is not None:
-            widths = widths_with(encoder, widths, dimensions=dimensions)
-        own = None
-        if encoder is not None:
-            own = encoder.halvings if encoder.halvings > depth + 1 - LEVELS else 0
+        widths, own = four_levels(filters, depth, encoder, dimensions)
         super().__init__(
             in_channels,
             classes,
@@ -104,3 +94,28 @@ class Cascade(Pooling):
         image, *maps = skips
         levels = self.decoder([*maps, bottleneck], self.through)
         return self.decoder.heads([self.dropout(level) for level in levels], image.shape[2:])
+
+
+def four_levels(
+    filters: int, depth: int, encoder: FeatureMaps | None, dimensions: int
+) -> tuple[list[int], int | None]:
+    """Channels of all levels down to the coarsest, and how many are the network's own.
+
+    Args:
+        filters: Channels of the finest.
+        depth: Halvings of the coarsest.
+        encoder: A pre-trained encoder, or None.
+        dimensions: 2 or 3.
+
+    Raises:
+        UsageError: If there are not four levels to decode, or the encoder does not fit.
+    """
+    if not LEVELS - 1 <= depth <= DEEPEST:
+        raise UsageError(
+            f"depth is {depth}; this network decodes four levels: give {LEVELS - 1} to {DEEPEST}."
+        )
+    widths = [filters << level for level in range(depth + 1)]
+    if encoder is None:
+        return widths, None
+    own = encoder.halvings if encoder.halvings > depth + 1 - LEVELS else 0
+    return widths_with(encoder, widths, dimensions=dimensions), own

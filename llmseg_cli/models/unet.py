@@ -114,8 +114,8 @@ class Pooling(Segmenter):
             live_maps=live_maps + (12 if normalization == "instance" else 0),
         )
         self.node = partial(convolve, 2, dimensions=dimensions, normalization=normalization)
-        levels = pairwise([in_channels, *widths[:own]])
-        self.encoder = nn.ModuleList(self.node(above, width) for above, width in levels)
+        self.own_widths = [in_channels, *widths[:own]]
+        self.encoder = self.own_levels()
         self.pretrained = None
         self.pool = MAX_POOL[dimensions](2)
         self.up = nn.Upsample(scale_factor=2, mode=INTERPOLATION[dimensions], align_corners=False)
@@ -123,13 +123,21 @@ class Pooling(Segmenter):
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])
-        features: list[Tensor] = []
-        for block in self.encoder:
-            features.append(self.through(block, self.pool(features[-1]) if features else image))
-        if self.pretrained is not None:
-            features += self.pretrained(image)
-        *skips, bottleneck = features
+        *skips, bottleneck = self.maps_of(image, self.encoder, self.pretrained)
         return self.dropout(bottleneck), skips
+
+    def own_levels(self) -> nn.ModuleList:
+        """The convolutions of the levels that are this network's own, with new weights."""
+        return nn.ModuleList(self.node(above, own) for above, own in pairwise(self.own_widths))
+
+    def maps_of(
+        self, image: Tensor, levels: nn.ModuleList, pretrained: FeatureMaps | None
+    ) -> list[Tensor]:
+        """Feature maps of an image, the finest first: those of the levels, then of the encoder."""
+        features: list[Tensor] = []
+        for block in levels:
+            features.append(self.through(block, self.pool(features[-1]) if features else image))
+        return features if pretrained is None else features + pretrained(image)
 
 
 class UNet(Pooling):

@@ -64,12 +64,13 @@ def by_hand(loss: str, logits: Tensor, target: Tensor) -> float:
     p = np.exp(scores - scores.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     y = np.eye(CLASSES)[true]
-    if loss.startswith("dice-ce"):
+    if loss.startswith("dice-ce") or loss == "mutation":  # of one head
         entropy = -np.log(p[np.arange(len(true)), true]).mean()
         overlap = 2 * (p * y).sum(0) + 1e-5
         dice = 1 - overlap / ((p**2).sum(0) + y.sum(0) + 1e-5)
-        first = 0 if loss == "dice-ce-background" else 1
-        return float(0.5 * entropy + 0.5 * dice[first:].mean())
+        first = 1 if loss == "dice-ce" else 0
+        share = 0.5 if loss in ("dice-ce", "dice-ce-background") else 0.7
+        return float((1 - share) * entropy + share * dice[first:].mean())
     entropies = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean(0)
     s = np.eye(CLASSES)[p.argmax(1)] if loss == "hard-dice-bce" else p
     dice = 1 - (2 * (s * y).sum(0) + 1) / (s.sum(0) + y.sum(0) + 1)

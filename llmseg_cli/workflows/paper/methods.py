@@ -41,6 +41,7 @@ NETWORKS = {
     "seunet-trans": ("seUNet-Trans", ("pham2024seunettrans",)),
     "medt": ("Medical Transformer", ("valanarasu2021medt", "wang2020axialdeeplab")),
     "cascade": ("CASCADE", ("rahman2023cascade",)),
+    "merit": ("MERIT", ("rahman2023merit", "rahman2023cascade")),
     "medvisionllama": (
         "Vision Transformer around a block of a language model",
         ("marthi2024medvisionllama",),
@@ -61,6 +62,7 @@ OF_MONAI = {  # beside MONAI's own
     "UNet": ("ronneberger2015unet",),
     "VNet": ("milletari2016vnet",),
 }
+OF_LOSSES = {"dice-ce-cascade": ("rahman2023cascade",), "mutation": ("rahman2023merit",)}
 ENCODERS = {"efficientnet-lite0": ("tan2019efficientnet",), "lite-medsam": ("kirillov2023sam",)}
 NORMALIZED = {
     "zscore": "normalized to mean 0 and standard deviation 1 per channel",
@@ -157,7 +159,8 @@ def _learning(config: RunConfig) -> str:
         rate += f", weight decay {settings['weight_decay']:g}"
     shown = f" ({options})" if options else ""
     return (
-        f"It was trained with {words}{cite(*keys)}{shown} and the loss {settings['loss']}, for "
+        f"It was trained with {words}{cite(*keys)}{shown} and the loss {settings['loss']}"
+        f"{cite(*OF_LOSSES.get(settings['loss'], ()))}, for "
         f"{settings['steps']} steps of {batch} patches of {patch} voxels{slices}, with "
         f"{rate}, the schedule '{settings['learning_rate_schedule']}' and the "
         f"augmentation '{settings['augment']}'."

@@ -65,7 +65,7 @@ def encoder_for(
     if "encoder" not in known:
         raise UsageError(
             f"--image-encoder: the network '{settings.model}' takes none. Use --model unet, "
-            "unetpp or cascade."
+            "unetpp, cascade or merit."
         )
     from llmseg_cli.knowledge.parts.image_encoder import open_image_encoder  # loads transformers
 

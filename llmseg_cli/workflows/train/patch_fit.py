@@ -1,4 +1,4 @@
-"""Whether a network can take a patch, asked before any case is prepared for it."""
+"""Whether a network can take a patch and a loss, asked before any case is prepared for it."""
 
 import math
 from typing import Any
@@ -12,6 +12,7 @@ from llmseg_cli.models.base import Segmenter
 from llmseg_cli.registry import MODELS
 from llmseg_cli.workflows.runs.pretrained import Pretrained
 from llmseg_cli.workflows.runs.sides import sides_for
+from llmseg_cli.workflows.train.head_loss import refuse_few_heads
 
 BATCH_NORMALIZATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -24,7 +25,7 @@ def refuse_patch(
     batch: int,
     has_text: bool = False,
 ) -> None:
-    """Refuse a patch that the network cannot take, before any case is prepared for it.
+    """Refuse a patch or a loss that the network cannot take, before any case is prepared for it.
 
     Args:
         settings: Of the run.
@@ -43,6 +44,7 @@ def refuse_patch(
     if has_text:
         network.refuse_text()
     voxels = batch * math.prod(network.grid_of(settings.patch))
+    refuse_few_heads(settings.loss, settings.model, network, settings.patch)
     if voxels < 2 and any(isinstance(m, BATCH_NORMALIZATIONS) for m in network.modules()):
         can_change = not parts.encoder and "normalization" in MODELS.defaults(settings.model)
         other = " or --model-option normalization=group" if can_change else ""

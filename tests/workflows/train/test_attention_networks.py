@@ -9,6 +9,7 @@ from training_cli import invoke, write_split
 SMALL = {
     "medt": ("filters=4", "positions=8", "local_filters=4"),
     "cascade": ("filters=4",),
+    "merit": ("filters=4",),
     "seunet-trans": ("filters=4", "width=16", "layers=1", "heads=2"),
 }
 

@@ -104,7 +104,7 @@ def test_another_encoder_is_not_resumed_with(toy_data, toy_split, encoder, quiet
 @pytest.mark.parametrize(
     ("words", "says", "code"),
     [
-        (("--model", "vnet"), "takes none. Use --model unet, unetpp or cascade", 2),
+        (("--model", "vnet"), "takes none. Use --model unet, unetpp, cascade or merit", 2),
         (("--patch", "16,16,16"), "give --patch two sides", 2),
         (("--model-option", "depth=6"), "serves 2 to 5 halvings", 2),
         (("--model-option", "depth=1"), "serves 2 to 5 halvings", 2),
