@@ -140,7 +140,7 @@ def _boundary() -> Iterator[None]:
             error.message = f"{error.message.rstrip('.')}. It is set in {path}."
         raise
     except LlmsegError as error:
-        console.error(str(error))
+        console.error(str(error), code=error.exit_code)
         raise typer.Exit(int(error.exit_code)) from error
     except (BrokenPipeError, SystemExit) as error:
         is_ours = isinstance(error, BrokenPipeError)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmseg_cli.artifacts.command_line import command_line
 from llmseg_cli.artifacts.files import to_json
+from llmseg_cli.artifacts.launch import Launch, launched
 from llmseg_cli.artifacts.text import aligned, readable, visible, wrapped
 from llmseg_cli.errors import unknown
 from llmseg_cli.progress import Progress, silent
@@ -36,6 +37,7 @@ class _Terminal:
     console: Any = field(default=None)
     log: "LogFile | None" = None
     leads: bool = True
+    launch: Launch | None = None
 
 
 _terminal = _Terminal()
@@ -58,9 +60,11 @@ def configure(
     """
     if progress not in PROGRESS_MODES:
         raise unknown("progress mode", progress, PROGRESS_MODES)
-    _terminal.quiet, _terminal.verbose = quiet, verbose
-    _terminal.color, _terminal.progress = color, progress
-    _terminal.console = None
+    _terminal.launch = launched(os.environ)
+    if is_follower():  # the first of several processes speaks and writes
+        quiet, progress, log = True, "none", None
+    _terminal.quiet, _terminal.verbose, _terminal.color = quiet, verbose, color
+    _terminal.progress, _terminal.console = progress, None
     if _terminal.log is not None:
         _terminal.log.close()
     _terminal.log = None if log is None else _open_log(log)
@@ -70,10 +74,14 @@ def configure(
         library.addHandler(_Said())
 
 
+def is_follower() -> bool:
+    return _terminal.launch is not None and not _terminal.launch.leads
+
+
 def general_words() -> list[str]:
     """The options that make another command speak as this one does."""
-    flags = {"--quiet": _terminal.quiet, "--verbose": _terminal.verbose}
-    flags["--no-color"] = not _terminal.color
+    color, quiet, verbose = _terminal.color, _terminal.quiet, _terminal.verbose
+    flags = {"--quiet": quiet, "--verbose": verbose, "--no-color": not color}
     log = [] if _terminal.log is None else ["--log-file", str(_terminal.log.path)]
     given = [flag for flag, is_set in flags.items() if is_set]
     return [*given, "--progress", _terminal.progress, *log]
@@ -168,10 +176,11 @@ def warn(message: str) -> None:
         _say(f"Warning: {readable(message)}", "yellow")
 
 
-def error(message: str) -> None:
-    """An error, on stderr, always."""
-    _keep(f"Error: {readable(message)}")
-    _say(f"Error: {readable(message)}", "bold red")
+def error(message: str, *, code: int | None = None) -> None:
+    """An error, on stderr, always; of several processes, once (`Launch.told`)."""
+    if told := _terminal.launch.told(message, code) if _terminal.launch else message:
+        _keep(f"Error: {readable(told)}")
+        _say(f"Error: {readable(told)}", "bold red")
 
 
 def data(text: str) -> None:
@@ -182,6 +191,8 @@ def data(text: str) -> None:
     Raises:
         BrokenPipeError: If nobody can read it.
     """
+    if is_follower():
+        return
     if sys.stdout is None:  # closed before the start, as by >&-
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     try:

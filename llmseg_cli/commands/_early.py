@@ -3,6 +3,7 @@
 The workflows check all of it again, in the same words.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from llmseg_cli.artifacts.at_hand import (
 )
 from llmseg_cli.artifacts.files import refuse_resume_and_force
 from llmseg_cli.artifacts.folds import load_one_or_folds
+from llmseg_cli.artifacts.launch import launched
 from llmseg_cli.artifacts.run_set import is_set
 from llmseg_cli.artifacts.shard import refuse_shard_and_merge
 from llmseg_cli.choices import parse_window
 from llmseg_cli.commands._absent import refuse_absent
 from llmseg_cli.commands._inputs import refuse_taken_outputs
+from llmseg_cli.errors import UsageError
 from llmseg_cli.options import refuse_unknown_device
 from llmseg_cli.registry import METHODS, MODELS
 
@@ -47,6 +50,25 @@ CHECKS: dict[str, Callable[[Any], object]] = {  # by the names of options, in th
 }
 
 
+def _refuse_several_processes(values: Mapping[str, Any]) -> None:
+    """Refuse what torchrun would start several times, and is no training of one run."""
+    launch = launched(os.environ)
+    if launch is None or launch.size == 1:
+        return
+    if OF_TRAINING not in values:
+        raise UsageError(
+            f"torchrun starts {launch.size} processes of this command, and they share no work but "
+            "that of train-sup and train-semi. Start it once; predict, mine-sam and others share "
+            "their cases by --shard."
+        )
+    split = values.get("split")
+    if values["seeds"] > 1 or (split is not None and split.is_dir()):
+        raise UsageError(
+            "Several runs, of --seeds or of folds, under torchrun: its processes train one run. "
+            "Start torchrun once a run."
+        )
+
+
 def refuse_early(values: Mapping[str, Any]) -> None:
     """Refuse an output that is there, a name that is unknown, and what is missing.
 
@@ -56,6 +78,7 @@ def refuse_early(values: Mapping[str, Any]) -> None:
     Raises:
         LlmsegError: Of the kind that the workflow would raise.
     """
+    _refuse_several_processes(values)
     resume, force = bool(values.get("resume")), bool(values.get("force"))
     refuse_resume_and_force(resume=resume, force=force)
     refuse_shard_and_merge(values.get("shard"), merge=bool(values.get("merge")))

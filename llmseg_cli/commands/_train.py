@@ -1,5 +1,6 @@
 """What `train-sup` and `train-semi` share."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.artifacts.command_line import is_typed
+from llmseg_cli.artifacts.launch import launched
 from llmseg_cli.artifacts.split import SPLIT, Split
 from llmseg_cli.commands._hints import BASIC
 from llmseg_cli.commands._labeled import refuse_contradiction
@@ -85,7 +87,7 @@ class TrainOptions:
                 resumed or replaced; or fewer steps are asked for than that has.
             ArtifactError: If folds are missing.
         """
-        if self.force:
+        if self.force or console.is_follower():
             return
         from llmseg_cli.artifacts.files import refuse_existing
         from llmseg_cli.workflows.train.standing import further, refuse_taken
@@ -197,6 +199,7 @@ class TrainOptions:
             init=self.of_same_run(self.init, split, flag="--init"),
             offline=self.offline,
             keep_state=self.keep_state,
+            launch=launched(os.environ),
             **wishes,
         )
 
@@ -252,7 +255,8 @@ def train_one(request: "Request", options: TrainOptions) -> dict[str, Any]:
         }
     with console.progress() as progress:
         trained = run(request, resume=options.resume, force=options.force, progress=progress)
-    conclude(trained, request.output, budget=request.settings.budget)
+    if not console.is_follower():
+        conclude(trained, request.output, budget=request.settings.budget)
     return {
         "run": str(request.output),
         "steps": trained.steps,

@@ -1,11 +1,12 @@
 """Less memory for more time: activations computed again in the backward pass, and not kept."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 
@@ -26,11 +27,23 @@ def recomputed(block: nn.Module, *inputs: object) -> Tensor:
         answer: Tensor = block(*inputs)
         return answer
 
+    modes = torch.overrides._get_current_function_mode_stack()
+
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _statistics_left_alone(block)
+        return nullcontext(), _as_before(block, modes)
 
     kept: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
     return kept
+
+
+@contextmanager
+def _as_before(block: nn.Module, modes: Sequence[TorchFunctionMode]) -> Iterator[None]:
+    """What changed torch's functions in the first pass does so in the second one, too."""
+    with ExitStack() as stack:
+        stack.enter_context(_statistics_left_alone(block))
+        for mode in modes:
+            stack.enter_context(mode)
+        yield
 
 
 @contextmanager

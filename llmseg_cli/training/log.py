@@ -26,12 +26,11 @@ class ScalarLog:
     """One JSON line per logged step, and TensorBoard events beside them.
 
     Args:
-        folder: The run folder.
+        folder: The run folder; None where another process writes, and nothing is logged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOG
-        self._events = folder / TENSORBOARD
+    def __init__(self, folder: Path | None) -> None:
+        self.path = None if folder is None else folder / LOG
         self._stream: TextIO | None = None
         self._writer: SummaryWriter | None = None
 
@@ -45,15 +44,19 @@ class ScalarLog:
             SummaryWriter,
         )  # a quarter of a second, for training alone
 
+        if self.path is None:
+            return
         kept: list[str] = []
         if self.path.is_file() and step:
             kept = [line for line, own in _lines(self.path) if own <= step]
         write_text(self.path, "".join(kept))  # whole, or as it was, if we are killed here
         self._stream = self.path.open("a", encoding="utf-8")
-        self._writer = SummaryWriter(self._events, purge_step=step + 1)
+        self._writer = SummaryWriter(self.path.parent / TENSORBOARD, purge_step=step + 1)
 
     def write(self, step: int, **values: float) -> None:
         """Log values of one step."""
+        if self.path is None:
+            return
         assert self._stream is not None
         assert self._writer is not None
         line = {"step": step, "time": round(time.time(), 3), **values}

@@ -10,30 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmseg_cli.artifacts.run_files import BEST, STATE, WEIGHTS
+from llmseg_cli.artifacts.run_files import BEST, CONFIG, STATE, WEIGHTS
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import StoppedError
 from llmseg_cli.options import MOST
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.checkpoints import (
     load_into,
-    load_state,
-    refused_state,
     save_state,
     save_weights,
 )
 from llmseg_cli.training.clock import Clock
 from llmseg_cli.training.compilation import compiled
+from llmseg_cli.training.continuing import go_on_from_state, state_of
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.learner import Learner, Score
 from llmseg_cli.training.log import OBSERVED, ScalarLog, refuse_nonfinite
 from llmseg_cli.training.means import add_shares
-from llmseg_cli.training.optimizers import build_optimizer, load_optimizer, set_rate
+from llmseg_cli.training.optimizers import build_optimizer, set_rate
 from llmseg_cli.training.pace import Pace, memory_mb
 from llmseg_cli.training.parts import within_part
 from llmseg_cli.training.plateau import Plateau
 from llmseg_cli.training.precision import autocast, choose_dtype
 from llmseg_cli.training.ramps import learning_rate_factor
+from llmseg_cli.training.ranks import ALONE, Ranks
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.training.undisturbed import answering
@@ -53,6 +53,7 @@ class Loop:
         epoch: Steps in which each labeled case is seen once, for the schedule `plateau`.
         encoder: The learner's parameters that are of a pre-trained image encoder.
         restarts: Steps before which `restart` is called, so that each part has its own course.
+        ranks: Who trains the run.
         progress: Hears about every step.
     """
 
@@ -67,14 +68,16 @@ class Loop:
         epoch: int = 1,
         encoder: Iterable[nn.Parameter] = (),
         restarts: Sequence[int] = (),
+        ranks: Ranks = ALONE,
         progress: Progress = silent,
     ) -> None:
         self.learner, self.settings, self.folder = learner, settings, folder
+        self.ranks = ranks
         self.device, self.score, self.progress = device, score, progress
         self.dtype = choose_dtype(settings.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-        trained = [p for p in learner.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(trained, settings, encoder=encoder)
+        self.trained = [p for p in learner.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(self.trained, settings, encoder=encoder)
         self.averages = (
             {name: frozen_copy(network) for name, network in learner.networks().items()}
             if settings.ema
@@ -89,7 +92,7 @@ class Loop:
         self._observed: dict[str, Tensor] = {}  # by the method in the last step
         self.final_score: float | None = None
         self.best: tuple[float, int] | None = None
-        self.log, self.pace = ScalarLog(folder), Pace()
+        self.log, self.pace = ScalarLog(folder if ranks.leads else None), Pace()
         self._looked = -LOOK_EVERY_S  # when at the loss
         self._losses = learner.losses
         if settings.compile:
@@ -97,28 +100,7 @@ class Loop:
 
     def resume(self) -> None:
         """Continue from the saved state, if there is one."""
-        path = self.folder / STATE
-        if not path.exists():
-            return
-        state = load_state(path, self.device)
-        with refused_state(path):
-            load_into(self.learner, state["learner"], source=str(path))  # type: ignore[arg-type]
-            load_optimizer(self.optimizer, state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
-            for name, average in self.averages.items():
-                load_into(average, state["averages"][name], source=str(path))
-            if self.plateau:
-                self.plateau.load_state_dict(state.get("plateau") or {})
-            if not 0 <= state["step"] <= self.last_step:
-                raise ValueError(f"step {state['step']} of {self.steps}")
-            if self.clock:
-                self.clock.start(float(state.get("used_s") or 0.0))
-                self.steps = max(state["step"], int(state.get("steps") or 0))
-            value, at = state["best"] or (0.0, 0)
-        self.best = (value, int(at)) if state["best"] else None
-        self.step = state["step"]
-        self.losses = state.get("losses", {})
-        self.final_score = state.get("score")
+        go_on_from_state(self)
 
     def restart(self) -> None:
         """Go back to the first weights, with a new optimizer; averages begin with the next step."""
@@ -152,14 +134,17 @@ class Loop:
         self.pace.start()
         self._report()
         while self.step < self.steps:
-            before = time.monotonic()
-            chosen = list(itertools.islice(batches, self.settings.accumulate))
-            if len(chosen) < self.settings.accumulate:
-                raise ValueError(f"batches end at step {self.step} of {self.steps}")
-            waited += time.monotonic() - before
-            terms = self.take_step(*chosen)
-            self._after_step(terms, round(waited, 3), stopping=bool(stop))
-            if stop:
+            with self.ranks.going_back(self._save_as_left, self.learner):
+                before = time.monotonic()
+                chosen = list(itertools.islice(batches, self.settings.accumulate))
+                if len(chosen) < self.settings.accumulate:
+                    raise ValueError(f"batches end at step {self.step} of {self.steps}")
+                waited += time.monotonic() - before
+                means = self.take_step(*chosen)
+            with self.ranks.going_back(self._save_as_left):
+                stopping = self.ranks.agree_to_stop(stop)
+                self._after_step(means, round(waited, 3), stopping=stopping)
+            if stopping or (stop and self.ranks.is_alone):
                 self.save()
                 raise StoppedError(
                     f"{stop.signal}: saved after step {self.step} of {self.steps} in "
@@ -187,12 +172,14 @@ class Loop:
         means: dict[str, Tensor] = {}
         self._observed = {}
         for batch in batches:
-            with autocast(self.device, self.dtype):
+            with autocast(self.device, self.dtype), self.ranks.sharing():
                 terms = self._losses(batch, progress=done / steps)
             shares = [term.float() / len(batches) for term in terms.values()]
             self.scaler.scale(torch.stack(shares).sum()).backward()  # type: ignore[no-untyped-call]
             add_shares(means, terms, of=len(batches))
             add_shares(self._observed, self.learner.observed(), of=len(batches))
+        total = self.ranks.as_first(torch.stack([*means.values()]).sum())
+        self.ranks.add_gradients(self.trained)
         if self.settings.clip_grad:
             self.scaler.unscale_(self.optimizer)
             for network in self.learner.networks().values():
@@ -200,7 +187,7 @@ class Loop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.plateau:
-            self.plateau.add(torch.stack([*means.values()]).sum())
+            self.plateau.add(total)
         self.learner.after_step(self.step)
         for name, average in self.averages.items():
             current = self.learner.networks()[name]
@@ -212,11 +199,13 @@ class Loop:
         settings, step = self.settings, self.step
         self.pace.step()
         if self.clock:
-            self.steps = self.clock.steps(
-                step,
-                step_s=self.pace.step_s or 0.0,
-                validation_s=self.pace.validation_s,
-                validate_every=settings.validate_every,
+            self.steps = self.ranks.of_first(
+                self.clock.steps(
+                    step,
+                    step_s=self.pace.step_s or 0.0,
+                    validation_s=self.pace.validation_s,
+                    validate_every=settings.validate_every,
+                )
             )
         last = step == self.steps
         saves = step % settings.save_every == 0 and not last
@@ -269,31 +258,24 @@ class Loop:
         if self.best is None or value > self.best[0]:
             self.best = (value, self.step)
             metadata = {"step": str(self.step), "validation_dice": repr(value)}
-            save_weights(self.folder / BEST, networks, metadata)
+            if self.ranks.leads:
+                save_weights(self.folder / BEST, networks, metadata)
 
     def save(self) -> None:
         """Write the state, from which `resume` continues exactly."""
-        self.log.flush()
-        save_state(
-            self.folder / STATE,
-            {
-                "step": self.step,
-                "learner": self.learner.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "averages": {name: net.state_dict() for name, net in self.averages.items()},
-                "plateau": self.plateau.state_dict() if self.plateau else None,
-                "losses": self.losses,
-                "score": self.final_score,
-                "steps": self.steps,
-                "used_s": self.clock.used_s if self.clock else None,
-                "best": list(self.best) if self.best else None,
-            },
-        )
+        if self.ranks.leads:
+            self.log.flush()
+            save_state(self.folder / STATE, state_of(self))
+
+    def _save_as_left(self) -> None:
+        """The same where another process is gone, maybe the one that writes; all have all of it."""
+        if (self.folder / CONFIG).is_file():  # it is seen from here
+            save_state(self.folder / STATE, state_of(self))
 
     def _finish(self, elapsed: float, waited: float) -> Trained:
         self.save()
-        save_weights(self.folder / WEIGHTS, self.final_networks(), {"step": str(self.step)})
+        if self.ranks.leads:
+            save_weights(self.folder / WEIGHTS, self.final_networks(), {"step": str(self.step)})
         best_score, best_step = self.best or (None, None)
         return Trained(
             self.step, self.losses, self.final_score, best_score, best_step, elapsed, waited

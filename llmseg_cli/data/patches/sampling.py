@@ -41,6 +41,7 @@ class PatchSampler:
             some; None leaves them out.
         prefer_known: Center the other patches of a case that is known in part on a known voxel.
         views: Different patches of each case, which come in turns; 0 draws a new one each time.
+        part: Which of how many equal parts of a batch is made, counted from 0.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class PatchSampler:
         prefer_known: bool = False,
         slices: int = 1,
         views: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.cases = list(cases)
         self.unlabeled = unlabeled
@@ -64,7 +66,7 @@ class PatchSampler:
         self.patch = patch if len(patch) == 3 else (*patch, 1)
         self.dimensions = len(patch)
         self.slices, self.views = slices, views
-        self.count = batch
+        self.count, self.part = batch, part
         self.seed, self.stream = seed, stream
         self.augmentation = augmentation
         self.foreground = foreground
@@ -80,7 +82,10 @@ class PatchSampler:
             `(B, X, Y[, Z])` int64 if the cases have them.
         """
         images, targets = [], []
-        for position in range(step * self.count, (step + 1) * self.count):
+        number, parts = self.part
+        own = self.count // parts
+        first = step * self.count + number * own
+        for position in range(first, first + own):
             image, labels = self.patch_at(position)
             images.append(image)
             if labels is not None:

@@ -29,7 +29,8 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.bench.run import Wish, timed
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.request import Request
-from llmseg_cli.workflows.train.run import plan, start
+from llmseg_cli.workflows.train.run import plan
+from llmseg_cli.workflows.train.start import start
 
 CASES = 6  # of a made cohort: three labeled, three not
 STEPS = 1000  # of which the first is taken again and again

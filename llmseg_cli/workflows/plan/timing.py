@@ -26,7 +26,8 @@ from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.runs.run_folder import OpenRun, made_ready
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.request import PseudoRequest, Request
-from llmseg_cli.workflows.train.run import plan, start
+from llmseg_cli.workflows.train.run import plan
+from llmseg_cli.workflows.train.start import start
 
 TIMED_STEPS = 3
 TIMED_FORWARDS = 5

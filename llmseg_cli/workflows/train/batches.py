@@ -12,6 +12,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
 from llmseg_cli.data.patches.sampling import PatchSampler
 from llmseg_cli.methods.base import SemiBatch
+from llmseg_cli.training.ranks import ALONE, Ranks
 from llmseg_cli.workflows.train.data import TrainingData
 
 
@@ -23,6 +24,7 @@ def batch_maker(
     uses_unlabeled: bool,
     uses_pseudo: bool = False,
     pin: bool = False,
+    part: tuple[int, int] = (0, 1),
 ) -> Callable[[int], SemiBatch]:
     """What makes the batch of a step: a function of the seed and the step alone.
 
@@ -34,6 +36,7 @@ def batch_maker(
         uses_pseudo: Whether label maps of unlabeled cases are pseudo-labels; without one, nothing
             of a case is known.
         pin: Whether a GPU is to copy the batches while it computes.
+        part: Which of how many equal parts of each batch is made.
     """
     augmentation = AUGMENTATIONS[settings.augment]
     ignores = config.ignore_label is not None
@@ -48,6 +51,7 @@ def batch_maker(
         augmentation=augmentation,
         foreground=settings.foreground,
         prefer_known=True,
+        part=part,
     )
     unlabeled = PatchSampler(
         data.unlabeled,
@@ -59,6 +63,7 @@ def batch_maker(
         stream=1,
         augmentation=augmentation,
         unlabeled=UNKNOWN if uses_pseudo else None,
+        part=part,
     )
 
     def make(step: int) -> SemiBatch:
@@ -84,8 +89,13 @@ def _pinned(batch: SemiBatch) -> SemiBatch:
 
 
 def place_batch(
-    batch: SemiBatch, *, device: torch.device, layout: torch.memory_format
+    batch: SemiBatch, *, device: torch.device, layout: torch.memory_format, ranks: Ranks = ALONE
 ) -> SemiBatch:
+    """The batch on the device; of several ranks, the parts of all of them as one."""
+    if not ranks.is_alone:
+        batch = place_batch(batch, device=device, layout=torch.contiguous_format)
+        batch = _changed(batch, images=ranks.gather, maps=ranks.gather)
+        batch = replace(batch, has_unknown=ranks.any(batch.has_unknown))
     return _changed(
         batch,
         images=lambda images: images.to(device, non_blocking=True, memory_format=layout),

@@ -13,6 +13,8 @@ from llmseg_cli.knowledge.parts.image_encoder import encoders_of
 from llmseg_cli.methods.base import Method
 from llmseg_cli.methods.supervision import WithClassWeights
 from llmseg_cli.registry import LOSSES, METHODS
+from llmseg_cli.training.ranks import ALONE, Ranks
+from llmseg_cli.training.rows import shared
 from llmseg_cli.workflows.runs.pretrained import Pretrained
 from llmseg_cli.workflows.runs.run_folder import network_builder
 from llmseg_cli.workflows.train.foreign_weights import start_from_file
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_learner(
-    request: Request, config: RunConfig, parts: Pretrained
+    request: Request, config: RunConfig, parts: Pretrained, ranks: Ranks = ALONE
 ) -> tuple[Method, Started | None]:
     """The method, not yet on a device, and what its networks took of `--init`.
 
@@ -37,6 +39,7 @@ def make_learner(
         request: What to do.
         config: The run.
         parts: What the networks have of pre-trained models.
+        ranks: Who trains it.
 
     Raises:
         UsageError: If an option is out of its range.
@@ -45,7 +48,7 @@ def make_learner(
     torch.manual_seed(request.seed)  # after SAM, whose random first weights must not matter
     random.seed(request.seed)
     text = request.text[0] if request.text else None
-    build = network_builder(config, text, parts.layers)
+    build = shared(network_builder(config, text, parts.layers), ranks)
     method: Method = METHODS.load(request.method)(build, **config.method_options)
     loss = LOSSES.load(request.settings.loss)
     method.segmentation_loss = loss

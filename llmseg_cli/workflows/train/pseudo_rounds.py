@@ -163,15 +163,18 @@ class PseudoBatches:
         cases: tuple[PreparedCase, ...] = ()
         if self.masks or self.all_unlabeled:
             folder = self.loop.folder / PREPARED
-            cases = with_masks(
-                self.data.unlabeled,
-                self.masks,
-                self.plan.images,
-                preprocessing=preprocessing_of(self.config),
-                classes=self.config.classes,
-                folder=folder / f"{first}" if self.plan.miner else None,
+            cases = self.loop.ranks.first_alone(
+                lambda: with_masks(
+                    self.data.unlabeled,
+                    self.masks,
+                    self.plan.images,
+                    preprocessing=preprocessing_of(self.config),
+                    classes=self.config.classes,
+                    folder=folder / f"{first}" if self.plan.miner else None,
+                )
             )
-            remove_prepared(self.loop.folder, but=f"{first}")  # those of the round before
+            if self.loop.ranks.leads:
+                remove_prepared(self.loop.folder, but=f"{first}")  # those of the round before
         if not self.all_unlabeled:
             cases = tuple(case for case in cases if case.labels is not None)
         data = replace(self.data, unlabeled=cases)
@@ -182,6 +185,7 @@ class PseudoBatches:
             uses_unlabeled=bool(cases),
             uses_pseudo=bool(self.masks),
             pin=self.loop.device.type == "cuda",
+            part=(self.loop.ranks.rank, self.loop.ranks.size),
         )
 
     def _round(self, step: int, *, is_over: bool) -> dict[str, Path]:
@@ -196,8 +200,9 @@ class PseudoBatches:
                 )
             return {e.case: folder / e.file for e in entries if e.file is not None}
         with self.loop.pace.paused():
-            mined = self._mine(folder, step)
-        return {case.case: folder / case.file for case in mined if case.file}
+            mined = self._mine(folder, step) if self.loop.ranks.leads else []
+        found = {case.case: folder / case.file for case in mined if case.file}
+        return self.loop.ranks.of_first(found)  # the others wait
 
     def _mine(self, folder: Path, step: int) -> list[MinedCase]:
         miner, loop = self.plan.miner, self.loop

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.launch import Launch
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import SemiSettings, TrainSettings
 from llmseg_cli.config_mining import MiningSettings
@@ -54,6 +55,7 @@ class Request:
         offline: Never use the network.
         prepared: Cache folder of prepared cases, if it is not that of all else.
         keep_state: Keep what an exact continuation needs when the run is finished.
+        launch: Which one this is of several processes that train the run; None if it is alone.
     """
 
     command: str
@@ -74,6 +76,7 @@ class Request:
     offline: bool = False
     prepared: Path | None = None
     keep_state: bool = False
+    launch: Launch | None = None
 
 
 def pseudo_request(semi: SemiSettings, mining: MiningSettings) -> PseudoRequest:

@@ -1,11 +1,8 @@
 """One training run, for `train-sup` and `train-semi`."""
 
 import logging
-import math
-from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
 
 from llmseg_cli.artifacts.files import sha256_file
 from llmseg_cli.artifacts.learned import Learned
@@ -16,27 +13,23 @@ from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.run_files import CONFIG, STATE
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.preprocessing import Preprocessing
-from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.errors import DataError, StoppedError
-from llmseg_cli.methods.base import Method, SemiBatch
-from llmseg_cli.models.base import recompute_activations
+from llmseg_cli.methods.base import Method
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.planning.geometry import ENCODER_STRIDE, STRIDE
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.registry import METHODS, MODELS
-from llmseg_cli.training.loop import Loop
+from llmseg_cli.training.joining import device_of_rank, join_ranks
 from llmseg_cli.training.precision import (
     choose_device,
     choose_dtype,
-    choose_memory_format,
     demand_determinism,
 )
-from llmseg_cli.training.stop import StopRequest, stop_on_signals, stoppable
+from llmseg_cli.training.ranks import ALONE, Ranks
+from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
-from llmseg_cli.workflows.runs.run_folder import hold_blocks_as
-from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.class_weights import weights_of
 from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData
@@ -48,13 +41,15 @@ from llmseg_cli.workflows.train.learner import make_learner
 from llmseg_cli.workflows.train.named_options import options_of
 from llmseg_cli.workflows.train.patch_fit import refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused, warn_of_no_masks
-from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches, PseudoPlan
-from llmseg_cli.workflows.train.raised_steps import go_on_from_weights, with_raised_steps
+from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan
+from llmseg_cli.workflows.train.raised_steps import with_raised_steps
 from llmseg_cli.workflows.train.record import write_record
 from llmseg_cli.workflows.train.request import Request
 from llmseg_cli.workflows.train.scans import prepare_for
+from llmseg_cli.workflows.train.several import refuse_under_ranks, stopped_if_asked
+from llmseg_cli.workflows.train.start import start
 from llmseg_cli.workflows.train.starting_weights import Started
-from llmseg_cli.workflows.train.validation import Absences, dice_scorer
+from llmseg_cli.workflows.train.validation import Absences
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +90,16 @@ class Plan:
     absences: Absences = field(default_factory=Absences)
 
 
-def plan(request: Request, *, resume: bool = False, progress: Progress = silent) -> Plan:
+def plan(
+    request: Request, *, resume: bool = False, progress: Progress = silent, ranks: Ranks = ALONE
+) -> Plan:
     """Check everything and prepare the data; nothing is written but the cache.
 
     Args:
         request: What to do.
         resume: Whether the output folder holds a run to be continued.
         progress: Hears about cases.
+        ranks: Who trains the run.
 
     Raises:
         UsageError: If an option is wrong.
@@ -171,7 +169,7 @@ def plan(request: Request, *, resume: bool = False, progress: Progress = silent)
     )
     for sentence in found:
         logger.warning(sentence)
-    method, started = make_learner(request, config, parts)
+    method, started = make_learner(request, config, parts, ranks)
     config = replace(config, networks=tuple(method.networks()), answer=method.answer)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     return Plan(settings, config, data, method, learned, trained, pseudo, parts, found, started)
@@ -191,14 +189,19 @@ def run(request: Request, *, resume: bool, force: bool, progress: Progress = sil
         ArtifactError: If the folder holds a run of other settings.
         UsageError: If another job is writing there.
     """
-    with only_job(request.output):
-        return _run(request, resume=resume, force=force, progress=progress)
+    device = device_of_rank(choose_device(request.settings.device), request.launch)
+    with join_ranks(request.launch, device) as ranks:
+        refuse_under_ranks(request, ranks)
+        with only_job(request.output) if ranks.leads else nullcontext():
+            return _run(request, ranks, resume=resume, force=force, progress=progress)
 
 
-def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> Trained:
+def _run(
+    request: Request, ranks: Ranks, *, resume: bool, force: bool, progress: Progress
+) -> Trained:
     keep_freed_memory()
     folder = request.output
-    if not resume:
+    if ranks.leads and not resume:
         refuse_replacing(folder, force=force, names=NAMES)
     if request.settings.deterministic:
         demand_determinism()
@@ -207,19 +210,24 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
     )
     with stop_on_signals() as stop:
         preparing = stoppable(progress, stop, PREPARING)
-        planned = plan(request, resume=resume, progress=preparing)
+        planned = ranks.first_alone(
+            lambda: plan(request, resume=resume, progress=preparing, ranks=ranks)
+        )
         if resume:
             planned = replace(planned, config=with_raised_steps(planned.config, folder))
-        finished = claim(folder, planned.config, request.split, planned.learned, resume=resume)
+        finished = ranks.of_first(_claim(request, planned, ranks, resume=resume))
         if finished:
-            (folder / MANIFEST).touch()  # newer than its inputs again, so that make is content
             return finished
-        loop, batches = start(request, planned, stop, progress, resume=resume)
+        loop, batches = start(request, planned, stop, progress, resume=resume, ranks=ranks)
         try:
-            trained = loop.run(batches, stop)
+            with stopped_if_asked(stop):
+                trained = loop.run(batches, stop)
         except (StoppedError, DataError):
-            draw_course(folder)
+            if ranks.leads:
+                draw_course(folder)
             raise
+        if not ranks.leads:
+            return trained
         remove_prepared(folder)
     if planned.settings.budget:  # only now it is known
         warn_of_no_masks(planned.pseudo, trained.steps)
@@ -232,67 +240,11 @@ def _run(request: Request, *, resume: bool, force: bool, progress: Progress) -> 
     return trained
 
 
-def start(
-    request: Request, planned: Plan, stop: StopRequest, progress: Progress, *, resume: bool
-) -> tuple[Loop, Any]:
-    """The loop of a planned run, on its device, and the batches from its current step on.
-
-    Args:
-        request: What to do.
-        planned: Of the request.
-        stop: Set by a signal.
-        progress: Hears about steps.
-        resume: Go on from the saved state, if there is one.
-    """
-    settings, config = planned.settings, planned.config
-    device = choose_device(settings.device)
-    layout = choose_memory_format(settings.memory_format, dimensions=settings.dimensions)
-    method = planned.method.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]
-    hold_blocks_as(method, choose_dtype(settings.precision, device))
-    if settings.gradient_checkpointing:
-        recompute_activations(method)
-    score = dice_scorer(
-        planned.data.validation,
-        config,
-        device=device,
-        absences=planned.absences,
-        progress=progress,
-    )
-    cases = planned.data.labeled or planned.data.unlabeled
-    loop = Loop(
-        method,
-        settings,
-        folder=request.output,
-        device=device,
-        score=score,
-        encoder=planned.parts.trained_in(method),
-        restarts=planned.pseudo.restarts,
-        epoch=math.ceil(len(cases) / (settings.batch * settings.accumulate)),
-        progress=progress,
-    )
-    if resume:
-        loop.resume()
-        go_on_from_weights(loop, method)
-    ready: Iterable[SemiBatch]
-    if planned.pseudo.record:
-        ready = PseudoBatches(
-            planned.pseudo,
-            planned.data,
-            config,
-            settings,
-            loop,
-            all_unlabeled=not method.mines,
-            stop=stop,
-            progress=progress,
-        )
-    else:
-        make = batch_maker(
-            planned.data,
-            config,
-            settings,
-            uses_unlabeled=method.uses_unlabeled,
-            pin=device.type == "cuda",
-        )
-        first, end = (settings.accumulate * step for step in (loop.step, loop.last_step))
-        ready = prefetch(make, start=first, stop=end, workers=settings.workers)
-    return loop, map(partial(place_batch, device=device, layout=layout), ready)
+def _claim(request: Request, planned: Plan, ranks: Ranks, *, resume: bool) -> Trained | None:
+    """Make the folder this run's, which the first rank does; the result if that is there."""
+    if not ranks.leads:
+        return None
+    found = claim(request.output, planned.config, request.split, planned.learned, resume=resume)
+    if found:
+        (request.output / MANIFEST).touch()  # newer than its inputs again: make is content
+    return found

@@ -17,6 +17,7 @@ from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.overlap import dice_per_class
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.training.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ class Absences:
         """Take note of the label map of a case, and of its reference."""
         for values, seen in ((labels, self.found), (wanted, self.wanted)):
             seen.update(np.flatnonzero(np.bincount(values.ravel())).tolist())
+
+    def join(self, ranks: Ranks) -> None:
+        """Take over what the other ranks have noted of their cases."""
+        for seen in (self.wanted, self.found):
+            seen.update(*ranks.of_all(set(seen)))
 
     def warnings(self, classes: Sequence[str]) -> list[str]:
         """A sentence, if some classes are predicted and others never.
@@ -58,6 +64,7 @@ def dice_scorer(
     device: torch.device,
     absences: Absences | None = None,
     progress: Progress = silent,
+    ranks: Ranks = ALONE,
 ) -> Callable[[Mapping[str, nn.Module]], float] | None:
     """Returns what scores networks by their mean Dice over cases and foreground classes.
 
@@ -67,6 +74,7 @@ def dice_scorer(
         device: Where the networks are.
         absences: Told of the classes of each validation.
         progress: Hears about every case.
+        ranks: Who trains the run; each scores a share of the cases.
 
     Returns:
         None if there are no validation cases of which anything is known. A class that neither the
@@ -90,7 +98,7 @@ def dice_scorer(
         told.wanted.clear()
         told.found.clear()
         progress("validate", 0, len(files))
-        for done, (stored, reference) in enumerate(files, start=1):
+        for done, (stored, reference) in enumerate(ranks.share(files), start=1):
             image = torch.from_numpy(np.array(arrays.get(stored))).to(device)
             labels = _predict(image, list(asked.values()), config)
             wanted: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
@@ -100,8 +108,9 @@ def dice_scorer(
             told.add(labels, wanted)
             values.append(dice_per_class(labels, wanted, classes=classes))
             if done < len(files):
-                progress("validate", done, len(files))
-        found = np.concatenate(values)
+                progress("validate", min(done * ranks.size, len(files) - 1), len(files))
+        told.join(ranks)
+        found = np.concatenate(ranks.joined(values))
         found = found[~np.isnan(found)]
         mean = float(found.mean()) if found.size else 1.0
         progress("validate", len(files), len(files), validation_dice=mean)

@@ -1,0 +1,131 @@
+"""Trainings that several processes do, and a test in one: what comes out, in float64.
+
+Run as a program it writes, from the first process, the final state of each training to a file.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from llmseg_cli.artifacts.launch import launched
+from llmseg_cli.artifacts.pseudo import UNKNOWN
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.methods.base import Method, SemiBatch
+from llmseg_cli.models.base import recompute_activations
+from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
+from llmseg_cli.training.joining import join_ranks
+from llmseg_cli.training.loop import Loop
+from llmseg_cli.training.ranks import Ranks
+from llmseg_cli.training.rows import shared
+from llmseg_cli.training.stop import StopRequest
+from llmseg_cli.workflows.train.batches import place_batch
+
+CPU = torch.device("cpu")
+CLASSES, BATCH, STEPS = 3, 4, 2
+INSTANCE = {"filters": 2, "normalization": "instance", "dropout": 0.2}
+SIDES = {2: (32, 48), 3: (16, 32, 16)}
+State = dict[str, Tensor]
+
+
+def train(
+    method: str,
+    ranks: Ranks,
+    *,
+    model: str = "vnet",
+    dimensions: int = 2,
+    recompute: bool = False,
+    options: dict | None = None,
+    settings: dict | None = None,
+    **network,
+) -> State:
+    """A few steps of a method, on batches of four that the ranks share."""
+    torch.manual_seed(0)
+
+    def build() -> nn.Module:
+        made: nn.Module = MODELS.load(model)(1, CLASSES, dimensions=dimensions, **network)
+        return made.double()
+
+    wished = dict(options or {}) | ({"levels": 2} if method in WITHOUT_LABELS else {})
+    learner: Method = METHODS.load(method)(shared(build, ranks), **wished)
+    learner.start()
+    if recompute:
+        recompute_activations(learner)
+    chosen = {"precision": "fp32", "optimizer": "sgd", "learning_rate": 0.05, "steps": STEPS}
+    with TemporaryDirectory() as folder:
+        loop = Loop(
+            learner,
+            TrainSettings(**chosen | (settings or {})),
+            folder=Path(folder),
+            device=CPU,
+            ranks=ranks,
+        )
+        place = partial(place_batch, device=CPU, layout=torch.contiguous_format, ranks=ranks)
+        trained = loop.run(map(place, batches(SIDES[dimensions], ranks)), StopRequest())
+    ranks.refuse_other_start(loop.step, learner)
+    found = {name: value.clone() for name, value in learner.state_dict().items()}
+    found |= {f"loss {name}": torch.tensor(value) for name, value in trained.losses.items()}
+    return found | {"random": torch.rand(2)}
+
+
+def batches(sides: tuple[int, ...], ranks: Ranks) -> Iterator[SemiBatch]:
+    """This rank's parts of an endless sequence, in which one case is known in part."""
+    own = BATCH // ranks.size
+    rows = slice(ranks.rank * own, (ranks.rank + 1) * own)
+    step = 0
+    while True:
+        generator = torch.Generator().manual_seed(step)
+        images = torch.randn(2, BATCH, 1, *sides, generator=generator, dtype=torch.float64)
+        maps = torch.randint(CLASSES, (2, BATCH, *sides), generator=generator)
+        maps[0, 3, : sides[0] // 3] = UNKNOWN
+        maps[1, :, : sides[0] // 2] = UNKNOWN
+        whole = SemiBatch(images[0], maps[0], images[1], maps[1])
+        batch = SemiBatch(whole.image[rows], whole.target[rows], images[1][rows], maps[1][rows])
+        yield replace(batch, has_unknown=bool((batch.target == UNKNOWN).any()))
+        step += 1
+
+
+TRAININGS: dict[str, Callable[[Ranks], State]] = {
+    **{name: partial(train, name, **INSTANCE) for name in METHODS},
+    "two steps in one": partial(
+        train, "usl", settings={"accumulate": 2, "clip_grad": 0.1, "ema": 0.9}, **INSTANCE
+    ),
+    "rare classes": partial(train, "usl", options={"weights": "heterogeneous"}, **INSTANCE),
+    "peers in training mode": partial(train, "usl", options={"peer": "clean"}, **INSTANCE),
+    "channel dropout": partial(
+        train, "weak-to-strong", options={"channel_dropout": True, "strong_views": 2}, **INSTANCE
+    ),
+    "batch statistics": partial(train, "supervised", filters=2, dropout=0.2),
+    "batch statistics of peers": partial(
+        train, "usl", options={"peer": "clean"}, filters=2, dropout=0.0
+    ),
+    "volumes": partial(train, "mean-teacher", dimensions=3, **INSTANCE),
+    "activations computed again": partial(
+        train, "supervised", recompute=True, filters=2, dropout=0.2
+    ),
+    "unet": partial(train, "supervised", model="unet", filters=2),
+    "deep supervision": partial(
+        train, "supervised", model="unetpp", filters=2, deep_supervision=True
+    ),
+    "tokens": partial(
+        train, "supervised", model="transunet", filters=2, width=8, heads=2, depth=1, dropout=0.2
+    ),
+}
+
+
+def main(file: str) -> None:
+    """Train all of them in this process, one of several."""
+    with join_ranks(launched(os.environ), CPU) as ranks:
+        found = {name: training(ranks) for name, training in TRAININGS.items()}
+        if ranks.leads:
+            torch.save(found, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
