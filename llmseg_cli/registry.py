@@ -160,6 +160,7 @@ METHODS = Registry(
         "copy-paste": "llmseg_cli.methods.copy_paste:CopyPaste",
         "affine-consistency": "llmseg_cli.methods.affine_consistency:AffineConsistency",
         "dec-seg": "llmseg_cli.methods.dec_seg:DecSeg",
+        "adversarial": "llmseg_cli.methods.adversarial:Adversarial",
         "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
         "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
         "rounds": "llmseg_cli.methods.rounds:Rounds",

@@ -80,6 +80,23 @@ def test_a_paper_recipe_holds_the_papers_numbers(name: str, captured: dict[str, 
     assert settings.normalize in ("minmax", "window:-125:275")  # so that intensities are 0 to 1
 
 
+def test_the_recipe_of_dec_seg_holds_the_numbers_of_its_code(captured: dict[str, Any]) -> None:
+    from llmseg_cli.options import parse_assignments
+
+    result = CliRunner().invoke(app, ["train-semi", "--recipe", "dec-seg", "--data", "d"])
+    assert result.exit_code == 0, result.output
+    request = captured["request"]
+    settings = request.settings
+    assert (settings.steps, settings.patch, settings.batch) == (10000, (352, 352), 3)
+    assert (settings.learning_rate, settings.momentum, settings.weight_decay) == (0.01, 0.9, 1e-4)
+    assert (settings.optimizer, settings.learning_rate_schedule) == ("sgd", "poly")
+    assert (settings.loss, settings.augment) == ("dice-ce-background", "none")
+    published = {"weight": 1.0, "ramp": 0.0, "brightness": 0.2, "hue": 0.05, "filters": 16}
+    published |= {"jitter": "independent", "stop_gradient": False}
+    options = parse_assignments(request.method_option, flag="--method-option")
+    assert published.items() <= options.items()
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

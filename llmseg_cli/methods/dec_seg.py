@@ -95,8 +95,9 @@ class DecSeg(Method):
         channels = self.student.in_channels
         if hue and channels != 3:
             raise UsageError(
-                f"--method-option hue={hue:g}: {channels} channel{'s' * (channels != 1)} have no "
-                "hue. It is for pictures in red, green and blue; leave it out."
+                f"--method-option hue={hue:g}: images of {channels} "
+                f"channel{'s' * (channels != 1)} have no hue. It is for pictures in red, green and "
+                "blue; leave it out."
             )
         self.weight, self.ramp = weight, ramp
         self.weights = (scale_weight, perturbation_weight, generation_weight)

@@ -246,6 +246,7 @@ WRONG = {
     "copy-paste": {"box": 1.5},
     "affine-consistency": {"zoom_low": 2.0},
     "dec-seg": {"scale": 1.5},
+    "adversarial": {"critic_rate": 1.5},
     "sam-mining": {"weight": -1.0},
     "self-training": {"ramp": 2.0},
     "rounds": {"members": 1},

@@ -425,6 +425,27 @@ def by_dec_seg(method: Method, batch: SemiBatch, progress: float) -> Terms:
     }
 
 
+def by_adversarial(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    """Least squares; two critics of the same weights, of which one cannot learn."""
+    (seen,) = method.network.images
+    images = torch.cat([batch.image, batch.unlabeled])
+    assert torch.equal(seen, images)
+    logits = method.network.layer(seen)
+    low, high = (find(images, (2, 3, 4), keepdim=True) for find in (torch.amin, torch.amax))
+    unit = (images - low) / (high - low)
+    masked = torch.cat([logits.softmax(1)[:, [k]] * unit for k in (1, 2)], dim=1)
+    frozen = copy.deepcopy(method.critic).requires_grad_(False)
+    real, fake = (method.critic(part.detach()) for part in masked.split([LABELED, UNLABELED]))
+    critic = ((1 - real).square().mean() + fake.square().mean()) / 2
+    torch.testing.assert_close(method.observed()["real"], real.mean())
+    deceived = (1 - frozen(masked[LABELED:])).square().mean()
+    return {
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "adversarial": WEIGHT * grown(progress) * deceived,
+        "critic": 0.3 * critic + 0.7 * critic.detach(),
+    }
+
+
 def assert_recolored(unit: Tensor, found: Tensor) -> Tensor:
     """Each image is a multiple of what it was, cut at 1; returns the factors."""
     found_factors = []
@@ -445,6 +466,11 @@ def assert_answers(method: Method) -> None:
 
 
 WARMUP = 0.4
+OF_THEIR_OWN = (  # terms that the weight of the unlabeled does not reach
+    *("supervised", "pseudo_"),  # of `usl`, pseudo-labels have a weight of their own
+    "labeled_",  # views of labeled images
+    "critic",  # which teaches the critic, and nothing to the network
+)
 GROWS = {"weight": WEIGHT, "ramp": RAMP}
 TAUGHT = {**GROWS, "noise": 0.2}
 FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str, float]]] = {
@@ -469,6 +495,10 @@ FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str,
             "brightness": 0.3,
             "filters": 2,
         },
+    ),
+    "adversarial": (
+        by_adversarial,
+        {**GROWS, "noise": 0.0, "spectral": False, "critic_rate": 0.3, "blocks": 1},
     ),
     "sam-mining": (by_pseudo_labels, GROWS),
     "self-training": (by_pseudo_labels, GROWS),
@@ -519,9 +549,7 @@ def test_the_ramp_ends_and_its_weight_counts(boxes, name):
     torch.manual_seed(3)
     losses = make_method(name, **{**options, "weight": 0.0}).losses(batch, progress=1.0)
     silent = {term for term, value in losses.items() if value.item() == 0}
-    assert silent == {
-        term for term in losses if not term.startswith(("supervised", "pseudo_", "labeled_"))
-    }  # of `usl`, pseudo-labels have a weight of their own; views of labeled images are labels
+    assert silent == {term for term in losses if not term.startswith(OF_THEIR_OWN)}
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])
@@ -623,6 +651,18 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "stop_gradient": False,
         "filters": 16,
     },
+    "adversarial": {
+        "weight": 0.1,
+        "ramp": 1.0,
+        "kind": "least-squares",
+        "real": "predictions",
+        "joint": "product",
+        "noise": 0.1,
+        "critic_rate": 0.1,
+        "spectral": True,
+        "penalty": 10.0,
+        "blocks": 2,
+    },
     "sam-mining": {"weight": 1.0, "ramp": 0.0},
     "self-training": {
         "weight": 1.0,
@@ -661,6 +701,9 @@ RANGES = {  # lowest and highest
     "shear": (0.0, 1.0),
     "shift": (0.0, 1.0),
     "rate": (0.0, 1.0),
+    "critic_rate": (0.0, 1.0),
+    "penalty": (0.0, math.inf),
+    "blocks": (1, math.inf),
     "scale_weight": (0.0, math.inf),
     "perturbation_weight": (0.0, math.inf),
     "generation_weight": (0.0, math.inf),

@@ -26,6 +26,14 @@ METHODS = {  # name of a method: words, and what to cite
     ),
     "copy-paste": ("bidirectional copy-paste", ("bai2023bcp",)),
     "affine-consistency": ("consistency of affine views", ("huang2023acformer",)),
+    "dec-seg": (
+        "consistency between scales and lights, with images painted from answers",
+        ("gu2025decseg",),
+    ),
+    "adversarial": (
+        "a critic that judges answers for unlabeled images",
+        ("you2022castformer", "zhang2017dan"),
+    ),
     "sam-mining": ("pseudo-labels that Segment Anything draws", ("mao2025mining",)),
     "self-training": ("self-training with pseudo-labels", ("lee2013pseudo",)),
     "rounds": ("rounds of self-training with an ensemble", ("yang2022stpp",)),
