@@ -73,6 +73,7 @@ class Merit(Pooling):
         widths, own = four_levels(filters, depth, encoder, dimensions)
         super().__init__(
             in_channels,
+            classes,
             widths,
             dimensions=dimensions,
             dropout=dropout,
