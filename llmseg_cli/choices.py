@@ -46,6 +46,7 @@ COMBINATIONS = {  # of masks
     "union": "foreground where any has it, with the first one's label: finds more",
     "intersection": "where all agree, else background: is wrong less often",
     "staple": "masks count by how well they agree (SimpleITK)",
+    "mean": "the mean of the probabilities that 'predict --probabilities' wrote beside the masks",
 }
 BLENDS = {  # of windows
     "gaussian": "the middle most",

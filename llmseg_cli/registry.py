@@ -38,6 +38,7 @@ class Registry(Mapping[str, str]):
         meanings: Name to what it means in a few words, where the name does not say it.
         others: Entries that are another package's, under its prefix. They are found like the rest
             and offered behind it, but not among those that a walk over the table meets.
+        common: Options of every entry, with their defaults, besides those of its constructor.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Registry(Mapping[str, str]):
         meanings: Mapping[str, str] | None = None,
         *,
         others: Mapping[str, str] | None = None,
+        common: Mapping[str, Any] | None = None,
     ) -> None:
         self.kind = kind
         self._entries = dict(entries)
         self._meanings = dict(meanings or {})
         self._others = dict(others or {})
+        self._common = dict(common or {})
 
     def __getitem__(self, name: str) -> str:
         if name not in self:
@@ -89,9 +92,10 @@ class Registry(Mapping[str, str]):
         return getattr(import_module(module), attribute)
 
     def defaults(self, name: str) -> dict[str, Any]:
-        """The keyword-only arguments of the constructor of *name*, with their defaults."""
+        """The options of *name*: keyword-only arguments of its constructor, and common ones."""
         parameters = signature(self.load(name)).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+        own = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+        return own | self._common
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Compare *options* with the keyword-only arguments of the constructor of *name*.
@@ -195,6 +199,7 @@ MODELS = Registry(
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},
+    common={"local_global": False},
 )
 
 LOSSES = Registry(

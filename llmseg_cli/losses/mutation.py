@@ -76,7 +76,7 @@ class Mutation:
             shares = weights.to(full[0].dtype)[kept.flatten(1)]
             shares = shares if counts is None else shares * counts
         voxels = Voxels(kept.flatten(1), shares, counts)
-        both, squares, entropy, sizes = SubsetSums.apply(voxels, *full)
+        both, squares, entropy, sizes = SubsetSums.apply(voxels, *full)  # type: ignore[no-untyped-call]
         if weights is None:
             total = target.numel() if counts is None else counts.sum().clamp_min(1)
         else:

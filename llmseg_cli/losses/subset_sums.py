@@ -145,5 +145,6 @@ def _pieces(heads: Sequence[Tensor], voxels: Voxels, count: int) -> Iterator[_Pi
 def _log_of_product(largest: Tensor, classes: int) -> Tensor:
     """Log of the product over subsets of `(m, c)` probabilities, each at least one in *classes*."""
     together = max(1, int(30 / math.log10(classes)))  # whose product float32 can tell from 0
-    parts = [part.prod(dim=0).log_() for part in largest.split(together)]
+    pieces = [largest[at : at + together] for at in range(0, len(largest), together)]
+    parts = [piece.prod(dim=0).log_() for piece in pieces]
     return sum(parts[1:], start=parts[0])

@@ -211,9 +211,10 @@ class AttentionDecoder(nn.Module):
             Level(below, own, between, **options)
             for below, own, between in zip([0, *rising], rising, inner, strict=False)
         )
-        self.outputs = nn.ModuleList(CONVOLUTION[dimensions](width, classes, 1) for width in widths)
+        outputs = [CONVOLUTION[dimensions](width, classes, 1) for width in widths]
+        self.outputs = nn.ModuleList(outputs)
         draw_he_weights(self)
-        for output in self.outputs:
+        for output in outputs:
             start_undecided(output)
 
     def forward(self, maps: Sequence[Tensor], through: Through) -> list[Tensor]:

@@ -16,10 +16,12 @@ from llmseg_cli.data.consensus import RULES
 from llmseg_cli.data.volumes import load_label_map, prediction_suffix, save_label_map
 from llmseg_cli.errors import DataError, UsageError, unknown
 from llmseg_cli.progress import Progress, silent
+from llmseg_cli.workflows.mean_probabilities import most_probable
 from llmseg_cli.workflows.predict.known import union_of
 from llmseg_cli.workflows.score.predictions import Predictions, find_predictions
 
 COMMAND = "ensemble"
+MEAN = "mean"  # of probabilities, not of masks
 READING = ("label_map", "ignore_label", "label_values", "classes")  # what masks mean
 
 
@@ -65,7 +67,7 @@ def run(
     Args:
         folders: At least two, of `predict` or of any program.
         out: Folder to write.
-        rule: A name in `consensus.RULES`.
+        rule: A name in `consensus.RULES`, or `mean`, of the probabilities beside the masks.
         force: Replace an earlier output.
         progress: Hears about cases.
 
@@ -73,10 +75,10 @@ def run(
         UsageError: If there are fewer than two folders, the rule is unknown, or the output is
             there.
         DataError: If a folder lacks a case that another has, or masks of a case have other grids,
-            or the masks of two folders mean different things.
+            or the masks of two folders mean different things, or probabilities are missing.
     """
-    if rule not in RULES:
-        raise unknown("rule", rule, RULES)
+    if rule not in (*RULES, MEAN):
+        raise unknown("rule", rule, (*RULES, MEAN))
     if len(folders) < 2:
         raise UsageError(
             f"{len(folders)} folder of masks: an ensemble has two or more. Name another behind it."
@@ -98,9 +100,13 @@ def run(
                 masks = [load_label_map(one.files[case]) for one in found]
                 for mask in masks[1:]:
                     require_same_grid(masks[0].grid, mask.grid, case=case)
-                combined = RULES[rule]([mask.array for mask in masks])
-                files[case] = f"{case}{prediction_suffix(masks[0].grid)}"
-                save_label_map(written / files[case], combined, masks[0].grid)
+                grid = masks[0].grid
+                if rule == MEAN:
+                    combined = most_probable(folders, case, grid, details.get("label_values", ()))
+                else:
+                    combined = RULES[rule]([mask.array for mask in masks])
+                files[case] = f"{case}{prediction_suffix(grid)}"
+                save_label_map(written / files[case], combined, grid)
             manifest.counts = {"cases": len(cases), "folders": len(folders)}
             manifest.warnings += [*warnings]
             manifest.details = {**details, "rule": rule}

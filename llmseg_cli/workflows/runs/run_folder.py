@@ -16,7 +16,7 @@ from llmseg_cli.choices import CHECKPOINT_NAMES
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import ArtifactError, UsageError, is_out_of_memory, unknown
 from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
-from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.local_global import build_network
 from llmseg_cli.models.medvisionllama import boosters_of
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.numerics.class_softmax import class_softmax
@@ -264,7 +264,7 @@ def network_builder(
             options["encoder"] = empty_encoder(config.image_encoder, config.channels, freeze=freeze)
         if make_booster:
             options["booster"] = make_booster()
-        backbone: Segmenter = model(config.channels, len(config.classes), **options)
+        backbone = build_network(config.model, model, config.channels, len(config.classes), options)
         backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
         if config.text is None:
             return backbone

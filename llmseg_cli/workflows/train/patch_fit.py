@@ -8,7 +8,7 @@ from torch import nn
 
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
-from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.local_global import build_network
 from llmseg_cli.registry import MODELS
 from llmseg_cli.workflows.runs.pretrained import Pretrained
 from llmseg_cli.workflows.runs.sides import sides_for
@@ -40,7 +40,7 @@ def refuse_patch(
     options = {**model_options, **sides_for(settings.model, settings.patch)}
     with torch.device("meta"):
         options |= parts.stand_ins()
-        network: Segmenter = MODELS.load(settings.model)(1, 2, **options)
+        network = build_network(settings.model, MODELS.load(settings.model), 1, 2, options)
     if has_text:
         network.refuse_text()
     voxels = batch * math.prod(network.grid_of(settings.patch))

@@ -20,6 +20,7 @@ from llmseg_cli.commands.bench import NAMES
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.vnet import VNet
+from llmseg_cli.registry import MODELS
 from llmseg_cli.workflows.bench import run as bench
 from llmseg_cli.workflows.bench import training as bench_training
 from llmseg_cli.workflows.bench import work as bench_work
@@ -28,6 +29,7 @@ from llmseg_cli.workflows.bench.run import Contest, SkippedError, Way, Wish, run
 from llmseg_cli.workflows.bench.work import fastest_convolution
 from llmseg_cli.workflows.train.cost import cost_of
 
+OF_NETWORKS = ("forward", "network-steps", "head-losses")
 SMALL = ("--patch", "16,16,16", "--model", "vnet", "--model-option", "filters=2", "--rounds", "1")
 
 
@@ -193,7 +195,7 @@ def test_operations_of_a_step_are_three_times_those_of_its_forward_passes(quiet_
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if n not in ("startup", "mining", "torch-compile")]
+    "name", [n for n in NAMES if n not in ("startup", "mining", "torch-compile", *OF_NETWORKS)]
 )
 def test_each_comparison_agrees_on_made_data(name, quiet_place):
     out = quiet_place / "bench.json"
@@ -207,6 +209,30 @@ def test_each_comparison_agrees_on_made_data(name, quiet_place):
     assert document["settings"]["patch"] == [16, 16, 16]
     assert document["machine"]["threads"] >= 1
     assert document["versions"]["torch"]
+
+
+@pytest.mark.parametrize("name", ["forward", "network-steps"])
+def test_every_network_takes_part_beside_that_of_the_settings(name, quiet_place, monkeypatch):
+    monkeypatch.setattr(MODELS, "names", lambda: ["vnet", "unetpp", "cascade", "medvisionllama"])
+    found = invoke("bench", name, *SMALL, "--method", "supervised", "--json")
+    assert found.exit_code == 0, found.output
+    (outcome,) = json.loads(found.stdout)["benchmarks"]
+    assert list(outcome["medians"]) == ["vnet", "unetpp", "cascade"]
+    assert "left out: medvisionllama (" in outcome["work"]
+    assert "llmseg weights fetch" in outcome["work"]
+
+
+def test_the_losses_of_several_heads_are_compared_and_of_one_skipped(quiet_place):
+    words = ("--patch", "16,16,16", "--rounds", "1", "--method", "supervised", "--json")
+    options = ("--model", "cascade", "--model-option", "filters=4")
+    found = invoke("bench", "head-losses", *words, *options)
+    assert found.exit_code == 0, found.output
+    (outcome,) = json.loads(found.stdout)["benchmarks"]
+    assert list(outcome["ratios"]) == ["every combination"]
+    found = invoke("bench", "head-losses", *words, "--model", "unetpp")
+    (outcome,) = json.loads(found.stdout)["benchmarks"]
+    assert outcome["status"] == "skipped"
+    assert "Add --model-option deep_supervision=true" in outcome["reason"]
 
 
 @pytest.mark.parametrize("method", ["supervised", "mean-teacher"])

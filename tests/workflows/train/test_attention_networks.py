@@ -1,4 +1,4 @@
-"""Networks with attention from training to masks of scans of other sizes."""
+"""Networks of the field from training to masks of scans of other sizes."""
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +10,7 @@ SMALL = {
     "medt": ("filters=4", "positions=8", "local_filters=4"),
     "cascade": ("filters=4",),
     "merit": ("filters=4",),
+    "unetpp": ("filters=4", "depth=2", "local_global=true"),
     "seunet-trans": ("filters=4", "width=16", "layers=1", "heads=2"),
 }
 
