@@ -83,8 +83,7 @@ def general_words() -> list[str]:
     color, quiet, verbose = _terminal.color, _terminal.quiet, _terminal.verbose
     flags = {"--quiet": quiet, "--verbose": verbose, "--no-color": not color}
     log = [] if _terminal.log is None else ["--log-file", str(_terminal.log.path)]
-    given = [flag for flag, is_set in flags.items() if is_set]
-    return [*given, "--progress", _terminal.progress, *log]
+    return [*filter(flags.get, flags), "--progress", _terminal.progress, *log]
 
 
 def _open_log(path: Path) -> "LogFile":

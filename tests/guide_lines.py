@@ -16,6 +16,7 @@ ASSIGNMENT = re.compile(r"\w+=.*")
 STANDS_FOR = {  # words of a reader's own
     "TOPIC": "slurm",
     "COMMAND": "split",
+    "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT": "1/1",
     "$SLURM_ARRAY_TASK_ID": "0",
     "$SCRATCH": "scratch",
 }

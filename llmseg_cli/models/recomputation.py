@@ -27,7 +27,7 @@ def recomputed(block: nn.Module, *inputs: object) -> Tensor:
         answer: Tensor = block(*inputs)
         return answer
 
-    modes = torch.overrides._get_current_function_mode_stack()
+    modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _as_before(block, modes)

@@ -121,8 +121,9 @@ class Ranks:
             return
         for bucket in _buckets([p.grad for p in parameters if p.grad is not None]):
             whole = torch.cat([one.reshape(-1) for one in bucket])
+            sizes = [one.numel() for one in bucket]
             self.add(whole)
-            for one, part in zip(bucket, whole.split([b.numel() for b in bucket]), strict=True):
+            for one, part in zip(bucket, torch.split(whole, sizes), strict=True):
                 one.copy_(part.view_as(one))
 
     def agree_to_stop(self, stop: StopRequest) -> bool:
@@ -195,7 +196,7 @@ class Ranks:
         try:
             yield
         except LostRankError:
-            if torch.cuda.is_initialized():
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 raise
             if learner is not None:
                 torch.set_rng_state(random)

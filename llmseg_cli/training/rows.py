@@ -80,14 +80,14 @@ class _Calls:
 
         taken = tuple(map(own, args)), {key: own(value) for key, value in kwargs.items()}
         self.modes.append(mode)
-        mode.__enter__()
+        mode.__enter__()  # type: ignore[no-untyped-call]
         return taken
 
     def end(self, network: nn.Module, args: tuple[Any, ...], answer: Any) -> Any:
         """Gather what all ranks have found; also called when the network failed."""
         if not self.modes:
             return None
-        self.modes.pop().__exit__(None, None, None)
+        self.modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
         if answer is None:
             return None
         return _gathered(answer, self.ranks)
@@ -96,7 +96,7 @@ class _Calls:
 def _gathered(answer: Any, ranks: Ranks) -> Any:
     """Logits, or those of several heads, of all rows."""
     if isinstance(answer, Tensor):
-        return _Gather.apply(answer, ranks)
+        return _Gather.apply(answer, ranks)  # type: ignore[no-untyped-call]
     return [_gathered(one, ranks) for one in answer]
 
 
@@ -211,6 +211,10 @@ class _OwnRows(TorchFunctionMode):
             args = (*args[: places[0]], wide, *args[places[0] + 1 :])
         return self.own(func(*args, **kwargs), size=size[0])
 
+    def _sum(self, values: Tensor) -> Tensor:
+        found: Tensor = _Sum.apply(values, self.ranks)  # type: ignore[no-untyped-call]
+        return found
+
     def _batch_norm(
         self,
         rows: Tensor,
@@ -234,9 +238,9 @@ class _OwnRows(TorchFunctionMode):
         voxels = [0, *range(2, rows.ndim)]
         shape = [1, -1, *[1] * (rows.ndim - 2)]
         count = rows.numel() // rows.shape[1] * self.ranks.size
-        mean = _Sum.apply(wide.sum(voxels), self.ranks) / count
+        mean = self._sum(wide.sum(voxels)) / count
         centered = wide - mean.view(shape)
-        variance = _Sum.apply(centered.square().sum(voxels), self.ranks) / count
+        variance = self._sum(centered.square().sum(voxels)) / count
         if running_mean is not None and running_var is not None:
             with torch.no_grad():
                 spread = variance * (count / max(count - 1, 1))

@@ -29,7 +29,7 @@ from llmseg_cli.reading import read_text
 from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.workflows.case_folder import refuse_over_cases, some_failed
 from llmseg_cli.workflows.case_pictures import remove_pictures, spread
-from llmseg_cli.workflows.mine.case import Miner, open_sam_miner
+from llmseg_cli.workflows.mine.case import SamMiner, open_sam_miner
 from llmseg_cli.workflows.mine.cases import MinedCase, MiningWork, noted
 from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.runs.flips import known_flips
@@ -245,7 +245,7 @@ def mined_by(
     return [replace(one, status="ok") if one.status == "kept" else one for one in found]
 
 
-def embeddings_of(miner: Miner, shards: Sequence[Mapping[str, Any]] | None) -> tuple[int, int]:
+def embeddings_of(miner: SamMiner, shards: Sequence[Mapping[str, Any]] | None) -> tuple[int, int]:
     """Embeddings that were found and that were made, here or in the shards that were joined."""
     if shards is None:
         return miner.cache.hits, miner.cache.misses

@@ -8,6 +8,7 @@ from typing import Any
 from llmseg_cli.artifacts.journal import DICOM_SEG
 from llmseg_cli.artifacts.manifest import MANIFEST, load_manifest
 from llmseg_cli.artifacts.run_set import numbers_in
+from llmseg_cli.artifacts.shard import shards_in
 from llmseg_cli.data.naming import dicom_folder, is_dicom_folder, stem, suffix
 from llmseg_cli.errors import DataError
 from llmseg_cli.workflows.score.known_cases import NOTHING_KNOWN, Known, maker_of
@@ -62,6 +63,11 @@ def find_predictions(root: Path) -> Predictions:
     files = label_files(root)
     if not files and (folds := _fold_folders(root)):
         return _of_folds(root, [find_predictions(fold) for fold in folds])
+    if not files and (shards := shards_in(root)):
+        raise DataError(
+            f"{root} holds shards that are not joined ({shards[0].name}). Run 'llmseg predict' "
+            "again as for them, with --merge instead of --shard."
+        )
     if not files:
         raise DataError(f"No label maps in {root}. Write them with 'llmseg predict'.")
     if root.is_file() and (maker := maker_of(root)):

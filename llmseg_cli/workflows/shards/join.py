@@ -51,9 +51,10 @@ class Join:
             for one in shards:
                 locks.enter_context(only_job(self.out / one.name))
             if waiting := [w for one in shards if (w := why_not_done(self.out, one, partly=True))]:
+                killed = " If a join was killed, run the command with --resume instead of --merge."
                 raise UsageError(
                     f"--merge: {counted(len(waiting), 'shard')} of {len(shards)} missing in "
-                    f"{self.out}: {'; '.join(waiting)}."
+                    f"{self.out}: {'; '.join(waiting)}.{killed * (self.out / JOURNAL).is_file()}"
                 )
             documents = [load_manifest(self.out / one.name) for one in shards]
             found: dict[str, tuple[Path, Entry]] = {}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from llmseg_cli.artifacts.files import refuse_resume_and_force
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
+from llmseg_cli.artifacts.journal import JOURNAL
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.own_folder import refuse_foreign_record, refuse_replacing
 from llmseg_cli.artifacts.shard import FOLDER, Shard, refuse_shard_and_merge, shards_in
@@ -144,7 +145,8 @@ class Share:
                     "first, all with one N."
                 )
         elif self.shard is None:
-            if there:
+            is_joined = (self.out / JOURNAL).is_file()  # but for the end, if that was killed
+            if there and not (self.resume and is_joined):
                 raise UsageError(
                     f"{self.out} holds shards that are not joined ({there[0].name}). Join them "
                     "with --merge, remove them, or choose another -o."

@@ -58,6 +58,8 @@ def write_record(manifest: Manifest, request: Request, planned: "Plan", trained:
         logger.warning(sentence)
     manifest.warnings += [*planned.warnings, *absent]
     manifest.details = {"trained": asdict(trained), "parameters": planned.parameters}
+    if request.launch:
+        manifest.details["processes"] = request.launch.size
     if planned.started:
         manifest.details["init"] = asdict(planned.started)
     if torch.cuda.is_available():

@@ -208,7 +208,7 @@ def _run(
     manifest = Manifest(
         request.command, seed=request.seed, deterministic=request.settings.deterministic
     )
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, stopped_if_asked(stop):
         preparing = stoppable(progress, stop, PREPARING)
         planned = ranks.first_alone(
             lambda: plan(request, resume=resume, progress=preparing, ranks=ranks)
@@ -220,8 +220,7 @@ def _run(
             return finished
         loop, batches = start(request, planned, stop, progress, resume=resume, ranks=ranks)
         try:
-            with stopped_if_asked(stop):
-                trained = loop.run(batches, stop)
+            trained = loop.run(batches, stop)
         except (StoppedError, DataError):
             if ranks.leads:
                 draw_course(folder)

@@ -62,3 +62,9 @@ def test_folds_of_runs_that_read_otherwise_are_refused(
     write_fold(tmp_path / "fold-1", "b", **details)
     with pytest.raises(DataError, match=f"the folds have different {what}. Score them one by one"):
         find_predictions(tmp_path)
+
+
+def test_shards_that_are_not_joined_are_named(tmp_path: Path) -> None:
+    write_fold(tmp_path / "masks/shard-1-of-2", "a")
+    with pytest.raises(DataError, match=r"not joined \(shard-1-of-2\).*--merge instead of --shard"):
+        find_predictions(tmp_path / "masks")

@@ -15,6 +15,7 @@ from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.artifacts.shard import Shard
 from llmseg_cli.errors import PartialError, StoppedError, UsageError
 from llmseg_cli.workflows.predict.run import run
+from llmseg_cli.workflows.shards import join
 from llmseg_cli.workflows.shards.share import in_shards
 
 TIMES = {"started", "finished", "wall_s", "elapsed_s", "peak_rss_mb"}
@@ -193,14 +194,30 @@ def test_a_join_that_was_killed_is_done_again(place, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            place.predict(merge=True) if moved else _both(place)
+            place.predict("2/2")
     assert (place.out / "case0.nii.gz").is_file()
     place.predict(merge=True)
     assert contents(place.out) == contents(place.root / "whole")
 
 
-def _both(place: Place) -> None:
-    place.predict("2/2")
+def test_a_join_that_was_killed_at_its_end_is_resumed(place, monkeypatch):
+    place.predict(out=place.root / "whole")
+    place.predict("1/2")
+    remove = join._remove
+
+    def killed(folder: Path) -> None:
+        remove(folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(join, "_remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            place.predict("2/2")
+    with pytest.raises(UsageError, match=r"1/2 has not begun.*with --resume instead of --merge"):
+        place.predict(merge=True)
+    assert place.predict(resume=True).counts["skipped"] == 5
+    for name in ("case0.nii.gz", "case4.nii.gz", "cases.jsonl"):
+        assert (place.out / name).read_bytes() == (place.root / "whole" / name).read_bytes()
 
 
 def test_an_image_that_changed_meanwhile_is_named(place):
