@@ -172,7 +172,8 @@ class AffineConsistency(Taught):
         if self.chooser is None:
             return first[chosen]
         _refuse_nondeterministic(images.device)
-        said = self.chooser(images)  # (B, 2 ** D, D, D + 1)
+        with torch.autocast(images.device.type, enabled=False):
+            said = self.chooser(images.float())  # (B, 2 ** D, D, D + 1)
         said = said[torch.arange(len(images), device=images.device)[:, None], chosen]
         if self.views == "hard":
             said = 2 * said.detach() - said  # the same value, the opposite gradient
