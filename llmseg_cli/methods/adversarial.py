@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from llmseg_cli.errors import unknown
 from llmseg_cli.losses.adversarial import KINDS, adversarial_loss, critic_loss, gradient_penalty
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.colors import intensity_range
+from llmseg_cli.models.base import shape_of
 from llmseg_cli.models.critic import Critic
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -83,15 +83,14 @@ class Adversarial(Method):
                 raise unknown(f"--method-option {name}", word, known)
         if joint not in JOINTS:
             raise unknown("--method-option joint", joint, JOINTS)
-        self.network: Any = build()
+        self.network = build()
         self.weight, self.ramp, self.kind, self.real = weight, ramp, kind, real
         self.joint, self.noise = joint, noise
         self.critic_rate, self.penalty = critic_rate, penalty
-        channels, classes = self.network.in_channels, self.network.classes - 1
-        judged = {"product": classes * channels, "concat": classes + channels, "mask": classes}
-        self.critic = Critic(
-            judged[joint], dimensions=self.network.dimensions, blocks=blocks, spectral=spectral
-        )
+        channels, classes, dimensions = shape_of(self.network)
+        shown = classes - 1
+        judged = {"product": shown * channels, "concat": shown + channels, "mask": shown}
+        self.critic = Critic(judged[joint], dimensions=dimensions, blocks=blocks, spectral=spectral)
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         labeled, images = len(batch.image), batch.all_images()

@@ -13,7 +13,7 @@ from llmseg_cli.methods.base import SemiBatch, check_ranges
 from llmseg_cli.methods.supervision import every, heads_of, mean_over_heads
 from llmseg_cli.methods.teaching import Taught
 from llmseg_cli.models.affine_views import AffineViews
-from llmseg_cli.models.base import mean_of_heads
+from llmseg_cli.models.base import mean_of_heads, shape_of
 from llmseg_cli.numerics.affine_views import (
     corner_zooms,
     identity,
@@ -111,14 +111,13 @@ class AffineConsistency(Taught):
             raise unknown("--method-option bound", bound, BOUNDS)
         self.start_at, self.views, self.count = start, views, count
         self.labeled_weight, self.bound, self.rate = labeled_weight, bound, rate
-        dimensions = int(self.student.dimensions)  # type: ignore[arg-type]
+        channels, _, dimensions = shape_of(self.student)
         low, high = _bounds(dimensions, zoom_low, zoom_high, shear, shift)
         first = corner_zooms(dimensions).clamp(low, high)
         for name, maps in (("low", low), ("high", high), ("first", first)):
             self.register_buffer(name, maps, persistent=False)  # they move to the device
         self.chooser = None
         if views in LEARNED:
-            channels = int(self.student.in_channels)  # type: ignore[arg-type]
             self.chooser = AffineViews(channels, dimensions=dimensions, views=len(first))
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
@@ -131,7 +130,7 @@ class AffineConsistency(Taught):
         images = torch.cat([batch.image, labeled_views, views])
 
         def terms_of(logits: Tensor, step: int) -> Tensor:
-            own, of_views = logits[: len(targets) + labeled].split([labeled, len(targets)])
+            own, of_views = logits[:labeled], logits[labeled : labeled + len(targets)]
             target, viewed = every(step, batch.target), every(step, targets)
             known = every(step, batch.known)
             supervised = self.segmentation_loss(own, target, known=known)
@@ -172,7 +171,8 @@ class AffineConsistency(Taught):
         if self.chooser is None:
             return first[chosen]
         _refuse_nondeterministic(images.device)
-        said = self.chooser(images)  # (B, 2 ** D, D, D + 1)
+        with torch.autocast(images.device.type, enabled=False):
+            said = self.chooser(images.float())  # (B, 2 ** D, D, D + 1)
         said = said[torch.arange(len(images), device=images.device)[:, None], chosen]
         if self.views == "hard":
             said = 2 * said.detach() - said  # the same value, the opposite gradient

@@ -35,7 +35,9 @@ def recolored(image: Tensor, *, brightness: float, hue: float) -> Tensor:
     drawn = (2 * torch.rand(2, len(image)) - 1).to(image.device, non_blocking=True)
     shape = (-1, *[1] * (image.ndim - 1))
     if hue:
-        image = torch.einsum("bij,bj...->bi...", _turns(2 * math.pi * hue * drawn[1]), image)
+        turns = _turns(2 * math.pi * hue * drawn[1])
+        with torch.autocast(image.device.type, enabled=False):
+            image = torch.einsum("bij,bj...->bi...", turns, image)
     return ((1 + brightness * drawn[0]).view(shape) * image).clamp(0, 1)
 
 

@@ -1,7 +1,7 @@
 """Consistency between two scales, two lights, and images painted from answers."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,7 @@ from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.losses.consistency import mutual_mse
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.colors import intensity_range, recolored
+from llmseg_cli.models.base import shape_of
 from llmseg_cli.models.generator import Generator
 from llmseg_cli.numerics.scales import enlarged, reduced, reduced_labels, smaller_sides
 from llmseg_cli.training.ramps import sigmoid_ramp
@@ -91,8 +92,8 @@ class DecSeg(Method):
         )
         if jitter not in JITTERS:
             raise unknown("--method-option jitter", jitter, JITTERS)
-        self.student: Any = build()
-        channels = self.student.in_channels
+        self.student = build()
+        channels, classes, dimensions = shape_of(self.student)
         if hue and channels != 3:
             raise UsageError(
                 f"--method-option hue={hue:g}: images of {channels} "
@@ -104,25 +105,14 @@ class DecSeg(Method):
         self.scale, self.brightness, self.hue = scale, brightness, hue
         self.jitter, self.stop_gradient = jitter, stop_gradient
         self.generators = nn.ModuleList(
-            Generator(
-                self.student.classes,
-                channels,
-                dimensions=self.student.dimensions,
-                filters=filters,
-            )
+            Generator(classes, channels, dimensions=dimensions, filters=filters)
             for _ in range(2 if generation_weight else 0)
         )
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
         counts = [len(batch.image), len(batch.unlabeled), len(batch.unlabeled)]
-        sides = batch.image.shape[2:]
-        small = smaller_sides(
-            sides,
-            scale=self.scale,
-            stride=self.student.stride,
-            smallest_grid=self.student.smallest_grid,
-        )
+        small = self._smaller(batch.image.shape[2:])
         low, span = intensity_range(batch.unlabeled)
         clean = (batch.unlabeled - low) / span
         lit, clean_copy = self._lit(clean), reduced(clean, small)
@@ -146,11 +136,20 @@ class DecSeg(Method):
             "lights": weight * lights * self._between_lights(full, half, counts),
         }
         if self.generators:
-            _, of_clean, of_lit = logits.split(counts)
+            _, of_clean, of_lit = torch.split(logits, counts)
             first, second = self.generators
             painted = mutual_mse(first(of_clean), lit) + mutual_mse(second(of_lit), clean)
             terms["generation"] = weight * generation * painted
         return terms
+
+    def _smaller(self, sides: Sequence[int]) -> tuple[int, ...]:
+        network: Any = self.student
+        return smaller_sides(
+            sides,
+            scale=self.scale,
+            stride=network.stride,
+            smallest_grid=network.smallest_grid,
+        )
 
     def _lit(self, image: Tensor) -> Tensor:
         return recolored(image, brightness=self.brightness, hue=self.hue)
@@ -159,13 +158,13 @@ class DecSeg(Method):
         """Of the labeled, the unlabeled and the recolored images, each a mean, and their sum."""
         larger = enlarged(half, full.shape[2:])
         taught = full.detach() if self.stop_gradient else full
-        pairs = zip(taught.split(counts), larger.split(counts), strict=True)
+        pairs = zip(torch.split(taught, counts), torch.split(larger, counts), strict=True)
         return torch.stack([mutual_mse(one, other) for one, other in pairs]).sum()
 
     def _between_lights(self, full: Tensor, half: Tensor, counts: list[int]) -> Tensor:
         found = []
         for answers in (full, half):
-            _, clean, lit = answers.split(counts)
+            _, clean, lit = torch.split(answers, counts)
             found.append(mutual_mse(clean.detach() if self.stop_gradient else clean, lit))
         return torch.stack(found).sum()
 

@@ -50,8 +50,7 @@ class AffineViews(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """`(B, N, D, D + 1)` of an image `(B, C, X, Y[, Z])`; no gradient flows to the image."""
-        pool = F.adaptive_avg_pool2d if len(self.seen) == 2 else F.adaptive_avg_pool3d
-        small = pool(image.detach().contiguous(), self.seen)
+        small = F.interpolate(image.detach().contiguous(), self.seen, mode="area")
         tokens = self.embedded(self.embedding(small).flatten(2).mT) + self.positions
         joined = torch.cat([self.token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
         gathered = self.norm(self.block(joined)[:, 0])

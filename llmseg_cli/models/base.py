@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +153,12 @@ class Segmenter(nn.Module, ABC):
         if below < self.stride:
             return f"Instead of {side} use {self.stride}."
         return f"Instead of {side} use {below} or {below + self.stride}."
+
+
+def shape_of(network: nn.Module) -> tuple[int, int, int]:
+    """Image channels C, classes K and dimensions of a network, for parts that go with it."""
+    known: Any = network  # a `Segmenter`, or like one
+    return int(known.in_channels), int(known.classes), int(known.dimensions)
 
 
 def recompute_activations(networks: nn.Module) -> None:

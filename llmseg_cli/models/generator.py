@@ -19,7 +19,7 @@ class Generator(nn.Module):
 
     Each level has two 3x3x3 convolutions with batch normalization and leaky ReLU; channels double
     at each of four halvings by max pooling. The last layer has no activation. Logits are padded
-    with their border to sides that can be halved, and the image is cut back.
+    with zeros to sides that can be halved, and the image is cut back.
 
     Args:
         classes: Channels of the logits, K.
@@ -91,4 +91,4 @@ def _padded(logits: Tensor) -> Tensor:
     if not any(missing):
         return logits
     last_first = [amount for more in reversed(missing) for amount in (0, more)]
-    return F.pad(logits, last_first, mode="replicate")
+    return F.pad(logits, last_first)

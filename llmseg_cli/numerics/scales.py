@@ -48,10 +48,12 @@ def enlarged(maps: Tensor, sides: Sequence[int]) -> Tensor:
     That of torch (`align_corners=True`) has a gradient that is summed in any order on a GPU; this
     is a product of matrices.
     """
-    for axis, side in enumerate(sides, start=2):
-        if maps.shape[axis] != side:
-            weights = _weights(maps.shape[axis], side).to(maps)
-            maps = torch.tensordot(maps, weights, dims=([axis], [1])).movedim(-1, axis)
+    with torch.autocast(maps.device.type, enabled=False):
+        for axis, side in enumerate(sides, start=2):
+            if maps.shape[axis] != side:
+                weights = _weights(maps.shape[axis], side).to(maps.device, non_blocking=True)
+                weights = weights.to(maps.dtype)
+                maps = torch.tensordot(maps, weights, dims=([axis], [1])).movedim(-1, axis)
     return maps
 
 

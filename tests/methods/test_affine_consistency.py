@@ -159,3 +159,14 @@ def test_learned_views_are_refused_where_their_gradient_is_in_no_order(monkeypat
     affine_consistency._refuse_nondeterministic(torch.device("cpu"))
     with pytest.raises(UsageError, match="views=random"):
         affine_consistency._refuse_nondeterministic(torch.device("cuda"))
+
+
+def test_maps_keep_their_precision_under_autocast():
+    method = make_method(count=4)
+    nn.init.normal_(method.chooser.output.weight)
+    images = make_batch().unlabeled
+    torch.manual_seed(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = method.maps_of(images)
+    torch.manual_seed(1)
+    assert torch.equal(found, method.maps_of(images))

@@ -34,6 +34,13 @@ def test_enlarging_is_torchs_with_corners_on_corners(sides, larger):
     torch.testing.assert_close(gradient, wanted)
 
 
+def test_enlarging_keeps_its_precision_under_autocast():
+    maps = torch.rand(1, 2, 5, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = enlarged(maps, (9, 9))
+    assert torch.equal(found, enlarged(maps, (9, 9)))
+
+
 def test_the_scale_term_by_hand():
     """An even map against an enlarged checkerboard: 0.0771605, and 0.0976563 the other way."""
     checkers = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).view(1, 1, 2, 2)

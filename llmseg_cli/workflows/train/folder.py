@@ -161,8 +161,8 @@ def _trained(path: Path, details: dict[str, Any]) -> Trained:
 
 def _refuse_other_settings(folder: Path, existing: RunConfig, wanted: RunConfig) -> None:
     old, new = _flat(existing.to_dict()), _flat(plain(wanted).to_dict())
-    if NOISE in old and NOISE_UNIT not in old:
-        old[NOISE_UNIT] = OLDER_NOISE_UNIT
+    if NOISE in old and NOISE_UNIT in new:  # a method whose noise has no unit never had one
+        old.setdefault(NOISE_UNIT, OLDER_NOISE_UNIT)
     newer = {"settings": asdict(TrainSettings()), "method_options": METHODS.defaults(wanted.method)}
     since = _flat(newer)  # settings that are newer than the run
     old |= {key: since[key] for key in new if key not in old and key in since}
