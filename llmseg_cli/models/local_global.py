@@ -34,6 +34,8 @@ class LocalGlobal(Segmenter):
 
     def __init__(self, whole: Segmenter, local: Segmenter) -> None:
         super().__init__(
+            in_channels=whole.in_channels,
+            classes=whole.classes,
             dimensions=whole.dimensions,
             bottleneck_channels=whole.bottleneck_channels,
             stride=whole.stride,
