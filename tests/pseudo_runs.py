@@ -21,6 +21,7 @@ from llmseg_cli.data.volumes import Volume, load_image
 from llmseg_cli.knowledge.mining.mine import Finding, Mined
 from llmseg_cli.progress import silent
 from llmseg_cli.training.pace import Pace
+from llmseg_cli.training.ranks import ALONE
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.mine.case import Miner
 from llmseg_cli.workflows.predict.image import Manner
@@ -84,7 +85,7 @@ class HalfLoop:
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.saved: list[int] = []
         self.lines: list[dict[str, float]] = []
-        self.log, self.pace = SimpleNamespace(write=self._write), Pace()
+        self.log, self.pace, self.ranks = SimpleNamespace(write=self._write), Pace(), ALONE
 
     def _write(self, step: int, **values: float) -> None:
         self.lines.append({"step": step, **values})

@@ -121,6 +121,7 @@ def test_types_are_in_peoples_words(line):
         *("NUMBER", "FOLDER", "FILE", "NAME", "PATH", "TEXT", "MODEL", "DEVICE", "SIZE", "TIME"),
         *(
             "AMOUNT",
+            "I/N",
             "REGEX",
             "URL",
             "CLASSES",
