@@ -51,7 +51,7 @@ def cost_of(network: nn.Module, channels: int, patch: tuple[int, ...]) -> Cost:
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # itself would be kept by its own history, for good
 
     weights = list(network.parameters())
     for booster in boosters_of(network):

@@ -3,9 +3,11 @@
 A change of these numbers is a change of speed or memory: make it on purpose, with the new number.
 """
 
+import gc
 import itertools
 import math
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -139,3 +141,12 @@ def test_a_patch_of_a_huge_case_costs_what_a_patch_costs(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * 2 * 4 * 40**3
+
+
+def test_counting_leaves_no_network_behind():
+    network = VNet(1, 2, filters=2)
+    weight = weakref.ref(next(network.parameters()))
+    cost_of(network, 1, (16, 16, 16))
+    del network
+    gc.collect()
+    assert weight() is None
