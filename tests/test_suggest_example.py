@@ -96,7 +96,7 @@ def test_tables_compare_with_random(tmp_path: Path):
     table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(table)
     found = table.read(tmp_path)
-    rows = {tuple(line.split(" | ")[:2]): line for line in table.label_table(found)[2:]}
+    rows = {tuple(line.split(" | ")[:2]): line for line in table.label_table(found, {})[2:]}
     start, random, both = rows["| 0", "start"], rows["| 1", "random"], rows["| 1", "both"]
     assert start.split(" | ")[3] == "55.0"
     assert random.split(" | ")[2:4] == ["2", f"{100 * fmean([0.6, 0.7, 0.5, 0.7]):.1f}"]
@@ -104,3 +104,6 @@ def test_tables_compare_with_random(tmp_path: Path):
     assert f"| {100 * difference:+.1f} [" in both
     (line, *_) = [one for one in table.trust_table(found)[2:] if "| both |" in one]
     assert line == "| 1 | both | agreement | 0.40 | 0.100 (0.200, 0.050) | 50 % |"
+    together = table.label_table(found, {"a": "patient", "b": "patient"})[-2]
+    assert together.startswith("| 1 | both |")
+    assert "[" not in together.split(" | ")[-1]  # of one patient there is no interval

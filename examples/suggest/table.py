@@ -22,7 +22,7 @@ Scores = dict[int, dict[str, Any]]  # seed to scores.json
 def main(out: Path) -> None:
     """Print the tables of a folder of `seed-N/WAY/round-N/scores.json`."""
     found = read(out)
-    print("\n".join(label_table(found)))
+    print("\n".join(label_table(found, groups_of(out))))
     print()
     print("\n".join(trust_table(found)))
 
@@ -39,6 +39,14 @@ def read(out: Path) -> dict[tuple[int, str], Scores]:
     return dict(sorted(found.items()))
 
 
+def groups_of(out: Path) -> dict[str, str]:
+    """Case to group, such as the patient, of the splits of a folder."""
+    found: dict[str, str] = {}
+    for path in sorted(out.glob("seed-*/start/split.json")):
+        found |= json.loads(path.read_text(encoding="utf-8"))["groups"]
+    return found
+
+
 def dice_of(scores: dict[str, Any]) -> dict[str, float]:
     """Case to Dice, the mean over the classes that it has."""
     found = {}
@@ -49,7 +57,7 @@ def dice_of(scores: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def label_table(found: dict[tuple[int, str], Scores]) -> list[str]:
+def label_table(found: dict[tuple[int, str], Scores], groups: dict[str, str]) -> list[str]:
     """Dice by round and way."""
     lines = ["| round | by | seeds | Dice % | difference to random |", "|---|---|---|---|---|"]
     for (number, way), scores in found.items():
@@ -59,7 +67,7 @@ def label_table(found: dict[tuple[int, str], Scores]) -> list[str]:
         cases = sorted(set.intersection(*(set(one) for one in values)))
         rows = [[one[case] for case in cases] for one in values]
         summary = summarize_seeds(rows, groups=None, draws=0, seed=0).cases
-        shown = difference(scores, control, seeds) if seeds else ""
+        shown = difference(scores, control, seeds, groups) if seeds else ""
         lines.append(
             f"| {number} | {way or 'start'} | {len(scores)} | {100 * (summary.mean or 0):.1f} "
             f"| {shown} |"
@@ -67,12 +75,13 @@ def label_table(found: dict[tuple[int, str], Scores]) -> list[str]:
     return lines
 
 
-def difference(scores: Scores, control: Scores, seeds: list[int]) -> str:
-    """Paired by seed and case."""
+def difference(scores: Scores, control: Scores, seeds: list[int], groups: dict[str, str]) -> str:
+    """Paired by seed and case; cases of a group are drawn together."""
     own, other = ([dice_of(one[seed]) for seed in seeds] for one in (scores, control))
     cases = sorted(set.intersection(*(set(one) for one in (*own, *other))))
     first, second = ([[one[case] for case in cases] for one in side] for side in (own, other))
-    told = compare_seeds(first, second, better="higher", groups=None, draws=DRAWS, seed=0).cases
+    together = [groups.get(case, case) for case in cases] if groups else None
+    told = compare_seeds(first, second, better="higher", groups=together, draws=DRAWS, seed=0).cases
     shown = [told.difference, *(told.interval or ())]
     difference, *interval = (f"{100 * (value or 0):+.1f}" for value in shown)
     return f"{difference} [{', '.join(interval)}]" if interval else difference

@@ -59,8 +59,8 @@ def suggest(
     by: Annotated[
         str,
         typer.Option(
-            help="What they are chosen by. The default is random until an experiment has shown "
-            "that another is better (examples/suggest)."
+            help="What they are chosen by. The default is random: no other way was better where it "
+            "was tried (examples/suggest/RESULTS.md)."
         ),
         OneOf(SUGGESTIONS),
         BASIC,
