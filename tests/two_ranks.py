@@ -53,7 +53,7 @@ def train(
         return made.double()
 
     wished = dict(options or {}) | ({"levels": 2} if method in WITHOUT_LABELS else {})
-    learner: Method = METHODS.load(method)(shared(build, ranks), **wished)
+    learner: Method = METHODS.load(method)(shared(build, ranks), **wished).double()  # its own parts, too
     learner.start()
     if recompute:
         recompute_activations(learner)

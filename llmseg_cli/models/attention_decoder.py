@@ -1,6 +1,7 @@
 """CASCADE's decoder: gates on the skips, attention over channels and places, a head a level."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -86,6 +87,9 @@ class ChannelAttention(nn.Module):
 class SpatialAttention(nn.Module):
     r"""Places times $\sigma(w * [\operatorname{mean}_c x, \max_c x])$, w of 7 voxels a side.
 
+    In full precision: on a CPU oneDNN's bfloat16 gradient of w, where maps are smaller than it,
+    never ends or is not a number with two threads (torch 2.13).
+
     Args:
         dimensions: 2 or 3.
 
@@ -100,7 +104,11 @@ class SpatialAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         mean, most = features.mean(1, keepdim=True), features.amax(1, keepdim=True)
-        weighed: Tensor = features * self.convolution(torch.cat([mean, most], dim=1)).sigmoid()
+        kind = features.device.type
+        with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
+            both = torch.cat([mean, most], dim=1).to(self.convolution.weight.dtype)
+            weights = self.convolution(both).sigmoid()
+        weighed: Tensor = features * weights.to(features.dtype)
         return weighed
 
 
