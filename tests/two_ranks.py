@@ -53,7 +53,10 @@ def train(
         return made.double()
 
     wished = dict(options or {}) | ({"levels": 2} if method in WITHOUT_LABELS else {})
-    learner: Method = METHODS.load(method)(shared(build, ranks), **wished).double()  # its own parts, too
+    learner: Method = METHODS.load(method)(shared(build, ranks), **wished)
+    for part in learner.children():
+        if any(True for _ in part.parameters()):  # a method's own parts, too
+            part.double()
     learner.start()
     if recompute:
         recompute_activations(learner)
@@ -92,7 +95,11 @@ def batches(sides: tuple[int, ...], ranks: Ranks) -> Iterator[SemiBatch]:
 
 
 TRAININGS: dict[str, Callable[[Ranks], State]] = {
-    **{name: partial(train, name, **INSTANCE) for name in METHODS},
+    **{
+        name: partial(train, name, **INSTANCE)
+        for name in METHODS
+        if METHODS.load(name).shares_exactly
+    },
     "two steps in one": partial(
         train, "usl", settings={"accumulate": 2, "clip_grad": 0.1, "ema": 0.9}, **INSTANCE
     ),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import unknown
+from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses.adversarial import KINDS, adversarial_loss, critic_loss, gradient_penalty
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.colors import intensity_range
@@ -54,6 +55,8 @@ class Adversarial(Method):
         a network of its own. Unlabeled images: Zhang et al., DAN, MICCAI 2017.
     """
 
+    shares_exactly = False  # the network's gradients differ by more than rounding
+
     def __init__(
         self,
         build: Callable[[], nn.Module],
@@ -96,7 +99,7 @@ class Adversarial(Method):
         labeled, images = len(batch.image), batch.all_images()
         logits, supervised = self.supervise(self.network, images, batch)
         with torch.autocast(images.device.type, enabled=False):
-            shares = logits.float().softmax(dim=1)
+            shares = widen(logits).softmax(dim=1)
             real, fake = self._judged(images, shares, batch, labeled)
             critic = self._critic_loss(real, fake.detach())
             adversarial = adversarial_loss(self._frozen(fake), kind=self.kind)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses.consistency import known_softmax_mse
 from llmseg_cli.methods.base import SemiBatch, check_ranges
 from llmseg_cli.methods.supervision import every, heads_of, mean_over_heads
@@ -172,7 +173,7 @@ class AffineConsistency(Taught):
             return first[chosen]
         _refuse_nondeterministic(images.device)
         with torch.autocast(images.device.type, enabled=False):
-            said = self.chooser(images.float())  # (B, 2 ** D, D, D + 1)
+            said = self.chooser(widen(images))  # (B, 2 ** D, D, D + 1)
         said = said[torch.arange(len(images), device=images.device)[:, None], chosen]
         if self.views == "hard":
             said = 2 * said.detach() - said  # the same value, the opposite gradient
@@ -194,7 +195,7 @@ class AffineConsistency(Taught):
     def _probabilities(self, batch: SemiBatch) -> Tensor:
         """What is taught of the unlabeled images, `(U, K, X, Y[, Z])`."""
         assert batch.unlabeled is not None
-        found = self.taught(batch.unlabeled).float().softmax(dim=1)
+        found = widen(self.taught(batch.unlabeled)).softmax(dim=1)
         if batch.pseudo is None:
             return found
         known = batch.pseudo != UNKNOWN

@@ -57,6 +57,7 @@ class Method(nn.Module, ABC):
     uses_unlabeled = True
     fewest_unlabeled = 1  # unlabeled cases of a batch, at least
     uses_pseudo = False  # whether `losses` looks at `SemiBatch.pseudo`
+    shares_exactly = True  # whether several processes that share a step do what one does
     mines = ""  # who makes pseudo-labels while it trains: `sam`, `network`, `ensemble`
 
     def __init__(self) -> None:

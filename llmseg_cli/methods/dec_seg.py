@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError, unknown
+from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses.consistency import mutual_mse
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.colors import intensity_range, recolored
@@ -61,6 +62,8 @@ class DecSeg(Method):
     References:
         Gu et al., DEC-Seg, Pattern Recognition 158 (2025) 110962. arXiv:2312.16039, and its code.
     """
+
+    shares_exactly = False  # the generators' gradients differ by more than rounding
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class DecSeg(Method):
             of_lit = self.student(low + span * lit)
             of_copies, supervised_copies = self.supervise(self.student, copies, smaller)
         logits = torch.cat([logits, of_lit])
-        full, half = logits.float().softmax(dim=1), of_copies.float().softmax(dim=1)
+        full, half = widen(logits).softmax(dim=1), widen(of_copies).softmax(dim=1)
         scales, lights, generation = self.weights
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         terms = {

@@ -54,5 +54,5 @@ class AffineViews(nn.Module):
         tokens = self.embedded(self.embedding(small).flatten(2).mT) + self.positions
         joined = torch.cat([self.token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
         gathered = self.norm(self.block(joined)[:, 0])
-        found: Tensor = self.output(gathered).float().view(-1, *self.shape)
+        found: Tensor = self.output(gathered).view(-1, *self.shape)
         return found

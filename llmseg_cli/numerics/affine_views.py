@@ -54,8 +54,8 @@ def inside(labels: Tensor, maps: Tensor) -> Tensor:
 
 def _sampled(values: Tensor, maps: Tensor, *, mode: str, padding: str) -> Tensor:
     with torch.autocast(values.device.type, enabled=False):
-        wide = values.float()
-        grid = F.affine_grid(maps.float(), list(wide.shape), align_corners=False)
+        wide = values.to(torch.promote_types(values.dtype, torch.float32))
+        grid = F.affine_grid(maps.to(wide.dtype), list(wide.shape), align_corners=False)
         return F.grid_sample(wide, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
