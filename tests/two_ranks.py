@@ -95,11 +95,7 @@ def batches(sides: tuple[int, ...], ranks: Ranks) -> Iterator[SemiBatch]:
 
 
 TRAININGS: dict[str, Callable[[Ranks], State]] = {
-    **{
-        name: partial(train, name, **INSTANCE)
-        for name in METHODS
-        if METHODS.load(name).shares_exactly
-    },
+    **{name: partial(train, name, **INSTANCE) for name in METHODS},
     "two steps in one": partial(
         train, "usl", settings={"accumulate": 2, "clip_grad": 0.1, "ema": 0.9}, **INSTANCE
     ),

@@ -55,8 +55,6 @@ class Adversarial(Method):
         a network of its own. Unlabeled images: Zhang et al., DAN, MICCAI 2017.
     """
 
-    shares_exactly = False  # the network's gradients differ by more than rounding
-
     def __init__(
         self,
         build: Callable[[], nn.Module],
@@ -94,6 +92,9 @@ class Adversarial(Method):
         shown = classes - 1
         judged = {"product": shown * channels, "concat": shown + channels, "mask": shown}
         self.critic = Critic(judged[joint], dimensions=dimensions, blocks=blocks, spectral=spectral)
+
+    def judges(self) -> tuple[nn.Module, ...]:
+        return (self.critic,)
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         labeled, images = len(batch.image), batch.all_images()

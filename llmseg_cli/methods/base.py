@@ -57,7 +57,6 @@ class Method(nn.Module, ABC):
     uses_unlabeled = True
     fewest_unlabeled = 1  # unlabeled cases of a batch, at least
     uses_pseudo = False  # whether `losses` looks at `SemiBatch.pseudo`
-    shares_exactly = True  # whether several processes that share a step do what one does
     mines = ""  # who makes pseudo-labels while it trains: `sam`, `network`, `ensemble`
 
     def __init__(self) -> None:
@@ -73,6 +72,13 @@ class Method(nn.Module, ABC):
             batch: One step's patches.
             progress: Fraction of training done, in [0, 1].
         """
+
+    def judges(self) -> tuple[nn.Module, ...]:
+        """Trained parts that see answers of the networks, and no network sees theirs.
+
+        Where several processes share a step, each has their whole gradients already.
+        """
+        return ()
 
     @classmethod
     def classes_of(cls, options: Mapping[str, Any]) -> tuple[str, ...]:

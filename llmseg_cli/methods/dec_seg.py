@@ -63,8 +63,6 @@ class DecSeg(Method):
         Gu et al., DEC-Seg, Pattern Recognition 158 (2025) 110962. arXiv:2312.16039, and its code.
     """
 
-    shares_exactly = False  # the generators' gradients differ by more than rounding
-
     def __init__(
         self,
         build: Callable[[], nn.Module],
@@ -111,6 +109,9 @@ class DecSeg(Method):
             Generator(classes, channels, dimensions=dimensions, filters=filters)
             for _ in range(2 if generation_weight else 0)
         )
+
+    def judges(self) -> tuple[nn.Module, ...]:
+        return (self.generators,)
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None

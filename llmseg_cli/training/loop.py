@@ -179,7 +179,8 @@ class Loop:
             add_shares(means, terms, of=len(batches))
             add_shares(self._observed, self.learner.observed(), of=len(batches))
         total = self.ranks.as_first(torch.stack([*means.values()]).sum())
-        self.ranks.add_gradients(self.trained)
+        whole = {id(p) for judge in self.learner.judges() for p in judge.parameters()}
+        self.ranks.add_gradients(p for p in self.trained if id(p) not in whole)
         if self.settings.clip_grad:
             self.scaler.unscale_(self.optimizer)
             for network in self.learner.networks().values():

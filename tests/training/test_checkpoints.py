@@ -201,6 +201,9 @@ class Learner(nn.Module):
     def after_step(self, step: int) -> None:
         pass
 
+    def judges(self) -> tuple[nn.Module, ...]:
+        return ()
+
     def networks(self) -> dict[str, nn.Module]:
         return {"net": self.net}
 

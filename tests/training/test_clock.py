@@ -133,6 +133,9 @@ class Timed(nn.Module):
     def after_step(self, step: int) -> None:
         pass
 
+    def judges(self) -> tuple[nn.Module, ...]:
+        return ()
+
     def networks(self):
         return {"network": self.network}
 

@@ -40,6 +40,9 @@ class Mean(nn.Module):
         if step % 1000 == 999:
             self.memory.append(peak_rss_mb())
 
+    def judges(self) -> tuple[nn.Module, ...]:
+        return ()
+
     def networks(self) -> dict[str, nn.Module]:
         return {"mean": self}
 

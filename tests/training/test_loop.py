@@ -60,6 +60,9 @@ class Seek(nn.Module):
     def after_step(self, step: int) -> None:
         self.after.append(step)
 
+    def judges(self) -> tuple[nn.Module, ...]:
+        return ()
+
     def networks(self) -> dict[str, nn.Module]:
         return {"point": self.point}
 

@@ -164,6 +164,9 @@ class Counting(nn.Module):
     def after_step(self, step: int) -> None:
         pass
 
+    def judges(self) -> tuple[nn.Module, ...]:
+        return ()
+
     def networks(self) -> dict[str, nn.Module]:
         return {"one": self}
 

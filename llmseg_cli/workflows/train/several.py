@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmseg_cli.errors import StoppedError, UsageError
-from llmseg_cli.registry import METHODS
 from llmseg_cli.training.ranks import LostRankError, Ranks
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.train.request import Request
@@ -24,11 +23,6 @@ def refuse_under_ranks(request: Request, ranks: Ranks) -> None:
         return
     batch = request.settings.batch
     ranks.refuse_uneven(batch=batch, unlabeled_batch=request.unlabeled_batch or batch)
-    if not METHODS.load(request.method).shares_exactly:
-        raise UsageError(
-            f"--method {request.method} under torchrun: several processes would not learn what one "
-            "does. Train it with one process, without torchrun."
-        )
     if request.settings.compile:
         raise UsageError(
             "--compile under torchrun: compiled networks cannot be shared by several processes. "

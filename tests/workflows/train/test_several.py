@@ -8,17 +8,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from several_processes import codes, free_port, place, start
 from training_cli import ROLES, invoke, log_lines, logged_steps, train, write_split
 
-from llmseg_cli.errors import UsageError
-from llmseg_cli.registry import METHODS
 from llmseg_cli.training.checkpoints import load_weights
-from llmseg_cli.workflows.train.several import refuse_under_ranks
 
 STEPS = 8
 SETTINGS = (
@@ -144,17 +140,3 @@ def test_what_several_processes_share_no_work_of_is_refused(toy_data, toy_split,
     assert "torchrun starts 2 processes of this command" in result.stderr
     result = train("supervised", toy_data, tmp_path / "run", "--seeds", "2", code=2)
     assert "Several runs, of --seeds or of folds, under torchrun" in result.stderr
-
-
-@pytest.mark.parametrize("method", METHODS.names())
-def test_what_several_processes_cannot_do_exactly_is_refused(method):
-    """In one sentence, before anything is read; what one process does is not."""
-    settings = SimpleNamespace(batch=4, compile=False)
-    request = SimpleNamespace(settings=settings, unlabeled_batch=None, method=method)
-    two = SimpleNamespace(is_alone=False, refuse_uneven=lambda **sizes: None)
-    refuse_under_ranks(request, SimpleNamespace(is_alone=True))
-    if method in ("dec-seg", "adversarial"):
-        with pytest.raises(UsageError, match=f"--method {method} under torchrun: several"):
-            refuse_under_ranks(request, two)
-    else:
-        refuse_under_ranks(request, two)
