@@ -71,6 +71,7 @@ class Cascade(Pooling):
             live_maps=10 if depth < LEVELS else 7,
             own=own,
         )
+        self.finest_channels = widths[-LEVELS]
         self.decoder = AttentionDecoder(
             widths[-LEVELS:],
             classes,

@@ -5,13 +5,13 @@ import copy
 from torch import Tensor, nn
 
 from llmseg_cli.errors import UsageError
-from llmseg_cli.models.attention_decoder import AttentionDecoder, resized
-from llmseg_cli.models.cascade import LEVELS, four_levels
+from llmseg_cli.models.attention_decoder import resized
+from llmseg_cli.models.cascade import LEVELS, Cascade
 from llmseg_cli.models.layers import CONVOLUTION, draw_he_weights
-from llmseg_cli.models.unet import FeatureMaps, Pooling
+from llmseg_cli.models.unet import FeatureMaps
 
 
-class Merit(Pooling):
+class Merit(Cascade):
     r"""Two encoders at two scales, whose logits are added level by level.
 
     The first sees the image, the second an image of `scale` times its sides, rounded down to what
@@ -70,43 +70,26 @@ class Merit(Pooling):
     ) -> None:
         if not 0 < scale <= 1:
             raise UsageError(f"scale is {scale}; give a share above 0, at most 1.")
-        widths, own = four_levels(filters, depth, encoder, dimensions)
         super().__init__(
             in_channels,
             classes,
-            widths,
             dimensions=dimensions,
-            dropout=dropout,
-            normalization=normalization,
-            deep_supervision=True,
-            sums_heads=True,
-            live_maps=12 if depth < LEVELS else 9,
-            own=own,
-        )
-        self.scale, self.cascaded, self.shared_encoder = scale, cascaded, shared_encoder
-        self.decoder = AttentionDecoder(
-            widths[-LEVELS:],
-            classes,
-            dimensions=dimensions,
-            normalization=normalization,
+            filters=filters,
+            depth=depth,
             join=join,
             attention=attention,
             reduction=reduction,
+            dropout=dropout,
+            normalization=normalization,
+            encoder=encoder,
         )
+        self.live_maps += 2  # of the second pass
+        self.scale, self.cascaded, self.shared_encoder = scale, cascaded, shared_encoder
         self.second_encoder = None if shared_encoder else self.own_levels()
-        self.looking = CONVOLUTION[dimensions](widths[-LEVELS], 1, 1) if cascaded else None
-        for part in (self.encoder, self.second_encoder):
-            if part is not None:
-                draw_he_weights(part)
-        self.pretrained = encoder
+        self.looking = CONVOLUTION[dimensions](self.finest_channels, 1, 1) if cascaded else None
+        if self.second_encoder is not None:
+            draw_he_weights(self.second_encoder)
         self.second_pretrained = None if shared_encoder else copy.deepcopy(encoder)
-
-    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        bottleneck, skips = super().encode(image)
-        return bottleneck, [image, *skips[1 - LEVELS :]]
-
-    def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
-        return self.together(self.decode_heads(bottleneck, skips))
 
     def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
         image, *maps = skips
