@@ -41,12 +41,14 @@ REGIONS = {  # whose logits Grad-CAM asks about
     "predicted": "the voxels that are predicted as the class",
     "all": "all voxels, as MONAI's GradCAM",
 }
+BEST_RULE = "best"  # of the combinations, by validation cases
 COMBINATIONS = {  # of masks
     "vote": "the most frequent label; of equal ones that of the first folder",
     "union": "foreground where any has it, with the first one's label: finds more",
     "intersection": "where all agree, else background: is wrong less often",
     "staple": "masks count by how well they agree (SimpleITK)",
     "mean": "the mean of the probabilities that 'predict --probabilities' wrote beside the masks",
+    BEST_RULE: "the one with the largest mean Dice of the validation cases of --split and --ref",
 }
 BLENDS = {  # of windows
     "gaussian": "the middle most",

@@ -138,3 +138,92 @@ def test_the_mean_of_one_run_twice_is_its_mask(toy_data, toy_split, quiet_place)
         second, first = np.sort([nib.load(file).get_fdata() for file in files], axis=0)[-2:]
         assert (first == second)[pair[0] != pair[1]].all()
         assert (pair[0] == pair[1]).mean() > 0.5
+
+
+def halves(toy_data: Path, toy_split: Path, place: Path, *, outside: bool) -> list[Path]:
+    """Two folders of masks of the validation cases: half of each reference, or it and more."""
+    cases = json.loads(toy_split.read_text())["validation"]
+    folders = [place / "first", place / "second"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        for case in cases:
+            found = nib.load(next((toy_data / "labels").glob(f"{case}*")))
+            array = found.get_fdata().astype(np.uint8)
+            rows = np.flatnonzero(array.any(axis=(1, 2)))
+            middle = rows[len(rows) // 2]
+            part = slice(None, middle) if number else slice(middle, None)
+            if outside:  # the reference, and a plane at another end of the image
+                array[0 if number else -1] = 1
+            else:
+                array[part] = 0
+            nib.save(nib.Nifti1Image(array, found.affine), folder / f"{case}.nii.gz")
+    return folders
+
+
+@pytest.mark.parametrize(("outside", "winner"), [(False, "union"), (True, "intersection")])
+def test_the_best_rule_is_the_one_of_the_validation_cases(
+    toy_data, toy_split, tmp_path, outside, winner
+):
+    folders = halves(toy_data, toy_split, tmp_path, outside=outside)
+    known = ("--ref", toy_data, "--split", toy_split)
+    out = tmp_path / "out"
+    found = invoke("ensemble", *folders, "--rule", "best", *known, "-o", out, "--json")
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert document["rule"] == winner
+    assert document["tried"][winner] == 1
+    assert set(document["tried"]) == {"vote", "union", "intersection", "staple"}
+    dice = []
+    for case, file in document["cases"].items():
+        reference = nib.load(next((toy_data / "labels").glob(f"{case}*"))).get_fdata()
+        assert np.array_equal(nib.load(out / file).get_fdata(), reference)
+        voted = nib.load(folders[0] / file).get_fdata()  # of two, the first
+        for value in np.unique(reference)[1:]:
+            one, other = voted == value, reference == value
+            dice.append(2 * (one & other).sum() / (one.sum() + other.sum()))
+    assert document["tried"]["vote"] == pytest.approx(np.mean(dice), abs=1e-9)
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*document["cases"].values(), "run.json"]
+    )
+    assert load_manifest(out)["details"]["choosing_cases"] == sorted(document["cases"])
+
+
+def test_best_without_what_it_chooses_by_is_refused(toy_data, toy_split, tmp_path):
+    first, second = halves(toy_data, toy_split, tmp_path, outside=False)
+    known = ("--ref", toy_data, "--split", toy_split)
+    for words, told in (
+        (("--rule", "best"), "give --ref and --split"),
+        (("--rule", "best", *known[:2]), "give --split"),
+        (("--rule", "union", *known), "--ref is for --rule best"),
+    ):
+        found = invoke("ensemble", first, second, *words, "-o", tmp_path / "out")
+        assert found.exit_code == 2, found.output
+        assert told in " ".join(found.output.split())
+    for folder in (first, second):
+        sorted(folder.iterdir())[0].unlink()
+        if not any(folder.iterdir()):
+            write_nothing = nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), AFFINE)
+            nib.save(write_nothing, folder / "another.nii.gz")
+    found = invoke("ensemble", first, second, "--rule", "best", *known, "-o", tmp_path / "out")
+    assert found.exit_code == 3, found.output
+    assert "llmseg predict --subset validation" in " ".join(found.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_learned_from_validation_cases_chooses_no_rule(toy_data, toy_split, quiet_place):
+    run = quiet_place / "run"
+    train("supervised", toy_data, run, "--split", toy_split, steps=1)
+    roles = json.loads(toy_split.read_text())
+    roles["validation"], roles["labeled"] = roles["labeled"], roles["validation"]
+    swapped = quiet_place / "swapped.json"
+    swapped.write_text(json.dumps(roles))
+    for name in ("a", "b"):
+        words = ("--data", toy_data, "--split", toy_split, "--subset", "labeled")
+        assert invoke("predict", "--run", run, *words, "-o", quiet_place / name).exit_code == 0
+    known = ("--ref", toy_data, "--split", swapped)
+    folders = quiet_place / "a", quiet_place / "b"
+    found = invoke("ensemble", *folders, "--rule", "best", *known, "-o", quiet_place / "out")
+    assert found.exit_code == 4, found.output
+    assert "has learned from" in found.output
+    assert "tmp" not in found.output.replace(str(quiet_place), "")
+    assert not (quiet_place / "out").exists()

@@ -54,6 +54,19 @@ def most_probable(
     return as_stored(best, values)
 
 
+def has_probabilities(folder: Path, cases: Sequence[str]) -> bool:
+    """Whether `predict --probabilities` has written a file of the background for each case.
+
+    Args:
+        folder: Of masks.
+        cases: Which.
+    """
+    inside = folder / PROBABILITIES
+    names = [path.name for path in inside.iterdir()] if inside.is_dir() else []
+    found = {name.partition(".class-0.")[0] for name in names if ".class-0." in name}
+    return found.issuperset(cases)
+
+
 def _files_of(folder: Path, case: str, suffix: str) -> list[Path]:
     named = (folder / name for name in probability_files(case, MOST, suffix))
     files = [file for file in named if file.is_file()]

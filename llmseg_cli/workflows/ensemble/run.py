@@ -1,7 +1,7 @@
 """`llmseg ensemble`: one mask a case from several folders of masks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,16 @@ from llmseg_cli.artifacts.learned import Learned
 from llmseg_cli.artifacts.lock import only_job
 from llmseg_cli.artifacts.manifest import MANIFEST, Manifest, load_manifest
 from llmseg_cli.artifacts.own_folder import refuse_not_made
-from llmseg_cli.data.checking.geometry import require_same_grid
+from llmseg_cli.choices import BEST_RULE
 from llmseg_cli.data.consensus import RULES
-from llmseg_cli.data.volumes import load_label_map, prediction_suffix, save_label_map
 from llmseg_cli.errors import DataError, UsageError, unknown
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.workflows.mean_probabilities import most_probable
+from llmseg_cli.workflows.ensemble.masks import MEAN, Masks, write_masks
+from llmseg_cli.workflows.ensemble.rule import choose_rule, refuse_no_references
 from llmseg_cli.workflows.predict.known import union_of
 from llmseg_cli.workflows.score.predictions import Predictions, find_predictions
 
 COMMAND = "ensemble"
-MEAN = "mean"  # of probabilities, not of masks
 READING = ("label_map", "ignore_label", "label_values", "classes")  # what masks mean
 
 
@@ -34,18 +33,21 @@ class Combined:
         files: Case to its mask.
         rule: How masks became one.
         warnings: What a reader should know.
+        tried: Rule to its mean Dice of the validation cases, where these chose it.
     """
 
     folder: Path
     files: dict[str, str]
     rule: str
     warnings: tuple[str, ...]
+    tried: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The `--json` document."""
         return {
             "out": str(self.folder),
             "rule": self.rule,
+            "tried": dict(self.tried),
             "cases": self.files,
             "warnings": list(self.warnings),
         }
@@ -56,6 +58,8 @@ def run(
     *,
     out: Path,
     rule: str = "vote",
+    references: Path | None = None,
+    split: Path | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> Combined:
@@ -67,18 +71,24 @@ def run(
     Args:
         folders: At least two, of `predict` or of any program.
         out: Folder to write.
-        rule: A name in `consensus.RULES`, or `mean`, of the probabilities beside the masks.
+        rule: A name in `consensus.RULES`, or `mean`, of the probabilities beside the masks; or
+            `best`, the one with the largest mean Dice of the validation cases of *split*.
+        references: Data set with the label maps of these cases, for `best` alone.
+        split: File of `llmseg split`, for `best` alone.
         force: Replace an earlier output.
         progress: Hears about cases.
 
     Raises:
-        UsageError: If there are fewer than two folders, the rule is unknown, or the output is
-            there.
+        UsageError: If there are fewer than two folders, the rule is unknown, the output is there,
+            or references are given without `best`, or `best` without them.
         DataError: If a folder lacks a case that another has, or masks of a case have other grids,
-            or the masks of two folders mean different things, or probabilities are missing.
+            or the masks of two folders mean different things, or probabilities or masks of
+            validation cases are missing.
+        PolicyError: If a run behind the folders has learned from a validation case.
     """
-    if rule not in (*RULES, MEAN):
-        raise unknown("rule", rule, (*RULES, MEAN))
+    if rule not in (*RULES, MEAN, BEST_RULE):
+        raise unknown("rule", rule, (*RULES, MEAN, BEST_RULE))
+    refuse_no_references(rule, references, split)
     if len(folders) < 2:
         raise UsageError(
             f"{len(folders)} folder of masks: an ensemble has two or more. Name another behind it."
@@ -91,27 +101,26 @@ def run(
         if (folder / MANIFEST).is_file():
             manifest.add_input(folder / MANIFEST, name=f"{index}/{MANIFEST}")
     details, warnings = _recorded(folders)
-    files = {}
+    masks = Masks(folders, found, details)
+    tried: dict[str, float] = {}
     with only_job(out):
         refuse_not_made(out, command=COMMAND, force=force)
         with replaced_folder(out) as written:
-            for done, case in enumerate(cases):
-                progress("ensemble", done, len(cases), case=case)
-                masks = [load_label_map(one.files[case]) for one in found]
-                for mask in masks[1:]:
-                    require_same_grid(masks[0].grid, mask.grid, case=case)
-                grid = masks[0].grid
-                if rule == MEAN:
-                    combined = most_probable(folders, case, grid, details.get("label_values", ()))
-                else:
-                    combined = RULES[rule]([mask.array for mask in masks])
-                files[case] = f"{case}{prediction_suffix(grid)}"
-                save_label_map(written / files[case], combined, grid)
+            if rule == BEST_RULE:
+                assert references is not None
+                assert split is not None
+                manifest.add_input(split, name="split")
+                chosen = choose_rule(
+                    masks, cases, references, split=split, work=written, progress=progress
+                )
+                rule, tried = chosen.rule, chosen.tried
+                details["choosing_cases"] = sorted({*details["choosing_cases"], *chosen.cases})
+            files = write_masks(written, masks, cases, rule, progress=progress)
             manifest.counts = {"cases": len(cases), "folders": len(folders)}
             manifest.warnings += [*warnings]
-            manifest.details = {**details, "rule": rule}
+            manifest.details = {**details, "rule": rule, "tried": tried}
             manifest.write(written, outputs=tuple(files.values()))
-    return Combined(out, files, rule, warnings)
+    return Combined(out, files, rule, warnings, tried)
 
 
 def _cases(found: Sequence[Predictions]) -> list[str]:
