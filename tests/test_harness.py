@@ -16,7 +16,7 @@ from llmseg_cli.registry import METHODS, MODELS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HARNESS, FEW_LABELS = EXAMPLES / "harness", EXAMPLES / "few-labels"
-THEIRS = ("few-labels", "initialisation", "left-atrium", "polyp", "hippocampus")
+THEIRS = ("few-labels", "initialisation", "networks", "left-atrium", "polyp", "hippocampus")
 CO_TRAINED = {"cross-pseudo-supervision", "usl", "rounds"}  # two of their networks answer
 
 
@@ -50,7 +50,14 @@ def program(name: str):
 
 
 def wish(**changes) -> Namespace:
-    asked = {"set": None, "labels": None, "row": None, "seed": (0, 1, 2), "steps": None}
+    asked = {
+        "example": EXAMPLES,
+        "set": None,
+        "labels": None,
+        "row": None,
+        "seed": (0, 1, 2),
+        "steps": None,
+    }
     return Namespace(**{**asked, **changes})
 
 
@@ -127,6 +134,29 @@ def test_rows_stand_at_the_label_counts_that_they_name(trainings):
     assert not [*trainings.cells(sets, rows, wish(row=["one"], set=["a"]))]
 
 
+def test_equal_time_is_so_many_steps_as_a_core_does_in_it(trainings, tmp_path):
+    sets = {
+        "a": {"labels": [3], "steps": 9},
+        "a-time": {"labels": [3], "cpu-seconds": 60, "costs-of": "a"},
+        "a-all": {"labels": ["100%"], "steps": 9, "seeds": [0]},
+    }
+    rows = {"quick": {}, "slow": {}, "very-slow": {}}
+    seconds = {"quick": 0.1, "slow": 0.7, "very-slow": 200}
+    asked = wish(example=tmp_path, seed=(0, 1))
+    with pytest.raises(SystemExit, match="no row 'quick' of a"):
+        list(trainings.cells(sets, rows, asked))
+    costs = {"a": {row: {"seconds_per_step": cost} for row, cost in seconds.items()}}
+    (tmp_path / "costs.json").write_text(json.dumps(costs))
+    found = {(c.data, c.row, c.seed): c.steps for c in trainings.cells(sets, rows, asked)}
+    assert found == {
+        **{("a", row, seed): 9 for row in rows for seed in (0, 1)},
+        **{("a-all", row, 0): 9 for row in rows},
+        **{("a-time", "quick", seed): 600 for seed in (0, 1)},
+        **{("a-time", "slow", seed): 86 for seed in (0, 1)},
+        **{("a-time", "very-slow", seed): 1 for seed in (0, 1)},
+    }
+
+
 def parts(row: dict) -> int:
     return len(row.get("after", ())) + row.get("times", 1)
 
@@ -175,7 +205,10 @@ def test_a_set_names_a_recipe_that_is_there(example, name):
     recipe = str(about["recipe"])
     if recipe.endswith(".yaml"):
         found = yaml.safe_load((EXAMPLES / example / recipe).read_text(encoding="utf-8"))
-        assert found["model"] in MODELS.names()
+        rows = read(example, "rows.yaml").values()
+        own = [name for row in rows for name in after("--model", row["words"].split())]
+        assert "model" in found or len(own) == len(rows)  # one of them says which
+        assert all(MODELS.defaults(model) for model in {*own, found.get("model", "unet")})
     else:
         assert recipe in recipe_names()
     assert about["metrics"][0] == "dice"

@@ -7,7 +7,8 @@ include both: cases, or patients, and seeds are drawn with replacement (`llmseg_
 A difference is to the row that `rows.yaml` names, of the same seeds and cases, with as many
 networks; its p is Wilcoxon's over cases, of each case's mean over seeds, times Holm's factor for
 the differences of the table. `way` is the share of the way to the row that `rows.yaml` calls a
-ceiling from the one that it is the ceiling of. Rows whose seeds differ from those of their partner
+ceiling from the one that it is the ceiling of. Of data sets with `cpu-seconds` the rows stand with
+their steps. Rows whose seeds differ from those of their partner
 have no difference.
 """
 
@@ -45,7 +46,8 @@ def main(example: Path, path: Path) -> None:
     found: dict[tuple[str, Any, int], dict[str, Lines]] = defaultdict(lambda: defaultdict(list))
     for text in path.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
-        found[line["data"], line["labels"], line["steps"]][line["row"]].append(line)
+        steps = 0 if "cpu-seconds" in sets[line["data"]] else line["steps"]
+        found[line["data"], line["labels"], steps][line["row"]].append(line)
     places = {name: place for place, name in enumerate(sets)}
     ceilings = {
         (data, steps): lines[ceiling]
@@ -62,7 +64,10 @@ def main(example: Path, path: Path) -> None:
         looks = sum(map(len, lines.values()))
         if (data, steps) in ceilings:
             lines[ceiling] = ceilings[data, steps]
-        print(f"### {sets[data]['title']}: {labels} labeled, {length(lines, rows, steps)}\n")
+        told = (
+            f"{sets[data]['cpu-seconds']} s of a core" if not steps else length(lines, rows, steps)
+        )
+        print(f"### {sets[data]['title']}: {labels} labeled, {told}\n")
         print(table(lines, rows, sets[data]))
         print(
             f"\nTrainings that were scored on the test list for this table: {looks}, each once.\n"
@@ -97,7 +102,9 @@ def table(lines: dict[str, Lines], rows: dict[str, Any], about: dict[str, Any]) 
             values(ordered, first), groups=groups(ordered, about), draws=DRAWS, seed=0
         )
         scale = NAMES[first][1]
-        cells = [name, str(rows[name]["networks"])]
+        each = {line["steps"] for line in ordered}
+        shown = name if "cpu-seconds" not in about else f"{name}, {min(each)} steps"
+        cells = [shown, str(rows[name]["networks"])]
         cells.append(number(summary.cases.mean, summary.cases.interval, scale))
         cells.append(", ".join(f"{scale * mean:.1f}" for mean in summary.seeds.means))
         for metric in others:

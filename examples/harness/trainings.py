@@ -147,8 +147,12 @@ def folders_of(sets: dict[str, Any], words: list[str]) -> dict[str, Path]:
 
 def cells(sets: dict[str, Any], rows: dict[str, Any], wish: argparse.Namespace) -> Iterator[Cell]:
     """What the table is made of, the first seed of everything first."""
+    costs = wish.example / "costs.json"
+    known = json.loads(costs.read_text(encoding="utf-8")) if costs.exists() else {}
     for seed in wish.seed:
         for data, about in sets.items():
+            if seed not in about.get("seeds", wish.seed):
+                continue
             for labels in about["labels"]:
                 for row, what in rows.items():
                     fits = labels == about["labels"][0] or what.get("at", "all") == "all"
@@ -159,7 +163,23 @@ def cells(sets: dict[str, Any], rows: dict[str, Any], wish: argparse.Namespace) 
                         and (wish.row is None or row in wish.row)
                     )
                     if fits and chosen:
-                        yield Cell(data, labels, row, seed, wish.steps or about["steps"])
+                        yield Cell(data, labels, row, seed, wish.steps or length(about, row, known))
+
+
+def length(about: dict[str, Any], row: str, costs: dict[str, Any]) -> int:
+    """How many steps a row has: as many as all, or as fit into `cpu-seconds`.
+
+    Args:
+        about: Of the data set, in `sets.yaml`.
+        row: Which.
+        costs: Of `costs.json` beside it: data set to row to `seconds_per_step`.
+    """
+    if "cpu-seconds" not in about:
+        return int(about["steps"])
+    own = costs.get(about["costs-of"], {})
+    if row not in own:
+        sys.exit(f"costs.json has no row '{row}' of {about['costs-of']}. Make it with costs.py.")
+    return max(1, round(about["cpu-seconds"] / own[row]["seconds_per_step"]))
 
 
 class Training:
