@@ -39,7 +39,7 @@ from llmseg_cli.workflows.train.foreign_weights import refuse_unread, weights_fi
 from llmseg_cli.workflows.train.geometry import settled
 from llmseg_cli.workflows.train.learner import make_learner
 from llmseg_cli.workflows.train.named_options import options_of
-from llmseg_cli.workflows.train.patch_fit import refuse_patch
+from llmseg_cli.workflows.train.patch_fit import refuse_method_options, refuse_patch
 from llmseg_cli.workflows.train.pseudo_plan import plan_pseudo, refuse_unused, warn_of_no_masks
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoPlan
 from llmseg_cli.workflows.train.raised_steps import with_raised_steps
@@ -127,6 +127,7 @@ def plan(
     )
     smallest = min(settings.batch, request.unlabeled_batch or settings.batch)
     refuse_patch(settings, model_options, parts, batch=smallest, has_text=bool(request.text))
+    refuse_method_options(method_type, method_options, settings, model_options, parts)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
     data = prepare_for(method_type, method_options, request, preprocessing, progress)

@@ -279,9 +279,17 @@ def test_a_wrong_option(toy_data, toy_split, run, words, parts):
     assert not run.exists()
 
 
-def test_a_patch_is_refused_before_cases_are_prepared(toy_data, toy_split, run):
-    words = ("--split", toy_split, "--patch", "16,17,16")
-    train("usl", toy_data, run, *words, code=2)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--patch", "16,17,16"),
+        ("--model-option", "filters=0"),
+        ("--method-option", "weight=-1"),
+        ("--method-option", "peer=averge"),
+    ],
+)
+def test_an_option_is_refused_before_cases_are_prepared(toy_data, toy_split, run, words):
+    train("usl", toy_data, run, "--split", toy_split, *words, code=2)
     assert not Path(os.environ["LLMSEG_CACHE"]).exists()
 
 
