@@ -194,6 +194,7 @@ MODELS = Registry(
         "transunet": "llmseg_cli.models.transunet:TransUNet",
         "seunet-trans": "llmseg_cli.models.seunet_trans:SeUNetTrans",
         "medt": "llmseg_cli.models.medt:MedT",
+        "catformer": "llmseg_cli.models.catformer:CATformer",
         "cascade": "llmseg_cli.models.cascade:Cascade",
         "merit": "llmseg_cli.models.merit:Merit",
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",

@@ -129,7 +129,8 @@ def template(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("reader")
     first = min((toy_data / "images").iterdir())
     for name, target in (
-        *(("scans", toy_data), ("new-scans", toy_data)),
+        *((name, toy_data) for name in ("scans", "new-scans", "nuclei", "discs")),
+        ("nuclei-kinds", toy_data / "labels"),
         *(("scan.nii.gz", first), ("new.nii.gz", first)),
     ):
         (place / name).symlink_to(target)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from llmseg_cli.artifacts.centres import CENTRES
 from llmseg_cli.artifacts.files import append_line, remove_leftovers, sha256_file, write_text
 from llmseg_cli.artifacts.inside import is_plain_name
 from llmseg_cli.artifacts.manifest import recorded_outputs
@@ -14,9 +15,13 @@ from llmseg_cli.reading import parse_json, read_text
 from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
-WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of all files that belong to cases
+WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png", ".csv")  # endings of files that belong to cases
 PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
-MAPS = (PROBABILITIES, UNCERTAINTY)  # the folders in an output folder that hold files of cases
+MAPS = (
+    PROBABILITIES,
+    UNCERTAINTY,
+    CENTRES,
+)  # folders in it that hold files of cases
 DICOM_SEG = "dicom-seg"  # beside them, masks once more, which no journal lists
 OVERLAYS = "overlays"  # and pictures, likewise
 ANEW = "Remove that folder, or choose another -o."

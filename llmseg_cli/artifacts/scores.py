@@ -47,6 +47,9 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
         trust: Null, or for each folder of predictions whose trust is known how it goes with Dice:
             per measure the rank correlation, mean `risk` (1 - Dice) by `coverage` and the area
             under it, and how many of the worst fifth are among the least trusted.
+        centres: Null, or how well the centres of objects are found, if that was asked: the
+            `radius` of a pair and its `unit`, where the centres come from, and F1 with its counts,
+            of `detection` and of `classes`, of all cases together and as the mean of `cases`.
     """
 
     status: str
@@ -69,3 +72,4 @@ class Scores(Document, schema="llmseg/scores/1", writer="score"):
     post_processing: tuple[dict[str, Any], ...] | None = None
     looks: dict[str, Any] | None = None
     trust: tuple[dict[str, Any], ...] | None = None
+    centres: dict[str, Any] | None = None

@@ -2,10 +2,22 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from llmseg_cli.errors import UsageError
 from llmseg_cli.reading import file_fault, read_stdin
+
+Centres = Annotated[
+    float | None,
+    typer.Option(
+        "--centres",
+        help="Write the centres of objects such as nuclei, too, one within this distance in mm "
+        "(pixels of pictures): tables in -o/centres of places, classes and how probable they are.",
+        metavar="RADIUS",
+    ),
+]
 
 
 def parse_stride(value: Any) -> tuple[int, ...]:

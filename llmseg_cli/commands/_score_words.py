@@ -27,6 +27,8 @@ def show(scores: "Scores") -> None:
         folder = scores.comparison["predictions"]["folder"]
         _show_means(folder, scores.comparison["metrics"], scores)
         _show_differences(folder, scores)
+    if scores.centres is not None:
+        _show_centres(scores.centres)
     counts = scores.counts
     times = f" of {counts['seeds']} seeds" if "seeds" in counts else ""
     console.info(
@@ -93,6 +95,23 @@ def _show_means(folder: str, metrics: dict[str, Any], scores: "Scores") -> None:
     columns = ["class", "metric", "mean", "95 % interval", *own, "std", "median", "n"]
     cases, times = scores.counts["ok"] // (seeds or 1), f" and {seeds} seeds" if seeds else ""
     console.table(f"{folder}: over {cases} cases{times}", columns, rows)
+
+
+def _show_centres(told: dict[str, Any]) -> None:
+    """F1 of detection and of each class, and what it comes from."""
+    detection = {"name": "any class", **told["detection"]}
+    rows = []
+    for found in (detection, *told["classes"].values()):
+        numbers = [_number(found[key]) for key in ("f1", "precision", "recall", "mean_of_cases")]
+        counts = [str(found[key]) for key in ("tp", "fp", "fn")]
+        rows.append([found["name"], numbers[0], _interval(found), *numbers[1:], *counts])
+    columns = ["centres", "F1", "95 % interval", "precision", "recall", "mean F1 of cases"]
+    title = f"Centres within {told['radius']:g} {told['unit']}: all cases together"
+    console.table(title, [*columns, "pairs", "wrong", "missed"], rows)
+    mean = told["mean_of_classes"]
+    if len(told["classes"]) > 1 and mean is not None:
+        console.info(f"Mean F1 of the classes: {mean:.4g}.")
+    console.detail(told["signature"])
 
 
 def _number(value: float | None) -> str:

@@ -35,7 +35,7 @@ SUMMARIES = {  # command to the first sentences of its own help
         "Write what a paper needs of runs and scores: tables, methods, references, model cards."
     ),
     "convert": (
-        "Write a data set as another program reads it, without the label maps of test cases."
+        "Write a data set as another program reads it, or label maps of instances as centres."
     ),
     "export": (
         "Write a run's networks as files that need no llmseg: PyTorch, ONNX, a MONAI bundle."

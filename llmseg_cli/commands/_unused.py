@@ -2,6 +2,7 @@
 
 import typer
 
+from llmseg_cli.commands._convert_rules import OF_CONVERT
 from llmseg_cli.commands._given import places_of_option, shown
 from llmseg_cli.commands._rules import RULES, Values
 from llmseg_cli.errors import UsageError
@@ -17,7 +18,7 @@ def refuse_unused(context: typer.Context, values: Values) -> None:
     Raises:
         UsageError: Naming the option, where it stands if not on the command line, and why.
     """
-    for rule in RULES:
+    for rule in (*RULES, *OF_CONVERT):
         for option in rule.options:
             name, _, key = option.partition(".")
             if name not in values:

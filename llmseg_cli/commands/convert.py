@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.centres import refuse_no_radius
 from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
@@ -15,11 +16,15 @@ from llmseg_cli.commands._options import (
     IgnoreLabel,
     LabelMap,
     OutputDir,
+    SplitFile,
 )
-from llmseg_cli.errors import unknown
+from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.options import parse_label_map
 
-PROGRAMS = {"nnunet": "a raw data set of nnU-Net 2"}
+PROGRAMS = {
+    "nnunet": "a raw data set of nnU-Net 2",
+    "centres": "discs at the centres of instances, such as nuclei",
+}
 READ_AS_THEY_ARE = ("nnU-Net", "Medical Segmentation Decathlon")  # which nnU-Net 1 looks like, too
 
 
@@ -28,18 +33,15 @@ READ_AS_THEY_ARE = ("nnU-Net", "Medical Segmentation Decathlon")  # which nnU-Ne
     places={"data": "DIR"},
 )
 def convert(
+    *,
     data: DataDir,
-    split: Annotated[
-        Path,
-        typer.Option("--split", help="File of 'llmseg split'; it decides the roles."),
-        BASIC,
-    ],
+    split: SplitFile = None,
     out: OutputDir,
     program: Annotated[
         str,
         typer.Option(
             "--to",
-            help="Program to write for; its own data sets need no way back: all commands read them "
+            help="What to write for. Data sets of nnU-Net need no way back: all commands read them "
             "as they are.",
         ),
         OneOf(PROGRAMS),
@@ -65,14 +67,37 @@ def convert(
     ] = None,
     label_map: LabelMap = None,
     ignore_label: IgnoreLabel = None,
+    radius: Annotated[
+        float,
+        typer.Option(
+            help="Of the discs of --to centres, in mm or in pixels of pictures; less than half the "
+            "distance of neighbors is best."
+        ),
+        BASIC,
+    ] = 3.0,
+    instance_classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="For --to centres: label maps of classes, named as the cases; the class of an "
+            "object is the one that most of its voxels have. Default: all are one class.",
+            metavar="FOLDER",
+        ),
+        BASIC,
+    ] = None,
     force: Force = False,
 ) -> dict[str, Any]:
-    """Write a data set as another program reads it, without the label maps of test cases."""
+    """Write a data set as another program reads it, or label maps of instances as centres."""
     if program not in PROGRAMS:
         raise unknown("program of --to", program, PROGRAMS)
+    if program == "centres":
+        return _to_centres(data, out, radius, instance_classes, force=force)
+    if split is None:
+        raise UsageError(
+            "--to nnunet needs the roles of the cases: --split FILE of 'llmseg split'."
+        )
     mapping = parse_label_map(label_map or ())
     names = [name.strip() for name in channels.split(",")] if channels else []
-    from llmseg_cli.workflows.convert import run
+    from llmseg_cli.workflows.convert.run import run
 
     with console.progress("case") as progress:
         converted = run(
@@ -110,4 +135,28 @@ def convert(
             f"With nnUNet_raw={out.resolve().parent}, go on with: nnUNetv2_plan_and_preprocess -d "
             f"{converted.number} --verify_dataset_integrity"
         )
+    return converted.to_dict()
+
+
+def _to_centres(
+    data: Path, out: Path, radius: float, classes: Path | None, *, force: bool
+) -> dict[str, Any]:
+    refuse_no_radius(radius, "--radius")
+    from llmseg_cli.workflows.convert.centres import run
+
+    with console.progress("case") as progress:
+        converted = run(
+            data, out=out, radius=radius, classes=classes, force=force, progress=progress
+        )
+    objects = converted.objects
+    console.info(
+        f"{out}: discs of {counted(sum(objects.values()), 'object')} in "
+        f"{counted(len(objects), 'label map')}, and a table of their centres each."
+    )
+    if lost := sum(converted.lost.values()):
+        console.warn(
+            f"{counted(lost, 'object')} in {counted(len(converted.lost), 'case')} have no disc, "
+            "because others are too near; no network learns them. Try a smaller --radius."
+        )
+    console.next_step("split", "--data", out, "--test", "0.2", "-o", f"{out}-split.json")
     return converted.to_dict()

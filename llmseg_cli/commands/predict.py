@@ -24,7 +24,12 @@ from llmseg_cli.commands._options import (
     SplitFile,
     Subset,
 )
-from llmseg_cli.commands._predict_inputs import images_from0, parse_stride, refuse_beside_folds
+from llmseg_cli.commands._predict_inputs import (
+    Centres,
+    images_from0,
+    parse_stride,
+    refuse_beside_folds,
+)
 from llmseg_cli.commands._predict_words import announce, conclude, following, tell
 from llmseg_cli.options import parse_size
 from llmseg_cli.progress import Progress
@@ -129,6 +134,7 @@ def predict(
             "where all K classes are equally probable.",
         ),
     ] = False,
+    centres: Centres = None,
     calibrated: Annotated[
         bool,
         typer.Option(
@@ -227,6 +233,7 @@ def predict(
             skip_below=skip_below,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            centres=centres,
             calibrated=calibrated,
             dicom_seg=dicom_seg,
             overlays=overlays,

@@ -103,6 +103,15 @@ def score(
             "validation cases.",
         ),
     ] = False,
+    centres: Annotated[
+        float | None,
+        typer.Option(
+            help="Also count the centres of objects such as nuclei that are found within this "
+            "distance (mm, or pixels of pictures): those of 'predict --centres' beside those of "
+            "'convert --to centres', or the parts of the label maps.",
+            metavar="RADIUS",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=0, envvar="LLMSEG_WORKERS", help="Processes; 0 and 1: this one.")
     ] = 1,
@@ -129,6 +138,7 @@ def score(
     force: Force = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
+    from llmseg_cli.workflows.score.centres import refuse_radius, with_centres
     from llmseg_cli.workflows.score.looks import refuse_ledger, with_looks
     from llmseg_cli.workflows.score.overlays import plan_overlays, save_overlays
     from llmseg_cli.workflows.score.post_processing import (
@@ -139,6 +149,7 @@ def score(
     from llmseg_cli.workflows.score.run import ScoreOptions
     from llmseg_cli.workflows.score.seeds import run_one_or_seeds, seed_folders
 
+    refuse_radius(centres, pred, compare or ())
     document, table = _targets(out, csv, force=force)
     refuse_ledger(split, (document, table))
     if try_post_processing:
@@ -178,6 +189,16 @@ def score(
                 options=options,
                 progress=progress,
             )
+        scored = with_centres(
+            scored,
+            seed_folders(pred)[0],
+            ref,
+            radius=centres,
+            split=split,
+            subset=subset,
+            options=options,
+            progress=progress,
+        )
     scored = with_looks(scored, split)
     scored.save(document, table)
     show(scored.scores)

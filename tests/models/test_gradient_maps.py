@@ -11,6 +11,7 @@ from llmseg_cli.registry import MODELS
 
 SIDES = {2: (64, 32), 3: (32, 64, 32)}
 OURS = (
+    "catformer",
     "medt",
     "medvisionllama",
     "resenc",

@@ -24,6 +24,8 @@ CASES = [
     ("medt", {"dropout": 0.3}),
     ("cascade", {"dropout": 0.3}),
     ("merit", {"dropout": 0.3}),
+    ("catformer", {"dropout": 0.3, "width": 24, "layers": 1}),
+    ("catformer", {"detail": "maps", "convolutions": "r50", "width": 24, "layers": 1}),
 ]
 
 

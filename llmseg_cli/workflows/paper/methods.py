@@ -48,6 +48,7 @@ NETWORKS = {
     "transunet": ("TransUNet", ("chen2021transunet",)),
     "seunet-trans": ("seUNet-Trans", ("pham2024seunettrans",)),
     "medt": ("Medical Transformer", ("valanarasu2021medt", "wang2020axialdeeplab")),
+    "catformer": ("CATformer", ("you2022castformer", "yue2021psvit")),
     "cascade": ("CASCADE", ("rahman2023cascade",)),
     "merit": ("MERIT", ("rahman2023merit", "rahman2023cascade")),
     "medvisionllama": (

@@ -53,6 +53,7 @@ class CaseResult:
             version.
         probabilities: Files of the probabilities of its classes, if they were asked for.
         uncertainty: File of the entropy over its classes, likewise.
+        centres: Table of the centres of its objects, likewise.
         trust: How far the mask may be trusted, as `trust.Trust` says; None if it failed, or was
             made by an older version.
         dicom_seg: The mask as DICOM SEG, if that was asked for.
@@ -68,6 +69,7 @@ class CaseResult:
     classes: tuple[int, ...] | None = None
     probabilities: tuple[str, ...] = ()
     uncertainty: str | None = None
+    centres: str | None = None
     trust: dict[str, Any] | None = None
     dicom_seg: str | None = None
     overlay: str | None = None
@@ -75,7 +77,7 @@ class CaseResult:
     @property
     def files(self) -> tuple[str, ...]:
         """All files of the case."""
-        more = (self.uncertainty, self.dicom_seg, self.overlay)
+        more = (self.uncertainty, self.centres, self.dicom_seg, self.overlay)
         named = (name for name in more if name is not None)
         return (*((self.file,) if self.file else ()), *self.probabilities, *named)
 
@@ -170,7 +172,7 @@ class Work:
             classes = classes_in(labels)  # before they become the values of files
             stored = as_stored(labels, self.runs.config.label_values)
             save_label_map(folder / file, stored, grid)
-            opened.save(folder, maps, grid)
+            opened.save(folder, case.id, maps, grid)
         details = {"voxels": prepared[0].voxels, "classes": list(classes), "trust": trust}
         if maps:
             details["maps"] = maps

@@ -1,4 +1,4 @@
-"""Maps beside a mask, of probabilities and of entropy, written from what is heard of each class."""
+"""What is written beside a mask from what is heard of each class: maps, and a table of centres."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from llmseg_cli.artifacts.journal import UNCERTAINTY
+from llmseg_cli.artifacts.centres import CENTRES, centres_file
+from llmseg_cli.artifacts.journal import PROBABILITIES, UNCERTAINTY
 from llmseg_cli.data.grids import Grid
 from llmseg_cli.inference.entropy import share_of_entropy
 from llmseg_cli.inference.to_image_grid import Rows
+from llmseg_cli.workflows.predict.centres import CentreSearch
 from llmseg_cli.workflows.predict.probabilities import ProbabilityStore, probability_files
 
 
@@ -24,16 +26,19 @@ class Maps:
         classes: Classes K of the run.
         probabilities: That of each class.
         uncertainty: The entropy over classes.
+        centres: How centres of objects are looked for; None for no table of them.
     """
 
     classes: int = 2
     probabilities: bool = False
     uncertainty: bool = False
+    centres: CentreSearch | None = None
 
     def names(self, case: str, suffix: str) -> list[str]:
-        """Files of a case in an output folder, in the order in which `OpenMaps.save` has them."""
+        """Files of a case in an output folder."""
         found = probability_files(case, self.classes, suffix) if self.probabilities else []
-        return [*found, *([f"{UNCERTAINTY}/{case}.entropy{suffix}"] if self.uncertainty else [])]
+        found += [f"{UNCERTAINTY}/{case}.entropy{suffix}"] * self.uncertainty
+        return [*found, *([centres_file(case)] if self.centres else [])]
 
     @contextmanager
     def opened(self, folder: Path, shape: Sequence[int]) -> Iterator["OpenMaps"]:
@@ -45,19 +50,23 @@ class Maps:
         """
         with ExitStack() as stack:
             chances = entropies = None
-            if self.probabilities:
+            if self.probabilities or self.centres:
                 chances = stack.enter_context(closing(ProbabilityStore(folder, shape)))
             if self.uncertainty:
                 entropies = stack.enter_context(closing(EntropyStore(folder, shape, self.classes)))
-            yield OpenMaps(chances, entropies)
+            yield OpenMaps(chances, entropies, self.centres)
 
 
 def by_kind(names: Collection[str]) -> dict[str, Any]:
-    """Files of a case as `CaseResult` has them: `probabilities` of each class, `uncertainty`."""
-    entropies = [name for name in names if name.startswith(f"{UNCERTAINTY}/")]
+    """Files of a case as `CaseResult` has them: `probabilities`, `uncertainty`, `centres`."""
+
+    def within(folder: str) -> list[str]:
+        return [name for name in names if name.startswith(f"{folder}/")]
+
     return {
-        "probabilities": tuple(name for name in names if name not in entropies),
-        "uncertainty": entropies[0] if entropies else None,
+        "probabilities": tuple(within(PROBABILITIES)),
+        "uncertainty": next(iter(within(UNCERTAINTY)), None),
+        "centres": next(iter(within(CENTRES)), None),
     }
 
 
@@ -100,6 +109,7 @@ class OpenMaps:
 
     probabilities: ProbabilityStore | None
     entropy: EntropyStore | None
+    centres: CentreSearch | None = None
 
     @property
     def is_wanted(self) -> bool:
@@ -112,10 +122,12 @@ class OpenMaps:
             if store is not None:
                 store.take(index, rows, values)
 
-    def save(self, folder: Path, names: Sequence[str], grid: Grid) -> None:
-        """Write the files; *names* as of `Maps.names`."""
+    def save(self, folder: Path, case: str, names: Sequence[str], grid: Grid) -> None:
+        """Write the files of a case; *names* as of `Maps.names`."""
+        kinds = by_kind(names)
         if self.probabilities is not None:
-            count = len(names) - (self.entropy is not None)
-            self.probabilities.save(folder, names[:count], grid)
+            self.probabilities.save(folder, kinds["probabilities"], grid)
         if self.entropy is not None:
-            self.entropy.save(folder, names[-1], grid)
+            self.entropy.save(folder, kinds["uncertainty"], grid)
+        if self.centres is not None and self.probabilities is not None:
+            self.centres.save(folder / kinds["centres"], case, self.probabilities.of_class, grid)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llmseg_cli.artifacts.centres import refuse_no_radius
 from llmseg_cli.artifacts.files import sha256_json
 from llmseg_cli.artifacts.inputs import Input, refuse_folder_over_inputs
 from llmseg_cli.artifacts.journal import DICOM_SEG, MAPS, OVERLAYS
@@ -16,6 +17,7 @@ from llmseg_cli.artifacts.run_files import CONFIG
 from llmseg_cli.artifacts.shard import Shard
 from llmseg_cli.data.class_values import merged_in_words
 from llmseg_cli.errors import UsageError
+from llmseg_cli.inference.centres import BYTES as CENTRE_BYTES
 from llmseg_cli.inference.post_processing import BYTES, PostProcessing, named_classes
 from llmseg_cli.numerics.memory import keep_freed_memory
 from llmseg_cli.progress import Progress, silent
@@ -24,6 +26,7 @@ from llmseg_cli.workflows.case_folder import refuse_over_cases
 from llmseg_cli.workflows.case_pictures import spread
 from llmseg_cli.workflows.predict.absent_classes import absence_warnings
 from llmseg_cli.workflows.predict.cases import CaseResult, Work
+from llmseg_cli.workflows.predict.centres import CentreSearch
 from llmseg_cli.workflows.predict.cost import Estimate, estimate
 from llmseg_cli.workflows.predict.dicom_seg import refuse_no_series, remove_segs, with_segs
 from llmseg_cli.workflows.predict.image import Manner
@@ -62,6 +65,7 @@ def run(
     skip_below: float | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
+    centres: float | None = None,
     calibrated: bool = False,
     dicom_seg: bool = False,
     overlays: int = 0,
@@ -101,6 +105,8 @@ def run(
             are not asked; None asks all.
         probabilities: Also write the probabilities of each class, in a folder of their own.
         uncertainty: Also write the entropy over classes, in a folder of its own.
+        centres: Also write a table of the centres of objects, one within this radius in mm (pixels
+            of pictures); None writes none.
         calibrated: Probabilities and entropies are those at the temperatures of the run folders;
             masks are the same.
         dicom_seg: Also write each mask as DICOM SEG, in a folder of their own; all images are
@@ -128,6 +134,7 @@ def run(
     """
     if skip_below is not None and not math.isfinite(skip_below):
         raise UsageError(f"skip-below {skip_below}: expected an intensity, such as -500.")
+    refuse_no_radius(centres, "--centres")
     keep_freed_memory()
     manifest = Manifest("predict")
     folders = run_folders([runs] if isinstance(runs, Path) else runs)
@@ -164,9 +171,9 @@ def run(
         if shard is not None:  # what is made of masks is made when all are there
             dicom_seg, overlays = False, 0
         knowledge = Knowledge.of(folders, cases, split, checkpoint)
-        manner = Manner(
-            overlap, stride, blend, mirror, batch, skip_below, after=BYTES * bool(after)
-        )
+        search = centres and CentreSearch(centres, config.classes, config.label_values)
+        held = max(BYTES * bool(after), CENTRE_BYTES * bool(search))
+        manner = Manner(overlap, stride, blend, mirror, batch, skip_below, after=held)
         most_mb = math.inf if max_ram is None else max_ram / 2**20
         manner, cost = estimate(cases, opened, manner, most_mb=most_mb)
         on_estimate(cost, opened)
@@ -177,6 +184,7 @@ def run(
             **({"post_processing": asdict(after)} if after else {}),
             **({"probabilities": True} if probabilities else {}),
             **({"uncertainty": True} if uncertainty else {}),
+            **({"centres": centres} if centres else {}),
             **({"temperatures": opened.temperatures} if calibrated else {}),
         }
         share.refuse_others(made_by)
@@ -195,7 +203,7 @@ def run(
             cost.too_large,
             refuse=knowledge.refuse,
             after=after,
-            maps=Maps(len(config.classes), probabilities, uncertainty),
+            maps=Maps(len(config.classes), probabilities, uncertainty, search or None),
         )
         (out / MANIFEST).unlink(missing_ok=True)
         results = work.all(cases, on_case) if shards is None else predicted_by(shards, work, cases)

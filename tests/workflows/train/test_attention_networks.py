@@ -10,6 +10,7 @@ SMALL = {
     "medt": ("filters=4", "positions=8", "local_filters=4"),
     "cascade": ("filters=4",),
     "merit": ("filters=4",),
+    "catformer": ("filters=4", "width=12", "heads=2", "layers=1", "iterations=2"),
     "unetpp": ("filters=4", "depth=2", "local_global=true"),
     "seunet-trans": ("filters=4", "width=16", "layers=1", "heads=2"),
 }

@@ -1,0 +1,1 @@
+"""`llmseg convert`: a data set as another program, or another task, needs it."""
