@@ -10,6 +10,7 @@ from llmseg_cli.errors import UsageError
 
 T = TypeVar("T")
 FOLDER = re.compile(r"shard-(\d{1,6})-of-(\d{1,6})")
+NOTES = ".jsonl"  # ending of the file of a shard of a command that writes one file
 WORDS = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
@@ -74,8 +75,21 @@ def refuse_shard_and_merge(shard: object, *, merge: bool) -> None:
         raise UsageError("--shard does a share of the cases, --merge joins shares. Pass one.")
 
 
-def shards_in(folder: Path) -> list[Shard]:
-    """The shards that have a folder in *folder*, by number."""
+def refuse_no_file(shard: object, out: object, *, merge: bool) -> None:
+    """Refuse shards of a command that writes one file, without a file to write.
+
+    Raises:
+        UsageError: If none is named, or it is stdout.
+    """
+    if (shard or merge) and (out is None or str(out) == "-"):
+        flag = "--merge" if merge else f"--shard {shard}"
+        raise UsageError(
+            f"{flag} needs -o FILE: what shards find is noted beside it, and joined into it."
+        )
+
+
+def shards_in(folder: Path, *, ending: str = "") -> list[Shard]:
+    """The shards that have a folder in *folder*, or a file of that *ending*, by number."""
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
-    found = [FOLDER.fullmatch(name) for name in names]
+    found = [FOLDER.fullmatch(n.removesuffix(ending)) for n in names if n.endswith(ending)]
     return sorted(Shard(int(one[1]), int(one[2])) for one in found if one)

@@ -1,18 +1,38 @@
-"""`llmseg cache ls` and `clean`."""
+"""`llmseg cache build`, `ls` and `clean`."""
 
+from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from llmseg_cli import console
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import Answer, command
 from llmseg_cli.commands._help import Command, group_of_commands
 from llmseg_cli.commands._hints import BASIC, OneOf
-from llmseg_cli.commands._options import Cache, DryRun
-from llmseg_cli.options import parse_size
+from llmseg_cli.commands._options import (
+    Cache,
+    DataDir,
+    DryRun,
+    IgnoreLabel,
+    LabelMap,
+    ShardOption,
+)
+from llmseg_cli.config import TrainSettings
+from llmseg_cli.options import label_pairs, parse_label_map, parse_size
 
 NAMES = ("cases", "sam", "converted", "weights", "hub")
+OF_PREPARING = (
+    "patch",
+    "spacing",
+    "normalize",
+    "image_encoder",
+    "device",
+    "cache",
+)  # by which it differs
+SHOWN = 5  # cases
 
 cache = group_of_commands(
     "Prepared cases, image embeddings and converted models: list them, or free their space."
@@ -86,6 +106,64 @@ def clean_cache(
     console.info(
         f"{found.folder}: {len(found.removed)} entries {verb}, {_size(freed)}; {_size(left)} left."
     )
+    return found.to_dict()
+
+
+@cache.command("build", cls=Command)
+@command(
+    TrainSettings,
+    without=[one.name for one in fields(TrainSettings) if one.name not in OF_PREPARING],
+    example="llmseg cache build --data scans --split split.json --shard 1/4",
+)
+def build_cache(
+    *,
+    data: DataDir,
+    split: Annotated[
+        Path, typer.Option("--split", help="File of 'llmseg split'; its test cases are left alone.")
+    ],
+    label_map: LabelMap = None,
+    ignore_label: IgnoreLabel = None,
+    shard: ShardOption = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Prepare nothing; say which cases are missing.")
+    ] = False,
+    train_settings: TrainSettings,
+) -> dict[str, Any]:
+    """Prepare the cases of a split before a training, which then finds them in the cache."""
+    from llmseg_cli.artifacts.cache_folder import default_cache
+    from llmseg_cli.artifacts.split import Split
+    from llmseg_cli.workflows.train.ahead import build
+    from llmseg_cli.workflows.train.request import Request
+
+    roles = Split.load(split)
+    request = Request(
+        command="cache",
+        data=data,
+        split=roles,
+        output=Path(),
+        settings=train_settings,
+        method="supervised",
+        cache=train_settings.cache or default_cache(),
+        label_map=label_pairs(roles.label_changes(parse_label_map(label_map or ()))),
+        ignore_label=roles.ignored(ignore_label),
+    )
+    one: Any = shard  # typer's parser has made it one
+    with console.progress("case") as progress:
+        found = build(request, shard=one, merge=merge, progress=progress)
+    if not merge:
+        spacing = ",".join(f"{side:g}" for side in found.spacing)
+        console.info(
+            f"{found.cache}: {counted(len(found.done), 'case')} prepared, {len(found.made)} of "
+            f"them now; spacing {spacing}, {found.normalize}."
+        )
+    if found.missing:
+        shown = ", ".join(found.missing[:SHOWN]) + ", ..." * (len(found.missing) > SHOWN)
+        console.info(
+            f"{len(found.missing)} of {counted(len(found.cases), 'case')} are left to other "
+            f"shards: {shown}. 'llmseg cache build --merge' says when all are there."
+        )
+    else:
+        console.info(f"All {counted(len(found.cases), 'case')} of the split are prepared.")
     return found.to_dict()
 
 

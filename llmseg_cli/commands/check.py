@@ -1,6 +1,7 @@
 """`llmseg check`."""
 
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing, write_json
+from llmseg_cli.artifacts.shard import refuse_no_file
 from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC
@@ -17,8 +19,11 @@ from llmseg_cli.commands._options import (
     GroupBy,
     IgnoreLabel,
     LabelMap,
+    Merge,
+    ShardOption,
     label_words,
 )
+from llmseg_cli.commands._shares import waiting_for
 from llmseg_cli.errors import GateError
 from llmseg_cli.options import parse_label_map
 
@@ -53,27 +58,38 @@ def check(
         BASIC,
     ] = None,
     force: Force = False,
+    shard: ShardOption = None,
+    merge: Merge = False,
 ) -> dict[str, Any]:
     """Report all faults of a data set at once, each with its remedy; exit 8 if there are any."""
-    from llmseg_cli.workflows.check import run
+    from llmseg_cli.workflows.check import Checking, run
 
+    refuse_no_file(shard, out, merge=merge)
     if out is not None:
         refuse_existing(out, force=force)
-    mapping = parse_label_map(label_map or ())
-    with console.progress("case") as progress:
+    asked: dict[str, Any] = {
+        "label_map": parse_label_map(label_map or ()),
+        "ignore_label": ignore_label,
+        "group_by": group_by,
+        "out": out,
+    }
+    with console.progress("case") as progress, ExitStack() as notes:
+        answers = None
+        if out is not None and (shard is not None or merge):
+            checking = Checking.of(data, **asked)
+            shared = checking.shared(out)
+            one: Any = shard  # typer's parser has made it one
+            if one is not None:
+                checking.share(shared, one, force=force, progress=progress)
+                if told := waiting_for(shared, one, {}):
+                    return told
+            answers = notes.enter_context(shared.joined())
         report = run(
-            data,
-            label_map=mapping,
-            ignore_label=ignore_label,
-            group_by=group_by,
-            out=out,
-            pictures=pictures,
-            force=force,
-            progress=progress,
+            data, **asked, pictures=pictures, force=force, answers=answers, progress=progress
         )
-    content = report.to_dict()
-    if out is not None:
-        write_json(out, content)
+        content = report.to_dict()
+        if out is not None:
+            write_json(out, content)
     _show(report)
     if report.sheets is not None:
         _tell_sheets(report.sheets, data)

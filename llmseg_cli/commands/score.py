@@ -1,5 +1,6 @@
 """`llmseg score`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,16 +9,30 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing
 from llmseg_cli.artifacts.scores import EMPTY_POLICIES
+from llmseg_cli.artifacts.shard import refuse_no_file
 from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
-from llmseg_cli.commands._options import SUBSETS, Force, IgnoreLabel, LabelMap, Seed
+from llmseg_cli.commands._options import (
+    SUBSETS,
+    Force,
+    IgnoreLabel,
+    LabelMap,
+    Merge,
+    Seed,
+    ShardOption,
+)
 from llmseg_cli.commands._score_words import following, show
+from llmseg_cli.commands._shares import waiting_for
 from llmseg_cli.errors import GateError, LlmsegError, PartialError, UsageError
 from llmseg_cli.options import parse_label_map
 
 if TYPE_CHECKING:
     from llmseg_cli.artifacts.scores import Scores
+    from llmseg_cli.artifacts.shard import Shard
+    from llmseg_cli.workflows.score.overlays import Plan
+    from llmseg_cli.workflows.score.planned import Answering
+    from llmseg_cli.workflows.score.shares import SharedScores
 
 SHOWN_FAILURES = 5
 
@@ -136,20 +151,24 @@ def score(
         BASIC,
     ] = None,
     force: Force = False,
+    shard: ShardOption = None,
+    merge: Merge = False,
 ) -> dict[str, Any] | None:
     """Measure predictions: overlap, surface distances, volumes, with intervals."""
     from llmseg_cli.workflows.score.centres import refuse_radius, with_centres
     from llmseg_cli.workflows.score.looks import refuse_ledger, with_looks
-    from llmseg_cli.workflows.score.overlays import plan_overlays, save_overlays
+    from llmseg_cli.workflows.score.overlays import plan_overlays
+    from llmseg_cli.workflows.score.planned import ScoreOptions, score_here
     from llmseg_cli.workflows.score.post_processing import (
         refuse_chosen_by_test,
         refuse_several,
         with_trials,
     )
-    from llmseg_cli.workflows.score.run import ScoreOptions
-    from llmseg_cli.workflows.score.seeds import run_one_or_seeds, seed_folders
+    from llmseg_cli.workflows.score.seeds import plan_one_or_seeds, run_one_or_seeds, seed_folders
+    from llmseg_cli.workflows.score.shares import SharedScores, from_notes
 
     refuse_radius(centres, pred, compare or ())
+    refuse_no_file(shard, out, merge=merge)
     document, table = _targets(out, csv, force=force)
     refuse_ledger(split, (document, table))
     if try_post_processing:
@@ -168,55 +187,50 @@ def score(
         seed=seed,
         workers=workers,
     )
-    with console.progress("case") as progress:
-        scored = run_one_or_seeds(
-            pred,
-            ref,
-            others=compare or (),
-            split=split,
-            subset=subset,
-            options=options,
-            outputs=(document, table),
-            progress=progress,
-        )
-        if try_post_processing:
-            scored = with_trials(
+    asked: dict[str, Any] = {
+        "others": compare or (),
+        "split": split,
+        "subset": subset,
+        "options": options,
+        "outputs": (document, table),
+    }
+    with ExitStack() as notes:
+        answering: Answering = score_here
+        if document is not None and (shard is not None or merge):
+            shared = SharedScores(plan_one_or_seeds(pred, ref, **asked), options, document)
+            one: Any = shard  # typer's parser has made it one
+            if one is not None and (told := _share(shared, one, force=force)):
+                return told
+            answering = from_notes(notes.enter_context(shared.notes.joined()))
+        with console.progress("case") as progress:
+            scored = run_one_or_seeds(pred, ref, **asked, answering=answering, progress=progress)
+            if try_post_processing:
+                scored = with_trials(
+                    scored,
+                    seed_folders(pred)[0],
+                    ref,
+                    split=split,
+                    subset=subset,
+                    options=options,
+                    progress=progress,
+                )
+            scored = with_centres(
                 scored,
                 seed_folders(pred)[0],
                 ref,
+                radius=centres,
                 split=split,
                 subset=subset,
                 options=options,
                 progress=progress,
             )
-        scored = with_centres(
-            scored,
-            seed_folders(pred)[0],
-            ref,
-            radius=centres,
-            split=split,
-            subset=subset,
-            options=options,
-            progress=progress,
-        )
-    scored = with_looks(scored, split)
-    scored.save(document, table)
+        scored = with_looks(scored, split)
+        scored.save(document, table)
     show(scored.scores)
-    for path in (document, table):
-        if path is not None:
-            console.info(f"Wrote {path}.")
+    for path in filter(None, (document, table)):
+        console.info(f"Wrote {path}.")
     if plan is not None:
-        with console.progress("case") as progress:
-            drawn = save_overlays(
-                plan,
-                scored.scores,
-                ref,
-                split=split,
-                subset=subset,
-                options=options,
-                progress=progress,
-            )
-        console.info(f"Wrote {plan.folder}: {counted(len(drawn), 'picture')}, the {plan.which}.")
+        _draw(plan, scored.scores, ref, split=split, subset=subset, options=options)
     if document is not None and (words := following(pred, ref, document)):
         console.next_step(*words)
     to_stdout = str(out) == "-"
@@ -228,6 +242,21 @@ def score(
         error.report = content
         raise error
     return content
+
+
+def _draw(plan: "Plan", scores: "Scores", ref: Path, **words: Any) -> None:
+    from llmseg_cli.workflows.score.overlays import save_overlays
+
+    with console.progress("case") as progress:
+        drawn = save_overlays(plan, scores, ref, **words, progress=progress)
+    console.info(f"Wrote {plan.folder}: {counted(len(drawn), 'picture')}, the {plan.which}.")
+
+
+def _share(shared: "SharedScores", shard: "Shard", *, force: bool) -> dict[str, Any]:
+    """Score a share; what is told of it, or nothing if it was the last one."""
+    with console.progress("case") as progress:
+        failed = shared.score(shard, force=force, progress=progress)
+    return waiting_for(shared.notes, shard, failed)
 
 
 def _targets(out: Path | None, csv: Path | None, *, force: bool) -> tuple[Path | None, Path | None]:

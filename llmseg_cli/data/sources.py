@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from llmseg_cli.data.case import Case
 from llmseg_cli.data.formats import detached
 from llmseg_cli.data.naming import is_dicom_folder, suffix
 from llmseg_cli.data.regular_files import refuse_irregular
+from llmseg_cli.errors import DataError
 
 
 def files_read(path: Path) -> tuple[Path, ...]:
@@ -33,3 +35,16 @@ def refuse_unreadable(path: Path) -> None:
     """
     if not is_dicom_folder(path) and (suffix(path) or not path.is_dir()):
         files_read(path)
+
+
+def files_state(case: Case) -> str:
+    """Names, sizes and times of the files of a case, to tell whether one changed; reads none."""
+    found = []
+    for path in (*case.images, *([case.label] if case.label is not None else [])):
+        try:
+            for file in files_read(path):
+                state = file.stat()
+                found.append(f"{file.name} {state.st_size} {state.st_mtime_ns}")
+        except (DataError, OSError):
+            found.append(f"{path.name} unreadable")
+    return ", ".join(found)

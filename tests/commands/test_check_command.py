@@ -113,3 +113,37 @@ def test_a_wrong_label_map_is_a_usage_error(data: Path) -> None:
     result = check(data, "--label-map", "255=1")
     assert result.exit_code == 2
     assert "expected FROM:TO" in result.stderr
+
+
+def test_the_union_of_shards_is_the_whole_report(tmp_path: Path) -> None:
+    """With faults of single cases, of several together, and a file that is none."""
+    data = write_cases(tmp_path / "data", [[1], [1], [5], [1], None, [1]])
+    write_nifti(data / "images" / "case03.nii.gz", random_image(0))  # as case00
+    noise = random_image(1)
+    noise[1, 2, 3] = np.nan
+    write_nifti(data / "images" / "case01.nii.gz", noise, np.diag([1, 1, 2.5, 1]))
+    (data / "images" / "case05.nii.gz").write_bytes(b"no scan")
+    whole, out = tmp_path / "whole.json", tmp_path / "out.json"
+    alone = check(data, "-o", str(whole))
+    for words, code in (("3/3", 0), ("1/3", 0), ("2/3", 8)):
+        result = check(data, "-o", str(out), "--shard", words)
+        assert result.exit_code == code, result.stderr
+    assert result.stderr.split("Error")[1] == alone.stderr.split("Error")[1]
+    assert out.read_bytes() == whole.read_bytes()
+    kinds = {fault["kind"] for fault in json.loads(out.read_text())["faults"]}
+    assert kinds >= {"duplicate", "geometry", "NaN", "unreadable", "label values"}
+    assert not (tmp_path / "out.json.shards").exists()
+
+
+def test_a_file_that_changes_between_shards_is_checked_again(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    assert check(data, "-o", str(out), "--shard", "1/2").exit_code == 0
+    write_nifti(data / "images" / "case02.nii.gz", random_image(9))
+    result = check(data, "-o", str(out), "--shard", "2/2")
+    assert result.exit_code == 2
+    assert "a file of case case02 was changed since shard 1/2 was done" in " ".join(
+        result.stderr.split()
+    )
+    assert check(data, "-o", str(out), "--shard", "1/2").exit_code == 0
+    assert check(data, "-o", str(tmp_path / "whole.json")).exit_code == 0
+    assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()

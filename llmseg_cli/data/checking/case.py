@@ -17,6 +17,8 @@ from llmseg_cli.data.reading import read_channels, read_raw
 from llmseg_cli.data.volumes import whole_numbers
 from llmseg_cli.errors import DataError, TooLargeError
 
+TOO_LARGE = "too large"  # the kind of fault that depends on the machine
+
 
 @dataclass(frozen=True)
 class CaseCheck:
@@ -164,8 +166,8 @@ def _unreadable(found: CaseCheck, path: Path | None, error: DataError) -> Fault:
     what, _, remedy = text.rstrip(".").rpartition(". ")
     if not what:
         what, remedy = remedy, "Copy the file again"
-    kind = "too large" if isinstance(error, TooLargeError) else "unreadable"
-    expected = "less than the memory" if kind == "too large" else "a readable file"
+    kind = TOO_LARGE if isinstance(error, TooLargeError) else "unreadable"
+    expected = "less than the memory" if kind == TOO_LARGE else "a readable file"
     return Fault(kind, found.case.id, file, what, expected, f"{remedy}.")
 
 

@@ -70,8 +70,7 @@ def prepare_image(
     Raises:
         DataError: If the image cannot be used; the message names the case.
     """
-    key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
-    path = cache / "cases" / key[:32] / "image.npy"
+    path = _image_file(digest, preprocessing, cache)
     spacing, voxels = path.with_name("spacing.npy"), path.with_name("shown.npy")
     whole = _is_whole(path, IMAGE, case) and _is_whole(spacing, SPACING, case, absent="damage")
     if not (whole and _is_whole(voxels, VOXELS, case)):
@@ -88,6 +87,56 @@ def prepare_image(
     spacing_mm = tuple(map(float, open_array(spacing)))
     shown = open_array(voxels).tobytes().hex()
     return PreparedCase(id=case.id, image=path, spacing_mm=spacing_mm, voxels=shown)
+
+
+def is_prepared(
+    case: Case,
+    digest: str,
+    preprocessing: Preprocessing,
+    cache: Path,
+    *,
+    label_map: Mapping[int, int],
+    ignore: int | None = None,
+    with_labels: bool,
+) -> bool:
+    """Whether the files of a case are in the cache; they are not opened.
+
+    Args:
+        case: The case.
+        digest: `image_digest(case)`.
+        preprocessing: Settings.
+        cache: The cache folder.
+        label_map: Label values that are changed.
+        ignore: Value of voxels of which nothing is known.
+        with_labels: Whether its label map is wanted, too.
+
+    Raises:
+        DataError: If the label map cannot be read.
+    """
+    image = _image_file(digest, preprocessing, cache)
+    wanted = [image]
+    if with_labels and case.label is not None:
+        wanted += _label_files(image.parent, case.label, label_map, ignore)[:2]
+    return all(path.is_file() for path in wanted)
+
+
+def _image_file(digest: str, preprocessing: Preprocessing, cache: Path) -> Path:
+    key = sha256_json({"version": VERSION, "image": digest, **preprocessing.to_dict()})
+    return cache / "cases" / key[:32] / "image.npy"
+
+
+def _label_files(
+    place: Path, label: Path, label_map: Mapping[int, int], ignore: int | None
+) -> list[Path]:
+    """Labels, the table of their voxels, and the values that the file had."""
+    made_of = {
+        "version": LABEL_VERSION,
+        "labels": label_digest(label),
+        "map": sorted(label_map.items()),
+        **({} if ignore is None else {"ignore": ignore}),
+    }
+    key = sha256_json(made_of)[:32]
+    return [place / f"{kind}-{key}.npy" for kind in ("labels", "voxels", "stored")]
 
 
 def _prepared(case: Case, volume: Volume, preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -121,17 +170,8 @@ def prepare_labels(
     """
     if case.label is None:
         raise DataError(f"case {case.id} has no label map. Make a new split with 'llmseg split'.")
-    made_of = {
-        "version": LABEL_VERSION,
-        "labels": label_digest(case.label),
-        "map": sorted(label_map.items()),
-        **({} if ignore is None else {"ignore": ignore}),
-    }
-    key = sha256_json(made_of)[:32]
     place = folder or prepared.image.parent
-    labels, foreground, stored = (
-        place / f"{kind}-{key}.npy" for kind in ("labels", "voxels", "stored")
-    )
+    labels, foreground, stored = _label_files(place, case.label, label_map, ignore)
     image = open_array(prepared.image)
     whole = _is_whole(labels, LABELS, case, shape=image.shape[1:])
     whole = whole and _is_whole(foreground, FOREGROUND, case)

@@ -14,7 +14,7 @@ from llmseg_cli.errors import DataError, PolicyError, UsageError
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.ensemble.masks import MEAN, Masks, write_masks
 from llmseg_cli.workflows.ensemble.mean import has_probabilities
-from llmseg_cli.workflows.score.run import ScoreOptions
+from llmseg_cli.workflows.score.planned import ScoreOptions
 from llmseg_cli.workflows.score.run import run as score
 
 VALIDATION = "validation"  # the role

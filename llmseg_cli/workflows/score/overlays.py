@@ -22,9 +22,9 @@ from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.case_pictures import Slicer, layers_of, side_of
 from llmseg_cli.workflows.score.case import ScoreTask
 from llmseg_cli.workflows.score.pairing import LABELS_ONLY, find_references, pair
+from llmseg_cli.workflows.score.planned import ScoreOptions
 from llmseg_cli.workflows.score.predictions import find_predictions
 from llmseg_cli.workflows.score.reading import Reading, changes_of, reading_of
-from llmseg_cli.workflows.score.run import ScoreOptions
 from llmseg_cli.workflows.score.seeds import seed_folders
 
 WHICH = ("worst", "best", "median")

@@ -1,7 +1,7 @@
 """Score many cases, in this process or in several."""
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -19,6 +19,7 @@ def score_cases(
     workers: int,
     phase: str,
     progress: Progress,
+    hear: Callable[[str, Outcome], None] = lambda case, outcome: None,
 ) -> dict[str, Outcome]:
     """Score every case; one that fails gives its reason instead of stopping the others.
 
@@ -28,6 +29,7 @@ def score_cases(
         workers: Processes; 0 and 1 score in this one.
         phase: Name for *progress*.
         progress: Called after each case.
+        hear: Told of each case's outcome at once.
 
     Returns:
         Case to its score or to a reason, in the order of *tasks*.
@@ -39,9 +41,10 @@ def score_cases(
         found: dict[str, Outcome] = {}
         for done, task in enumerate(tasks, start=1):
             found[task.case] = try_case(task, settings)
+            hear(task.case, found[task.case])
             progress(phase, done, len(tasks), case=task.case)
         return found
-    return _in_processes(tasks, settings, min(workers, len(tasks)), phase, progress)
+    return _in_processes(tasks, settings, min(workers, len(tasks)), phase, progress, hear)
 
 
 def _in_processes(
@@ -50,6 +53,7 @@ def _in_processes(
     workers: int,
     phase: str,
     progress: Progress,
+    hear: Callable[[str, Outcome], None],
 ) -> dict[str, Outcome]:
     spawn = multiprocessing.get_context("spawn")  # fork is unsafe beside threads, and not portable
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
@@ -60,6 +64,7 @@ def _in_processes(
         try:
             for done, future in enumerate(as_completed(case_of), start=1):
                 found[case_of[future]] = future.result()
+                hear(case_of[future], found[case_of[future]])
                 progress(phase, done, len(tasks), case=case_of[future])
         except BrokenProcessPool as error:
             raise ResourceError(

@@ -18,9 +18,10 @@ from llmseg_cli.metrics.overlap import dice_per_class
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.workflows.score.case import ScoreTask
 from llmseg_cli.workflows.score.pairing import find_references, pair
+from llmseg_cli.workflows.score.planned import ScoreOptions
 from llmseg_cli.workflows.score.predictions import find_predictions
 from llmseg_cli.workflows.score.reading import Reading, changes_of, reading_of
-from llmseg_cli.workflows.score.run import Scored, ScoreOptions
+from llmseg_cli.workflows.score.run import Scored
 from llmseg_cli.workflows.score.seeds import seed_folders
 
 LARGEST, HOLES = "--largest-component", "--fill-holes"

@@ -7,11 +7,10 @@ from pathlib import Path
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.scores import Scores
 from llmseg_cli.data.checking.label_values import unheld_in_words
-from llmseg_cli.errors import DataError, TooLargeError, UsageError
-from llmseg_cli.metrics.empty_policy import apply_policy, check_policy
+from llmseg_cli.errors import DataError, TooLargeError
+from llmseg_cli.metrics.empty_policy import apply_policy
 from llmseg_cli.metrics.scoring import ClassScore
 from llmseg_cli.progress import Progress, silent
-from llmseg_cli.workflows.case_folder import refuse_over_files
 from llmseg_cli.workflows.score.agreement import (
     complete,
     odd_values,
@@ -19,50 +18,22 @@ from llmseg_cli.workflows.score.agreement import (
     refuse_strangers,
     values_of,
 )
-from llmseg_cli.workflows.score.case import Lacking, ScoreSettings
-from llmseg_cli.workflows.score.classes import choose_classes
+from llmseg_cli.workflows.score.case import Lacking
 from llmseg_cli.workflows.score.document import Side, build_document, build_table
-from llmseg_cli.workflows.score.known_cases import check_known
-from llmseg_cli.workflows.score.pairing import References, find_references, pair
-from llmseg_cli.workflows.score.pool import score_cases
-from llmseg_cli.workflows.score.predictions import Predictions, find_predictions
-from llmseg_cli.workflows.score.reading import changes_of, reading_of
+from llmseg_cli.workflows.score.pairing import References
+from llmseg_cli.workflows.score.planned import (
+    Answering,
+    PlannedSide,
+    ScoreOptions,
+    plan_scores,
+    score_here,
+)
+from llmseg_cli.workflows.score.pool import Outcome
 from llmseg_cli.workflows.score.report import Report
 from llmseg_cli.workflows.score.trust import trust_told
 
 SHOWN_FAILURES = 5
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """How to score.
-
-    Args:
-        classes: Classes to score, each a value, a name of the data set, or VALUE=NAME; all if none.
-        label_map: Changes to values of the references; None takes those of the split or, without
-            them, those that the run which made the predictions has learned with.
-        prediction_label_map: Changes to values of the predictions; None takes those that make
-            numbers of classes of what `predict` has written.
-        ignore_label: Value of unknown voxels of the references; None takes that of the data set or,
-            without one, that of the run which made the predictions.
-        voxel_units: Distances in voxels and volumes in voxels.
-        empty_policy: See `metrics/empty_policy.py`.
-        tolerance: Of the normalized surface Dice, in mm (in voxels with *voxel_units*).
-        draws: Bootstrap draws; 0 for no intervals.
-        seed: Their seed.
-        workers: Processes; 0 and 1 score in this one.
-    """
-
-    classes: tuple[str, ...] = ()
-    label_map: Mapping[int, int] | None = None
-    prediction_label_map: Mapping[int, int] | None = None
-    ignore_label: int | None = None
-    voxel_units: bool = False
-    empty_policy: str = "diagonal"
-    tolerance: float = 1.0
-    draws: int = 2000
-    seed: int = 0
-    workers: int = 1
+PHASES = ("score", "compare")  # what the progress of two folders is called
 
 
 @dataclass(frozen=True)
@@ -123,6 +94,7 @@ def run(
     other: Path | None = None,
     options: ScoreOptions | None = None,
     outputs: Sequence[Path | None] = (),
+    answering: Answering = score_here,
     progress: Progress = silent,
 ) -> Scored:
     """Score every case; cases that cannot be scored are listed in the result, not dropped.
@@ -135,6 +107,7 @@ def run(
         other: Other predictions of the same cases, to compare with.
         options: How to score.
         outputs: Files that will be written, none of which may be one that is read.
+        answering: Scores the cases of each folder.
         progress: Called after each case.
 
     Raises:
@@ -148,11 +121,12 @@ def run(
     found = measure(
         folders,
         references,
-        phases=("score", "compare")[: len(folders)],
+        phases=PHASES[: len(folders)],
         split=split,
         subset=subset,
         options=options or ScoreOptions(),
         outputs=outputs,
+        answering=answering,
         progress=progress,
     )
     document = build_document(
@@ -173,6 +147,7 @@ def measure(
     options: ScoreOptions,
     outputs: Sequence[Path | None],
     progress: Progress,
+    answering: Answering = score_here,
 ) -> Measured:
     """Score folders of predictions of the same cases; see `run`.
 
@@ -185,34 +160,28 @@ def measure(
         options: How to score.
         outputs: Files that will be written.
         progress: Called after each case.
+        answering: Scores the cases of each folder.
     """
-    check_policy(options.empty_policy)
-    if subset is not None and split is None:
-        raise UsageError(f"--subset {subset} needs the --split FILE that defines it.")
-    found = find_references(references, split=split, subset=subset)
-    made = [find_predictions(folder) for folder in folders]
-    for output in outputs:
-        refuse_over_files(output, [*found.files, *(p for one in made for p in one.files.values())])
-    reading = reading_of(
-        found, made, label_map=options.label_map, ignore_label=options.ignore_label
+    planned = plan_scores(
+        folders,
+        references,
+        phases=phases,
+        split=split,
+        subset=subset,
+        options=options,
+        outputs=outputs,
     )
-    names = choose_classes(options.classes, reading.classes)
-    settings = ScoreSettings(
-        classes=tuple(names),
-        declared=tuple(reading.classes),
-        label_map=reading.label_map,
-        voxel_units=options.voxel_units,
-        tolerance=options.tolerance,
-        ignore=reading.ignore,
-    )
+    found, reading, names = planned.references, planned.reading, planned.names
+    outcomes = answering(planned.sides, options, progress)
     sides = [
-        _score(one, found, settings, options, phase, progress)
-        for one, phase in zip(made, phases, strict=True)
+        _scored(one, answers, found, options)
+        for one, answers in zip(planned.sides, outcomes, strict=True)
     ]
     unit = one_unit(sides)
     if not reading.classes:
         refuse_strangers(sides)
-    names = names or {value: made[0].name_of(value) for value in values_of(sides)}
+    first = planned.sides[0].predictions
+    names = names or {value: first.name_of(value) for value in values_of(sides)}
     worst = max(result.diagonal for side in sides for result in side.results.values())
     scores = [
         apply_policy(
@@ -233,24 +202,15 @@ def measure(
     return Measured(report, sides, scores, found, worst)
 
 
-def _score(
-    predictions: Predictions,
+def _scored(
+    planned: PlannedSide,
+    outcomes: Mapping[str, Outcome],
     references: References,
-    settings: ScoreSettings,
     options: ScoreOptions,
-    phase: str,
-    progress: Progress,
 ) -> Side:
-    changes = changes_of(predictions, options.prediction_label_map)
-    settings = replace(settings, prediction_label_map=changes)
-    tasks, failed, warnings = pair(predictions, references)
-    masks = {task.case: task.prediction for task in tasks}
-    trained: tuple[str, ...] = ()
-    for part in predictions.parts or (predictions,):
-        own = {case: mask for case, mask in masks.items() if mask in part.files.values()}
-        known, more = check_known(part.folder, own, part.known, references.roles)
-        trained, warnings = (*trained, *known), (*warnings, *more)
-    outcomes = score_cases(tasks, settings, workers=options.workers, phase=phase, progress=progress)
+    predictions, settings, warnings = planned.predictions, planned.settings, planned.warnings
+    masks = {task.case: task.prediction for task in planned.tasks}
+    failed = dict(planned.failed)
     failed |= {case: found for case, found in outcomes.items() if isinstance(found, str)}
     results = {case: found for case, found in outcomes.items() if not isinstance(found, str)}
     if not results:
@@ -270,7 +230,7 @@ def _score(
     stored = {value for result in results.values() for value in result.stored}
     warnings += tuple(unheld_in_words(stored, options.label_map or {}, options.ignore_label))
     warnings += odd_values(results, settings)
-    return Side(predictions, results, failed, warnings, trained)
+    return Side(predictions, results, failed, warnings, planned.trained)
 
 
 def list_failures(failed: Mapping[str, str]) -> str:

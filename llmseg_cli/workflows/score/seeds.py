@@ -18,8 +18,15 @@ from llmseg_cli.workflows.score.document import (
     counts_of,
     ignore_of,
 )
+from llmseg_cli.workflows.score.planned import (
+    Answering,
+    Planned,
+    ScoreOptions,
+    plan_scores,
+    score_here,
+)
 from llmseg_cli.workflows.score.report import ByCase, Report
-from llmseg_cli.workflows.score.run import Measured, Scored, ScoreOptions, measure, run
+from llmseg_cli.workflows.score.run import PHASES, Measured, Scored, measure, run
 from llmseg_cli.workflows.score.seed_numbers import metrics_over_seeds, paired_over_seeds
 
 METHOD = (
@@ -47,6 +54,7 @@ def run_one_or_seeds(
     subset: str | None = None,
     options: ScoreOptions | None = None,
     outputs: Sequence[Path | None] = (),
+    answering: Answering = score_here,
     progress: Progress = silent,
 ) -> Scored:
     """`run` for one folder, `run_over_seeds` for several or for one that holds those of seeds."""
@@ -60,6 +68,7 @@ def run_one_or_seeds(
             other=other[0] if other else None,
             options=options,
             outputs=outputs,
+            answering=answering,
             progress=progress,
         )
     return run_over_seeds(
@@ -70,6 +79,7 @@ def run_one_or_seeds(
         subset=subset,
         options=options,
         outputs=outputs,
+        answering=answering,
         progress=progress,
     )
 
@@ -83,6 +93,7 @@ def run_over_seeds(
     subset: str | None = None,
     options: ScoreOptions | None = None,
     outputs: Sequence[Path | None] = (),
+    answering: Answering = score_here,
     progress: Progress = silent,
 ) -> Scored:
     """Score predictions of the same cases by trainings that differ in their seed.
@@ -95,31 +106,23 @@ def run_over_seeds(
         subset: Its role to score.
         options: How to score.
         outputs: Files that will be written, none of which may be one that is read.
+        answering: Scores the cases of each folder.
         progress: Called after each case.
 
     Raises:
         UsageError: If there are not as many others, or a folder is given twice.
         DataError, PolicyError: As `run`.
     """
-    folders = [*predictions, *others]
-    if any(len({path.resolve() for path in own}) < len(own) for own in (predictions, others)):
-        raise UsageError("A folder of predictions is given twice. Name each seed's own once.")
-    if others and len(others) != len(predictions):
-        raise UsageError(
-            f"--pred has {len(predictions)} seeds and --compare {len(others)}; they are compared "
-            "in pairs. Name as many of each."
-        )
+    folders = _paired(predictions, others)
     found = measure(
         folders,
         references,
-        phases=[
-            *(f"score {_name(p)}" for p in predictions),
-            *(f"compare {_name(p)}" for p in others),
-        ],
+        phases=_phases(predictions, others),
         split=split,
         subset=subset,
         options=options or ScoreOptions(),
         outputs=outputs,
+        answering=answering,
         progress=progress,
     )
     names = [_name(side.predictions.folder) for side in found.sides]
@@ -127,6 +130,49 @@ def run_over_seeds(
     table = build_table(report, found.sides, found.scores, names=names)
     document = _document(replace(found, report=report), len(predictions))
     return Scored(found.with_trust(document, names), table)
+
+
+def plan_one_or_seeds(
+    predictions: Sequence[Path],
+    references: Path,
+    *,
+    others: Sequence[Path] = (),
+    split: Path | None = None,
+    subset: str | None = None,
+    options: ScoreOptions,
+    outputs: Sequence[Path | None] = (),
+) -> Planned:
+    """What `run_one_or_seeds` would score, in its order, with what it refuses beforehand."""
+    own, other = seed_folders(predictions), seed_folders(others)
+    are_seeds = len(own) > 1 or len(other) > 1
+    return plan_scores(
+        _paired(own, other) if are_seeds else [*own, *other],
+        references,
+        phases=_phases(own, other) if are_seeds else PHASES[: 1 + len(other)],
+        split=split,
+        subset=subset,
+        options=options,
+        outputs=outputs,
+    )
+
+
+def _paired(predictions: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+    """All folders, after refusing those that cannot be compared in pairs."""
+    if any(len({path.resolve() for path in own}) < len(own) for own in (predictions, others)):
+        raise UsageError("A folder of predictions is given twice. Name each seed's own once.")
+    if others and len(others) != len(predictions):
+        raise UsageError(
+            f"--pred has {len(predictions)} seeds and --compare {len(others)}; they are compared "
+            "in pairs. Name as many of each."
+        )
+    return [*predictions, *others]
+
+
+def _phases(predictions: Sequence[Path], others: Sequence[Path]) -> list[str]:
+    return [
+        *(f"score {_name(p)}" for p in predictions),
+        *(f"compare {_name(p)}" for p in others),
+    ]
 
 
 def _name(folder: Path) -> str:

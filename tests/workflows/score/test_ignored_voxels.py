@@ -11,7 +11,8 @@ from scipy import ndimage
 from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.errors import UsageError
 from llmseg_cli.metrics.scoring import score_pair
-from llmseg_cli.workflows.score.run import ScoreOptions, run
+from llmseg_cli.workflows.score.planned import ScoreOptions
+from llmseg_cli.workflows.score.run import run
 
 SHAPE, SPACING = (14, 12, 9), (1.0, 1.5, 2.0)
 IGNORE = 7

@@ -23,7 +23,7 @@ from llmseg_cli.workflows.runs.learned import (
     showing,
     with_voxels,
 )
-from llmseg_cli.workflows.score.run import ScoreOptions
+from llmseg_cli.workflows.score.planned import ScoreOptions
 from llmseg_cli.workflows.score.run import run as run_score
 
 CASES = ("l0", "l1", "u0", "v0", "t0", "t1")

@@ -9,8 +9,9 @@ from tiny_data import label_with, write_nifti
 
 from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.errors import DataError
+from llmseg_cli.workflows.score.planned import ScoreOptions
 from llmseg_cli.workflows.score.predictions import find_predictions
-from llmseg_cli.workflows.score.run import ScoreOptions, run
+from llmseg_cli.workflows.score.run import run
 
 READING: dict[str, Any] = {
     "label_map": ["70:1", "90:1", "140:2"],

@@ -27,7 +27,9 @@ from llmseg_cli.errors import (
     UsageError,
 )
 from llmseg_cli.workflows.score import pool as score_pool
-from llmseg_cli.workflows.score.run import ScoreOptions, choose_classes, run
+from llmseg_cli.workflows.score.classes import choose_classes
+from llmseg_cli.workflows.score.planned import ScoreOptions
+from llmseg_cli.workflows.score.run import run
 
 SHAPE, SPACING = (9, 10, 7), (1.0, 1.5, 2.0)
 CASES = ("c1", "c2", "c3", "c4")

@@ -15,7 +15,8 @@ from llmseg_cli.artifacts.split import Split
 from llmseg_cli.data.cases import find_cases, image_digest
 from llmseg_cli.errors import DataError, UsageError
 from llmseg_cli.metrics.seeds import compare_seeds, summarize_seeds
-from llmseg_cli.workflows.score.run import ScoreOptions, run
+from llmseg_cli.workflows.score.planned import ScoreOptions
+from llmseg_cli.workflows.score.run import run
 from llmseg_cli.workflows.score.seeds import run_one_or_seeds, run_over_seeds, seed_folders
 
 SHAPE, CASES = (9, 10, 7), ("c1", "c2", "c3", "c4")
