@@ -184,6 +184,7 @@ class Facts(Document, schema="llmseg/report/1", writer="report"):
         runs: The runs.
         scores: One a file of scores.
         shown: Cases that are shown, the worst first.
+        shown_by: The file of scores that ranks them, or None without one.
         data: The data set, or None if it was not given.
         pseudo: Pseudo-labels.
         methods: For a paper.
@@ -206,3 +207,4 @@ class Facts(Document, schema="llmseg/report/1", writer="report"):
     licences: tuple[Licence, ...] = ()
     least: LeastTrusted | None = None
     viewer: ViewerFacts | None = None
+    shown_by: str | None = None

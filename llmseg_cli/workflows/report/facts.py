@@ -60,12 +60,14 @@ def collect(wish: Wish, progress: Progress) -> Collected:
     view: View | None = None
     tiles: dict[tuple[str, str], tuple[Inline, ...]] = {}
     differing: dict[str, list[str]] = {}
+    shown_by: str | None = None
     if wish.masks is not None or wish.data is not None:
         from llmseg_cli.workflows.report.sources.looking import look  # loads what reads scans
 
         looked = look(wish, runs, scores, pseudo, progress)
         shown, data, tiles, differing = looked.shown, looked.data, looked.tiles, looked.differing
         seen, least, view = looked.pseudo, looked.least, looked.view
+        shown_by = looked.deciding.file if shown and looked.deciding else None
     said = verdict(runs, scores)
     facts = Facts(
         title=title_of(runs),
@@ -81,6 +83,7 @@ def collect(wish: Wish, progress: Progress) -> Collected:
         licences=licences_of(runs, wish.pseudo),
         least=least,
         viewer=view.facts if view else None,
+        shown_by=shown_by,
     )
     return Collected(facts, tiles, tuple(folders), view)
 

@@ -91,9 +91,10 @@ def _of_scores(scores: ScoreFacts) -> str:
     checkpoint = scores.made_by.get("checkpoint")
     weights = f" of the {checkpoint} checkpoint" if checkpoint else ""
     tested = " Differences were paired by case and tested by Wilcoxon's signed-rank test."
+    intervals = " with 95 % bootstrap intervals" * scores.has_intervals
     return (
         f"Masks{weights} were scored on {len(scores.cases)} {role} by {', '.join(names)}: means "
-        f"over cases with 95 % bootstrap intervals; {POLICIES.get(scores.empty_policy, '')}."
+        f"over cases{intervals}; {POLICIES.get(scores.empty_policy, '')}."
         + tested
         * bool(scores.paired)
     )

@@ -97,6 +97,11 @@ class ScoreFacts:
     failed: dict[str, str]
     warnings: tuple[str, ...]
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether a mean has one; `score --bootstrap 0` takes none, nor has one case one."""
+        return any(row.interval is not None for row in self.metrics)
+
     def row(self, metric: str, class_name: str = ALL) -> MetricRow | None:
         """The mean of a metric, or None where there is none."""
         found = (

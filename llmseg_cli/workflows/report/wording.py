@@ -136,10 +136,13 @@ def _of_file(scores: ScoreFacts, runs: Sequence[RunFacts]) -> Iterator[str]:
             f"{scores.file}: {counted(len(scores.failed), 'case')} without a score "
             f"({_some(list(scores.failed))}); there is no mean then."
         )
+    has = scores.has_intervals
     if len(scores.cases) < FEW:
-        yield f"{scores.file}: {counted(len(scores.cases), 'case')} are few; intervals are wide."
+        told = "intervals are wide" if has else "there is no interval"
+        yield f"{scores.file}: {counted(len(scores.cases), 'case')} are few; {told}."
     if scores.seeds is None:
-        yield f"{scores.file}: of one training; another seed may differ by more than the interval."
+        more = " by more than the interval" * has
+        yield f"{scores.file}: of one training; another seed may differ{more}."
 
 
 def _never_found(scores: ScoreFacts) -> list[str]:

@@ -403,3 +403,23 @@ def test_what_is_said_of_all_folds_is_one_line(place: Path):
     told = json.loads(Path("report.json").read_text())["warnings"]
     names = ", ".join(f"fold-{fold}" for fold in range(5))
     assert told == [f"{names}, ... have no locked test list.", f"{names}, ...: few labels"]
+
+
+def test_means_without_intervals_are_told_without_them(scored: Scored):
+    scored()
+    words = ("--pred", "masks", "--ref", "scans", "-o", "scores.json", "--bootstrap", "0")
+    assert invoke("score", *words, "--force").exit_code == 0
+    told = words_of(made("runs/semi", *WHOLE))
+    assert "5 cases are few; there is no interval." in told
+    assert "another seed may differ." in told
+    assert "bootstrap interval" not in told
+
+
+def test_of_two_files_of_scores_the_one_that_ranks_the_cases_is_named(scored: Scored):
+    scored()
+    words = ("--pred", "other-masks", "--ref", "scans", "-o", "other.json", "--bootstrap", "9")
+    assert invoke("score", *words).exit_code == 0
+    told = words_of(made("runs/semi", "--scores", "other.json", *WHOLE))
+    assert "By scores.json, whose masks these are." in told
+    assert json.loads(Path("report.json").read_text())["shown_by"] == "scores.json"
+    assert "whose masks these are" not in words_of(made("runs/semi", *WHOLE, "--force"))

@@ -78,6 +78,7 @@ def _scores(one: ScoreFacts, index: int) -> dict[str, Any]:
     return {
         "facts": one,
         "means": tables.means(one),
+        "intervals": one.has_intervals,
         "policy": f"{policy[:1].upper()}{policy[1:]}." if policy else "",
         "strip": Markup(plots.strip(one, f"strip{index}")),
         "strip_words": plots.strip_words(one),
@@ -154,6 +155,8 @@ def _shown_words(facts: Facts) -> str:
         )
     ranked = any(one.rank for one in facts.shown)
     order = "The worst cases first, then the median and the best." if ranked else "By name."
+    if facts.shown_by and len(facts.scores) > 1:
+        order += f" By {facts.shown_by}, whose masks these are."
     slices = ""
     if any(found.axis for one in facts.shown for found in one.slices):
         slices = (

@@ -37,6 +37,7 @@ class Looked:
         tiles: Group and case to its pictures.
         view: What can be turned and scrolled, or None.
         differing: File of scores to cases whose mask is another than the one that was scored.
+        deciding: The scores that rank the cases, or None.
     """
 
     shown: tuple[ShownCase, ...]
@@ -46,6 +47,7 @@ class Looked:
     least: LeastTrusted | None = None
     tiles: dict[tuple[str, str], tuple[Inline, ...]] = field(default_factory=dict)
     view: View | None = None
+    deciding: ScoreFacts | None = None
 
 
 def look(
@@ -92,7 +94,7 @@ def look(
             tiles |= {(group_of(index), case): t for case, t in with_pictures.tiles.items()}
         seen.append(facts)
     cases = tuple(one.case for one in drawn)
-    return Looked(cases, cohort.facts, others, tuple(seen), least, tiles, view)
+    return Looked(cases, cohort.facts, others, tuple(seen), least, tiles, view, deciding)
 
 
 def _deciding(
