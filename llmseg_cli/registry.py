@@ -165,6 +165,7 @@ METHODS = Registry(
         "affine-consistency": "llmseg_cli.methods.affine_consistency:AffineConsistency",
         "dec-seg": "llmseg_cli.methods.dec_seg:DecSeg",
         "adversarial": "llmseg_cli.methods.adversarial:Adversarial",
+        "diffusion": "llmseg_cli.methods.diffusion:Diffusion",
         "sam-mining": "llmseg_cli.methods.pseudo_labels:SamMining",
         "self-training": "llmseg_cli.methods.pseudo_labels:SelfTraining",
         "rounds": "llmseg_cli.methods.rounds:Rounds",

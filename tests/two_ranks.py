@@ -50,10 +50,11 @@ def train(
 
     def build() -> nn.Module:
         made: nn.Module = MODELS.load(model)(1, CLASSES, dimensions=dimensions, **network)
-        return made.double()
+        return kind.around(made, wished).double()
 
+    kind: type[Method] = METHODS.load(method)
     wished = dict(options or {}) | ({"levels": 2} if method in WITHOUT_LABELS else {})
-    learner: Method = METHODS.load(method)(shared(build, ranks), **wished)
+    learner = kind(shared(build, ranks), **wished)
     for part in learner.children():
         if any(True for _ in part.parameters()):  # a method's own parts, too
             part.double()

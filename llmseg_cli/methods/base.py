@@ -64,6 +64,21 @@ class Method(nn.Module, ABC):
         self.segmentation_loss: SegmentationLoss = dice_cross_entropy  # pseudo-labels', too
         self._observed: dict[str, Tensor] = {}
 
+    @classmethod
+    def around(cls, network: nn.Module, options: Mapping[str, Any], *, name: str = "") -> nn.Module:
+        """A network as this method trains it, from one as the run's settings build it.
+
+        A method that trains a network with something around it makes it here alone: `build` gives
+        it what this returns, in training (where several processes share its calls) and where a
+        run is opened. Most train a network as it is.
+
+        Args:
+            network: As built.
+            options: All that were given of the method's.
+            name: Which of `networks` it is to be; empty for the first.
+        """
+        return network
+
     @abstractmethod
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         """Weighted terms, scalars that sum to the loss.

@@ -111,17 +111,31 @@ def supervise(
         the voxel that its `nearest-exact` takes.
     """
     heads = heads_of(network, images, factors=factors)
+    found = loss_of_heads(heads, images, target, loss, known=known, weights=weights)
+    return together(network, heads), found
+
+
+def loss_of_heads(
+    heads: Sequence[Tensor],
+    images: Tensor,
+    target: Tensor,
+    loss: SegmentationLoss,
+    *,
+    known: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The supervised loss of the first images, by the logits of each head; see `supervise`."""
     options = {} if weights is None else {"weights": weights}
     of_heads: Callable[..., Tensor] | None = getattr(loss, "of_heads", None)
     if of_heads is not None:
         own = [head[: len(target)] for head in heads]
-        return together(network, heads), of_heads(own, target, known=known, **options)
+        return of_heads(own, target, known=known, **options)
 
     def loss_of(logits: Tensor, step: int) -> Tensor:
         own, counts = every(step, target), every(step, known)
         return loss(logits[: len(target)], own, known=counts, **options)
 
-    return together(network, heads), mean_over_heads(heads, images, loss_of)
+    return mean_over_heads(heads, images, loss_of)
 
 
 def together(network: nn.Module, heads: Sequence[Tensor]) -> Tensor:

@@ -247,6 +247,7 @@ WRONG = {
     "affine-consistency": {"zoom_low": 2.0},
     "dec-seg": {"scale": 1.5},
     "adversarial": {"critic_rate": 1.5},
+    "diffusion": {"pseudo_steps": 0},
     "sam-mining": {"weight": -1.0},
     "self-training": {"ramp": 2.0},
     "rounds": {"members": 1},

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.errors import UsageError
-from llmseg_cli.methods import affine_consistency, copy_paste, usl, weak_to_strong
+from llmseg_cli.methods import affine_consistency, copy_paste, diffusion, usl, weak_to_strong
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models import generator
+from llmseg_cli.models.denoiser import Denoiser
 from llmseg_cli.registry import METHODS
 
 CLASSES, SIDES = 3, (8, 6, 4)
@@ -25,6 +26,7 @@ LABELED, UNLABELED = 2, 4  # another number than of classes
 PARTNERS = torch.tensor([4, 2, 0, 5, 1, 3])
 PROGRESS = (0.3, 0.5, 0.7)
 VIEWS_OF = ((0, 7), (3, 1), (2, 6), (5, 4), (7, 0), (1, 2))  # of each image
+TIMES = (20, 700, 3, 999, 250, 400)  # steps of a diffusion, of each image
 RAMP, WEIGHT = 0.8, 0.7
 Terms = dict[str, Tensor]
 
@@ -33,6 +35,7 @@ class Heard(nn.Module):
     """A voxel-wise network that remembers every image, and how it was asked about it."""
 
     in_channels, classes, dimensions, stride, smallest_grid = 1, CLASSES, 3, 1, 1
+    bottleneck_channels = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,9 +68,16 @@ def boxes(monkeypatch) -> Tensor:
         lambda cases, views, count: torch.tensor(VIEWS_OF[:cases])[:, :count],
     )
     monkeypatch.setattr(generator, "DROPOUTS", (0.0,) * 5)
+    monkeypatch.setattr(diffusion, "drawn_times", lambda count, *_: torch.tensor(TIMES[:count]))
+    monkeypatch.setattr(diffusion, "drawn_noise", lambda shape, like: fixed_noise(shape))
     for method in (weak_to_strong, copy_paste):
         monkeypatch.setattr(method, "placed_boxes", lambda spans, sides: deep_boxes(len(spans)))
     return found
+
+
+def fixed_noise(shape: tuple[int, ...]) -> Tensor:
+    """The same for the same shape."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 def deep_boxes(count: int) -> Tensor:
@@ -446,6 +456,51 @@ def by_adversarial(method: Method, batch: SemiBatch, progress: float) -> Terms:
     }
 
 
+def by_diffusion(method: Method, batch: SemiBatch, progress: float) -> Terms:
+    """The denoiser sees masks with noise; the average says what the unlabeled are, in two steps."""
+    student, teacher = method.student, method.teacher
+    (seen,), (asked,) = student.backbone.images, teacher.backbone.images
+    assert torch.equal(asked, batch.unlabeled)
+    assert torch.equal(seen, torch.cat([batch.image, batch.unlabeled]))
+    assert student.backbone.with_gradient == student.backbone.modes == [True]
+    assert teacher.backbone.with_gradient == teacher.backbone.modes == [False]
+    kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+
+    def said(network: nn.Module, images: Tensor, noisy: Tensor, times: list[int]) -> Tensor:
+        anchor = network.backbone.layer(images).detach()
+        told = network.denoiser.condition(images, anchor, None)
+        return anchor + network.denoiser(noisy, torch.tensor(times), told)
+
+    samples = []
+    for start in fixed_noise((UNLABELED, 4, CLASSES, *SIDES)).unbind(1):
+        share = said(teacher, asked, start, [999] * UNLABELED).softmax(1)
+        noise = (start - kept[999] ** 0.5 * (2 * share - 1)) / (1 - kept[999]) ** 0.5
+        noisy = kept[0] ** 0.5 * (2 * share - 1) + (1 - kept[0]) ** 0.5 * noise
+        samples.append(said(teacher, asked, noisy, [0] * UNLABELED).softmax(1))
+    mean = sum(samples) / 4
+    variance = sum((sample - mean).square() for sample in samples).sum(1) / 4
+    known = batch.pseudo != UNKNOWN
+    labels = torch.where(known, batch.pseudo, mean.argmax(1))
+    sure = torch.where(known, 1.0, 1 - variance / (1 - 1 / CLASSES)).detach()
+    assert sure[~known].min() < 0.999 < sure[~known].max()
+    masks = nn.functional.one_hot(torch.cat([batch.target, labels]), CLASSES).movedim(-1, 1)
+    scale = torch.tensor(kept)[list(TIMES)].float().view(-1, 1, 1, 1, 1)
+    noise = fixed_noise(masks.shape)
+    noisy = scale.sqrt() * (2 * masks - 1) + (1 - scale).sqrt() * noise
+    logits, anchor = said(student, seen, noisy, list(TIMES)), student.backbone.layer(seen)
+
+    def taught(rows: Tensor) -> Tensor:
+        entropy = nn.functional.cross_entropy(rows[LABELED:], labels, reduction="none")
+        return WEIGHT * grown(progress) * (sure * entropy).mean()
+
+    return {
+        "supervised_anchor": 0.6 * supervised(anchor[:LABELED], batch.target),
+        "supervised": supervised(logits[:LABELED], batch.target),
+        "unlabeled": taught(logits),
+        "unlabeled_anchor": 0.6 * taught(anchor),
+    }
+
+
 def assert_recolored(unit: Tensor, found: Tensor) -> Tensor:
     """Each image is a multiple of what it was, cut at 1; returns the factors."""
     found_factors = []
@@ -500,6 +555,17 @@ FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str,
         by_adversarial,
         {**GROWS, "noise": 0.0, "spectral": False, "critic_rate": 0.3, "blocks": 1},
     ),
+    "diffusion": (
+        by_diffusion,
+        {
+            **GROWS,
+            "anchor_weight": 0.6,
+            "pseudo_samples": 4,
+            "semantic": "none",
+            "filters": 8,
+            "levels": 2,
+        },
+    ),
     "sam-mining": (by_pseudo_labels, GROWS),
     "self-training": (by_pseudo_labels, GROWS),
     "rounds": (by_rounds, {"weight": WEIGHT, "members": 2}),
@@ -518,6 +584,8 @@ def test_the_loss_is_the_formula(boxes, name, progress):
     for module in method.modules():  # teachers and averages that differ from who they follow
         if isinstance(module, Heard) and not module.layer.weight.requires_grad:
             module.layer.bias.data += torch.tensor([0.3, -0.2, 0.1])
+        if isinstance(module, Denoiser):  # whose last layer starts at 0
+            nn.init.normal_(module.output.weight, std=0.3)
     losses = method.losses(batch, progress=progress)
     expected = formula(method, batch, progress)
     assert losses.keys() == expected.keys()
@@ -663,6 +731,26 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
         "penalty": 10.0,
         "blocks": 2,
     },
+    "diffusion": {
+        "weight": 0.1,
+        "ramp": 1.0,
+        "decay": 0.99,
+        "anchor_weight": 1.0,
+        "pseudo_samples": 3,
+        "pseudo_steps": 2,
+        "prediction": "residual",
+        "anchor": "gate",
+        "semantic": "band-pass",
+        "schedule": "linear",
+        "times": 1000,
+        "steps": 5,
+        "samples": 5,
+        "noise_seed": 0,
+        "filters": 16,
+        "levels": 4,
+        "blocks": 2,
+        "heads": 4,
+    },
     "sam-mining": {"weight": 1.0, "ramp": 0.0},
     "self-training": {
         "weight": 1.0,
@@ -710,6 +798,14 @@ RANGES = {  # lowest and highest
     "scale": (0.1, 1.0),
     "dec-seg.brightness": (0.0, 1.0),
     "filters": (1, math.inf),
+    "anchor_weight": (0.0, math.inf),
+    "pseudo_samples": (1, math.inf),
+    "pseudo_steps": (1, math.inf),
+    "times": (25, 10_000),
+    "steps": (1, 1000),
+    "samples": (1, math.inf),
+    "noise_seed": (0, math.inf),
+    "levels": (1, 6),
     "voxel_confidence": (0.0, 1.0),
     "mask_confidence": (0.0, 1.0),
 }

@@ -78,8 +78,8 @@ def by_hand(loss: str, logits: Tensor, target: Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*methods_of_labels()} - {"copy-paste", "dec-seg"})
-)  # which mixes them, and which shrinks them, below
+    "name", sorted({*methods_of_labels()} - {"copy-paste", "dec-seg", "diffusion"})
+)  # which mixes them, which shrinks them, and which passes once with two answers, below
 @pytest.mark.parametrize(("loss", "deep"), [*((loss, False) for loss in LOSSES.names()), DEEP])
 def test_the_supervised_loss_is_that_over_the_known_voxels(name, loss, deep):
     method, batch = make_method(name, loss, deep=deep), make_batch()
@@ -160,6 +160,18 @@ def test_dec_seg_counts_the_known_voxels_at_both_scales():
     }
     for key, (logits, target) in targets.items():
         assert found[key].item() == pytest.approx(by_hand("dice-ce", logits, target), rel=2e-5)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_diffusion_counts_the_known_voxels_in_both_answers(deep):
+    method, batch = make_method("diffusion", "dice-ce", deep=deep, filters=8), make_batch()
+    passes = trained_passes(method)
+    found = method.losses(batch, progress=0.7)
+    ((said, *heads),) = passes
+    expected = by_hand("dice-ce", said, batch.target)
+    assert found["supervised"].item() == pytest.approx(expected, rel=2e-5)
+    expected = np.mean([by_hand("dice-ce", head, batch.target) for head in heads])
+    assert found["supervised_anchor"].item() == pytest.approx(expected, rel=2e-5)
 
 
 def test_what_is_unknown_of_a_labeled_image_stays_so_where_usl_pastes_it():

@@ -76,6 +76,7 @@ TAUGHT = [
     ("weak-to-strong", ""),
     ("copy-paste", ""),
     ("affine-consistency", ""),
+    ("diffusion", ""),
 ]  # by pseudo-labels in place of a teacher
 
 

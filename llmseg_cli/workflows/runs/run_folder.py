@@ -20,7 +20,7 @@ from llmseg_cli.models.local_global import build_network
 from llmseg_cli.models.medvisionllama import boosters_of
 from llmseg_cli.models.text_fusion import TextFeatures, TextFused
 from llmseg_cli.numerics.class_softmax import class_softmax
-from llmseg_cli.registry import MODELS, WITHOUT_LABELS
+from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
 from llmseg_cli.training.checkpoints import load_into, load_weights, refuse_unfit
 from llmseg_cli.training.precision import (
     autocast,
@@ -149,12 +149,12 @@ def open_run(
     networks = {}
     with built_of(folder / CONFIG):
         build = network_builder(config, cache=cache)
-        with torch.device("meta"):  # takes no memory, whatever sizes config.yaml asks for
-            sketch = build()
         for name in names:
+            with torch.device("meta"):  # takes no memory, whatever sizes config.yaml asks for
+                sketch = build(name)
             refuse_unfit(sketch, weights.get(name, {}), source=f"{source} ({name})")
     for name in names:
-        built = build()
+        built = build(name)
         load_into(built, weights[name], source=f"{source} ({name})")
         layout = choose_memory_format("auto", dimensions=len(config.patch))
         built = built.eval().requires_grad_(False).to(place)
@@ -234,8 +234,8 @@ def network_builder(
     llm: "LLMLayers | None" = None,
     *,
     cache: Path | None = None,
-) -> Callable[[], nn.Module]:
-    """Returns what builds one network of a run.
+) -> Callable[..., nn.Module]:
+    """Returns what builds one network of a run, by its name if that is not the first.
 
     Args:
         config: The run's settings.
@@ -246,7 +246,7 @@ def network_builder(
     Raises:
         WeightsError: If the language model cannot be had, or is not what the run was trained with.
     """
-    model = MODELS.load(config.model)
+    model, method = MODELS.load(config.model), METHODS.load(config.method)
     options = dict(config.model_options)
     if isinstance(options.get("residual"), bool):  # of a run that was made when there were two
         options["residual"] = "inner" if options["residual"] else "none"
@@ -257,7 +257,7 @@ def network_builder(
 
         make_booster = booster_maker(config.llm_block, llm, cache=cache)
 
-    def build() -> nn.Module:
+    def build(name: str = "") -> nn.Module:
         options: dict[str, Any] = {**chosen, **sides_for(config.model, config.patch)}
         if config.image_encoder:
             freeze = config.settings.get("image_encoder_freeze", "none")
@@ -266,10 +266,11 @@ def network_builder(
             options["booster"] = make_booster()
         backbone = build_network(config.model, model, config.channels, len(config.classes), options)
         backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
-        if config.text is None:
-            return backbone
-        features = text or _empty_features(config.text)
-        return TextFused(backbone, features, fusion=config.text["fusion"], patch=config.patch)
+        if config.text is not None:
+            features = text or _empty_features(config.text)
+            fusion = config.text["fusion"]
+            backbone = TextFused(backbone, features, fusion=fusion, patch=config.patch)
+        return method.around(backbone, config.method_options, name=name)
 
     return build
 

@@ -28,6 +28,7 @@ IN_PLACE = (
     "weak-to-strong",
     "copy-paste",
     "affine-consistency",
+    "diffusion",
 )  # pseudo-labels stand in place of a teacher's
 CLASSES = ("background", "class 1", "class 2")
 
