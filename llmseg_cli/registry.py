@@ -201,7 +201,7 @@ MODELS = Registry(
         "medvisionllama": "llmseg_cli.models.medvisionllama:MedVisionLlama",
     },
     others={f"monai:{name}": f"llmseg_cli.models.monai.constructors:{name}" for name in MONAI},
-    common={"local_global": False},
+    common={"local_global": False, "dual_scale": "none"},
 )
 
 LOSSES = Registry(

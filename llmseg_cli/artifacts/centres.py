@@ -10,11 +10,14 @@ from pathlib import Path
 from llmseg_cli.artifacts.files import write_text
 from llmseg_cli.artifacts.spreadsheet import csv_text
 from llmseg_cli.errors import DataError, UsageError
+from llmseg_cli.options import HIGHEST_LABEL
 from llmseg_cli.reading import read_text
 
 CENTRES = "centres"  # the folder in an output folder, or in a data set, that holds them
 COLUMNS = ("case", "x", "y", "z", "unit", "class", "name", "confidence")
 NEEDED = ("x", "y", "class")
+FARTHEST = 1e9  # mm or pixels
+SHOWN = 40  # characters of a value in a message
 DIGITS = 3  # of a pixel or mm, and of a confidence
 MADE_BY = "'llmseg predict --centres' and 'llmseg convert --to centres' write such tables."
 
@@ -88,21 +91,22 @@ def load_centres(path: Path) -> CentreTable:
         DataError: Naming the file and the line that is no centre.
     """
     text = read_text(path, error=DataError, hint=MADE_BY)
-    lines = csv.DictReader(io.StringIO(text, newline=""), restval="")
-    missing = [name for name in NEEDED if name not in (lines.fieldnames or ())]
-    if missing:
-        raise DataError(
-            f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}. {MADE_BY}"
-        )
+    lines = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
     found, units = [], set()
-    for number, row in enumerate(lines, start=2):
-        try:
-            found.append(_centre(row))
-        except ValueError as error:
+    try:
+        missing = [name for name in NEEDED if name not in (lines.fieldnames or ())]
+        if missing:
             raise DataError(
-                f"{path}:{number}: {error}. Correct the line; {MADE_BY[0].lower()}{MADE_BY[1:]}"
-            ) from error
-        units.add(row.get("unit") or "")
+                f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}. "
+                f"{MADE_BY}"
+            )
+        for row in lines:
+            found.append(_centre(row))
+            units.add(row.get("unit") or "")
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}:{lines.line_num}: {error}. Correct the line; {MADE_BY[0].lower()}{MADE_BY[1:]}"
+        ) from error
     if len(units) > 1:
         raise DataError(f"{path} has coordinates in {' and '.join(sorted(units))}; expected one.")
     return CentreTable(tuple(found), *units)
@@ -111,11 +115,12 @@ def load_centres(path: Path) -> CentreTable:
 def _centre(row: dict[str, str]) -> Centre:
     point = [_number(name, row.get(name) or "0") for name in ("x", "y", "z")]
     confidence = row.get("confidence") or ""
-    if not row["class"].isascii() or not row["class"].isdecimal() or not int(row["class"]):
-        raise ValueError(f"class is '{row['class']}', expected a whole number above 0")
+    value = _number("class", row["class"])
+    if not value.is_integer() or not 0 < value <= HIGHEST_LABEL:
+        raise ValueError(f"class is '{row['class'][:SHOWN]}', expected 1 to {HIGHEST_LABEL}")
     return Centre(
         (point[0], point[1], point[2]),
-        int(row["class"]),
+        int(value),
         row.get("name") or "",
         _number("confidence", confidence) if confidence else None,
     )
@@ -126,6 +131,6 @@ def _number(name: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is '{text}', expected a number")
+    if not abs(value) <= FARTHEST:  # nor if it is none
+        raise ValueError(f"{name} is '{text[:SHOWN]}', expected a number")
     return value

@@ -11,10 +11,10 @@ from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses.consistency import known_softmax_mse
 from llmseg_cli.methods.base import SemiBatch, check_ranges
-from llmseg_cli.methods.supervision import every, heads_of, mean_over_heads
+from llmseg_cli.methods.supervision import every, heads_of, mean_over_heads, together
 from llmseg_cli.methods.teaching import Taught
 from llmseg_cli.models.affine_views import AffineViews
-from llmseg_cli.models.base import mean_of_heads, shape_of
+from llmseg_cli.models.base import shape_of
 from llmseg_cli.numerics.affine_views import (
     corner_zooms,
     identity,
@@ -141,7 +141,7 @@ class AffineConsistency(Taught):
 
         heads = heads_of(self.student, images)
         supervised, of_views = mean_over_heads(heads, images, terms_of)
-        student = mean_of_heads(heads)[labeled + len(targets) :]
+        student = together(self.student, heads)[labeled + len(targets) :]
         probabilities = self._repeated(self._probabilities(batch))
         taught = view_of(probabilities, maps_unlabeled.detach(), beyond="border")
         seen = inside(views[:, 0], maps_unlabeled)

@@ -35,8 +35,9 @@ class DecSeg(Method):
 
     Published are two decoders and a third that fuses them and answers. Here the network of the run
     is shared by both scales and answers at full size; so $L_{cc}$ takes its logits, and the third
-    output's terms are not there. Painted are intensities from 0 to 1, for each image and channel,
-    so that it weighs as much after any normalization.
+    output's terms are not there (`--model-option dual_scale` fuses two scales in any network).
+    Painted are intensities from 0 to 1, for each image and channel, so that it weighs as much after
+    any normalization.
 
     Args:
         build: Returns a freshly initialized network.

@@ -6,11 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from llmseg_cli.errors import UsageError
+from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.dual_scale import KINDS, DualScale, copy_sides
 from llmseg_cli.models.parts import in_parts, put_together
 
 PARTS = {2: 4, 3: 2}  # along each side
+AROUND = ("local_global", "dual_scale")  # options of what stands around a network
 OWN = "medt"  # which has the strategy in itself, on features
 
 
@@ -96,26 +98,40 @@ def build_network(
     classes: int,
     options: dict[str, Any],
 ) -> Segmenter:
-    """A network of the registry, or two of them if `local_global` is among its options.
+    """A network of the registry, or what `local_global` or `dual_scale` make of it.
 
     Args:
         name: Its name.
         constructor: What the name stands for.
         in_channels: Image channels `C`.
         classes: Classes `K`.
-        options: Keyword-only arguments of the constructor, and `local_global`.
+        options: Keyword-only arguments of the constructor, `local_global` and `dual_scale`.
 
     Raises:
-        UsageError: If an option is out of its range, or the network has a strategy of its own.
+        UsageError: If an option is out of its range, both are asked, or the network has a strategy
+            of its own.
     """
-    own = {key: value for key, value in options.items() if key != "local_global"}
-    if not options.get("local_global", False):
-        return constructor(in_channels, classes, **own)
-    if name == OWN:
+    own = {key: value for key, value in options.items() if key not in AROUND}
+    scales = options.get("dual_scale", KINDS[0])
+    if scales not in KINDS:
+        raise unknown("dual_scale of a network", scales, KINDS)
+    is_local = options.get("local_global", False)
+    if is_local and scales != KINDS[0]:
+        raise UsageError("local_global and dual_scale are two strategies; leave one of them out.")
+    if is_local and name == OWN:
         raise UsageError(f"local_global: '{name}' has its own, --model-option parts.")
-    parts = PARTS.get(own["dimensions"], 1)  # others are refused below
-    smaller = {key: copy.deepcopy(value) for key, value in own.items()}
-    if "patch" in own:
-        smaller["patch"] = tuple(side // parts for side in own["patch"])
     whole = constructor(in_channels, classes, **own)
-    return LocalGlobal(whole, constructor(in_channels, classes, **smaller))
+    if not is_local and scales == KINDS[0]:
+        return whole
+
+    def second(patch: Callable[[Sequence[int]], tuple[int, ...]]) -> Segmenter:
+        smaller = {key: copy.deepcopy(value) for key, value in own.items()}
+        if "patch" in own:
+            smaller["patch"] = patch(own["patch"])
+        return constructor(in_channels, classes, **smaller)
+
+    if is_local:
+        parts = PARTS[whole.dimensions]
+        return LocalGlobal(whole, second(lambda sides: tuple(side // parts for side in sides)))
+    own_half = second(lambda sides: copy_sides(whole, sides)) if scales == "own" else None
+    return DualScale(whole, own_half)

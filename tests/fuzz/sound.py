@@ -90,7 +90,9 @@ def _scans(sound: Sound, folder: Path) -> None:
     _write_nifti(folder / "in/scan.nii", scan(7)[0])
     sound.run(folder, "split --data in/data -o in/split.json", *ROLES)
     sound.run(folder, "train-sup --data in/data --split in/split.json -o in/run", *BOX, *TINY)
-    sound.run(folder, "predict --run in/run --data in/data --split in/split.json -o in/pred")
+    sound.run(
+        folder, "predict --run in/run --data in/data --split in/split.json --centres 3 -o in/pred"
+    )
     unlabeled = json.loads((folder / "in/split.json").read_text())["unlabeled"]
     (folder / "in/suggested.csv").write_text(f"rank,case\n1,{unlabeled[0]}\n")
     words = "--split in/split.json --subset test --bootstrap 10 -o in/scores.json"
