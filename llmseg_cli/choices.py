@@ -59,6 +59,11 @@ FUSION_NAMES = {
     "token-map-balance": "",
     "sentence-modulation": "",
 }
+CACHE_FORMATS = {
+    "float32": "",
+    "float16": "half the disk, rounded; refused where that would lose more than noise",
+    "blocks": "compressed, the same to the bit; for scans that are not resampled",
+}
 NORMALIZATIONS = ("zscore", "zscore-nonzero", "minmax", "none", "window:LOW:HIGH")
 AUGMENTATIONS = {
     "none": "",

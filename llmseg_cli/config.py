@@ -5,6 +5,7 @@ from pathlib import Path
 
 from llmseg_cli.choices import (
     AUGMENTATIONS,
+    CACHE_FORMATS,
     ENCODER_STARTS,
     FINAL_NORMS,
     FREEZES,
@@ -197,6 +198,9 @@ class TrainSettings:
         kind="FOLDER",
         envvar="LLMSEG_CACHE",
         panel="Machine",
+    )
+    cache_format: str = option(
+        "float32", "How prepared cases are kept there.", choices=CACHE_FORMATS, panel="Machine"
     )
     validate_every: int = option(500, "Steps between scores on the validation cases.", minimum=1)
     save_every: int = option(500, "Steps between saved states, for --resume.", minimum=1)

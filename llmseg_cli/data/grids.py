@@ -1,6 +1,7 @@
 """Where the voxels of a file lie, and arrays turned to RAS+ and back."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import nibabel as nib
@@ -35,7 +36,7 @@ class Grid:
     @property
     def codes(self) -> str:
         """Direction in which each file axis grows, such as `RAS` or `LPS`."""
-        return "".join(nib.aff2axcodes(self.affine))
+        return "".join(nib.orientations.ornt2axcodes(self.orientation()))
 
     @property
     def ras_shape(self) -> tuple[int, int, int]:
@@ -58,7 +59,7 @@ class Grid:
 
     def orientation(self) -> NDArray[np.float64]:
         """Per file axis, the RAS+ axis it becomes and its direction (nibabel's form), `(3, 2)`."""
-        return nib.io_orientation(self.affine)
+        return _orientation(np.asarray(self.affine, np.float64).tobytes())
 
     def to_ras(self, array: NDArray[Any]) -> NDArray[Any]:
         """Turn `(..., I, J, K)` in file order to `(..., X, Y, Z)`."""
@@ -75,6 +76,14 @@ class Grid:
         front = np.moveaxis(array, last, (0, 1, 2))
         turned = nib.apply_orientation(front, orientation)
         return np.ascontiguousarray(np.moveaxis(turned, (0, 1, 2), last))
+
+
+@lru_cache(maxsize=1024)
+def _orientation(affine: bytes) -> NDArray[np.float64]:
+    """Of an affine's bytes, for it takes longer than to read a small picture."""
+    found: NDArray[np.float64] = nib.io_orientation(np.frombuffer(affine).reshape(4, 4))
+    found.flags.writeable = False
+    return found
 
 
 def refuse_shear(affine: NDArray[np.float64], name: str) -> None:

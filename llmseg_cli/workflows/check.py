@@ -1,6 +1,6 @@
 """What `llmseg check` does."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -56,6 +56,9 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, problems listed with their case as well."""
+        problems: dict[str, list[str]] = defaultdict(list)
+        for fault in (*self.faults, *self.warnings):
+            problems[fault.case].append(str(fault))
         return {
             "schema": "llmseg/check/1",
             "llmseg": llmseg_version(),
@@ -73,27 +76,8 @@ class CheckReport:
             },
             "faults": [asdict(fault) for fault in self.faults],
             "warnings": [asdict(fault) for fault in self.warnings],
-            "cases": [self._case(check) for check in self.cases],
+            "cases": [_case(check, problems[check.case.id]) for check in self.cases],
             **({"pictures": [str(file) for file in self.sheets.files]} if self.sheets else {}),
-        }
-
-    def _case(self, check: CaseCheck) -> dict[str, Any]:
-        grid = check.grid
-        problems = [f for f in (*self.faults, *self.warnings) if f.case == check.case.id]
-        return {
-            "id": check.case.id,
-            "group": check.case.group,
-            "image": check.file,
-            "label": check.label_file or None,
-            "shape": list(grid.ras_shape) if grid else None,
-            "spacing": list(grid.spacing_mm) if grid else None,
-            "unit": grid.unit if grid else None,
-            "orientation": grid.codes if grid else None,
-            "channels": check.channels,
-            "percentiles_1_99": [check.low, check.high] if grid else None,
-            "label_values": {str(v): n for v, n in check.values.items()} if check.values else None,
-            "ignored_voxels": check.ignored,
-            "problems": [str(fault) for fault in problems],
         }
 
 
@@ -239,3 +223,22 @@ def run(
         ignore_label=checking.ignore,
         sheets=sheets,
     )
+
+
+def _case(check: CaseCheck, problems: Sequence[str]) -> dict[str, Any]:
+    grid = check.grid
+    return {
+        "id": check.case.id,
+        "group": check.case.group,
+        "image": check.file,
+        "label": check.label_file or None,
+        "shape": list(grid.ras_shape) if grid else None,
+        "spacing": list(grid.spacing_mm) if grid else None,
+        "unit": grid.unit if grid else None,
+        "orientation": grid.codes if grid else None,
+        "channels": check.channels,
+        "percentiles_1_99": [check.low, check.high] if grid else None,
+        "label_values": {str(v): n for v, n in check.values.items()} if check.values else None,
+        "ignored_voxels": check.ignored,
+        "problems": list(problems),
+    }

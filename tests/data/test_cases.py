@@ -2,6 +2,7 @@
 
 import csv
 import json
+from difflib import get_close_matches
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 from tiny_data import label_with, random_image, write_cases, write_dicom, write_nifti
 
-from llmseg_cli.data.cases import Case, find_cases, image_digest, survey
+from llmseg_cli.data.case import BESIDE, nearest
+from llmseg_cli.data.cases import Case, Dataset, find_cases, image_digest, survey
 from llmseg_cli.errors import DataError, UsageError
 
 
@@ -413,3 +415,37 @@ def test_real_data(shared_data: Path, folder: str, cases: int, layout: str) -> N
     assert len(dataset.cases) == cases
     assert layout in dataset.layout
     assert all(case.label is not None for case in dataset.cases)
+
+
+def test_a_name_among_thousands_is_compared_with_those_beside_it(monkeypatch) -> None:
+    compared: list[int] = []
+
+    def spy(word, possibilities, n, cutoff):
+        compared.append(len(possibilities))
+        return get_close_matches(word, possibilities, n=n, cutoff=cutoff)
+
+    monkeypatch.setattr("llmseg_cli.data.case.get_close_matches", spy)
+    known = [f"scan_{number:05d}" for number in range(10_000)]
+    assert nearest("scan_05000x", known)[0] == "scan_05000"
+    assert nearest("a", known)
+    assert nearest("z", known)
+    assert nearest("scan_1", known[:3]) == get_close_matches("scan_1", known[:3], n=3, cutoff=0)
+    assert max(compared) == 2 * BESIDE
+
+
+def test_asking_for_every_case_by_name_looks_through_the_cases_once() -> None:
+    looked: list[str] = []
+
+    class Told(tuple):
+        def __iter__(self):
+            looked.append("forward")
+            return super().__iter__()
+
+        def __reversed__(self):
+            looked.append("backward")
+            return reversed(tuple(super().__iter__()))
+
+    cases = Told(Case(f"c{number}", (Path("c.nii"),), None) for number in range(50))
+    dataset = Dataset(Path("data"), "folders", cases, {})
+    assert [dataset.case(f"c{number}").id for number in range(50)] == [f"c{n}" for n in range(50)]
+    assert len(looked) == 1

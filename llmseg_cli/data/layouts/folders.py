@@ -110,11 +110,11 @@ def _pair(
     cases = _images_of(found.images, label_maps.names, certain=certain)
     known = {name for name, _ in cases}
     label_of: dict[str, Path] = {}
-    faults = []
+    faults, in_order = [], sorted(known)
     for stem_, path in label_maps.images:
         name = _case_of(stem_, known)
         if name is None:
-            faults.append(_orphan(path.relative_to(root), stem_, images.name, known))
+            faults.append(_orphan(path.relative_to(root), stem_, images.name, in_order))
         elif name in label_of:
             faults.append(_second_label(name, path.relative_to(root), label_of[name].name))
         else:
@@ -166,8 +166,8 @@ def _case_of(label: str, cases: set[str]) -> str | None:
     return next((name for name in names if name in cases), None)
 
 
-def _orphan(label: Path, name: str, images: str, cases: set[str]) -> Fault:
-    near = ", ".join(nearest(name, sorted(cases)))
+def _orphan(label: Path, name: str, images: str, cases: Sequence[str]) -> Fault:
+    near = ", ".join(nearest(name, cases))
     hint = f"nearest: {near}" if near else "the folder is empty"
     return Fault(
         "pairing",

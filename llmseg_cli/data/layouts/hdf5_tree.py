@@ -1,6 +1,7 @@
 """HDF5 files with `image` and `label`, as UA-MT and SSL4MIS publish them, with `*.list` files."""
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmseg_cli.data.case import Case, Dataset, Fault, Survey, nearest
@@ -60,7 +61,8 @@ def _compare(path: Path, known: set[str]) -> list[Fault]:
         return [_unreadable(path.name, f"cannot be read: {error.strerror}")]
     except UnicodeDecodeError as error:
         return [_unreadable(path.name, f"is no text in UTF-8 (byte {error.start})")]
-    return [_missing(entry, path.name, known) for entry in entries if entry not in known]
+    in_order = sorted(known)
+    return [_missing(entry, path.name, in_order) for entry in entries if entry not in known]
 
 
 def _entries(path: Path) -> list[str]:
@@ -78,12 +80,12 @@ def _unreadable(name: str, found: str) -> Fault:
     return Fault("list of cases", "", name, found, "", remedy)
 
 
-def _missing(entry: str, list_name: str, known: set[str]) -> Fault:
+def _missing(entry: str, list_name: str, known: Sequence[str]) -> Fault:
     return Fault(
         "pairing",
         entry,
         list_name,
         f"lists '{entry}', which has no HDF5 file",
-        f"a file of that name (nearest: {', '.join(nearest(entry, sorted(known)))})",
+        f"a file of that name (nearest: {', '.join(nearest(entry, known))})",
         f"Add the file, or remove the line from {list_name}.",
     )

@@ -9,9 +9,11 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import NDArray
 
+from llmseg_cli.data.patches.blocks import SUFFIX, Blocks
 from llmseg_cli.errors import ResourceError
 
 Array = NDArray[np.generic]
+Stored = Array | Blocks  # of a prepared image or label map: windows are read of both
 KEPT_FREE = 128  # files that the rest of the program may have open
 USERS = 4  # labeled and unlabeled cases, validation, and the round before
 FEWEST, MOST = 8, 8192  # of a user; Linux allows 65,530 maps of a process
@@ -28,6 +30,15 @@ def open_array(path: Path) -> Array:
     if not isinstance(found, np.ndarray):  # an archive of several
         raise ValueError(f"{path} holds no array")
     return found
+
+
+def open_stored(path: Path) -> Stored:
+    """A prepared image or label map, of either format; raises `ValueError` if it is neither."""
+    if path.suffix != SUFFIX:
+        return open_array(path)
+    if not path.is_file():
+        raise FileNotFoundError(2, "No such file", str(path))
+    return Blocks(path)
 
 
 def share_of_files() -> int:
@@ -50,7 +61,7 @@ class MappedArrays:
 
     def __init__(self, most: int | None = None) -> None:
         self.most = most or share_of_files()
-        self._open: OrderedDict[Path, Array] = OrderedDict()
+        self._open: OrderedDict[Path, Stored] = OrderedDict()
         self._lock = threading.Lock()
 
     def open_first(self, paths: list[Path]) -> None:
@@ -58,7 +69,7 @@ class MappedArrays:
         for path in paths[: self.most]:
             self.get(path)
 
-    def get(self, path: Path) -> Array:
+    def get(self, path: Path) -> Stored:
         """The array of a file; it stays usable, however many others are asked for."""
         with self._lock:
             if path not in self._open:
@@ -68,9 +79,9 @@ class MappedArrays:
             self._open.move_to_end(path)
             return self._open[path]
 
-    def _opened(self, path: Path) -> Array:
+    def _opened(self, path: Path) -> Stored:
         try:
-            return open_array(path)
+            return open_stored(path)
         except FileNotFoundError as error:
             raise ResourceError(
                 f"The prepared case {path} was removed while it was in use. Run the same command "

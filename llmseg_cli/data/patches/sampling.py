@@ -14,7 +14,7 @@ from torch import Tensor
 from llmseg_cli.data.patches.augmentation import Augmentation, augment, draw_movement
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.foreground import Table, draw_foreground, draw_known
-from llmseg_cli.data.patches.mapped import MappedArrays
+from llmseg_cli.data.patches.mapped import MappedArrays, Stored
 from llmseg_cli.numerics.neighbors import neighbors
 
 T = TypeVar("T")
@@ -107,14 +107,14 @@ class PatchSampler:
         if self.views:
             view = position // len(self.cases) % self.views
             random = self._random(2, index * self.views + view)
-        image: NDArray[np.generic] = self._arrays.get(case.image)
+        image = self._arrays.get(case.image)
         corner = self._corner(case, image.shape[1:], random)
         movement = draw_movement(self.patch, self.augmentation, random)
         box = movement.box(self.patch, case.spacing_mm)
         labels = None
         if case.labels is not None:
-            found = _cut(self._arrays.get(case.labels)[None], corner, self.patch, box)
-            labels = found[0].astype(np.uint8)
+            found = _cut(self._arrays.get(case.labels), corner, self.patch, box)
+            labels = found.astype(np.uint8)
         elif self.unlabeled is not None:
             labels = np.full(box, self.unlabeled, np.uint8)
         return augment(
@@ -128,7 +128,7 @@ class PatchSampler:
         )
 
     def _seen(
-        self, image: NDArray[np.generic], corner: tuple[int, ...], box: tuple[int, ...]
+        self, image: Stored, corner: tuple[int, ...], box: tuple[int, ...]
     ) -> NDArray[np.generic]:
         """The box with its neighbors, `(C * slices, X, Y, Z)`: those of a channel in order."""
         if self.slices == 1:
@@ -171,7 +171,7 @@ class PatchSampler:
 
 
 def _cut(
-    array: NDArray[np.generic],
+    array: Stored,
     corner: tuple[int, ...],
     patch: tuple[int, ...],
     box: tuple[int, ...],
@@ -179,13 +179,14 @@ def _cut(
     """The box about a patch, 0 outside of the array.
 
     Args:
-        array: `(C, X, Y, Z)`; in the middle of the patch where it is smaller.
+        array: `(C, X, Y, Z)` or `(X, Y, Z)`; in the middle of the patch where it is smaller.
         corner: First voxel of the patch.
         patch: Its sides.
         box: Sides of what is returned, longer than the patch's by even numbers.
     """
-    window, margins = [slice(None)], [(0, 0)]
-    for size, at, side, wide in zip(array.shape[1:], corner, patch, box, strict=True):
+    leading = array.ndim - len(patch)
+    window, margins = [slice(None)] * leading, [(0, 0)] * leading
+    for size, at, side, wide in zip(array.shape[leading:], corner, patch, box, strict=True):
         first = (at if size >= side else -((side - size) // 2)) - (wide - side) // 2
         last = first + wide
         window.append(slice(max(first, 0), max(min(last, size), 0)))

@@ -40,6 +40,12 @@ def classes_of(units: Collection[Unit]) -> frozenset[int]:
     return frozenset().union(*(unit.classes for unit in units))
 
 
+def without(units: Collection[Unit], taken: Collection[Unit]) -> list[Unit]:
+    """The units that are not taken, in their order."""
+    names = {unit.name for unit in taken}
+    return [unit for unit in units if unit.name not in names]
+
+
 def draw(units: Collection[Unit], size: int, rng: Random) -> list[Unit] | None:
     """Draw whole units with exactly *size* cases, stratified by foreground.
 
@@ -71,6 +77,8 @@ def _stratified(units: Collection[Unit], size: int, rng: Random) -> list[Unit]:
 
 def _fill(order: Sequence[Unit], size: int) -> list[Unit] | None:
     """The first units of *order* that, completed by later ones, have exactly *size* cases."""
+    if all(unit.size == 1 for unit in order):  # without groups: what follows, in less memory
+        return None if size > len(order) else list(order[:size])
     reachable = [1]  # bit n of reachable[-1 - i]: the last i units can make n cases
     for unit in reversed(order):
         reachable.append(reachable[-1] | reachable[-1] << unit.size)
@@ -91,7 +99,7 @@ def sizes(units: Collection[Unit]) -> list[int]:
     bits = 1
     for unit in units:
         bits |= bits << unit.size
-    return [size for size in range(1, total(units) + 1) if bits >> size & 1]
+    return [size for size, bit in enumerate(f"{bits:b}"[::-1]) if bit == "1" and size]
 
 
 def smallest_cover(units: Collection[Unit], classes: Collection[int]) -> list[Unit] | None:

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from llmseg_cli.data.splitting.amounts import Amount
-from llmseg_cli.data.splitting.draws import Unit, classes_of, draw, sizes, smallest_cover, total
+from llmseg_cli.data.splitting.draws import (
+    Unit,
+    classes_of,
+    draw,
+    sizes,
+    smallest_cover,
+    total,
+    without,
+)
 from llmseg_cli.data.splitting.roles import CaseFacts, Roles, cases_of, describe_classes, units_of
 from llmseg_cli.errors import DataError
 
@@ -56,11 +64,11 @@ def make_split(
     units = units_of(facts)
     needed = needed_classes(units, names)
     held_out = _draw_test(units, test, needed, seed)
-    pool = [unit for unit in units if unit not in held_out]
+    pool = without(units, held_out)
     wanted = Wanted(labeled, validation, of=total(units))
     learned, checked = _draw_training(pool, wanted, needed, names, seed)
     chosen = cases_of(learned)
-    rest = [n for unit in pool if unit not in checked for n in (*unit.cases, *unit.bare)]
+    rest = [n for unit in without(pool, checked) for n in (*unit.cases, *unit.bare)]
     return Roles(
         labeled=chosen,
         unlabeled=tuple(sorted(set(rest) - set(chosen))),
@@ -154,10 +162,10 @@ def _draw_sparing(
     """Draw whole groups with label maps so that every class stays with the others."""
     whole = _whole(units)
     drawn = draw(whole, _size(amount, wanted, whole), rng)
-    if drawn and needed <= classes_of([unit for unit in units if unit not in drawn]):
+    if drawn and needed <= classes_of(without(units, drawn)):
         return drawn
     keep = smallest_cover(units, needed) or []
-    spare = [unit for unit in whole if unit not in keep]
+    spare = without(whole, keep)
     return draw(spare, _size(amount, wanted, spare), rng) or None
 
 
@@ -201,7 +209,7 @@ def _try_training(
 ) -> tuple[list[Unit], list[Unit]] | None:
     """A plain draw; where it lacks a class, the fewest cases that have all classes and a draw."""
     for cover in ([], smallest_cover(units, needed) or []):
-        spare = [unit for unit in units if unit not in cover]
+        spare = without(units, cover)
         left = size - total(cover)
         more = draw(spare, left, Random(f"{seed}/labeled")) if left >= 0 else None
         drawn = cover + (more or [])
@@ -209,7 +217,7 @@ def _try_training(
             continue
         checked = draw_validation(drawn, wanted.validation, needed, seed, of=wanted.of)
         if checked is not None:
-            return [unit for unit in drawn if unit not in checked], checked
+            return without(drawn, checked), checked
     return None
 
 

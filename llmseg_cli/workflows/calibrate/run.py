@@ -105,10 +105,11 @@ def run(
         )
         draws: list[Drawn] = []
         learned = learned_by(task.folder)
-        for case in task.cases:
+        for number, case in enumerate(task.cases):
             progress("calibrate", done, total, case=case.id)
             share = -(-voxels // len(task.cases))
-            draws += _asked(task, learned, case, opened, most=share, seed=seed)
+            random = np.random.default_rng((seed, number))
+            draws += _asked(task, learned, case, opened, most=share, random=random)
             done += 1
         found.append(_write(task, opened, draws, checkpoint=checkpoint, seed=seed, force=force))
     progress("calibrate", total, total)
@@ -155,12 +156,17 @@ def _refuse_existing(path: Path, *, force: bool) -> None:
 
 
 def _asked(
-    task: _Task, learned: Learned, case: Case, opened: OpenRun, *, most: int, seed: int
+    task: _Task,
+    learned: Learned,
+    case: Case,
+    opened: OpenRun,
+    *,
+    most: int,
+    random: np.random.Generator,
 ) -> list[Drawn]:
     prepared = prepare(case, opened)
     shown = {case.id: prepared.voxels}
     refuse_answers(task.folder, learned, task.split, [case.id], checkpoint="final", voxels=shown)
-    random = np.random.default_rng((seed, task.cases.index(case)))
     drawn = drawn_of(case, prepared, opened, most=most, random=random)
     return [] if drawn is None else [drawn]
 

@@ -102,6 +102,7 @@ class Work:
     def __post_init__(self) -> None:
         self.lacking: set[str] = set()  # cases that failed for want of memory
         self.digest = sha256_json(self.made_by)
+        self.total = max(1, sum(self.windows.values()))
 
     def all(self, cases: Sequence[Case], on_case: Callable[[CaseResult], None]) -> list[CaseResult]:
         results = []
@@ -196,7 +197,7 @@ class Work:
         return labels, watch.trust().to_dict()
 
     def _report(self, case: str) -> None:
-        self.progress("predict", self.done, max(1, sum(self.windows.values())), case=case)
+        self.progress("predict", self.done, self.total, case=case)
 
     def _refuse_stopped(self) -> None:
         if self.stop:

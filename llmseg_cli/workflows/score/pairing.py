@@ -115,7 +115,8 @@ def _bare_test_set(dataset: Dataset, cases: Sequence[str]) -> tuple[str, ...]:
 
     If only some lack theirs, these count as failed, so that removing one improves no score.
     """
-    own = [case for case in dataset.cases if case.is_test and case.id in cases]
+    wanted = set(cases)
+    own = [case for case in dataset.cases if case.is_test and case.id in wanted]
     return () if any(case.label for case in own) else tuple(case.id for case in own)
 
 
@@ -136,11 +137,11 @@ def pair(
     files = predictions.files
     if predictions.folder.is_file() and len(references.labels) == 1:
         files = dict.fromkeys(references.labels, predictions.folder)
-    tasks, failed, used = [], {}, set()
+    tasks, failed, used, in_order = [], {}, set(), sorted(files)
     for case, reference in references.labels.items():
         name = case if case in files else _without_ending(case, files)
         if name is None:
-            near = ", ".join(nearest(case, list(files)))
+            near = ", ".join(nearest(case, in_order))
             failed[case] = f"no prediction in {predictions.folder.name} (nearest: {near})"
         elif reference is None:
             failed[case] = "no label map to score against"

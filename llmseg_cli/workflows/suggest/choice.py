@@ -65,7 +65,7 @@ def most_different(features: Features, labeled: Sequence[str], count: int) -> li
     found: list[Chosen] = []
     while left and len(found) < count:
         if labeled or found:
-            case = max(left, key=lambda one: (nearest[one], -left.index(one)))
+            case = max(left, key=nearest.__getitem__)  # the first of equal ones
         else:
             middle = np.mean(list(scaled.values()), axis=0)
             case = min(left, key=lambda one: float(np.linalg.norm(scaled[one] - middle)))

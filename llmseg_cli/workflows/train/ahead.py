@@ -78,6 +78,7 @@ class _Ahead:
     label_map: Mapping[int, int]
     ignore: int | None
     cache: Path
+    form: str
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,13 +94,21 @@ class _Ahead:
             label_map=self.label_map,
             ignore=self.ignore,
             with_labels=name not in self.split.unlabeled,
+            form=self.form,
         )
 
     def prepare(self, name: str, digest: str) -> None:
         case = self.dataset.case(name)
-        found = prepare_image(case, digest, self.preprocessing, self.cache)
+        found = prepare_image(case, digest, self.preprocessing, self.cache, form=self.form)
         if name not in self.split.unlabeled:  # whose label maps nobody opens
-            prepare_labels(case, found, self.preprocessing, self.label_map, ignore=self.ignore)
+            prepare_labels(
+                case,
+                found,
+                self.preprocessing,
+                self.label_map,
+                ignore=self.ignore,
+                form=self.form,
+            )
 
     def missing(self) -> tuple[str, ...]:
         """Cases that are not prepared; an image is read only if it seems to be one of them."""
@@ -143,6 +152,7 @@ def build(
         label_map,
         ignored_value(dataset.ignore, request.ignore_label, label_map),
         cache,
+        settings.cache_format,
     )
     if not ahead.names:
         raise PolicyError("The split has no case to learn from. Make one with 'llmseg split'.")

@@ -7,7 +7,7 @@ import numpy as np
 
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.data.patches.cache import PreparedCase
-from llmseg_cli.data.patches.mapped import open_array
+from llmseg_cli.data.patches.mapped import open_stored
 from llmseg_cli.errors import UsageError
 from llmseg_cli.workflows.train.data import TrainingData
 
@@ -59,7 +59,7 @@ def balanced(
     counts = np.zeros(UNKNOWN + 1, np.int64)
     for case in cases:
         assert case.labels is not None
-        counts += np.bincount(np.asarray(open_array(case.labels)).ravel(), minlength=len(counts))
+        counts += np.bincount(np.asarray(open_stored(case.labels)).ravel(), minlength=len(counts))
     if has_unknown:
         counts[UNKNOWN] = 0
     total = counts.sum()

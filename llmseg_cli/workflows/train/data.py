@@ -20,8 +20,14 @@ from llmseg_cli.data.checking.label_values import (
 from llmseg_cli.data.class_values import values_of_classes
 from llmseg_cli.data.digests import as_recorded
 from llmseg_cli.data.ignore_label import ignored_value
-from llmseg_cli.data.patches.cache import PreparedCase, prepare_image, prepare_labels
+from llmseg_cli.data.patches.cache import (
+    PreparedCase,
+    name_of,
+    prepare_image,
+    prepare_labels,
+)
 from llmseg_cli.data.patches.foreground import is_unknown, values_in
+from llmseg_cli.data.patches.mapped import open_stored
 from llmseg_cli.data.patches.preprocessing import Preprocessing
 from llmseg_cli.errors import DataError, PolicyError, ResourceError
 from llmseg_cli.progress import Progress, silent
@@ -72,7 +78,8 @@ class TrainingData:
 
 def digests_of(dataset: Dataset, wanted: Sequence[str]) -> dict[str, str]:
     """Digest of the image of each wanted case that the data set has."""
-    cases = [case for case in dataset.cases if case.id in set(wanted)]
+    names = set(wanted)
+    cases = [case for case in dataset.cases if case.id in names]
     with ThreadPoolExecutor(4) as pool:
         return dict(zip([c.id for c in cases], pool.map(image_digest, cases), strict=True))
 
@@ -87,6 +94,7 @@ def prepare(
     with_unlabeled: bool,
     output: Path | None = None,
     ignore_label: int | None = None,
+    form: str = "float32",
     progress: Progress = silent,
 ) -> TrainingData:
     """Check the split against the data, and bring its cases into the cache.
@@ -102,6 +110,7 @@ def prepare(
         with_unlabeled: Whether the method learns from unlabeled cases.
         output: The run folder, which may not be one of the data's.
         ignore_label: Value of unknown voxels; None takes the one that the data set names, if any.
+        form: How the cache keeps the cases, a name of `CACHE_FORMATS`.
         progress: Hears about every case.
 
     Raises:
@@ -137,9 +146,11 @@ def prepare(
         prepared[role] = []
         for name in names:
             case = dataset.case(name)
-            found = prepare_image(case, digests[name], preprocessing, cache)
+            found = prepare_image(case, digests[name], preprocessing, cache, form=form)
             if role != "unlabeled":
-                found = prepare_labels(case, found, preprocessing, label_map, ignore=ignore)
+                found = prepare_labels(
+                    case, found, preprocessing, label_map, ignore=ignore, form=form
+                )
             prepared[role].append(found)
             done += 1
             progress("prepare", done, total)
@@ -162,7 +173,7 @@ def prepare(
         classes=names,
         in_channels=channels_of(everything),
         bytes_cached=sum(case.image.stat().st_size for case in everything),
-        labels=sha256_json({case.id: case.labels.name for case in everything if case.labels}),
+        labels=sha256_json({case.id: name_of(case.labels) for case in everything if case.labels}),
         ignore_label=ignore,
         label_values=values_of_classes(len(names), label_map, stored, ignore) if label_map else (),
     )
@@ -249,7 +260,7 @@ def channels_of(cases: Sequence[PreparedCase]) -> int:
     Raises:
         DataError: If they differ.
     """
-    counts = {case.id: int(np.load(case.image, mmap_mode="r").shape[0]) for case in cases}
+    counts = {case.id: open_stored(case.image).shape[0] for case in cases}
     if len(set(counts.values())) > 1:
         first = next(iter(counts))
         odd = next(name for name, count in counts.items() if count != counts[first])

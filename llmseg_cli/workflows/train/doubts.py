@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmseg_cli.data.patches.cache import PreparedCase
+from llmseg_cli.data.patches.mapped import open_stored
 from llmseg_cli.planning.geometry import STRIDE
 from llmseg_cli.workflows.train.data import TrainingData
 
@@ -52,7 +53,7 @@ def doubts(
 
 def median_sizes(cases: Sequence[PreparedCase]) -> tuple[int, ...]:
     """The median of each side of the prepared scans, `(X, Y, Z)` voxels."""
-    shapes = [np.load(case.image, mmap_mode="r").shape[1:] for case in cases]
+    shapes = [open_stored(case.image).shape[1:] for case in cases]
     return tuple(int(side) for side in np.median(np.array(shapes), axis=0))
 
 

@@ -55,6 +55,7 @@ def prepare_for(
         cache=request.prepared or request.cache,
         with_unlabeled=method.uses_unlabeled,
         output=request.output,
+        form=request.settings.cache_format,
         progress=progress,
     )
 
@@ -86,8 +87,10 @@ def _scans(
     refuse_full_disk(cache, dataset, names)
     progress("prepare", 0, len(names))
     found = []
+    form = request.settings.cache_format
     for name in names:
-        found.append(prepare_image(dataset.case(name), digests[name], preprocessing, cache))
+        case = dataset.case(name)
+        found.append(prepare_image(case, digests[name], preprocessing, cache, form=form))
         progress("prepare", len(found), len(names))
     return TrainingData(
         labeled=(),

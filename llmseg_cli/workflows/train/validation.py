@@ -99,7 +99,7 @@ def dice_scorer(
         told.found.clear()
         progress("validate", 0, len(files))
         for done, (stored, reference) in enumerate(ranks.share(files), start=1):
-            image = torch.from_numpy(np.array(arrays.get(stored))).to(device)
+            image = torch.from_numpy(np.array(arrays.get(stored), np.float32)).to(device)
             labels = _predict(image, list(asked.values()), config)
             wanted: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
             if config.ignore_label is not None:

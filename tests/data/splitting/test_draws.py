@@ -7,7 +7,15 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmseg_cli.data.splitting.draws import Unit, classes_of, draw, sizes, smallest_cover, total
+from llmseg_cli.data.splitting.draws import (
+    Unit,
+    classes_of,
+    draw,
+    sizes,
+    smallest_cover,
+    total,
+    without,
+)
 
 
 @st.composite
@@ -41,6 +49,9 @@ def test_draws_have_the_exact_size_whenever_one_exists(
     assert (drawn is not None) == (size in possible)
     if drawn is not None:
         assert total(drawn) == size
+        left = without(units, drawn)
+        assert [unit for unit in units if unit in left or unit in drawn] == units
+        assert not set(left) & set(drawn)
         assert len(set(drawn)) == len(drawn)
         assert drawn == draw(units[::-1], size, Random(seed))
 
