@@ -6,6 +6,7 @@ from typing import Protocol
 UNITS = {
     "train": "step",
     "time": "step",
+    "share": "share",
     **dict.fromkeys(("prepare", "validate", "mine", "calibrate"), "case"),
 }
 LEFT = "left_s"  # the value that says how long it still takes

@@ -31,6 +31,7 @@ DRY, WHOLE, PARSED = ("--dry-run",), (), None
 HOW = {
     "auto": PARSED,  # trains; tests/workflows/auto runs it
     "bench": PARSED,  # measures
+    "cache build": WHOLE,
     "cache ls": WHOLE,
     "calibrate": ("--force",),  # the reader's run has temperatures, for lines of predict
     "check": WHOLE,

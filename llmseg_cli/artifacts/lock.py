@@ -10,6 +10,10 @@ from llmseg_cli.artifacts.files import sha256_text
 from llmseg_cli.errors import UsageError
 
 
+class BusyError(UsageError):
+    """Another job has the folder."""
+
+
 @contextmanager
 def only_job(folder: Path) -> Iterator[None]:
     """Keep every other process that asks for the same folder out; the folder need not exist.
@@ -20,7 +24,8 @@ def only_job(folder: Path) -> Iterator[None]:
     go again if they stay empty.
 
     Raises:
-        UsageError: If another process has it, or something else has its name.
+        BusyError: If another process has it.
+        UsageError: If something else has its name.
     """
     from filelock import FileLock, Timeout
 
@@ -36,7 +41,7 @@ def only_job(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UsageError(
+        raise BusyError(
             f"{folder}: another llmseg job is writing there. Wait for it, or choose another -o."
         ) from None
     try:

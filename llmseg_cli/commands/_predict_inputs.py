@@ -45,9 +45,9 @@ def refuse_beside_folds(
     """
     if sharded:
         raise UsageError(
-            "--shard and --merge share the cases of one output, and --cross-validation has one a "
-            "fold. Predict each fold by itself: --run FOLD --split FOLD/split.json --subset "
-            "validation."
+            "--shard, --merge and --engine ray share the cases of one output, and "
+            "--cross-validation has one a fold. Predict each fold by itself: --run FOLD --split "
+            "FOLD/split.json --subset validation."
         )
     if len(runs) > 1:
         raise UsageError(

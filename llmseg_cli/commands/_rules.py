@@ -105,6 +105,11 @@ DRAWING = (  # words of `split` that say who has which role, and how label maps 
 MINING = tuple(one.name for one in fields(MiningSettings))
 RULES = (
     Rule(
+        ("address", "cpus_per_case", "gpus_per_case"),
+        lambda v: v["engine"] == "ray",
+        "only tasks of Ray have them; pass --engine ray",
+    ),
+    Rule(
         ("text_control", "fusion"),
         lambda v: v["text"] is not None,
         "no text enters without --text embeddings.safetensors ('llmseg embed' writes it)",

@@ -8,6 +8,7 @@ import typer
 from llmseg_cli import console
 from llmseg_cli.artifacts.cache_folder import default_cache
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._engine import EngineOptions
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     SUBSETS,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 @command(
     MiningSettings,
+    EngineOptions,
     example="llmseg mine-sam --run runs/sup --data scans --split split.json -o pseudo",
 )
 def mine_sam(
@@ -65,43 +67,40 @@ def mine_sam(
     merge: Merge = False,
     dry_run: DryRun = False,
     mining_settings: MiningSettings,
+    engine_options: EngineOptions,
 ) -> dict[str, Any]:
     """Turn a run's predictions into prompts, and Segment Anything's masks into pseudo-labels."""
     from llmseg_cli.workflows.mine.run import run as run_mine
-    from llmseg_cli.workflows.shards.share import in_shards
+
+    words: dict[str, Any] = {
+        "out": out,
+        "data": data,
+        "split": split,
+        "settings": mining_settings,
+        "cache": cache or default_cache(),
+        "subset": subset,
+        "overlays": overlays,
+        "limit": limit,
+        "device": device,
+        "offline": offline,
+        "resume": resume,
+        "force": force,
+        "dry_run": dry_run,
+    }
 
     def mine(part: "Shard | None", join: bool) -> "MinedFolder":
-        mined = run_mine(
-            run,
-            out=out,
-            data=data,
-            split=split,
-            settings=mining_settings,
-            cache=cache or default_cache(),
-            subset=subset,
-            overlays=overlays,
-            limit=limit,
-            device=device,
-            offline=offline,
-            resume=resume,
-            force=force,
-            shard=part,
-            merge=join,
-            dry_run=dry_run,
-            progress=progress,
-            on_case=_tell,
-        )
+        mined = run_mine(run, **words, shard=part, merge=join, progress=progress, on_case=_tell)
         _conclude(mined, dry_run=dry_run)
         return mined
 
     with console.progress("case") as progress:
-        mined = in_shards(
+        mined = engine_options.do(
             mine,
-            out,
-            shard=shard,  # type: ignore[arg-type]  # typer's parser has made it one
-            merge=merge,
-            dry_run=dry_run,
-            tell=console.info,
+            run_mine,
+            {**words, "run_folder": run},
+            lambda: len(run_mine(run, **{**words, "dry_run": True}).cases),
+            progress,
+            part=(shard, merge),
         )
     if not dry_run and (shard is None or mined.folder == out):
         roles = ("--data", data, "--split", split)

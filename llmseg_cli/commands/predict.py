@@ -9,6 +9,7 @@ from llmseg_cli import console
 from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.choices import BLENDS, PRECISIONS
 from llmseg_cli.commands._command import command
+from llmseg_cli.commands._engine import EngineOptions
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     Cache,
@@ -35,11 +36,11 @@ from llmseg_cli.options import parse_size
 from llmseg_cli.progress import Progress
 
 if TYPE_CHECKING:
-    from llmseg_cli.artifacts.shard import Shard
     from llmseg_cli.workflows.predict.run import Predicted
 
 
 @command(
+    EngineOptions,
     example="llmseg predict --run runs/sup --images scan.nii.gz -o masks",
     places={"run": "RUN", "images": "IMAGE"},
 )
@@ -193,63 +194,57 @@ def predict(
     shard: ShardOption = None,
     merge: Merge = False,
     dry_run: DryRun = False,
+    engine_options: EngineOptions,
 ) -> dict[str, Any]:
     """Segment images: a mask for each, on its own voxels."""
     from llmseg_cli.workflows.predict.choice import refuse_contradiction
 
     wanted = [*(images or []), *images_from0(from0)]
     if cross_validation:
-        refuse_beside_folds(run, data, split, subset, wanted, sharded=bool(shard) or merge)
+        refuse_beside_folds(
+            run,
+            data,
+            split,
+            subset,
+            wanted,
+            sharded=bool(shard) or merge or engine_options.is_shared,
+        )
     else:
         refuse_contradiction(data, wanted, split, subset)
     from llmseg_cli.workflows.predict.run import run as run_predict  # loads torch
-    from llmseg_cli.workflows.shards.share import in_shards
+
+    words: dict[str, Any] = {
+        "data": data,
+        "subset": subset,
+        "images": wanted,
+        "overlap": overlap,
+        "stride": stride,  # typer's parser has made it a tuple
+        "blend": blend,
+        "mirror": mirror,
+        "network": network,
+        "checkpoint": checkpoint,
+        "device": device,
+        "precision": precision,
+        "batch": windows,
+        "skip_below": skip_below,
+        "probabilities": probabilities,
+        "uncertainty": uncertainty,
+        "centres": centres,
+        "calibrated": calibrated,
+        "dicom_seg": dicom_seg,
+        "overlays": overlays,
+        "largest_component": largest_component,
+        "fill_holes": fill_holes,
+        "max_ram": max_ram,
+        "cache": cache,
+    }
+    given = {"resume": resume, "force": force, "dry_run": dry_run}
 
     def answer(
-        run: list[Path],
-        split: Path | None,
-        out: Path,
-        subset: str | None,
-        progress: Progress,
-        *,
-        part: tuple["Shard | None", bool] = (None, False),
+        run: list[Path], split: Path | None, out: Path, progress: Progress, **more: Any
     ) -> "Predicted":
-        return run_predict(
-            run,
-            out=out,
-            data=data,
-            images=wanted,
-            split=split,
-            subset=subset,
-            overlap=overlap,
-            stride=stride,  # type: ignore[arg-type]  # typer's parser has made it a tuple
-            blend=blend,
-            mirror=mirror,
-            network=network,
-            checkpoint=checkpoint,
-            device=device,
-            precision=precision,
-            batch=windows,
-            skip_below=skip_below,
-            probabilities=probabilities,
-            uncertainty=uncertainty,
-            centres=centres,
-            calibrated=calibrated,
-            dicom_seg=dicom_seg,
-            overlays=overlays,
-            largest_component=largest_component,
-            fill_holes=fill_holes,
-            max_ram=max_ram,  # type: ignore[arg-type]  # typer's parser has made it a number
-            cache=cache,
-            resume=resume,
-            force=force,
-            shard=part[0],
-            merge=part[1],
-            dry_run=dry_run,
-            progress=progress,
-            on_estimate=announce,
-            on_case=tell,
-        )
+        asked = {**words, **given, "split": split, "out": out, "progress": progress, **more}
+        return run_predict(run, **asked, on_estimate=announce, on_case=tell)
 
     if cross_validation:
         from llmseg_cli.workflows.predict.cross_validation import cross_validate
@@ -259,7 +254,7 @@ def predict(
                 run[0],
                 out,
                 lambda one, roles, masks: _told(
-                    answer([one], roles, masks, "validation", progress)
+                    answer([one], roles, masks, progress, subset="validation")
                 ),
                 resume=resume,
                 force=force,
@@ -271,14 +266,24 @@ def predict(
                 *("--subset", "validation", "-o", f"{out}-scores.json"),
             )
         return {"out": str(out), "folds": [one.to_dict() for one in found]}
+    cases = (run, split, out)
     with console.progress("window") as progress:
-        predicted = in_shards(
-            lambda *part: _told(answer(run, split, out, subset, progress, part=part)),
-            out,
-            shard=shard,  # type: ignore[arg-type]  # typer's parser has made it one
-            merge=merge,
-            dry_run=dry_run,
-            tell=console.info,
+        predicted = engine_options.do(
+            lambda one, join: _told(answer(*cases, progress, shard=one, merge=join)),
+            run_predict,
+            {
+                **words,
+                "runs": run,
+                "split": split,
+                "out": out,
+                "subset": subset,
+                "resume": resume,
+                "force": force,
+                "dry_run": dry_run,
+            },
+            lambda: len(answer(*cases, progress, dry_run=True).estimate.windows),
+            progress,
+            part=(shard, merge),
         )
     if not dry_run and (shard is None or predicted.folder == out):
         console.next_step(*following(out, data, split, subset))

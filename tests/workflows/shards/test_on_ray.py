@@ -1,0 +1,157 @@
+"""`--engine ray`: the results of one run, also when a machine of the cluster is lost meanwhile."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_data import write_nifti
+from tiny_runs import run_config, write_run
+
+from llmseg_cli.artifacts.lock import BusyError, only_job
+from llmseg_cli.artifacts.shard import Shard
+from llmseg_cli.errors import PartialError, ResourceError, UsageError
+from llmseg_cli.workflows.predict.run import run
+from llmseg_cli.workflows.shards import on_ray
+from llmseg_cli.workflows.shards.on_ray import RayOptions, Work, do_on_ray, do_share
+
+CASES = 6
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As tasks have: the order of sums differs with their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
+    """Six scans and a run in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for index in range(CASES):
+        image = np.random.default_rng(index).normal(size=(18, 17, 16)).astype(np.float32)
+        write_nifti(tmp_path / "scans" / f"case{index}.nii.gz", image)
+    write_run(tmp_path / "run", run_config((16, 16, 16)))
+    return tmp_path
+
+
+WORDS = {"runs": [Path("run")], "images": [Path("scans")], "device": "cpu", "overlays": 2}
+
+
+def work(out: str, **words) -> Work:
+    return Work(run, {**WORDS, "out": Path(out), **words}, Path(out), CASES)
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in paths if p.name != "run.json"}
+
+
+def finish(out: str) -> None:
+    run(**{**WORDS, "out": Path(out)}, merge=True)
+    run(**{**WORDS, "out": Path("whole")})
+    assert {"case0.nii.gz", f"case{CASES - 1}.nii.gz", "cases.jsonl"} <= {*contents(out)}
+    assert contents(out) == contents("whole")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch):
+    """A cluster of two machines of one processor each, the second of which may be removed."""
+    pytest.importorskip("ray", reason="ray is absent (llmseg[ray])")
+    for name, value in on_ray.SURROUNDINGS.items():
+        monkeypatch.setenv(name, value)
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made, made.add_node(num_cpus=1)
+    made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_lost_loses_nothing(cluster, place):
+    made, second = cluster
+    told: list[str] = []
+    done: list[int] = []
+
+    def progress(phase: str, number: int, total: int, **values) -> None:
+        done.append(number)
+        if number == 1:
+            assert total == CASES  # shares left on both machines
+            made.remove_node(second, allow_graceful=False)
+
+    options = RayOptions(made.address)
+    shards = do_on_ray(
+        work("out"), options, resume=False, force=False, progress=progress, hear=told.append
+    )
+    assert told == ["Ray: 6 shares of 6 cases, 2 at a time."]
+    assert done == [*range(CASES + 1)]
+    assert shards == [Shard(number, CASES) for number in range(1, CASES + 1)]
+    finish("out")
+
+
+@pytest.mark.slow
+def test_what_tasks_and_the_cluster_refuse_is_refused_here(cluster, place):
+    options = RayOptions(cluster[0].address)
+
+    def do(words: Work, options: RayOptions = options, **more: bool) -> None:
+        do_on_ray(words, options, **{"resume": False, "force": False, **more})
+
+    with pytest.raises(UsageError, match=r"--gpus-per-case 0.25: Ray has 0 GPUs\. Pass less"):
+        do(work("out"), RayOptions(options.address, gpus=0.25))
+    with pytest.raises(UsageError, match=r"--cpus-per-case 3: Ray has 2 processors"):
+        do(work("out"), RayOptions(options.address, cpus=3))
+    with pytest.raises(UsageError, match=r"Unknown network 'third'|third"):
+        do(work("out", network="third"))
+    (place / "scans" / "case2.nii.gz").write_bytes(b"no scan")
+    do(work("out"), resume=True)  # a case that fails ends no share
+    with pytest.raises(UsageError, match=r"holds shards of 6 that are not joined\. Pass --resume"):
+        do(work("out"))
+    with pytest.raises(PartialError, match=r"1 of 6 cases failed"):
+        run(**{**WORDS, "out": Path("out")}, merge=True)
+    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no cluster of Ray answers"):
+        do(work("out"), RayOptions("127.0.0.1:1"))
+
+
+def test_without_ray_a_sentence_says_how_to_get_it(monkeypatch, place):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"needs the package ray: .*pip install 'llmseg\[ray\]'"):
+        do_on_ray(work("out"), RayOptions(), resume=False, force=False)
+
+
+def test_a_task_waits_for_the_lock_of_one_that_died(tmp_path, monkeypatch):
+    asked: list[tuple[Shard, bool, bool]] = []
+
+    def function(shard: Shard, *, resume: bool, force: bool) -> None:
+        asked.append((shard, resume, force))
+        if len(asked) == 1:
+            raise BusyError("another llmseg job is writing there")
+
+    assert do_share(function, {}, Shard(1, 2), False, Path.cwd()) is None
+    assert asked == 2 * [(Shard(1, 2), True, False)]
+    monkeypatch.setattr(on_ray, "BUSY_S", -1.0)
+    asked.clear()
+    with pytest.raises(BusyError):
+        do_share(function, {}, Shard(1, 2), False, Path.cwd())
+    with only_job(tmp_path / "out"), pytest.raises(BusyError), only_job(tmp_path / "out"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (PartialError("1 of 2 cases failed"), None),
+        (UsageError("no such network"), ("UsageError", "no such network")),
+        (ResourceError("the disk is full"), ("ResourceError", "the disk is full")),
+    ],
+)
+def test_how_a_task_ends(error, found):
+    def function(**words) -> None:
+        assert words == {"a": 1, "shard": Shard(1, 2), "resume": False, "force": True}
+        raise error
+
+    assert do_share(function, {"a": 1}, Shard(1, 2), True, Path.cwd()) == found
