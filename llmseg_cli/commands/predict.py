@@ -12,6 +12,7 @@ from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     Cache,
+    CaseTexts,
     Checkpoint,
     DataChoice,
     DicomSeg,
@@ -104,6 +105,7 @@ def predict(
         typer.Option(help="first, second or mean; default: what the run recorded.", metavar="NAME"),
     ] = None,
     checkpoint: Checkpoint = "final",
+    text: CaseTexts = None,
     precision: Annotated[
         str, typer.Option(help="Numbers of convolutions."), OneOf(PRECISIONS)
     ] = "auto",
@@ -215,6 +217,7 @@ def predict(
             images=wanted,
             split=split,
             subset=subset,
+            text=text,
             overlap=overlap,
             stride=stride,  # type: ignore[arg-type]  # typer's parser has made it a tuple
             blend=blend,
