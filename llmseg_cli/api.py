@@ -242,7 +242,7 @@ def describe(
     Raises:
         LlmsegError: If the texts or the model cannot be had.
     """
-    from llmseg_cli.workflows.describe import DescribeSettings, run
+    from llmseg_cli.workflows.describe.run import DescribeSettings, run
 
     return run(
         target,

@@ -9,6 +9,8 @@ TEXT_CONTROLS = {
     "shuffled": "another target's text",
     "random": "noise",
     "constant": "no text: what is learned from fixed numbers",
+    "other-case": "of texts of cases: another case's",
+    "library": "of texts of cases: the library's, the same for all",
 }
 SCHEDULES = {"one-time": "", "continuous": "again every --every steps"}
 LLM_BLOCKS = ("pretrained", "random-frozen", "random-trainable", "identity", "mlp")
@@ -58,6 +60,7 @@ FUSION_NAMES = {
     "token-map": "the authors' code",
     "token-map-balance": "",
     "sentence-modulation": "",
+    "query-attention": "learned queries attend to text and image, voxels to them",
 }
 CACHE_FORMATS = {
     "float32": "",

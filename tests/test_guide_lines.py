@@ -74,6 +74,7 @@ NEEDS = {
     "efficientnet-lite0",
     "--viewer",  # niivue, which was fetched
     "--mlflow",  # a server
+    "texts.safetensors",  # of cases, which needs a text encoder
 }
 """What is in lines that are parsed alone: folds, sets of runs, models that need their weights."""
 

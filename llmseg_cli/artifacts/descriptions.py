@@ -9,7 +9,7 @@ from llmseg_cli.artifacts.document import Document
 from llmseg_cli.errors import ArtifactError, UsageError
 
 
-class _Dumper(yaml.SafeDumper):
+class Dumper(yaml.SafeDumper):
     """Writes text with line breaks as a block, and tuples as lists."""
 
 
@@ -18,8 +18,8 @@ def _as_block(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Dumper.add_representer(str, _as_block)
-_Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
+Dumper.add_representer(str, _as_block)
+Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +124,9 @@ class Descriptions(Document, schema="llmseg/descriptions/1", writer="describe"):
     def to_dict(self) -> dict[str, Any]:
         """As of every document, without what does not apply, so that it reads well."""
         content = super().to_dict()
-        content["written_by"] = _telling(content["written_by"])
+        content["written_by"] = telling(content["written_by"])
         content["classes"] = {
-            name: [_telling(text) for text in texts] for name, texts in content["classes"].items()
+            name: [telling(text) for text in texts] for name, texts in content["classes"].items()
         }
         return content
 
@@ -135,15 +135,20 @@ class Descriptions(Document, schema="llmseg/descriptions/1", writer="describe"):
         if suffix not in (".yaml", ".yml"):
             return super().to_text(suffix=suffix)
         return yaml.dump(
-            self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+            self.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return tuple(self.classes)
 
     def rows(self) -> list[tuple[str, str]]:
         """All texts as (class, text), the texts of a class together."""
         return [(name, found.text) for name, texts in self.classes.items() for found in texts]
 
 
-def _telling(values: dict[str, Any]) -> dict[str, Any]:
+def telling(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None and value is not False}
 
 

@@ -26,6 +26,7 @@ class _Text(TypedDict):
     embeddings: str
     token_shape: list[int]
     pooled_shape: list[int]
+    cases: NotRequired[int]
 
 
 class _Encoder(TypedDict):
@@ -79,7 +80,8 @@ class RunConfig(Document, schema="llmseg/run/1", writer="train-semi"):
         preprocessing: Settings of `Preprocessing`.
         networks: Names of the networks in `model.safetensors`.
         answer: The network that predicts by default, or `mean` of all.
-        text: Null without text; else fusion, control, shapes, texts and digest of the embeddings.
+        text: Null without text; else fusion, control, shapes, texts and digest of the embeddings,
+            and with a text of each case how many cases, and of which classes.
         pseudo: Null without pseudo-labels; else schedule, digest of ready masks, and how others are
             made.
         init: Digest of the weights that training started from, or null.

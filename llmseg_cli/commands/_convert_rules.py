@@ -1,6 +1,6 @@
 """Options of `llmseg convert` that only count for one of the things it writes, a line each."""
 
-from llmseg_cli.commands._rules import Rule, Values
+from llmseg_cli.commands._rule import Rule, Values
 
 
 def _to_centres(values: Values) -> bool:

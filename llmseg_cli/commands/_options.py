@@ -151,6 +151,14 @@ DataChoice = Annotated[
 Subset = Annotated[
     str | None, typer.Option(help="Cases of the split.", show_default="test"), OneOf(SUBSETS), BASIC
 ]
+CaseTexts = Annotated[
+    Path | None,
+    typer.Option(
+        "--text",
+        help="File of 'llmseg embed' with a text of each image, for a run that was trained so.",
+        metavar="FILE",
+    ),
+]
 Checkpoint = Annotated[str, typer.Option(help="Weights of the run."), OneOf(CHECKPOINT_NAMES)]
 
 

@@ -1,35 +1,16 @@
 """Options that only count beside others, a line each; recipes and defaults do not bind."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from llmseg_cli.artifacts.split import SPLIT
+from llmseg_cli.commands._rule import Rule, Values
+from llmseg_cli.commands._rules_of_describe import OF_DESCRIBE
 from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.options import parse_assignments
 from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
 
 OF_SELF_TRAINING = ("mirror", "threshold")  # the mining options of those who ask no SAM
-Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When options count.
-
-    Args:
-        options: Names of arguments; `method_option.KEY` is that option of a method.
-        counts: Whether they do beside the other values of a command.
-        why: Why they do not, and what to do; may show other values by name, as `{method}`.
-        is_shared: Whether the option, at the top of a file, is meant for other commands, too.
-        is_typed: Whether only the command line binds, and a file may have it for other times.
-    """
-
-    options: tuple[str, ...]
-    counts: Callable[[Values], bool]
-    why: str
-    is_shared: bool = False
-    is_typed: bool = False
 
 
 def _mines(values: Values) -> bool:
@@ -60,14 +41,6 @@ def _has_block(values: Values) -> bool:
     from inspect import signature
 
     return "booster" in signature(MODELS.load(values["model"])).parameters
-
-
-def _asks_model(values: Values) -> bool:
-    return values["llm"] != "library" and not values["llm"].startswith("file:")
-
-
-def _runs_model(values: Values) -> bool:
-    return _asks_model(values) and not values["llm"].startswith("openai:")
 
 
 def _validates(values: Values) -> bool:
@@ -207,28 +180,7 @@ RULES = (
         lambda v: v["stride"] is None,
         "--stride says where the windows are; leave one of the two out",
     ),
-    Rule(
-        ("template", "max_words", "temperature", "top_p", "base_url"),
-        _asks_model,
-        "--llm {llm} asks no language model; leave it out, or name one with --llm",
-    ),
-    Rule(
-        ("seed",),
-        lambda v: "llm" not in v or _asks_model(v),
-        "--llm {llm} asks no language model, so nothing is drawn; leave it out",
-        is_shared=True,
-    ),
-    Rule(
-        ("device",),
-        lambda v: "llm" not in v or _runs_model(v),
-        "--llm {llm} runs no language model on this machine; leave it out",
-        is_shared=True,
-    ),
-    Rule(
-        ("top_p",),
-        lambda v: v["temperature"] > 0,
-        "--temperature 0 draws nothing; leave one of the two out",
-    ),
+    *OF_DESCRIBE,
     Rule(
         ("seed",),
         lambda v: "bootstrap" not in v or v["bootstrap"] > 0,

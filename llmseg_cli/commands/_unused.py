@@ -4,7 +4,8 @@ import typer
 
 from llmseg_cli.commands._convert_rules import OF_CONVERT
 from llmseg_cli.commands._given import places_of_option, shown
-from llmseg_cli.commands._rules import RULES, Values
+from llmseg_cli.commands._rule import Values
+from llmseg_cli.commands._rules import RULES
 from llmseg_cli.errors import UsageError
 
 

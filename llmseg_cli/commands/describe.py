@@ -1,18 +1,33 @@
 """`llmseg describe`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmseg_cli import console
 from llmseg_cli.artifacts.files import refuse_existing
+from llmseg_cli.artifacts.text import counted
 from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
-from llmseg_cli.commands._options import Cache, Device, DryRun, Force, Offline, OutputFile, Seed
+from llmseg_cli.commands._options import (
+    Cache,
+    DataChoice,
+    Device,
+    DryRun,
+    Force,
+    Offline,
+    OutputFile,
+    Seed,
+)
+
+if TYPE_CHECKING:
+    from llmseg_cli.artifacts.case_descriptions import CaseDescriptions
+    from llmseg_cli.artifacts.descriptions import Descriptions
 
 LLMS = {
     "library": "texts that llmseg ships",
+    "measured": "sentences from numbers of each image",
     "smollm2": "",
     "openai:MODEL": "",
     "file:PATH": "your own texts",
@@ -90,6 +105,19 @@ def describe(
     top_p: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Share of probability that is drawn from.")
     ] = 0.95,
+    data: DataChoice = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", help="Image, or folder of images; texts of each.", metavar="PATH"),
+        BASIC,
+    ] = None,
+    pred: Annotated[
+        Path | None,
+        typer.Option(
+            help="Masks of 'llmseg predict' that the measured sentences tell of.", metavar="FOLDER"
+        ),
+        BASIC,
+    ] = None,
     offline: Offline = False,
     device: Device = "auto",
     cache: Cache = None,
@@ -97,11 +125,25 @@ def describe(
     dry_run: DryRun = False,
 ) -> dict[str, Any] | None:
     """Have each class of the target described in words, and record who wrote them and how."""
-    from llmseg_cli.workflows.describe import DescribeSettings, asks_a_model, queries, run
+    from llmseg_cli.workflows.describe.run import DescribeSettings, asks_a_model, queries, run
 
     if str(out) != "-":
         refuse_existing(out, force=force)
     names = tuple(classes or ())
+    if llm == "measured":
+        from llmseg_cli.workflows.describe.measured import measure
+
+        with console.progress("case") as progress:
+            texts_of_cases = measure(
+                target,
+                modality=modality,
+                classes=names,
+                data=data,
+                images=images or (),
+                pred=pred,
+                progress=progress,
+            )
+        return _told(texts_of_cases, out, dry_run=dry_run)
     if dry_run and asks_a_model(llm):
         asked = queries(
             target,
@@ -133,15 +175,30 @@ def describe(
             offline=offline,
             progress=progress,
         )
+    return _told(found, out, dry_run=dry_run)
+
+
+def _told(
+    found: "Descriptions | CaseDescriptions", out: Path, *, dry_run: bool
+) -> dict[str, Any] | None:
+    """Say and write what was described; the document, unless stdout is taken by it."""
     for warning in found.warnings:
         console.warn(warning)
     if dry_run:
-        console.info(f"Would write {len(found.rows())} texts for {', '.join(found.classes)}.")
+        console.info(f"Would write {_counted(found)}.")
         return found.to_dict()
     if str(out) == "-":
         console.data(found.to_text(suffix=".yaml"))
         return None
     found.save(out)
-    console.info(f"{out}: {len(found.rows())} texts for {', '.join(found.classes)}.")
+    console.info(f"{out}: {_counted(found)}.")
     console.next_step("embed", out, "-o", "embeddings.safetensors")
     return found.to_dict()
+
+
+def _counted(found: "Descriptions | CaseDescriptions") -> str:
+    """Such as `4 texts for left atrium`, or `24 texts of 12 cases for ...`."""
+    texts, names = counted(len(found.rows()), "text"), ", ".join(found.names)
+    cases = getattr(found, "cases", None)
+    of = "" if cases is None else f" of {counted(len(cases), 'case')}"
+    return f"{texts}{of} for {names}"

@@ -11,6 +11,7 @@ from llmseg_cli.commands._command import command
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     Cache,
+    CaseTexts,
     Checkpoint,
     DataChoice,
     Device,
@@ -79,6 +80,7 @@ def explain(
         ),
     ] = None,
     checkpoint: Checkpoint = "final",
+    text: CaseTexts = None,
     device: Device = "auto",
     cache: Cache = None,
     resume: Resume = False,
@@ -98,6 +100,7 @@ def explain(
             images=images or [],
             split=split,
             subset=subset,
+            text=text,
             limit=limit,
             network=network,
             map_kind=map_kind,

@@ -13,6 +13,7 @@ from llmseg_cli.commands._engine import EngineOptions
 from llmseg_cli.commands._hints import BASIC, OneOf
 from llmseg_cli.commands._options import (
     Cache,
+    CaseTexts,
     Checkpoint,
     DataChoice,
     DicomSeg,
@@ -110,6 +111,7 @@ def predict(
         typer.Option(help="first, second or mean; default: what the run recorded.", metavar="NAME"),
     ] = None,
     checkpoint: Checkpoint = "final",
+    text: CaseTexts = None,
     precision: Annotated[
         str, typer.Option(help="Numbers of convolutions."), OneOf(PRECISIONS)
     ] = "auto",
@@ -230,6 +232,7 @@ def predict(
         "probabilities": probabilities,
         "uncertainty": uncertainty,
         "centres": centres,
+        "text": text,
         "calibrated": calibrated,
         "dicom_seg": dicom_seg,
         "overlays": overlays,
@@ -271,16 +274,7 @@ def predict(
         predicted = engine_options.do(
             lambda one, join: _told(answer(*cases, progress, shard=one, merge=join)),
             run_predict,
-            {
-                **words,
-                "runs": run,
-                "split": split,
-                "out": out,
-                "subset": subset,
-                "resume": resume,
-                "force": force,
-                "dry_run": dry_run,
-            },
+            {**words, **given, "runs": run, "split": split, "out": out},
             lambda: len(answer(*cases, progress, dry_run=True).estimate.windows),
             progress,
             part=(shard, merge),

@@ -1,7 +1,8 @@
 """A critic tells answers for labeled images from those for unlabeled ones."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,9 +97,13 @@ class Adversarial(Method):
     def judges(self) -> tuple[nn.Module, ...]:
         return (self.critic,)
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         labeled, images = len(batch.image), batch.all_images()
-        logits, supervised = self.supervise(self.network, images, batch)
+        logits, supervised = self.supervise(self.network, images, batch, texts=batch.all_texts())
         with torch.autocast(images.device.type, enabled=False):
             shares = widen(logits).softmax(dim=1)
             real, fake = self._judged(images, shares, batch, labeled)

@@ -1,7 +1,8 @@
 """Consistency of affine views, which a small transformer chooses."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +122,10 @@ class AffineConsistency(Taught):
         if views in LEARNED:
             self.chooser = AffineViews(channels, dimensions=dimensions, views=len(first))
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
         labeled = len(batch.image)
@@ -139,7 +144,7 @@ class AffineConsistency(Taught):
                 return torch.stack([supervised, supervised.new_zeros(())])
             return torch.stack([supervised, self.pseudo_loss(of_views, viewed)])
 
-        heads = heads_of(self.student, images)
+        heads = heads_of(self.student, images, texts=self._texts(batch, len(targets)))
         supervised, of_views = mean_over_heads(heads, images, terms_of)
         student = together(self.student, heads)[labeled + len(targets) :]
         probabilities = self._repeated(self._probabilities(batch))
@@ -188,6 +193,13 @@ class AffineConsistency(Taught):
         target = label_view_of(self._repeated(batch.target), maps, beyond=UNKNOWN)
         return view_of(self._repeated(batch.image), maps), target
 
+    def _texts(self, batch: SemiBatch, labeled_views: int) -> Tensor | None:
+        """Those of the labeled images, of their views and of views of the unlabeled images."""
+        if batch.texts is None or batch.unlabeled_texts is None:
+            return None
+        viewed = self._repeated(batch.texts)[:labeled_views]
+        return torch.cat([batch.texts, viewed, self._repeated(batch.unlabeled_texts)])
+
     def _repeated(self, values: Tensor) -> Tensor:
         """Each case as often as it has views, one behind the other."""
         return values.repeat_interleave(self.count, dim=0)
@@ -195,7 +207,7 @@ class AffineConsistency(Taught):
     def _probabilities(self, batch: SemiBatch) -> Tensor:
         """What is taught of the unlabeled images, `(U, K, X, Y[, Z])`."""
         assert batch.unlabeled is not None
-        found = widen(self.taught(batch.unlabeled)).softmax(dim=1)
+        found = widen(self.taught(batch.unlabeled, batch.unlabeled_texts)).softmax(dim=1)
         if batch.pseudo is None:
             return found
         known = batch.pseudo != UNKNOWN

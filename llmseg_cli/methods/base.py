@@ -26,6 +26,9 @@ class SemiBatch:
         pseudo: Pseudo-labels of the unlabeled images, `(U, X, Y[, Z])` int64, `UNKNOWN` where
             nothing is known; None if there are none.
         has_unknown: Whether *target* has voxels that are `UNKNOWN`, too.
+        texts: Which texts the labeled images have, rows of a `TextBank`, `(B,)` int64; None where
+            texts are of no case.
+        unlabeled_texts: The same of the unlabeled images, `(U,)`.
     """
 
     image: Tensor
@@ -33,6 +36,8 @@ class SemiBatch:
     unlabeled: Tensor | None = None
     pseudo: Tensor | None = None
     has_unknown: bool = False
+    texts: Tensor | None = None
+    unlabeled_texts: Tensor | None = None
 
     @property
     def known(self) -> Tensor | None:
@@ -44,6 +49,12 @@ class SemiBatch:
         if self.unlabeled is None:
             return self.image
         return torch.cat([self.image, self.unlabeled])
+
+    def all_texts(self) -> Tensor | None:
+        """The texts of `all_images`."""
+        if self.texts is None or self.unlabeled is None or self.unlabeled_texts is None:
+            return self.texts
+        return torch.cat([self.texts, self.unlabeled_texts])
 
 
 class Method(nn.Module, ABC):
@@ -104,6 +115,18 @@ class Method(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        """Why a patch of this method does not have the text of one case; empty if it has.
+
+        Args:
+            options: All options of the method.
+
+        Returns:
+            What follows the method's name in a message, such as `pastes ...; pass ...`.
+        """
+        return "does not tell the texts of cases apart"
+
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """Networks that can predict, by name; the names stand in the run's files."""
@@ -121,6 +144,7 @@ class Method(nn.Module, ABC):
         *,
         factors: Tensor | None = None,
         weights: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits of all images, and the loss of the first of them, where the batch knows them.
 
@@ -134,6 +158,7 @@ class Method(nn.Module, ABC):
             known=batch.known,
             factors=factors,
             weights=weights,
+            texts=texts,
         )
 
     def pseudo_loss(self, logits: Tensor, pseudo: Tensor) -> Tensor:

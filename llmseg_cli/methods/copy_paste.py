@@ -1,7 +1,8 @@
 """Bidirectional copy-paste."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,10 @@ class CopyPaste(Taught):
         super().__init__(build, weight=weight, ramp=ramp, decay=decay)
         check_ranges(box=(box, 0, 1), warmup=(warmup, 0, 1))
         self.box, self.warmup, self.largest_component = box, warmup, largest_component
+
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return "pastes boxes of labeled and unlabeled cases into each other"
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None

@@ -1,7 +1,8 @@
 """Cross pseudo supervision."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -40,12 +41,20 @@ class CrossPseudoSupervision(Method):
         self.weight, self.ramp = weight, ramp
         self.class_weights = ClassWeights(weights)
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        images, labeled = batch.all_images(), len(batch.image)
+        images, texts, labeled = batch.all_images(), batch.all_texts(), len(batch.image)
         of_first, of_second = self.class_weights()
-        first, supervised_first = self.supervise(self.first, images, batch, weights=of_first)
-        second, supervised_second = self.supervise(self.second, images, batch, weights=of_second)
+        first, supervised_first = self.supervise(
+            self.first, images, batch, weights=of_first, texts=texts
+        )
+        second, supervised_second = self.supervise(
+            self.second, images, batch, weights=of_second, texts=texts
+        )
         self.class_weights.learn(first[:labeled], batch)
         first_unlabeled, second_unlabeled = first[labeled:], second[labeled:]
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)

@@ -1,7 +1,7 @@
 """Consistency between two scales, two lights, and images painted from answers."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,6 +14,7 @@ from llmseg_cli.losses._precision import widen
 from llmseg_cli.losses.consistency import mutual_mse
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.colors import intensity_range, recolored
+from llmseg_cli.methods.supervision import answer_of
 from llmseg_cli.models.base import shape_of
 from llmseg_cli.models.generator import Generator
 from llmseg_cli.numerics.scales import enlarged, reduced, reduced_labels, smaller_sides
@@ -114,6 +115,10 @@ class DecSeg(Method):
     def judges(self) -> tuple[nn.Module, ...]:
         return (self.generators,)
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
         counts = [len(batch.image), len(batch.unlabeled), len(batch.unlabeled)]
@@ -125,11 +130,14 @@ class DecSeg(Method):
         copies = torch.cat(
             [reduced(batch.image, small), low + span * clean_copy, low + span * lit_copy]
         )
-        logits, supervised = self.supervise(self.student, batch.all_images(), batch)
+        texts, lit_texts = batch.all_texts(), batch.unlabeled_texts
+        logits, supervised = self.supervise(self.student, batch.all_images(), batch, texts=texts)
         smaller = replace(batch, target=reduced_labels(batch.target, small))
         with unnoticed_by_averages(self.student):
-            of_lit = self.student(low + span * lit)
-            of_copies, supervised_copies = self.supervise(self.student, copies, smaller)
+            of_lit = answer_of(self.student, low + span * lit, lit_texts)
+            of_copies, supervised_copies = self.supervise(
+                self.student, copies, smaller, texts=_joined(texts, lit_texts)
+            )
         logits = torch.cat([logits, of_lit])
         full, half = widen(logits).softmax(dim=1), widen(of_copies).softmax(dim=1)
         scales, lights, generation = self.weights
@@ -175,6 +183,11 @@ class DecSeg(Method):
 
     def networks(self) -> dict[str, nn.Module]:
         return {"student": self.student}
+
+
+def _joined(texts: Tensor | None, lit: Tensor | None) -> Tensor | None:
+    """Texts of smaller copies: of all images, and of the unlabeled ones in another light."""
+    return None if texts is None or lit is None else torch.cat([texts, lit])
 
 
 @contextmanager

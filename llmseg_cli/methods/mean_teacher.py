@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from llmseg_cli.losses.consistency import softmax_mse
+from llmseg_cli.methods.supervision import answer_of
 from llmseg_cli.methods.teaching import Teaching
 
 
@@ -18,7 +19,9 @@ class MeanTeacher(Teaching):
         noise 0.1 on volumes of deviation 1.
     """
 
-    def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:
+    def consistency(
+        self, student: Tensor, unlabeled: Tensor, texts: Tensor | None, *, grown: float
+    ) -> Tensor:
         with torch.no_grad():
-            teacher = self.teacher(self.noisy(unlabeled))
+            teacher = answer_of(self.teacher, self.noisy(unlabeled), texts)
         return softmax_mse(student, teacher)

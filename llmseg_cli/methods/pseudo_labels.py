@@ -1,7 +1,8 @@
 """Learning from labels, and from pseudo-labels of the unlabeled cases."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -38,8 +39,14 @@ class SamMining(Method):
         self.network = build()
         self.weight, self.ramp = weight, ramp
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
-        logits, supervised = self.supervise(self.network, batch.all_images(), batch)
+        logits, supervised = self.supervise(
+            self.network, batch.all_images(), batch, texts=batch.all_texts()
+        )
         if batch.pseudo is None:
             return {"supervised": supervised}
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)

@@ -1,7 +1,8 @@
 """Training anew, again and again, on labels and on what an ensemble agrees about."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -58,10 +59,16 @@ class Rounds(Method):
         self.members = nn.ModuleList(build() for _ in range(members))
         self.weight = weight
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
         for name, network in self.networks().items():
-            logits, terms[f"supervised_{name}"] = self.supervise(network, batch.all_images(), batch)
+            logits, terms[f"supervised_{name}"] = self.supervise(
+                network, batch.all_images(), batch, texts=batch.all_texts()
+            )
             if batch.pseudo is not None:
                 pseudo = self.pseudo_loss(logits[len(batch.image) :], batch.pseudo)
                 terms[f"ensemble_{name}"] = self.weight * pseudo

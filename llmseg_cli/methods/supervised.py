@@ -1,7 +1,8 @@
 """Learning from labeled cases alone."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -24,9 +25,13 @@ class Supervised(Method):
         check_ranges(members=(members, 1, math.inf))
         self.members = nn.ModuleList(build() for _ in range(members))
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         return {
-            f"supervised_{name}": self.supervise(network, batch.image, batch)[1]
+            f"supervised_{name}": self.supervise(network, batch.image, batch, texts=batch.texts)[1]
             for name, network in self.networks().items()
         }
 

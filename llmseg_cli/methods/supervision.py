@@ -84,6 +84,7 @@ def supervise(
     known: Tensor | None = None,
     factors: Tensor | None = None,
     weights: Tensor | None = None,
+    texts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits of all images, and the supervised loss of the first of them.
 
@@ -100,6 +101,7 @@ def supervise(
         known: Their voxels that count, `(B, X, Y[, Z])` bool; None for all.
         factors: Of the channels of the bottleneck, see `Segmenter.forward`; None for none.
         weights: Of the classes, `(K,)` or longer; None for equal ones.
+        texts: Of the images, `(B + U,)`, see `answer_of`; None for none.
 
     Returns:
         Logits `(B + U, K, X, Y[, Z])`, and the loss, a scalar: the weighted mean over the heads.
@@ -110,7 +112,7 @@ def supervise(
         Isensee et al., nnU-Net, Nature Methods 2021, weights 1, 1/2, 1/4 ... over their sum, and
         the voxel that its `nearest-exact` takes.
     """
-    heads = heads_of(network, images, factors=factors)
+    heads = heads_of(network, images, factors=factors, texts=texts)
     found = loss_of_heads(heads, images, target, loss, known=known, weights=weights)
     return together(network, heads), found
 
@@ -169,14 +171,34 @@ def every(step: int, maps: Maps) -> Maps:
     return maps[(slice(None), *[places] * (maps.ndim - 1))]
 
 
-def heads_of(network: nn.Module, images: Tensor, *, factors: Tensor | None = None) -> list[Tensor]:
+def answer_of(network: nn.Module, images: Tensor, texts: Tensor | None) -> Tensor:
+    """Logits `(B, K, X, Y[, Z])` of a network.
+
+    Args:
+        network: Any; with *texts* one that holds a `TextBank`.
+        images: `(B, C, X, Y[, Z])`.
+        texts: Rows of the bank, one for each image; None where texts are of no case.
+    """
+    answer: Tensor = network(images) if texts is None else network(images, texts=texts)
+    return answer
+
+
+def heads_of(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    factors: Tensor | None = None,
+    texts: Tensor | None = None,
+) -> list[Tensor]:
     """Logits `(B, K, X, Y[, Z])` of every head that learns, one without deep supervision.
 
     Args:
         network: The student.
         images: `(B, C, X, Y[, Z])`.
         factors: Of the channels of the bottleneck, see `Segmenter.forward`; None for none.
+        texts: Of the images, see `answer_of`; None for none.
     """
     deep = isinstance(network, Segmenter) and network.deep_supervision
-    options = {} if factors is None else {"factors": factors}
+    wanted = {"factors": factors, "texts": texts}
+    options = {name: value for name, value in wanted.items() if value is not None}
     return network(images, heads=True, **options) if deep else [network(images, **options)]

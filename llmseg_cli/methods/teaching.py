@@ -2,7 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.methods.base import Method, SemiBatch, check_ranges
 from llmseg_cli.methods.perturb import add_noise, check_noise_unit
+from llmseg_cli.methods.supervision import answer_of
 from llmseg_cli.training.ema import frozen_copy, update_average
 from llmseg_cli.training.ramps import sigmoid_ramp
 
@@ -37,14 +39,14 @@ class Taught(Method):
         """The weight at a fraction of training, in [0, 1]."""
         return self.weight * sigmoid_ramp(progress, length=self.ramp)
 
-    def taught(self, images: Tensor) -> Tensor:
+    def taught(self, images: Tensor, texts: Tensor | None = None) -> Tensor:
         """What the teacher says without noise and dropout, logits `(U, K, X, Y[, Z])`.
 
         Its normalization uses the averages of its student's statistics. No gradient flows here.
+        *texts* are as of `answer_of`.
         """
         with torch.no_grad():
-            logits: Tensor = self.teacher.eval()(images)
-        return logits
+            return answer_of(self.teacher.eval(), images, texts)
 
     def after_step(self, step: int) -> None:
         update_average(self.teacher, self.student, decay=self.decay, step=step)
@@ -92,20 +94,30 @@ class Teaching(Taught):
         """What the teacher sees, with noise that is drawn anew for each call."""
         return add_noise(image, self.noise, unit=self.noise_unit)
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return ""
+
     @abstractmethod
-    def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:
+    def consistency(
+        self, student: Tensor, unlabeled: Tensor, texts: Tensor | None, *, grown: float
+    ) -> Tensor:
         """How far the student is from its teacher, a scalar.
 
         Args:
             student: Its logits of the unlabeled images, `(U, K, X, Y[, Z])`.
             unlabeled: These images, `(U, C, X, Y[, Z])`.
+            texts: Theirs, as of `answer_of`.
             grown: Share of the ramp that is done, in [0, 1].
         """
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        logits, supervised = self.supervise(self.student, batch.all_images(), batch)
+        logits, supervised = self.supervise(
+            self.student, batch.all_images(), batch, texts=batch.all_texts()
+        )
         grown = sigmoid_ramp(progress, length=self.ramp)
         student = logits[len(batch.image) :]
-        consistency = self.consistency(student, batch.unlabeled, grown=grown)
+        texts = batch.unlabeled_texts
+        consistency = self.consistency(student, batch.unlabeled, texts, grown=grown)
         return {"supervised": supervised, "consistency": self.weight * grown * consistency}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llmseg_cli.losses.consistency import predictive_entropy, uncertainty_masked_mse
 from llmseg_cli.methods.base import check_ranges
+from llmseg_cli.methods.supervision import answer_of
 from llmseg_cli.methods.teaching import Teaching
 from llmseg_cli.registry import takes_options_of
 
@@ -35,12 +36,14 @@ class UncertaintyAwareMeanTeacher(Teaching):
         check_ranges(passes=(passes, 1, math.inf))
         self.passes = passes
 
-    def consistency(self, student: Tensor, unlabeled: Tensor, *, grown: float) -> Tensor:
+    def consistency(
+        self, student: Tensor, unlabeled: Tensor, texts: Tensor | None, *, grown: float
+    ) -> Tensor:
         with torch.no_grad():
-            teacher = self.teacher(self.noisy(unlabeled))
+            teacher = answer_of(self.teacher, self.noisy(unlabeled), texts)
             shares = torch.zeros_like(teacher, dtype=torch.float32)
             for _ in range(self.passes):
-                answer = self.teacher(self.noisy(unlabeled))
+                answer = answer_of(self.teacher, self.noisy(unlabeled), texts)
                 shares += answer.float().softmax(dim=1) / self.passes
             uncertainty = predictive_entropy(shares)
         threshold = (0.75 + 0.25 * grown) * math.log(student.shape[1])

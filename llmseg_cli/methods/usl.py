@@ -1,7 +1,8 @@
 """LLM-SegNet's co-training with the unified segmentation loss."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,10 @@ class Usl(Method):
         self.pseudo_weight, self.class_weights = pseudo_weight, ClassWeights(weights)
         averaged = (self.first, self.second) if peer == "average" else ()
         self.averages = nn.ModuleList(map(frozen_copy, averaged)).eval()
+
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return "pastes boxes of other cases into the images of its second network (CutMix)"
 
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None

@@ -71,6 +71,10 @@ class VolumeFusion(Method):
             raise UsageError(f"--method-option levels={levels}: expected 1 to {MOST_LEVELS}.")
         return tuple(f"fusion {level}/{levels}" for level in range(levels + 1))
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        return "blends cases into each other"
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
         images = batch.unlabeled

@@ -1,7 +1,8 @@
 """Weak-to-strong consistency."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,17 +85,28 @@ class WeakToStrong(Taught):
         self.strong_views, self.cutmix, self.channel_dropout = strong_views, cutmix, channel_dropout
         self.contrast, self.brightness, self.blur = contrast, brightness, blur
 
+    @classmethod
+    def mixes_cases(cls, options: Mapping[str, Any]) -> str:
+        if not options["cutmix"]:
+            return ""
+        return (
+            "pastes boxes of other cases into its strong views; pass --method-option cutmix=false"
+        )
+
     def losses(self, batch: SemiBatch, *, progress: float) -> dict[str, Tensor]:
         assert batch.unlabeled is not None
-        labels = self._labels(batch.unlabeled, batch.pseudo)
+        labels = self._labels(batch)
         views, maps = [], []
         for _ in range(self.strong_views):
             view, pasted = self._strong(batch.unlabeled, labels)
             views.append(view)
             maps.append(pasted)
         images = torch.cat([batch.image, *views])
+        texts = batch.texts
+        if texts is not None and batch.unlabeled_texts is not None:
+            texts = torch.cat([texts, batch.unlabeled_texts.repeat(self.strong_views)])
         logits, supervised = self.supervise(
-            self.student, images, batch, factors=self._factors(batch, views)
+            self.student, images, batch, factors=self._factors(batch, views), texts=texts
         )
         answers = logits[len(batch.image) :].chunk(self.strong_views)
         strong = [
@@ -104,13 +116,16 @@ class WeakToStrong(Taught):
         weight = self.grown_weight(progress)
         return {"supervised": supervised, "strong": weight * torch.stack(strong).mean()}
 
-    def _labels(self, images: Tensor, pseudo: Tensor | None) -> Tensor:
+    def _labels(self, batch: SemiBatch) -> Tensor:
         """What is learned of the unlabeled images, `(U, X, Y[, Z])`, `UNKNOWN` where nothing."""
-        confidence, labels = self.taught(images).float().softmax(dim=1).max(dim=1)
+        assert batch.unlabeled is not None
+        images = batch.unlabeled
+        logits = self.taught(images, batch.unlabeled_texts)
+        confidence, labels = logits.float().softmax(dim=1).max(dim=1)
         confident = confidence >= (self.threshold or CONFIDENT[images.ndim - 2])
         self.observe(confident=confident.float().mean())
         labels = labels.where(confident, UNKNOWN)
-        return known_or(pseudo, labels)
+        return known_or(batch.pseudo, labels)
 
     def _strong(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """A strong view of the images, and its label maps."""

@@ -100,10 +100,7 @@ class Segmenter(nn.Module, ABC):
             factors: What the channels of the bottleneck are multiplied by,
                 `(B, bottleneck_channels)`, before text enters; None for nothing.
         """
-        if factors is None:
-            return self.changed(image, None, heads=heads)
-        shaped = factors.view(*factors.shape, *[1] * self.dimensions)
-        return self.changed(image, lambda found: found * shaped.to(found.dtype), heads=heads)
+        return self.changed(image, scaled_by(factors), heads=heads)
 
     def changed(
         self, image: Tensor, change: Callable[[Tensor], Tensor] | None, *, heads: bool
@@ -153,6 +150,18 @@ class Segmenter(nn.Module, ABC):
         if below < self.stride:
             return f"Instead of {side} use {self.stride}."
         return f"Instead of {side} use {below} or {below + self.stride}."
+
+
+def scaled_by(factors: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+    """What multiplies the channels of a bottleneck by `(B, channels)`; None for None."""
+    if factors is None:
+        return None
+
+    def change(found: Tensor) -> Tensor:
+        shaped = factors.view(*factors.shape, *[1] * (found.ndim - factors.ndim))
+        return found * shaped.to(found.dtype)
+
+    return change
 
 
 def shape_of(network: nn.Module) -> tuple[int, int, int]:

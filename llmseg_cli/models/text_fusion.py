@@ -1,57 +1,19 @@
 """Text enters a network at its bottleneck."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmseg_cli.errors import unknown
-from llmseg_cli.models.base import Segmenter
+from llmseg_cli.models.base import Segmenter, scaled_by
+from llmseg_cli.models.query_attention import QueryAttention
+from llmseg_cli.models.text_features import TextBank, TextFeatures, choose
 
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-
-@dataclass(frozen=True)
-class TextFeatures:
-    """Texts of the foreground classes, the same number for each.
-
-    Args:
-        token_ids: `(N, T, L)` int64 for N foreground classes with T texts of at most L tokens.
-        mask: `(N, T, L)` bool, true where there is a token and no padding.
-        pooled: One vector per text, `(N, T, D)` float32.
-        names: The classes that the texts are of, if that is known.
-
-    Raises:
-        ValueError: If the shapes do not fit or there is no text.
-    """
-
-    token_ids: Tensor
-    mask: Tensor
-    pooled: Tensor
-    names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        shapes = [tuple(t.shape) for t in (self.token_ids, self.mask, self.pooled)]
-        if len(shapes[0]) != 3 or shapes[0] != shapes[1] or shapes[0][:2] != shapes[2][:-1]:
-            raise ValueError(f"expected (N, T, L) twice and (N, T, D); got {shapes}")
-        if not self.token_ids.numel():
-            raise ValueError(f"there is no text: token ids are {shapes[0]}")
-
-    def normalized_ids(self) -> Tensor:
-        """Token ids from 0 to 1 within each text, `(N, T, L)` float32; padding counts as id 0.
-
-        A text whose ids are all the same gives 0.
-
-        References:
-            Kumari et al., LLM-SegNet, 2024, authors' code. arXiv:2407.05088. Word-piece ids of
-            BERT go straight in; no text encoder is run.
-        """
-        ids = torch.where(self.mask, self.token_ids, 0).float()
-        low, high = ids.amin(dim=-1, keepdim=True), ids.amax(dim=-1, keepdim=True)
-        return (ids - low) / (high - low).clamp(min=1)
 
 
 class TokenMap(nn.Module):
@@ -79,7 +41,7 @@ class TokenMap(nn.Module):
     def map_of(self, text: TextFeatures, bottleneck: Tensor) -> Tensor:
         """The map `(B or 1, 1, x, y[, z])`, between 0 and 1, interpolated to the bottleneck."""
         maps = self.mapper(text.normalized_ids()).sigmoid()  # (N, T, voxels)
-        chosen = _choose(maps, batch=len(bottleneck), draw=self.training)
+        chosen = choose(maps, batch=len(bottleneck), draw=self.training)
         chosen = chosen.view(-1, 1, *self.grid)
         sides = bottleneck.shape[2:]
         if tuple(sides) != self.grid:
@@ -133,17 +95,19 @@ class SentenceModulation(nn.Module):
         nn.init.zeros_(self.mapper.bias)
 
     def forward(self, bottleneck: Tensor, text: TextFeatures) -> Tensor:
-        values = _choose(self.mapper(text.pooled), batch=len(bottleneck), draw=self.training)
+        values = choose(self.mapper(text.pooled), batch=len(bottleneck), draw=self.training)
         values = values.to(bottleneck.dtype).view(*values.shape, *[1] * (bottleneck.ndim - 2))
         scale, shift = values.chunk(2, dim=1)  # (B or 1, channels, 1, 1[, 1])
         return torch.addcmul(bottleneck + shift, bottleneck, scale)
 
 
-FUSIONS: dict[str, type[TokenMap | TokenMapBalance | SentenceModulation]] = {
+FUSIONS: dict[str, type[TokenMap | TokenMapBalance | SentenceModulation | QueryAttention]] = {
     "token-map": TokenMap,
     "token-map-balance": TokenMapBalance,
     "sentence-modulation": SentenceModulation,
+    "query-attention": QueryAttention,
 }
+OF_TOKENS = ("query-attention",)  # fusions that attend to token vectors
 
 
 class TextFused(Segmenter):
@@ -160,9 +124,12 @@ class TextFused(Segmenter):
     The texts are kept in the state dict: a saved network needs no file of embeddings. Text is
     mapped in float32 under autocast, too.
 
+    Texts of cases are not: a pass says by rows of the bank whose they are, or `begin` before says
+    which case is looked at until another one is. What the state dict has in their place is zero.
+
     Args:
         backbone: The network; it is trained as a part of this one.
-        text: Texts of its foreground classes.
+        text: Texts of its foreground classes, or those of many cases.
         fusion: A name in `FUSIONS`.
         patch: Sides of the patches trained on; for others a map is interpolated.
 
@@ -180,7 +147,7 @@ class TextFused(Segmenter):
     def __init__(
         self,
         backbone: Segmenter,
-        text: TextFeatures,
+        text: TextFeatures | TextBank,
         *,
         fusion: str = "token-map-balance",
         patch: Sequence[int],
@@ -199,6 +166,10 @@ class TextFused(Segmenter):
             sums_heads=backbone.sums_heads,
         )
         self.backbone = backbone
+        self.bank = text if isinstance(text, TextBank) else None
+        self.case: str | None = None
+        if isinstance(text, TextBank):
+            text = text.nothing()
         grid = backbone.grid_of(patch)
         with _own_generator():
             self.fusion = FUSIONS[fusion](text, channels=backbone.bottleneck_channels, grid=grid)
@@ -206,33 +177,84 @@ class TextFused(Segmenter):
         self.register_buffer("text_token_ids", text.token_ids.clone())
         self.register_buffer("text_mask", text.mask.clone())
         self.register_buffer("text_pooled", text.pooled.clone())
+        if fusion in OF_TOKENS:
+            assert text.tokens is not None  # the fusion has refused it
+            # (N * T, L, D): torch takes what has four axes for pictures, and lays them out anew.
+            self.register_buffer("text_tokens", text.tokens.flatten(0, 1).clone())
 
     @property
     def text(self) -> TextFeatures:
-        """The texts that this network was built with or loaded."""
-        return TextFeatures(self.text_token_ids, self.text_mask, self.text_pooled)
+        """The texts that this network was built with or loaded, or those of its case."""
+        if self.bank is None:
+            held = (self.text_token_ids, self.text_mask, self.text_pooled)
+            return _features(*held, getattr(self, "text_tokens", None))
+        if self.case is None:
+            raise ValueError("the network is asked without the text of a case")
+        return self.bank.of_case(self.case, self.text_mask.device)
+
+    def forward(
+        self,
+        image: Tensor,
+        *,
+        heads: bool = False,
+        factors: Tensor | None = None,
+        texts: Tensor | None = None,
+    ) -> Tensor | list[Tensor]:
+        """As of every network; *texts* are rows of the bank, `(B,)` int64, one for each image."""
+        if texts is None:
+            return super().forward(image, heads=heads, factors=factors)
+        assert self.bank is not None
+        return self._changed(image, scaled_by(factors), self.bank.rows(texts), heads=heads)
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         return self.backbone.encode(image)
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
-        return self.backbone.decode(self._fuse(bottleneck), skips)
+        return self.backbone.decode(self._fuse(bottleneck, self.text), skips)
 
     def decode_heads(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
-        return self.backbone.decode_heads(self._fuse(bottleneck), skips)
+        return self.backbone.decode_heads(self._fuse(bottleneck, self.text), skips)
 
     def changed(
         self, image: Tensor, change: Callable[[Tensor], Tensor] | None, *, heads: bool
     ) -> Tensor | list[Tensor]:
+        return self._changed(image, change, self.text, heads=heads)
+
+    def _changed(
+        self,
+        image: Tensor,
+        change: Callable[[Tensor], Tensor] | None,
+        text: TextFeatures,
+        *,
+        heads: bool,
+    ) -> Tensor | list[Tensor]:
         def both(bottleneck: Tensor) -> Tensor:
-            return self._fuse(bottleneck if change is None else change(bottleneck))
+            return self._fuse(bottleneck if change is None else change(bottleneck), text)
 
         return self.backbone.changed(image, both, heads=heads)
 
-    def _fuse(self, bottleneck: Tensor) -> Tensor:
+    def _fuse(self, bottleneck: Tensor, text: TextFeatures) -> Tensor:
         with torch.autocast(bottleneck.device.type, enabled=False):
-            fused: Tensor = self.fusion(bottleneck, self.text)
+            fused: Tensor = self.fusion(bottleneck, text)
         return fused
+
+
+def begin(networks: Iterable[nn.Module], case: str | None) -> None:
+    """Say which case is looked at from now on; nothing changes for networks without texts of cases.
+
+    Args:
+        networks: Networks, or what holds some.
+        case: A case of their banks; None for none.
+
+    Raises:
+        KeyError: If a bank has no text of it.
+    """
+    for network in networks:
+        for part in network.modules():
+            if isinstance(part, TextFused) and part.bank is not None:
+                if case is not None:
+                    part.bank.row(case)
+                part.case = case
 
 
 @contextmanager
@@ -252,17 +274,11 @@ def text_in(state: Mapping[str, Tensor]) -> TextFeatures | None:
     """The texts in the state dict of a `TextFused`, to build it again; none in that of another."""
     if "text_token_ids" not in state:
         return None
-    return TextFeatures(state["text_token_ids"], state["text_mask"], state["text_pooled"])
+    ids, mask, pooled = (state[f"text_{name}"] for name in ("token_ids", "mask", "pooled"))
+    return _features(ids, mask, pooled, state.get("text_tokens"))
 
 
-def _choose(values: Tensor, *, batch: int, draw: bool) -> Tensor:
-    """One row per case `(B, V)`, or one for all `(1, V)`, from rows per class and text `(N, T, V)`.
-
-    With *draw*, a text is drawn for every case and class; else the mean over texts is taken. The
-    mean over classes is taken in either case.
-    """
-    if not draw:
-        return values.mean(dim=(0, 1)).unsqueeze(0)
-    classes, texts = values.shape[:2]
-    index = torch.randint(texts, (batch, classes), device=values.device)
-    return values[torch.arange(classes, device=values.device), index].mean(dim=1)
+def _features(ids: Tensor, mask: Tensor, pooled: Tensor, tokens: Any) -> TextFeatures:
+    """Texts as buffers hold them; *tokens* are `(N * T, L, D)`, or None."""
+    shaped = None if tokens is None else tokens.unflatten(0, mask.shape[:2])
+    return TextFeatures(ids, mask, pooled, tokens=shaped)

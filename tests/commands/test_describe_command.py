@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from completion_server import MODEL, completion_server
+from tiny_data import write_nifti
 from typer.testing import CliRunner
 
 from llmseg_cli.artifacts.descriptions import Descriptions
 from llmseg_cli.cli import app
-from llmseg_cli.workflows import describe as workflow
+from llmseg_cli.workflows.describe import run as workflow
 
 
 def invoke(*arguments: str):
@@ -138,6 +140,37 @@ def test_options_may_stand_in_the_project_file():
     result = invoke("-o", "-")
     found = Descriptions.from_text(result.stdout, name="stdout")
     assert [name for name, _ in found.rows()] == ["head", "head"]
+
+
+def test_images_are_measured_without_any_model():
+    write_nifti(Path("scans/a.nii.gz"), np.arange(64, dtype=np.float32).reshape(4, 4, 4))
+    words = ("--llm", "measured", "--target", "spleen", "--images", "scans")
+    result = invoke(*words, "-o", "d.yaml", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "1 text of 1 case for spleen" in result.stderr
+    assert json.loads(result.stdout) == yaml.safe_load(Path("d.yaml").read_text())
+    assert "Would write 1 text" in invoke(*words, "-o", "e.yaml", "--dry-run").stderr
+    assert not Path("e.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--llm", "measured"), "Pass --data DIR, or --images"),
+        (("--llm", "measured", "--images", "nowhere"), "nowhere"),
+        (("--llm", "measured", "--images", "scans", "--pred", "nowhere"), "nowhere"),
+        (("--llm", "measured", "--images", "scans", "--texts", "2"), "one text for each case"),
+        (("--llm", "measured", "--images", "scans", "--seed", "2"), "nothing is drawn"),
+        (("--llm", "library", "--images", "scans"), "looks at no images"),
+        (("--llm", "library", "--pred", "scans"), "measures no images"),
+    ],
+)
+def test_words_about_images_that_do_not_fit(arguments, message):
+    write_nifti(Path("scans/a.nii.gz"), np.zeros((4, 4, 4), np.float32))
+    result = invoke("--target", "polyp", *arguments, "-o", "d.yaml")
+    assert result.exit_code in (2, 3), result.stderr
+    assert message in result.stderr.replace("\n", " ")
+    assert not Path("d.yaml").exists()
 
 
 @pytest.mark.weights

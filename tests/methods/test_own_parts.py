@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from llmseg_cli.methods.base import Method, SemiBatch
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.registry import METHODS
 

@@ -12,7 +12,8 @@ from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.methods.supervision import supervise
 from llmseg_cli.models.resenc import ResEnc
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.models.unet import UNet
 from llmseg_cli.models.unetpp import UNetPlusPlus
 from llmseg_cli.models.vnet import VNet

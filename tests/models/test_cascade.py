@@ -17,7 +17,8 @@ from llmseg_cli.models.attention_decoder import (
     SpatialAttention,
 )
 from llmseg_cli.models.cascade import Cascade
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 
 COUNTS = {  # channels of the maps: parameters without heads, of skips that are added or joined
     (64, 128, 256, 512): (8_216_139, 9_022_539),

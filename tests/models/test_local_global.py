@@ -5,7 +5,8 @@ import torch
 
 from llmseg_cli.errors import UsageError
 from llmseg_cli.models.local_global import PARTS, LocalGlobal, build_network
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.registry import MODELS
 
 OTHERS = [name for name in MODELS.names() if name != "medt"]

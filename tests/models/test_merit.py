@@ -8,7 +8,8 @@ from torch import nn
 from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.parts.image_encoder import ImageEncoder, encoders_of
 from llmseg_cli.models.merit import Merit
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 
 ENCODERS = 65_241_516 + 64_126_044  # timm's two MaxViTs, which are not here
 COLORS = 12  # of a layer that makes grey pictures colored

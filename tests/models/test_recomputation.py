@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from llmseg_cli.models.base import Segmenter, recompute_activations
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.registry import MODELS
 
 CASES = [

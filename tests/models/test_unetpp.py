@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from llmseg_cli.errors import UsageError
 from llmseg_cli.losses.dice_cross_entropy import dice_cross_entropy
 from llmseg_cli.methods.base import Method, SemiBatch
-from llmseg_cli.models.text_fusion import FUSIONS, TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import FUSIONS, TextFused
 from llmseg_cli.models.unetpp import UNetPlusPlus
 from llmseg_cli.registry import METHODS, MODELS, methods_of_labels
 

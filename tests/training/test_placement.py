@@ -17,7 +17,8 @@ from llmseg_cli.inference.mirroring import mirrored
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.methods.base import SemiBatch
-from llmseg_cli.models.text_fusion import FUSIONS, TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import FUSIONS, TextFused
 from llmseg_cli.models.vnet import VNet
 from llmseg_cli.registry import LOSSES, METHODS, MODELS, WITHOUT_LABELS
 from llmseg_cli.training.loop import Loop

@@ -82,10 +82,7 @@ class PatchSampler:
             `(B, X, Y[, Z])` int64 if the cases have them.
         """
         images, targets = [], []
-        number, parts = self.part
-        own = self.count // parts
-        first = step * self.count + number * own
-        for position in range(first, first + own):
+        for position in self._positions(step):
             image, labels = self.patch_at(position)
             images.append(image)
             if labels is not None:
@@ -95,6 +92,17 @@ class PatchSampler:
         if self.dimensions == 2:
             return stacked[..., 0], None if target is None else target[..., 0]
         return stacked, target
+
+    def cases_of(self, step: int) -> list[str]:
+        """The cases of the patches of one step, in their order."""
+        return [self.cases[self._case_index(position)].id for position in self._positions(step)]
+
+    def _positions(self, step: int) -> range:
+        """Places of the patches of one step in the endless sequence."""
+        number, parts = self.part
+        own = self.count // parts
+        first = step * self.count + number * own
+        return range(first, first + own)
 
     def patch_at(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
         """The patch at a place of the endless sequence: `(C, X, Y, Z)` and `(X, Y, Z)`.

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,12 @@ from llmseg_cli.reading import parse_json
 from llmseg_cli.typed import fit
 
 SCHEMA = "llmseg/embeddings/1"
+OF_CASES = "llmseg/embeddings/2"  # which older versions would take for texts of all images
 _TENSORS = {"token_ids": np.int64, "mask": np.bool_, "tokens": np.float32, "pooled": np.float32}
-_OWN_KEYS = ("schema", "llmseg", "target", "class_names", "texts", "encoder")
+_OWN_KEYS = (
+    *("schema", "llmseg", "target", "class_names", "texts", "encoder"),
+    *("case_ids", "images"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,12 @@ class Embeddings:
         encoder: Name of the encoder, such as `minilm`.
         metadata: Where it came from: `encoder_digest`, `descriptions_digest`, `pooling`,
             `vocabulary_size`, `max_length`, and `truncated` (JSON list of texts that were cut).
+        case_ids: The case that each text is about, T names; none where texts are of all images.
+        images: Case to the digest of the image that its texts are about.
 
     Raises:
-        ValueError: If shapes or counts disagree, a type is wrong, or *metadata* has a key that
-            this class writes itself.
+        ValueError: If shapes or counts disagree, a type is wrong, a case lacks a class or its
+            image, or *metadata* has a key that this class writes itself.
     """
 
     target: str
@@ -52,6 +58,8 @@ class Embeddings:
     pooled: NDArray[np.float32]
     encoder: str
     metadata: dict[str, str] = field(default_factory=dict)
+    case_ids: tuple[str, ...] = ()
+    images: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.texts or len(self.texts) != len(self.class_names):
@@ -74,9 +82,28 @@ class Embeddings:
                 raise ValueError(f"{name} has values that are not finite")
         if self.token_ids.size and self.token_ids.min() < 0:
             raise ValueError(f"token_ids has {self.token_ids.min()}, expected 0 or more")
+        self._refuse_ragged_cases()
         taken = sorted(set(self.metadata) & set(_OWN_KEYS))
         if taken:
             raise ValueError(f"metadata may not have {', '.join(taken)}")
+
+    def _refuse_ragged_cases(self) -> None:
+        if not self.case_ids:
+            return
+        if len(self.case_ids) != len(self.texts) or set(self.case_ids) != set(self.images):
+            raise ValueError(
+                f"{len(self.texts)} texts, {len(self.case_ids)} names of cases, "
+                f"{len(self.images)} images"
+            )
+        held = set(zip(self.case_ids, self.class_names, strict=True))
+        for case in self.images:
+            if lacking := [name for name in self.classes if (case, name) not in held]:
+                raise ValueError(f"case {case} has no text of {lacking[0]}")
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Each case once, in the order of the texts; none where they are of all images."""
+        return tuple(dict.fromkeys(self.case_ids))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -91,7 +118,7 @@ class Embeddings:
 def save_embeddings(path: Path, embeddings: Embeddings) -> None:
     """Write `embeddings.safetensors`, whole or not at all."""
     metadata = {
-        "schema": SCHEMA,
+        "schema": OF_CASES if embeddings.case_ids else SCHEMA,
         "llmseg": llmseg_version(),
         "target": embeddings.target,
         "class_names": json.dumps(embeddings.class_names, ensure_ascii=False),
@@ -99,6 +126,9 @@ def save_embeddings(path: Path, embeddings: Embeddings) -> None:
         "encoder": embeddings.encoder,
         **embeddings.metadata,
     }
+    if embeddings.case_ids:
+        metadata["case_ids"] = json.dumps(embeddings.case_ids, ensure_ascii=False)
+        metadata["images"] = json.dumps(embeddings.images, ensure_ascii=False)
     tensors = {name: np.ascontiguousarray(getattr(embeddings, name)) for name in _TENSORS}
     write_tensors(path, save(tensors, metadata=metadata))
 
@@ -122,6 +152,8 @@ def load_embeddings(path: Path) -> Embeddings:
             texts=found["texts"],
             encoder=found["encoder"],
             metadata={key: value for key, value in metadata.items() if key not in _OWN_KEYS},
+            case_ids=found.get("case_ids", ()),
+            images=found.get("images", {}),
             **tensors,
         )
     except (OSError, SafetensorError, TypeError, ValueError) as error:
@@ -135,16 +167,18 @@ class _Metadata(TypedDict):
     encoder: str
     class_names: tuple[str, ...]
     texts: tuple[str, ...]
+    case_ids: NotRequired[tuple[str, ...]]
+    images: NotRequired[dict[str, str]]
 
 
 def _lists(metadata: dict[str, str]) -> dict[str, Any]:
-    names = ("class_names", "texts")
+    names = ("class_names", "texts", "case_ids", "images")
     return {name: parse_json(metadata[name]) for name in names if name in metadata}
 
 
 def _check_schema(path: Path, metadata: dict[str, str]) -> None:
     found = metadata.get("schema")
-    if found != SCHEMA:
+    if found not in (SCHEMA, OF_CASES):
         raise ArtifactError(
             f"{path} has schema {found!r}, expected '{SCHEMA}'. Write it with 'llmseg embed'."
         )

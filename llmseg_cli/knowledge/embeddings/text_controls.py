@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from llmseg_cli.errors import UsageError
 from llmseg_cli.knowledge.embeddings.file import Embeddings
 
 
@@ -30,6 +31,65 @@ def random_text(embeddings: Embeddings, *, seed: int) -> Embeddings:
         token_ids=token_ids,
         tokens=_gaussian_like(embeddings.tokens, random),
         pooled=_gaussian_like(embeddings.pooled, random),
+    )
+
+
+def other_case_text(embeddings: Embeddings, *, seed: int) -> Embeddings:
+    """To each case the texts of another one: true of an image, and not of its own.
+
+    No case keeps its texts: they go round one ring of all cases, whose order is drawn. A case that
+    had more texts of a class than the other one repeats these in turn.
+
+    Args:
+        embeddings: Of cases.
+        seed: Seed of the order.
+
+    Raises:
+        UsageError: If there are not two cases.
+    """
+    cases = embeddings.cases
+    if len(cases) < 2:
+        raise UsageError(
+            f"--text-control other-case: the file has texts of {len(cases)} case(s), and it takes "
+            "two. Describe more cases, and embed them in one file."
+        )
+    order = np.random.default_rng((seed, 2)).permutation(len(cases))
+    other = {cases[one]: cases[next_] for one, next_ in zip(order, np.roll(order, -1), strict=True)}
+    keys = [*zip(embeddings.case_ids, embeddings.class_names, strict=True)]
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    seen: dict[tuple[str, str], int] = {}
+    index = []
+    for case, name in keys:
+        theirs = rows[other[case], name]
+        place = seen.setdefault((case, name), 0)
+        index.append(theirs[place % len(theirs)])
+        seen[case, name] += 1
+    return replace(
+        embeddings,
+        target=f"other cases' texts of {embeddings.target}",
+        texts=tuple(embeddings.texts[row] for row in index),
+        token_ids=embeddings.token_ids[index],
+        mask=embeddings.mask[index],
+        tokens=embeddings.tokens[index],
+        pooled=embeddings.pooled[index],
+    )
+
+
+def of_one_case(embeddings: Embeddings) -> Embeddings:
+    """The texts of the first case as those of all images, for controls that tell of no case."""
+    rows = [row for row, case in enumerate(embeddings.case_ids) if case == embeddings.case_ids[0]]
+    return replace(
+        embeddings,
+        class_names=tuple(embeddings.class_names[row] for row in rows),
+        texts=tuple(embeddings.texts[row] for row in rows),
+        token_ids=embeddings.token_ids[rows],
+        mask=embeddings.mask[rows],
+        tokens=embeddings.tokens[rows],
+        pooled=embeddings.pooled[rows],
+        case_ids=(),
+        images={},
     )
 
 

@@ -25,6 +25,7 @@ from llmseg_cli.knowledge.weights.strangers import read_mapping, refused
 from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
 from llmseg_cli.knowledge.weights.transformers import load_transformers
 
+AT_ONCE = 64  # texts; what attention takes grows with them
 LENGTH_STEP = 8  # texts are padded to a multiple of it
 _UNLIMITED = 100_000  # tokenizers without a limit name a number far above this
 UNUSED = ("pooler.",)  # parts whose answer is not asked for; they may be absent
@@ -259,7 +260,11 @@ def _hidden(encoder: TextEncoder, batch: dict[str, Tensor]) -> Tensor:
     device = encoder.model.device
     given = {key: value.to(device) for key, value in batch.items() if key in taken}
     with torch.inference_mode(), refused(f"The text encoder '{encoder.name}' cannot read text"):
-        return encoder.model(**given).last_hidden_state.float().cpu()
+        parts = []
+        for first in range(0, len(batch["input_ids"]), AT_ONCE):
+            some = {key: value[first : first + AT_ONCE] for key, value in given.items()}
+            parts.append(encoder.model(**some).last_hidden_state.float().cpu())
+    return torch.cat(parts)
 
 
 def _limit(folder: Path, tokenizer: Any, model: Any) -> int:

@@ -26,7 +26,7 @@ from llmseg_cli.workflows.explain.grad_cam import (
     first_picture,
 )
 from llmseg_cli.workflows.predict.cases import is_scarcity, why_failed
-from llmseg_cli.workflows.predict.opening import open_asked
+from llmseg_cli.workflows.predict.opening import begin_case, open_asked
 from llmseg_cli.workflows.runs.run_folder import OpenRun
 
 
@@ -77,6 +77,7 @@ def run(
     images: Sequence[Path] = (),
     split: Path | None = None,
     subset: str | None = None,
+    text: Path | None = None,
     limit: int = 1,
     network: str | None = None,
     map_kind: str | None = None,
@@ -101,6 +102,7 @@ def run(
         images: Images, or folders of them, instead of *data*.
         split: Split file whose *subset* of the data is taken.
         subset: A role of the split, or `all`; `test` if a split is given.
+        text: File of `llmseg embed` with a text of each image, for a run that was trained so.
         limit: Cases at most; 0 takes all.
         network: The network to watch; by default the one that answers, or the first of several.
         map_kind: `attention` or `grad-cam`; by default attention where there is the block of a
@@ -138,6 +140,7 @@ def run(
             checkpoint=checkpoint,
             device=device,
             cache=cache,
+            text=text,
         )
         (opened,) = runs.values()
         refuse_over_cases(out, cases, data)
@@ -163,6 +166,7 @@ def run(
             check()
             try:
                 digest = image_digest(case)
+                begin_case(opened, case.id, digest)
                 entry = _kept(case, digest, journal, made_by)
                 if entry is None:
                     journal.refuse_others(case.id, asked.picture(case.id))

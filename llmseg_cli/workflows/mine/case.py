@@ -23,6 +23,7 @@ from llmseg_cli.knowledge.mining.rules import Mined, MiningRules
 from llmseg_cli.knowledge.sam.choose import open_segmenter
 from llmseg_cli.knowledge.sam.embedding_cache import EmbeddingCache
 from llmseg_cli.knowledge.sam.interface import Embedding
+from llmseg_cli.models.text_fusion import begin
 from llmseg_cli.numerics.unit_range import to_unit, unit_range
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.precision import choose_device, choose_dtype
@@ -226,6 +227,7 @@ def open_sam_miner(
 
 
 def prepared_case(case: Case, run: OpenRun) -> tuple[Volume, Prepared]:
-    """The image of a case, and as the networks of a run see it."""
+    """The image of a case, and as the networks of a run see it, which are told whose it is."""
+    begin(run.networks.values(), case.id)
     volume = load_image(case.images)
     return volume, prepare_volume(case, volume, run)

@@ -25,12 +25,14 @@ from llmseg_cli.errors import (
     is_out_of_memory,
 )
 from llmseg_cli.inference.post_processing import NOTHING, PostProcessing
+from llmseg_cli.models.text_fusion import begin
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.predict.absent_classes import classes_in
 from llmseg_cli.workflows.predict.image import Manner, Prepared, prepare_all
 from llmseg_cli.workflows.predict.labels import labels_of_mean
 from llmseg_cli.workflows.predict.maps import Maps, OpenMaps, by_kind
+from llmseg_cli.workflows.predict.opening import refuse_other_image
 from llmseg_cli.workflows.predict.trust import Watch
 from llmseg_cli.workflows.runs.ensemble import Ensemble
 
@@ -124,6 +126,7 @@ class Work:
             return image, None
         if why := self.too_large.get(case.id):
             raise TooLargeError(why)
+        refuse_other_image(self.runs.groups, case.id, image)
         prepared = prepare_all(case, self.runs.groups, self.manner)
         self.refuse(case.id, prepared[0].voxels)
         return image, prepared
@@ -188,6 +191,7 @@ class Work:
             self._report(case.id)
             self.done += count
 
+        begin(self.runs.networks.values(), case.id)
         hear = maps.take if maps.is_wanted else None
         watch = Watch(self.runs, self.manner)
         labels = labels_of_mean(

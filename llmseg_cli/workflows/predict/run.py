@@ -53,6 +53,7 @@ def run(
     images: Sequence[Path] = (),
     split: Path | None = None,
     subset: str | None = None,
+    text: Path | None = None,
     overlap: float = 0.5,
     stride: tuple[int, ...] | None = None,
     blend: str = "gaussian",
@@ -92,6 +93,7 @@ def run(
         images: Images, or folders of them, instead of *data*.
         split: Split file whose *subset* of the data is predicted; its digests are compared.
         subset: A role of the split, or `all`; `test` if a split is given.
+        text: File of `llmseg embed` with a text of each image, for runs that were trained so.
         overlap: Share of a window that the next one covers.
         stride: Voxels between windows, per side of the patch; instead of *overlap*.
         blend: How windows count where they overlap, gaussian or constant.
@@ -155,6 +157,7 @@ def run(
             device=device,
             cache=cache,
             precision=precision,
+            text=text,
         )
         if calibrated:
             found = _calibrated(found, folders, checkpoint, manifest)
@@ -181,6 +184,7 @@ def run(
             return Predicted(out, cost, ())
         made_by = {
             **_made_by(manifest, found, manner, precision, CHECKPOINTS[checkpoint]),
+            **({"text": manifest.inputs["text"]} if text else {}),
             **({"post_processing": asdict(after)} if after else {}),
             **({"probabilities": True} if probabilities else {}),
             **({"uncertainty": True} if uncertainty else {}),

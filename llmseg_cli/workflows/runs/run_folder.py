@@ -18,7 +18,8 @@ from llmseg_cli.errors import ArtifactError, UsageError, is_out_of_memory, unkno
 from llmseg_cli.inference.folding import fold_normalization, hold_convolutions_as
 from llmseg_cli.models.local_global import build_network
 from llmseg_cli.models.medvisionllama import boosters_of
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextBank, TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
 from llmseg_cli.training.checkpoints import load_into, load_weights, refuse_unfit
@@ -29,6 +30,7 @@ from llmseg_cli.training.precision import (
     choose_memory_format,
 )
 from llmseg_cli.workflows.runs.sides import sides_for
+from llmseg_cli.workflows.runs.texts import empty_features, opened_bank
 
 if TYPE_CHECKING:
     from llmseg_cli.knowledge.parts.llm_layers import LLMLayers
@@ -65,6 +67,12 @@ class OpenRun:
     def sets(self) -> int:
         """Sets of K probabilities that `probabilities` returns, 1 or 2."""
         return 1 if self.temperatures is None else 2
+
+    @property
+    def bank(self) -> TextBank | None:
+        """The texts of cases that it is asked with; None if it takes none."""
+        banks = (getattr(network, "bank", None) for network in self.networks.values())
+        return next(filter(None, banks), None)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -114,6 +122,7 @@ def open_run(
     precision: str = "auto",
     as_trained: bool = False,
     cache: Path | None = None,
+    text: Path | None = None,
 ) -> OpenRun:
     """Load a run's networks.
 
@@ -126,6 +135,7 @@ def open_run(
         as_trained: Leave the networks as training has them. Otherwise normalization is folded into
             convolutions, which answers the same up to rounding, sooner.
         cache: llmseg's cache folder, if it is not the usual one; a run may refer to a model in it.
+        text: Texts of the images, for a run of texts of cases; others do not look at it.
 
     Raises:
         ArtifactError: If the folder is no finished run or its weights do not fit.
@@ -138,6 +148,7 @@ def open_run(
             f"{folder} knows no organs: '{config.method}' has trained it without labels. Start a "
             f"training from it, and ask that: llmseg train-sup --init {folder}"
         )
+    bank = opened_bank(text, config, run=folder)
     source = checkpoint_file(folder, checkpoint)
     weights = load_weights(source)
     answer = network or config.answer
@@ -148,7 +159,7 @@ def open_run(
     dtype = choose_dtype(precision, place)
     networks = {}
     with built_of(folder / CONFIG):
-        build = network_builder(config, cache=cache)
+        build = network_builder(config, bank, cache=cache)
         for name in names:
             with torch.device("meta"):  # takes no memory, whatever sizes config.yaml asks for
                 sketch = build(name)
@@ -230,7 +241,7 @@ def asked_networks(networks: Mapping[str, nn.Module], answer: str) -> dict[str, 
 
 def network_builder(
     config: RunConfig,
-    text: TextFeatures | None = None,
+    text: TextFeatures | TextBank | None = None,
     llm: "LLMLayers | None" = None,
     *,
     cache: Path | None = None,
@@ -239,7 +250,8 @@ def network_builder(
 
     Args:
         config: The run's settings.
-        text: Text features; None takes zeros of the recorded shapes, to be loaded over.
+        text: Text features, or those of cases; None takes zeros of the recorded shapes, to be
+            loaded over.
         llm: Layers of the language model; None reads them again where the run does not hold them.
         cache: llmseg's cache folder, if it is not the usual one.
 
@@ -267,7 +279,7 @@ def network_builder(
         backbone = build_network(config.model, model, config.channels, len(config.classes), options)
         backbone.grid_of(config.patch)  # refuses a patch that the network does not divide
         if config.text is not None:
-            features = text or _empty_features(config.text)
+            features = text or empty_features(config.text)
             fusion = config.text["fusion"]
             backbone = TextFused(backbone, features, fusion=fusion, patch=config.patch)
         return method.around(backbone, config.method_options, name=name)
@@ -286,12 +298,3 @@ def empty_encoder(record: dict[str, Any], in_channels: int, *, freeze: str = "no
     from llmseg_cli.knowledge.parts.image_encoder import encoder_from  # loads transformers
 
     return encoder_from(record, in_channels, freeze=freeze)
-
-
-def _empty_features(text: dict[str, Any]) -> TextFeatures:
-    tokens, pooled = tuple(text["token_shape"]), tuple(text["pooled_shape"])
-    return TextFeatures(
-        token_ids=torch.zeros(tokens, dtype=torch.int64),
-        mask=torch.zeros(tokens, dtype=torch.bool),
-        pooled=torch.zeros(pooled),
-    )

@@ -12,6 +12,7 @@ from llmseg_cli.config import TrainSettings
 from llmseg_cli.data.patches.augmentation import AUGMENTATIONS
 from llmseg_cli.data.patches.sampling import PatchSampler
 from llmseg_cli.methods.base import SemiBatch
+from llmseg_cli.models.text_features import TextBank
 from llmseg_cli.training.ranks import ALONE, Ranks
 from llmseg_cli.workflows.train.data import TrainingData
 
@@ -25,6 +26,7 @@ def batch_maker(
     uses_pseudo: bool = False,
     pin: bool = False,
     part: tuple[int, int] = (0, 1),
+    bank: TextBank | None = None,
 ) -> Callable[[int], SemiBatch]:
     """What makes the batch of a step: a function of the seed and the step alone.
 
@@ -37,6 +39,7 @@ def batch_maker(
             of a case is known.
         pin: Whether a GPU is to copy the batches while it computes.
         part: Which of how many equal parts of each batch is made.
+        bank: Texts of the cases, whose rows go with the patches; None for none.
     """
     augmentation = AUGMENTATIONS[settings.augment]
     ignores = config.ignore_label is not None
@@ -70,7 +73,7 @@ def batch_maker(
         if not data.labeled:  # of a method that uses no labels
             images, _ = unlabeled.batch(step)
             none = torch.empty(0, *images.shape[2:], dtype=torch.int64)
-            batch = SemiBatch(images[:0], none, images)
+            batch = SemiBatch(images[:0], none, images)  # no method of these takes texts of cases
             return _pinned(batch) if pin else batch
         image, target = labeled.batch(step)
         assert target is not None
@@ -79,9 +82,18 @@ def batch_maker(
         if uses_unlabeled:
             images, pseudo = unlabeled.batch(step)
             batch = replace(batch, unlabeled=images, pseudo=pseudo)
+        if bank is not None:
+            rows = rows_of(bank, labeled, step)
+            more = rows_of(bank, unlabeled, step) if uses_unlabeled else None
+            batch = replace(batch, texts=rows, unlabeled_texts=more)
         return _pinned(batch) if pin else batch
 
     return make
+
+
+def rows_of(bank: TextBank, sampler: PatchSampler, step: int) -> Tensor:
+    """Rows of the texts of a step's patches, `(B,)` int64."""
+    return torch.tensor([bank.row(case) for case in sampler.cases_of(step)])
 
 
 def _pinned(batch: SemiBatch) -> SemiBatch:
@@ -112,4 +124,6 @@ def _changed(
         target=maps(batch.target),
         unlabeled=None if batch.unlabeled is None else images(batch.unlabeled),
         pseudo=None if batch.pseudo is None else maps(batch.pseudo),
+        texts=None if batch.texts is None else maps(batch.texts),
+        unlabeled_texts=None if batch.unlabeled_texts is None else maps(batch.unlabeled_texts),
     )

@@ -22,6 +22,7 @@ from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.sampling import prefetch
 from llmseg_cli.errors import ArtifactError, DataError, UsageError
 from llmseg_cli.methods.base import SemiBatch
+from llmseg_cli.models.text_features import TextBank
 from llmseg_cli.progress import Progress
 from llmseg_cli.training.loop import Loop
 from llmseg_cli.training.stop import StopRequest, stoppable
@@ -122,6 +123,7 @@ class PseudoBatches:
         all_unlabeled: Whether unlabeled cases without pseudo-label are learned from, too.
         stop: Set by a signal.
         progress: Hears about cases that are mined.
+        bank: Texts of the cases; None for none.
     """
 
     def __init__(
@@ -135,7 +137,9 @@ class PseudoBatches:
         all_unlabeled: bool,
         stop: StopRequest,
         progress: Progress,
+        bank: TextBank | None = None,
     ) -> None:
+        self.bank = bank
         self.plan, self.data, self.config, self.settings = plan, data, config, settings
         self.loop, self.all_unlabeled = loop, all_unlabeled
         self.stop, self.progress = stop, progress
@@ -186,6 +190,7 @@ class PseudoBatches:
             uses_pseudo=bool(self.masks),
             pin=self.loop.device.type == "cuda",
             part=(self.loop.ranks.rank, self.loop.ranks.size),
+            bank=self.bank,
         )
 
     def _round(self, step: int, *, is_over: bool) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from llmseg_cli.artifacts.launch import Launch
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.config import SemiSettings, TrainSettings
 from llmseg_cli.config_mining import MiningSettings
-from llmseg_cli.models.text_fusion import TextFeatures
+from llmseg_cli.models.text_features import TextBank, TextFeatures
 
 DEFAULTS: dict[str, Any] = {
     one.name: one.default for one in fields(SemiSettings) if one.name in ("schedule", "every")
@@ -70,7 +70,7 @@ class Request:
     ignore_label: int | None = None
     seed: int = 0
     unlabeled_batch: int | None = None
-    text: tuple[TextFeatures, dict[str, Any]] | None = None
+    text: tuple[TextFeatures | TextBank, dict[str, Any]] | None = None
     init: Path | None = None
     pseudo: PseudoRequest = field(default_factory=PseudoRequest)
     offline: bool = False

@@ -30,6 +30,7 @@ from llmseg_cli.training.stop import stop_on_signals, stoppable
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.runs.learned import learned_with, showing, with_voxels
 from llmseg_cli.workflows.runs.pretrained import Pretrained, pretrained_for, refuse_other_flags
+from llmseg_cli.workflows.train.case_texts import refuse_mixed_texts
 from llmseg_cli.workflows.train.class_weights import weights_of
 from llmseg_cli.workflows.train.course import draw_course
 from llmseg_cli.workflows.train.data import TrainingData
@@ -130,6 +131,7 @@ def plan(
     refuse_method_options(method_type, method_options, settings, model_options, parts)
     dtype = choose_dtype(settings.precision, choose_device(settings.device))
     preprocessing = Preprocessing(settings.spacing, settings.normalize)
+    mixed = refuse_mixed_texts(request, method_type, method_options)
     data = prepare_for(method_type, method_options, request, preprocessing, progress)
     learned = with_voxels(learned, request.split, data.voxels)
     pseudo = plan_pseudo(request, method_type, method_options, data)
@@ -168,6 +170,7 @@ def plan(
         augment=settings.augment,
         stride=ENCODER_STRIDE if settings.image_encoder else STRIDE,
     )
+    found += mixed
     for sentence in found:
         logger.warning(sentence)
     method, started = make_learner(request, config, parts, ranks)

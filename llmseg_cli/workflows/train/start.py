@@ -16,6 +16,7 @@ from llmseg_cli.training.ranks import ALONE, Ranks
 from llmseg_cli.training.stop import StopRequest
 from llmseg_cli.workflows.runs.run_folder import hold_blocks_as
 from llmseg_cli.workflows.train.batches import batch_maker, place_batch
+from llmseg_cli.workflows.train.case_texts import bank_in
 from llmseg_cli.workflows.train.pseudo_rounds import PseudoBatches
 from llmseg_cli.workflows.train.raised_steps import go_on_from_weights
 from llmseg_cli.workflows.train.request import Request
@@ -87,6 +88,7 @@ def start(
             all_unlabeled=not method.mines,
             stop=stop,
             progress=progress,
+            bank=bank_in(request),
         )
     else:
         make = batch_maker(
@@ -96,6 +98,7 @@ def start(
             uses_unlabeled=method.uses_unlabeled,
             pin=device.type == "cuda",
             part=(ranks.rank, ranks.size),
+            bank=bank_in(request),
         )
         first, end = (settings.accumulate * step for step in (loop.step, loop.last_step))
         ready = prefetch(make, start=first, stop=end, workers=settings.workers)

@@ -16,6 +16,7 @@ from llmseg_cli.data.patches.mapped import MappedArrays
 from llmseg_cli.inference.sliding_window import sliding_window
 from llmseg_cli.inference.windows import Windows
 from llmseg_cli.metrics.overlap import dice_per_class
+from llmseg_cli.models.text_fusion import begin
 from llmseg_cli.progress import Progress, silent
 from llmseg_cli.training.ranks import ALONE, Ranks
 
@@ -85,9 +86,9 @@ def dice_scorer(
     if not cases:
         return None
     classes = range(1, len(config.classes))
-    files = [(case.image, case.labels) for case in cases if case.labels is not None]
+    files = [(case.id, case.image, case.labels) for case in cases if case.labels is not None]
     arrays = MappedArrays()
-    arrays.open_first([path for pair in files for path in pair])
+    arrays.open_first([path for _, *pair in files for path in pair])
 
     def score(networks: Mapping[str, nn.Module]) -> float:
         asked = networks if config.answer == "mean" else {"": networks[config.answer]}
@@ -98,8 +99,9 @@ def dice_scorer(
         told.wanted.clear()
         told.found.clear()
         progress("validate", 0, len(files))
-        for done, (stored, reference) in enumerate(ranks.share(files), start=1):
+        for done, (case, stored, reference) in enumerate(ranks.share(files), start=1):
             image = torch.from_numpy(np.array(arrays.get(stored), np.float32)).to(device)
+            begin(asked.values(), case)
             labels = _predict(image, list(asked.values()), config)
             wanted: NDArray[np.uint8] = np.asarray(arrays.get(reference), np.uint8)
             if config.ignore_label is not None:
@@ -109,6 +111,7 @@ def dice_scorer(
             values.append(dice_per_class(labels, wanted, classes=classes))
             if done < len(files):
                 progress("validate", min(done * ranks.size, len(files) - 1), len(files))
+        begin(asked.values(), None)
         told.join(ranks)
         found = np.concatenate(ranks.joined(values))
         found = found[~np.isnan(found)]

@@ -46,6 +46,24 @@ def test_a_round_trip_keeps_everything(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["e.safetensors"]
 
 
+def test_texts_of_cases_have_a_schema_of_their_own(tmp_path: Path) -> None:
+    given = replace(
+        _embeddings(),
+        class_names=("a", "a", "a"),
+        case_ids=("x", "y", "y"),
+        images={"x": "00", "y": "11"},
+    )
+    save_embeddings(tmp_path / "e.safetensors", given)
+    with safe_open(tmp_path / "e.safetensors", framework="numpy") as stream:
+        assert stream.metadata()["schema"] == "llmseg/embeddings/2"
+    read = load_embeddings(tmp_path / "e.safetensors")
+    assert (read.case_ids, read.images, read.cases) == (given.case_ids, given.images, ("x", "y"))
+    with pytest.raises(ValueError, match="3 texts, 2 names of cases"):
+        replace(given, case_ids=("x", "y"))
+    with pytest.raises(ValueError, match="1 images"):
+        replace(given, images={"x": "00"})
+
+
 def test_classes_and_their_rows() -> None:
     found = _embeddings()
     assert found.classes == ("anterior", "posterior")

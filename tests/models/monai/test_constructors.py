@@ -12,7 +12,8 @@ from llmseg_cli.methods.base import SemiBatch
 from llmseg_cli.models.base import Segmenter
 from llmseg_cli.models.monai.bottleneck import PLACES
 from llmseg_cli.models.monai.constructors import LEFT_OUT
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.registry import METHODS, MODELS, MONAI
 from llmseg_cli.training.checkpoints import load_into, load_weights, save_weights
 from llmseg_cli.workflows.train.named_options import options_of

@@ -14,7 +14,8 @@ from llmseg_cli.artifacts.manifest import load_manifest
 from llmseg_cli.errors import ArtifactError, UsageError
 from llmseg_cli.methods.cross_pseudo_supervision import CrossPseudoSupervision
 from llmseg_cli.methods.supervised import Supervised
-from llmseg_cli.models.text_fusion import TextFeatures, TextFused
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.workflows.runs.run_folder import network_builder
 from llmseg_cli.workflows.train.foreign_weights import (
     read_state,

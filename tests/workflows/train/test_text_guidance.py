@@ -11,8 +11,9 @@ from llmseg_cli.knowledge.descriptions.library import library_texts
 from llmseg_cli.knowledge.embeddings.file import Embeddings, save_embeddings
 from llmseg_cli.knowledge.embeddings.text_controls import constant_text, random_text
 from llmseg_cli.knowledge.embeddings.text_encoder import encode_texts, load_encoder
+from llmseg_cli.workflows.runs.texts import features_of
 from llmseg_cli.workflows.train.shuffled_text import shuffled_text
-from llmseg_cli.workflows.train.text_guidance import features_of, text_for
+from llmseg_cli.workflows.train.text_guidance import text_for
 
 
 def three_texts() -> Embeddings:

@@ -8,7 +8,7 @@ from llmseg_cli.artifacts.descriptions import Descriptions
 from llmseg_cli.errors import UsageError, WeightsError
 from llmseg_cli.knowledge.descriptions.library import find_entry
 from llmseg_cli.knowledge.descriptions.providers import small_model_warning
-from llmseg_cli.workflows.describe import DescribeSettings, queries, run
+from llmseg_cli.workflows.describe.run import DescribeSettings, queries, run
 
 
 def served(server, **values) -> DescribeSettings:
