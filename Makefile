@@ -78,6 +78,14 @@ bench-accuracy: $(RIVALS)/.installed  ## Dice after the same minutes beside nnU-
 kills: install weights  ## Kill trainings 40 times at random steps, resume them, and compare their weights to the bit
 	python examples/benchmarks/kills.py --kills 40
 
+kills-ranks: install  ## Kill random ranks of trainings of two processes 20 times, resume them, compare likewise
+	python examples/benchmarks/kill_ranks.py --kills 20
+
+# SHARES="--only predict" measures one of them (shares.py --help).
+SHARES ?=
+bench-shares: install weights  ## Two shards, two tasks of Ray and two ranks, beside one, on two processors
+	python examples/benchmarks/shares.py $(SHARES)
+
 $(RIVALS)/.installed: examples/benchmarks/requirements.txt constraints.txt
 	test -x $(RIVALS)/bin/python || $(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/python -m pip install -c constraints.txt --upgrade pip $$(grep '^torch==' constraints.txt)
@@ -137,4 +145,4 @@ help:  ## This list
 	@sed -n -e 's/^## \(.*\)/\n\1/p' -e 's/^\([a-z][a-z-]*\):[^#]*  ## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) \
 	| awk -F'|' 'NF == 2 { printf "  make %-14s %s\n", substr($$1, 3), $$2; next } { print }'
 
-.PHONY: bench bench-accuracy kills demo demo-compared demo-alone install weights test test-fast fuzz lint completions man clean help
+.PHONY: bench bench-accuracy bench-shares kills kills-ranks demo demo-compared demo-alone install weights test test-fast fuzz lint completions man clean help

@@ -2,17 +2,23 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny_data import write_nifti
+from tiny_mining import UNLABELED, write_pictures, write_split
 from tiny_runs import run_config, write_run
+from tiny_sam import write_sam
 
 from llmseg_cli.artifacts.lock import BusyError, only_job
 from llmseg_cli.artifacts.shard import Shard
+from llmseg_cli.config_mining import MiningSettings
 from llmseg_cli.errors import PartialError, ResourceError, UsageError
+from llmseg_cli.workflows.mine.run import run as mine
 from llmseg_cli.workflows.predict.run import run
 from llmseg_cli.workflows.shards import on_ray
 from llmseg_cli.workflows.shards.on_ray import RayOptions, Work, do_on_ray, do_share
@@ -59,62 +65,19 @@ def finish(out: str) -> None:
     assert contents(out) == contents("whole")
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch):
-    """A cluster of two machines of one processor each, the second of which may be removed."""
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two machines of one processor each; the last test removes the second."""
     pytest.importorskip("ray", reason="ray is absent (llmseg[ray])")
-    for name, value in on_ray.SURROUNDINGS.items():
-        monkeypatch.setenv(name, value)
-    from ray.cluster_utils import Cluster
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in on_ray.SURROUNDINGS.items():
+            patched.setenv(name, value)
+        from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    yield made, made.add_node(num_cpus=1)
-    made.shutdown()
-
-
-@pytest.mark.slow
-def test_a_machine_that_is_lost_loses_nothing(cluster, place):
-    made, second = cluster
-    told: list[str] = []
-    done: list[int] = []
-
-    def progress(phase: str, number: int, total: int, **values) -> None:
-        done.append(number)
-        if number == 1:
-            assert total == CASES  # shares left on both machines
-            made.remove_node(second, allow_graceful=False)
-
-    options = RayOptions(made.address)
-    shards = do_on_ray(
-        work("out"), options, resume=False, force=False, progress=progress, hear=told.append
-    )
-    assert told == ["Ray: 6 shares of 6 cases, 2 at a time."]
-    assert done == [*range(CASES + 1)]
-    assert shards == [Shard(number, CASES) for number in range(1, CASES + 1)]
-    finish("out")
-
-
-@pytest.mark.slow
-def test_what_tasks_and_the_cluster_refuse_is_refused_here(cluster, place):
-    options = RayOptions(cluster[0].address)
-
-    def do(words: Work, options: RayOptions = options, **more: bool) -> None:
-        do_on_ray(words, options, **{"resume": False, "force": False, **more})
-
-    with pytest.raises(UsageError, match=r"--gpus-per-case 0.25: Ray has 0 GPUs\. Pass less"):
-        do(work("out"), RayOptions(options.address, gpus=0.25))
-    with pytest.raises(UsageError, match=r"--cpus-per-case 3: Ray has 2 processors"):
-        do(work("out"), RayOptions(options.address, cpus=3))
-    with pytest.raises(UsageError, match=r"Unknown network 'third'|third"):
-        do(work("out", network="third"))
-    (place / "scans" / "case2.nii.gz").write_bytes(b"no scan")
-    do(work("out"), resume=True)  # a case that fails ends no share
-    with pytest.raises(UsageError, match=r"holds shards of 6 that are not joined\. Pass --resume"):
-        do(work("out"))
-    with pytest.raises(PartialError, match=r"1 of 6 cases failed"):
-        run(**{**WORDS, "out": Path("out")}, merge=True)
-    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no cluster of Ray answers"):
-        do(work("out"), RayOptions("127.0.0.1:1"))
+        head = {"num_cpus": 1, "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        yield made, made.add_node(num_cpus=1)
+        made.shutdown()
 
 
 def test_without_ray_a_sentence_says_how_to_get_it(monkeypatch, place):
@@ -155,3 +118,79 @@ def test_how_a_task_ends(error, found):
         raise error
 
     assert do_share(function, {"a": 1}, Shard(1, 2), True, Path.cwd()) == found
+
+
+@pytest.mark.slow
+def test_pseudo_labels_are_those_of_one_run(cluster, tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(Path("data"))
+    write_split(Path("split.json"), Path("data"))
+    write_run(Path("run"), run_config((16, 16)))
+    Path("run/split.json").write_bytes(Path("split.json").read_bytes())
+    write_sam(Path("sam"))
+
+    def words(out: str) -> dict[str, Any]:
+        settings = MiningSettings(sam="transformers:sam", smallest_component=0.0)
+        names = {
+            "run_folder": "run",
+            "data": "data",
+            "split": "split.json",
+            "cache": f"{out}-cache",
+        }
+        paths = {key: Path(name) for key, name in names.items()}
+        return {**paths, "out": Path(out), "settings": settings, "overlays": 2, "offline": True}
+
+    asked = Work(mine, words("out"), Path("out"), len(UNLABELED))
+    do_on_ray(asked, RayOptions(cluster[0].address), resume=False, force=False)
+    for out, merge in (("out", True), ("whole", False)):
+        with suppress(
+            PartialError
+        ):  # the filters may drop all masks of a network that knows nothing
+            mine(**words(out), merge=merge)
+    assert "qc.csv" in contents("whole")
+    assert contents("out") == contents("whole")
+
+
+@pytest.mark.slow
+def test_what_tasks_and_the_cluster_refuse_is_refused_here(cluster, place):
+    options = RayOptions(cluster[0].address)
+
+    def do(words: Work, options: RayOptions = options, **more: bool) -> None:
+        do_on_ray(words, options, **{"resume": False, "force": False, **more})
+
+    with pytest.raises(UsageError, match=r"--gpus-per-case 0.25: Ray has 0 GPUs\. Pass less"):
+        do(work("out"), RayOptions(options.address, gpus=0.25))
+    with pytest.raises(UsageError, match=r"--cpus-per-case 3: Ray has 2 processors"):
+        do(work("out"), RayOptions(options.address, cpus=3))
+    with pytest.raises(UsageError, match=r"Unknown network 'third'|third"):
+        do(work("out", network="third"))
+    (place / "scans" / "case2.nii.gz").write_bytes(b"no scan")
+    do(work("out"), resume=True)  # a case that fails ends no share
+    with pytest.raises(UsageError, match=r"holds shards of 6 that are not joined\. Pass --resume"):
+        do(work("out"))
+    with pytest.raises(PartialError, match=r"1 of 6 cases failed"):
+        run(**{**WORDS, "out": Path("out")}, merge=True)
+    with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: no cluster of Ray answers"):
+        do(work("out"), RayOptions("127.0.0.1:1"))
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_lost_loses_nothing(cluster, place):
+    made, second = cluster
+    told: list[str] = []
+    done: list[int] = []
+
+    def progress(phase: str, number: int, total: int, **values) -> None:
+        done.append(number)
+        if number == 1:
+            assert total == CASES  # shares left on both machines
+            made.remove_node(second, allow_graceful=False)
+
+    options = RayOptions(made.address)
+    shards = do_on_ray(
+        work("out"), options, resume=False, force=False, progress=progress, hear=told.append
+    )
+    assert told == ["Ray: 6 shares of 6 cases, 2 at a time."]
+    assert done == [*range(CASES + 1)]
+    assert shards == [Shard(number, CASES) for number in range(1, CASES + 1)]
+    finish("out")
