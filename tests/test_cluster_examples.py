@@ -1,6 +1,7 @@
 """The scripts for SLURM, with programs of its names that do no more than the scripts rely on."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -79,6 +80,29 @@ def test_what_was_saved_is_queued_again_and_nothing_else(script, code, again, tm
 def test_an_array_gives_each_job_its_share(tmp_path):
     _, called = run(ROOT / "examples/cluster/predict.sbatch", tmp_path, tasks=1, code=0)
     assert "--shard 3/8" in called[0]
+
+
+def test_a_sweep_has_a_job_for_every_combination(tmp_path, monkeypatch):
+    script = ROOT / "examples/cluster/sweep.sbatch"
+    last = int(re.search(r"--array=0-(\d+)", script.read_text())[1])
+    found = set()
+    for index in range(last + 1):
+        place = tmp_path / str(index)
+        place.mkdir()
+        monkeypatch.setitem(SLURM, "SLURM_ARRAY_TASK_ID", str(index))
+        code, called = run(script, place, tasks=1, code=0)
+        assert code == 0
+        trained, predicted, scored = (line.split()[5:] for line in called)
+        assert [trained[0], predicted[0], scored[0]] == ["train-semi", "predict", "score"]
+        method, seed = (trained[trained.index(flag) + 1] for flag in ("--method", "--seed"))
+        split = trained[trained.index("--split") + 1]
+        name = f"{method}-{split[6:-5]}-{seed}"
+        assert trained[trained.index("-o") + 1] == predicted[2] == f"runs/{name}"
+        assert predicted[predicted.index("-o") + 1] == scored[2] == f"masks/{name}"
+        assert split in predicted
+        assert split in scored
+        found.add((method, split, seed))
+    assert len(found) == last + 1
 
 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")

@@ -67,10 +67,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--pictures", default="10,100,1000")
     options.add_argument("--volumes", default="10,100")
-    options.add_argument("--stages", help="Some of the commands, by comma.")
+    options.add_argument("--stages", help="Some of the commands, by semicolon.")
     options.add_argument("-o", "--output", type=Path, help="The rows, as JSON lines.")
     chosen = options.parse_args()
-    wanted = chosen.stages.split(",") if chosen.stages else list(STAGES)
+    wanted = chosen.stages.split(";") if chosen.stages else list(STAGES)
     kinds = {
         "pictures": (_numbers(chosen.pictures), write_pictures, wanted),
         "volumes": (
