@@ -24,7 +24,7 @@ PATCH = (64, 64, 48)  # where none is given: the made scans have no proportions 
 NAMES = (
     *("startup", "training-step", "convolution-floor", "torch-compile", "data-path"),
     *("patch-reading", "preprocessing", "sliding-window", "distances", "mining"),
-    *("forward", "network-steps", "head-losses"),
+    *("forward", "network-steps", "head-losses", "diffusion-step", "diffusion-sample"),
 )
 
 

@@ -79,6 +79,7 @@ class Diffusion(Taught):
 
     uses_pseudo = True
     student: Denoised
+    kept: Tensor  # of the signal's variance at each step, (times,)
 
     @takes_options_of(Denoised)
     def __init__(

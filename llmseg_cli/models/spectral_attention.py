@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,8 @@ class BandPass(nn.Module):
     def __init__(self, channels: int, heads: int, *, time_width: int, dimensions: int) -> None:
         super().__init__()
         widths = [channels, *[BAND_FILTERS] * BAND_BLOCKS]
-        convolution, flat = CONVOLUTION[dimensions], (1,) * (dimensions - 2)
+        convolution: Any = CONVOLUTION[dimensions]
+        flat = (1,) * (dimensions - 2)
         padding = (1, 1, *[0] * len(flat))
         self.convolutions = nn.ModuleList(
             convolution(width, BAND_FILTERS, (3, 3, *flat), padding=padding)
@@ -131,7 +133,7 @@ class SpectralAttention(nn.Module):
 
     def _split(self, tokens: Tensor) -> Tensor:
         """`(B, N, width)` as `(B, heads, N, width / heads)`."""
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return tokens.reshape(*tokens.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class SSFormer(nn.Module):
@@ -190,7 +192,7 @@ class SSFormer(nn.Module):
             found = self.condition(_tokens(condition, grid))
             for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
                 found = second(first(noise, found, time, grid), noise, time, grid)
-            met = self.output(found).mT.unflatten(2, grid)
+            met = self.output(found).mT.reshape(*features.shape[:2], *grid)
             mode = INTERPOLATION[len(grid)]
             met = F.interpolate(met, features.shape[2:], mode=mode, align_corners=False)
         return features + met.to(features.dtype)
@@ -206,19 +208,21 @@ def _from_time(time_width: int, width: int) -> nn.Sequential:
 
 def _tokens(features: Tensor, grid: Sequence[int]) -> Tensor:
     """`(B, F, X, Y[, Z])` as means over the cells of a grid, `(B, N, F)`."""
-    pool = F.adaptive_avg_pool2d if features.ndim == 4 else F.adaptive_avg_pool3d
-    return pool(_wide(features), tuple(grid)).flatten(2).mT
+    pool: Any = F.adaptive_avg_pool2d if features.ndim == 4 else F.adaptive_avg_pool3d
+    cells: Tensor = pool(_wide(features), tuple(grid))
+    return cells.flatten(2).mT
 
 
 def _spectrum(tokens: Tensor, grid: Sequence[int]) -> Tensor:
     """Tokens `(B, heads, N, d)` on a grid as their frequencies, complex, of the same shape."""
     axes = tuple(range(2, 2 + len(grid)))
-    return torch.fft.fftn(tokens.unflatten(2, grid), dim=axes, norm="ortho").flatten(2, axes[-1])
+    placed = tokens.reshape(*tokens.shape[:2], *grid, tokens.shape[3])
+    return torch.fft.fftn(placed, dim=axes, norm="ortho").flatten(2, axes[-1])
 
 
 def _places(affinity: Tensor, grid: Sequence[int]) -> Tensor:
     """Affinities of frequencies `(B, heads, N, N)` as those of places, their real part."""
-    found = affinity.unflatten(3, grid).unflatten(2, grid)
+    found = affinity.reshape(*affinity.shape[:2], *grid, *grid)
     for first in (2, 2 + len(grid)):
         axes = tuple(range(first, first + len(grid)))
         found = torch.fft.ifftn(found, dim=axes, norm="ortho")

@@ -23,6 +23,7 @@ from llmseg_cli.metrics.pair import mask_pairs
 from llmseg_cli.metrics.surface import asd, hd95
 from llmseg_cli.numerics.class_softmax import class_softmax
 from llmseg_cli.training.precision import choose_device, choose_dtype
+from llmseg_cli.workflows.bench import diffusion
 from llmseg_cli.workflows.bench.networks import forward, head_losses, steps
 from llmseg_cli.workflows.bench.run import Contest, MakeContest, SkippedError, Way, Wish
 from llmseg_cli.workflows.bench.startup import startup
@@ -224,4 +225,6 @@ CONTESTS: dict[str, MakeContest] = {
     "forward": forward,
     "network-steps": steps,
     "head-losses": head_losses,
+    "diffusion-step": diffusion.step,
+    "diffusion-sample": diffusion.sample,
 }

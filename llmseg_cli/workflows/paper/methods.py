@@ -34,6 +34,10 @@ METHODS = {  # name of a method: words, and what to cite
         "a critic that judges answers for unlabeled images",
         ("you2022castformer", "zhang2017dan"),
     ),
+    "diffusion": (
+        "a diffusion of masks whose samples answer and label the unlabeled images",
+        ("wu2024medsegdiffv2",),
+    ),
     "sam-mining": ("pseudo-labels that Segment Anything draws", ("mao2025mining",)),
     "self-training": ("self-training with pseudo-labels", ("lee2013pseudo",)),
     "rounds": ("rounds of self-training with an ensemble", ("yang2022stpp",)),

@@ -30,6 +30,8 @@ from llmseg_cli.workflows.bench.work import fastest_convolution
 from llmseg_cli.workflows.train.cost import cost_of
 
 OF_NETWORKS = ("forward", "network-steps", "head-losses")
+OF_DIFFUSION = ("diffusion-step", "diffusion-sample")
+OTHERS = (*OF_NETWORKS, *OF_DIFFUSION)  # which have tests of their own
 SMALL = ("--patch", "16,16,16", "--model", "vnet", "--model-option", "filters=2", "--rounds", "1")
 
 
@@ -195,7 +197,7 @@ def test_operations_of_a_step_are_three_times_those_of_its_forward_passes(quiet_
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if n not in ("startup", "mining", "torch-compile", *OF_NETWORKS)]
+    "name", [n for n in NAMES if n not in ("startup", "mining", "torch-compile", *OTHERS)]
 )
 def test_each_comparison_agrees_on_made_data(name, quiet_place):
     out = quiet_place / "bench.json"
@@ -220,6 +222,20 @@ def test_every_network_takes_part_beside_that_of_the_settings(name, quiet_place,
     assert list(outcome["medians"]) == ["vnet", "unetpp", "cascade"]
     assert "left out: medvisionllama (" in outcome["work"]
     assert "llmseg weights fetch" in outcome["work"]
+
+
+def test_a_step_and_a_sample_of_a_diffusion_are_measured(quiet_place):
+    found = invoke("bench", *OF_DIFFUSION, *SMALL, "--json")
+    assert found.exit_code == 0, found.output
+    step, sample = json.loads(found.stdout)["benchmarks"]
+    assert list(step["medians"]) == ["diffusion", "mean-teacher"]
+    assert list(sample["medians"]) == ["a sample of 5 steps", "of one step", "the network alone"]
+    assert sample["aims"] == {}  # which is for pictures of 256
+    own = ("--method", "diffusion", "--method-option", "steps=2", "--method-option", "filters=4")
+    found = invoke("bench", OF_DIFFUSION[1], *SMALL, *own, "--patch", "256,256", "--json")
+    assert found.exit_code == 0, found.output
+    (sample,) = json.loads(found.stdout)["benchmarks"]
+    assert sample["aims"] == {"a sample of 2 steps": 5.0}
 
 
 def test_the_losses_of_several_heads_are_compared_and_of_one_skipped(quiet_place):
