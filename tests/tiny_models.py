@@ -161,3 +161,56 @@ def write_llama(folder: Path, kind: str = "llama", *, layers: int = 3, **setting
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
     return folder
+
+
+SEEN = "<image>"  # the token of a picture
+SHOWING_TEMPLATE = (
+    "{% for m in messages %}{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}" + SEEN + "{% else %}{{ c['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}"
+)
+
+
+def write_vision_model(folder: Path, *, seed: int = 0) -> Path:
+    """A LLaVA of a CLIP and a Llama of width 16 with two layers each, and its processor."""
+    hf = load_transformers()
+    tokenizer = _tokenizer(pad_token="[PAD]", bos_token="[CLS]", eos_token="[SEP]")
+    tokenizer.add_special_tokens({"additional_special_tokens": [SEEN]})
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    words = hf.LlamaConfig(
+        **small,
+        vocab_size=len(tokenizer),
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    config = hf.LlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**small, image_size=16, patch_size=8, projection_dim=16),
+        text_config=words,
+        image_token_index=tokenizer.convert_tokens_to_ids(SEEN),
+        vision_feature_layer=-1,
+    )
+    torch.manual_seed(seed)
+    model = hf.LlavaForConditionalGeneration(config)
+    for weights in model.parameters():  # larger than they start, so that pictures matter
+        weights.data.mul_(8)
+    model.save_pretrained(folder)
+    hf.LlavaProcessor(
+        image_processor=hf.CLIPImageProcessor(
+            size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+        ),
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token=SEEN,
+        chat_template=SHOWING_TEMPLATE,
+    ).save_pretrained(folder)
+    return folder

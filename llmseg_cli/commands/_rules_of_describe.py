@@ -41,6 +41,17 @@ OF_DESCRIBE = (
         "--llm {llm} looks at no images; pass --llm measured, or a model that looks at pictures",
     ),
     Rule(
+        ("send_images",),
+        lambda v: bool(v["images"]) and v["llm"].startswith("openai:"),
+        "pictures are sent to a server alone; pass --images and --llm openai:MODEL",
+    ),
+    Rule(
+        ("slices",),
+        lambda v: "llm" not in v or (bool(v["images"]) and _asks_model(v)),
+        "no model is shown any pictures; pass --images, and a model that looks with --llm",
+        is_shared=True,
+    ),
+    Rule(
         ("texts",),
         lambda v: v.get("llm") != "measured",
         "--llm measured writes one text for each case and class; leave it out",

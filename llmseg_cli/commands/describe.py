@@ -118,6 +118,16 @@ def describe(
         ),
         BASIC,
     ] = None,
+    slices: Annotated[
+        int, typer.Option(min=1, help="Pictures of a volume that a model is shown.")
+    ] = 3,
+    send_images: Annotated[
+        bool,
+        typer.Option(
+            "--send-images",
+            help="Pictures of --images may leave this machine, to the server of --llm openai:.",
+        ),
+    ] = False,
     offline: Offline = False,
     device: Device = "auto",
     cache: Cache = None,
@@ -144,6 +154,40 @@ def describe(
                 progress=progress,
             )
         return _told(texts_of_cases, out, dry_run=dry_run)
+    settings = DescribeSettings(
+        base_url=base_url,
+        template=template,
+        max_words=max_words,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        device=device,
+    )
+    if images:
+        from llmseg_cli.workflows.describe.looked import look
+
+        if dry_run:
+            from llmseg_cli.workflows.predict.choice import choose_cases
+
+            cases = choose_cases(None, images, None, None)
+            console.info(f"Would show {llm} pictures of {counted(len(cases), 'image')}.")
+            return {"llm": llm, "cases": [case.id for case in cases]}
+        with console.progress("case") as progress:
+            seen = look(
+                target,
+                modality=modality,
+                classes=names,
+                llm=llm,
+                images=images,
+                texts=texts,
+                slices=slices,
+                send_images=send_images,
+                settings=settings,
+                cache=cache,
+                offline=offline,
+                progress=progress,
+            )
+        return _told(seen, out, dry_run=False)
     if dry_run and asks_a_model(llm):
         asked = queries(
             target,
@@ -162,15 +206,7 @@ def describe(
             classes=names,
             llm=llm,
             texts=texts,
-            settings=DescribeSettings(
-                base_url=base_url,
-                template=template,
-                max_words=max_words,
-                seed=seed,
-                temperature=temperature,
-                top_p=top_p,
-                device=device,
-            ),
+            settings=settings,
             cache=cache,
             offline=offline,
             progress=progress,

@@ -153,6 +153,21 @@ def test_images_are_measured_without_any_model():
     assert not Path("e.yaml").exists()
 
 
+def test_pictures_go_to_a_server_of_this_machine_and_not_elsewhere(monkeypatch):
+    write_nifti(Path("scans/a.nii.gz"), np.arange(64, dtype=np.float32).reshape(4, 4, 4))
+    words = ("--llm", f"openai:{MODEL}", "--target", "spleen", "--modality", "CT")
+    words = (*words, "--images", "scans", "-o", "d.yaml", "--slices", "2")
+    refused = invoke(*words, "--base-url", "http://192.0.2.1/v1")
+    assert (refused.exit_code, "--send-images" in refused.stderr) == (2, True)
+    with completion_server() as server:
+        assert "pictures of 1 image" in invoke(*words, "--dry-run", "--base-url", server.url).stderr
+        assert server.requests == []
+        result = invoke(*words, "--base-url", server.url)
+        assert result.exit_code == 0, result.stderr
+        assert len(server.requests[0]["messages"][0]["content"]) == 3
+    assert "1 text of 1 case for spleen" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -162,6 +177,10 @@ def test_images_are_measured_without_any_model():
         (("--llm", "measured", "--images", "scans", "--texts", "2"), "one text for each case"),
         (("--llm", "measured", "--images", "scans", "--seed", "2"), "nothing is drawn"),
         (("--llm", "library", "--images", "scans"), "looks at no images"),
+        (("--llm", "openai:m", "--send-images"), "pictures are sent to a server alone"),
+        (("--llm", "m", "--slices", "2"), "no model is shown any pictures"),
+        (("--llm", "m", "--images", "scans", "--slices", "0"), "--slices"),
+        (("--llm", "m", "--images", "scans"), "--modality"),
         (("--llm", "library", "--pred", "scans"), "measures no images"),
     ],
 )

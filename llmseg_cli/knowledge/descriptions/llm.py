@@ -41,7 +41,9 @@ class Written:
 class LanguageModel(Protocol):
     """Something that answers a query."""
 
-    about: Writer
+    @property
+    def about(self) -> Writer:
+        """Who it is, and what it was not sent."""
 
     def write(self, query: str, *, seed: int, sampling: Sampling) -> Written:
         """Answer *query*; the same seed gives the same text where the model allows it."""

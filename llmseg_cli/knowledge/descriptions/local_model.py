@@ -83,7 +83,7 @@ class LocalModel:
                 attention_mask=inputs["attention_mask"],
                 max_new_tokens=sampling.max_tokens,
                 pad_token_id=self._padding(),
-                **_drawing(sampling),
+                **drawing(sampling),
             )[0]
         return output[inputs["input_ids"].shape[1] :]
 
@@ -100,7 +100,8 @@ class LocalModel:
         return self.tokenizer.eos_token_id if found is None else found
 
 
-def _drawing(sampling: Sampling) -> dict[str, Any]:
+def drawing(sampling: Sampling) -> dict[str, Any]:
+    """Arguments of `generate` of transformers that say how text is drawn."""
     if sampling.temperature == 0:
         return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     return {

@@ -1,8 +1,10 @@
 """Language models behind an OpenAI-compatible endpoint."""
 
 import importlib.util
+from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from llmseg_cli.artifacts.descriptions import Writer
@@ -18,10 +20,19 @@ from llmseg_cli.knowledge.descriptions.openai_answers import (
 from llmseg_cli.knowledge.descriptions.openai_connection import NO_KEY, connect, within_deadline
 
 PREFIX = "openai:"
+PNG = "data:image/png;base64,"
 LIMITS = ("max_tokens", "max_completion_tokens")  # OpenAI renamed it; other servers know the first
 DISPENSABLE = ("temperature", "top_p", "seed")  # some models draw in their own way alone
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _AGAIN = object()  # in place of an answer: it is worth to ask once more
+
+
+class Pictured(Protocol):
+    """A picture."""
+
+    @property
+    def png(self) -> bytes:
+        """The file."""
 
 
 class EndpointModel:
@@ -49,6 +60,7 @@ class EndpointModel:
                 f"--offline forbids to ask {address.hostname}; a server on this machine is allowed."
             )
         key = None if self.client.api_key == NO_KEY else str(self.client.api_key)
+        self.is_here = address.hostname in _LOOPBACK  # on this machine, which nothing leaves
         self._secrets = Secrets.of(key, str(self.client.base_url))
         self._limit = LIMITS[0 if base_url is not None else 1]
         host = address.netloc.rpartition("@")[2]
@@ -64,22 +76,36 @@ class EndpointModel:
         Raises:
             WeightsError: If it does not answer, refuses, or speaks another protocol.
         """
+        return self._written(query, query, seed, sampling)
+
+    def look(
+        self, query: str, pictures: Sequence[Pictured], *, seed: int, sampling: Sampling
+    ) -> Written:
+        """Ask about pictures, which are sent along as PNG; else and errors as `write`."""
+        images = [
+            {"type": "image_url", "image_url": {"url": PNG + b64encode(one.png).decode()}}
+            for one in pictures
+        ]
+        return self._written(query, [{"type": "text", "text": query}, *images], seed, sampling)
+
+    def _written(self, query: str, content: Any, seed: int, sampling: Sampling) -> Written:
+        """The answer to a query, whose *content* is what is sent of it."""
         limit = self._limit
         wanted = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": seed}
         while True:
             unsent = self.about.unsent or ()
             given = {name: value for name, value in wanted.items() if name not in unsent}
-            answer = self._ask(query, {**given, self._limit: sampling.max_tokens}, limit)
+            answer = self._ask(content, {**given, self._limit: sampling.max_tokens}, limit)
             if answer is not _AGAIN:
                 break
         found = read_answer(answer, endpoint=self.about.endpoint, secrets=self._secrets)
         return Written(text=found.text, query=query, finished=found.finished)
 
-    def _ask(self, query: str, given: dict[str, Any], limit: str) -> Any:
+    def _ask(self, content: Any, given: dict[str, Any], limit: str) -> Any:
         """The answer; `_AGAIN` if an option was left out or renamed.
 
         Args:
-            query: What is asked.
+            content: What is asked: text, or parts of text and pictures.
             given: Options.
             limit: How the limit of tokens was called at first.
         """
@@ -88,7 +114,7 @@ class EndpointModel:
         try:
             return within_deadline(
                 lambda: self.client.chat.completions.create(
-                    model=self.about.model, messages=[{"role": "user", "content": query}], **given
+                    model=self.about.model, messages=[{"role": "user", "content": content}], **given
                 ),
                 endpoint=self.about.endpoint,
             )
