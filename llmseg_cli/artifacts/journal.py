@@ -15,7 +15,7 @@ from llmseg_cli.reading import parse_json, read_text
 from llmseg_cli.typed import fit
 
 JOURNAL = "cases.jsonl"
-WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png", ".csv")  # endings of files that belong to cases
+WRITTEN = (".nii.gz", ".nrrd", ".mha", ".png")  # endings of files that belong to cases
 PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
 MAPS = (
     PROBABILITIES,
@@ -85,7 +85,7 @@ class Entry:
         for name in self.files:
             last = _within(name)
             is_of_case = is_plain_name(last) and last.startswith(f"{self.case}.")
-            if not is_of_case or not name.endswith(WRITTEN):
+            if not is_of_case or not name.endswith(_endings(name)):
                 raise ValueError(f"'{name}' is no name of a file of {self.case} in this folder")
 
     @property
@@ -281,6 +281,11 @@ def _within(name: str) -> str:
     """A file's name without the folder of maps that it lies in, if it lies in one."""
     folder, _, last = name.partition("/")
     return last if folder in MAPS else name
+
+
+def _endings(name: str) -> tuple[str, ...]:
+    """What a file of a case ends in; tables lie in their own folder alone."""
+    return (".csv",) if name.startswith(f"{CENTRES}/") else WRITTEN
 
 
 def line_of(entry: Entry) -> str:

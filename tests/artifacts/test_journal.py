@@ -160,6 +160,8 @@ def line(**changes) -> str:
         {"case": ["a"]},
         {"details": {"maps": ["a.png", "../victim.txt"]}},
         {"details": {"maps": ["a.png", "a.csv"]}},
+        {"details": {"maps": ["a.png", "centres/a.png"]}},
+        {"details": {"maps": ["a.png", "probabilities/a.csv"]}},
         {"details": 5},
         {"size": "1"},
     ],
