@@ -8,11 +8,11 @@ import typer
 
 from llmseg_cli import console
 from llmseg_cli.commands._hints import OneOf
-from llmseg_cli.errors import UsageError
+from llmseg_cli.errors import UsageError, unknown
 from llmseg_cli.progress import Progress
 
 T = TypeVar("T")
-HERE, RAY = "here", "ray"
+HERE, RAY = ENGINES = ("here", "ray")
 PANEL = "Machine"
 
 
@@ -27,7 +27,7 @@ class EngineOptions:
             "(pip install 'llmseg[ray]').",
             rich_help_panel=PANEL,
         ),
-        OneOf((HERE, RAY)),
+        OneOf(ENGINES),
     ] = HERE
     address: Annotated[
         str | None,
@@ -52,6 +52,10 @@ class EngineOptions:
             rich_help_panel=PANEL,
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise unknown("engine", self.engine, ENGINES)
 
     @property
     def is_shared(self) -> bool:

@@ -65,3 +65,28 @@ def test_joining_nothing_names_what_to_do(place, command):
     code, text = said([*COMMANDS[command].split(), "--merge"])
     assert code == 2
     assert "--merge: out.json.shards holds no shard. Run the command with --shard 1/N" in text
+
+
+@pytest.mark.parametrize("command", ["predict", "mine-sam"])
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--address auto", "--address auto: only tasks of Ray have them; pass --engine ray"),
+        ("--gpus-per-case 0.25", "--gpus-per-case 0.25: only tasks of Ray have them"),
+        ("--cpus-per-case 2", "--cpus-per-case 2.0: only tasks of Ray have them"),
+        ("--engine cloud", "Unknown engine 'cloud'"),
+        ("--engine ray --gpus-per-case -1", "--gpus-per-case"),
+        ("--engine ray --cpus-per-case 0", "--cpus-per-case"),
+    ],
+)
+def test_words_of_ray_that_do_not_count_are_refused(place, command, words, text):
+    code, found = said([*COMMANDS[command].split(), *words.split()])
+    assert code == 2
+    assert text in found
+
+
+@pytest.mark.parametrize("words", ["--shard 1/2", "--merge"])
+def test_ray_makes_its_own_shares(place, names_alone, words):
+    asked = [*COMMANDS["mine-sam"].split(), "--engine", "ray", *words.split()]
+    code, found = said(asked)
+    assert (code, "--engine ray makes its own shards" in found) == (2, True)

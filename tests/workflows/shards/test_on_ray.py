@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from llmseg_cli.workflows.shards import on_ray
 from llmseg_cli.workflows.shards.on_ray import RayOptions, Work, do_on_ray, do_share
 
 CASES = 6
+FILTERS = ("smallest_component", "min_iou", "min_stability", "min_agreement")
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_pseudo_labels_are_those_of_one_run(cluster, tmp_path, monkeypatch, one_
     write_sam(Path("sam"))
 
     def words(out: str) -> dict[str, Any]:
-        settings = MiningSettings(sam="transformers:sam", smallest_component=0.0)
+        settings = MiningSettings(sam="transformers:sam", **dict.fromkeys(FILTERS, 0.0))
         names = {
             "run_folder": "run",
             "data": "data",
@@ -143,11 +143,8 @@ def test_pseudo_labels_are_those_of_one_run(cluster, tmp_path, monkeypatch, one_
     asked = Work(mine, words("out"), Path("out"), len(UNLABELED))
     do_on_ray(asked, RayOptions(cluster[0].address), resume=False, force=False)
     for out, merge in (("out", True), ("whole", False)):
-        with suppress(
-            PartialError
-        ):  # the filters may drop all masks of a network that knows nothing
-            mine(**words(out), merge=merge)
-    assert "qc.csv" in contents("whole")
+        assert mine(**words(out), merge=merge).counts["ok"] == len(UNLABELED)
+    assert {"qc.csv", "u0.png", "overlays/u0.png"} <= {*contents("whole")}
     assert contents("out") == contents("whole")
 
 
