@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from llmseg_cli.errors import UsageError
+from llmseg_cli.knowledge.parts.image_encoder import ImageEncoder
 from llmseg_cli.models.catformer import CATformer
 
 SMALL = {"dimensions": 2, "filters": 4, "width": 12, "heads": 2, "layers": 1, "iterations": 2,
@@ -131,3 +132,25 @@ def test_only_maps_let_the_decoder_see_what_lies_between_tokens():
 def test_values_out_of_range(options, said):
     with pytest.raises(UsageError, match=said):
         make(**options)
+
+
+@pytest.mark.parametrize(("stages", "stride", "own"), [(4, 32, 0), (3, 16, 2)])
+def test_the_four_coarsest_maps_of_a_pretrained_encoder_are_read(stages, stride, own):
+    config = {"model_type": "resnet", "embedding_size": 4, "layer_type": "basic",
+              "hidden_sizes": [4, 6, 8, 10][:stages], "depths": [1] * stages}  # fmt: skip
+    encoder = ImageEncoder(config, 1)
+    network = make(encoder=encoder)
+    assert (network.stride, len(network.encoder)) == (stride, own)
+    image = torch.randn(2, 1, 2 * stride, stride)
+    bottleneck, skips = network.encode(image)
+    assert bottleneck.shape == (2, 12, 2, 1)
+    assert len(skips) == 3
+    read = [one.seen.in_features for one in network.levels]
+    assert read[-stages:] == [*encoder.widths][-4:]
+    logits = network(image)
+    assert logits.shape == (2, 3, 2 * stride, stride)
+    logits.square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+    with pytest.raises(UsageError, match="convolutions=r50 stands instead of an image encoder"):
+        make(encoder=encoder, convolutions="r50")
