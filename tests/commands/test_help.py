@@ -121,6 +121,8 @@ def test_types_are_in_peoples_words(line):
         *("NUMBER", "FOLDER", "FILE", "NAME", "PATH", "TEXT", "MODEL", "DEVICE", "SIZE", "TIME"),
         *(
             "AMOUNT",
+            "ADDRESS",
+            "RADIUS",
             "I/N",
             "REGEX",
             "URL",
