@@ -45,11 +45,13 @@ class Ratio:
         wall: By the clock, or by patches per second.
         processors: By the time of the processors; None if it is not known.
         load: Work that waited for a processor before each was begun.
+        one_s: What one took by the clock.
     """
 
     wall: float
     processors: float | None
     load: tuple[float, float]
+    one_s: float
 
 
 class Place:
@@ -104,23 +106,26 @@ class Place:
 def main() -> None:
     """Measure what was asked, and print how many times faster two are."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--only", choices=PARTS, help="Measure this alone.")
+    options.add_argument("--only", choices=PARTS, action="append", help="Measure these alone.")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--scans", type=int, default=8, help="More take longer, and tell more.")
+    options.add_argument("--scans", type=int, default=24, help="Few are mostly start-up.")
     chosen = options.parse_args()
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         sys.exit("two processors are needed")
     with tempfile.TemporaryDirectory(prefix="llmseg-shares-") as name:
         place = Place(Path(name), cores, chosen.scans)
-        print(f"{'two beside one':<16}{'wall':>7}{'processors':>12}   load before each, by round")
-        for part in (chosen.only,) if chosen.only else PARTS:
+        print(
+            f"{'two beside one':<16}{'one, s':>8}{'wall':>7}{'processors':>12}   load before each"
+        )
+        for part in chosen.only or PARTS:
             found = [contest(part, place, number) for number in range(chosen.rounds)]
             wall = statistics.median(one.wall for one in found)
             known = [one.processors for one in found if one.processors is not None]
             shown = f"{statistics.median(known):>12.2f}" if known else f"{'-':>12}"
             loads = ", ".join(f"{one.load[0]:.1f} and {one.load[1]:.1f}" for one in found)
-            print(f"{part:<16}{wall:>7.2f}{shown}   {loads}", flush=True)
+            took = statistics.median(one.one_s for one in found)
+            print(f"{part:<16}{took:>8.0f}{wall:>7.2f}{shown}   {loads}", flush=True)
 
 
 def contest(part: str, place: Place, number: int) -> Ratio:
@@ -147,7 +152,7 @@ def of_shards(part: str, place: Place, folder: Path) -> Ratio:
         two = [each.result() for each in begun]
     wall = max(each.wall_s for each in two)
     processors = max(each.cpu_s for each in two)
-    return Ratio(one.wall_s / wall, one.cpu_s / processors, (one.load, two[0].load))
+    return Ratio(one.wall_s / wall, one.cpu_s / processors, (one.load, two[0].load), one.wall_s)
 
 
 def of_ray(part: str, place: Place, folder: Path) -> Ratio:
@@ -157,7 +162,8 @@ def of_ray(part: str, place: Place, folder: Path) -> Ratio:
         out = folder / f"on{len(cores)}"
         words = (*place.words(part, out), *own_cache(part, folder / f"cache{len(cores)}"))
         found.append(place.llmseg(*words, "--engine", "ray", cores=cores))
-    return Ratio(found[0].wall_s / found[1].wall_s, None, (found[0].load, found[1].load))
+    one, two = found
+    return Ratio(one.wall_s / two.wall_s, None, (one.load, two.load), one.wall_s)
 
 
 def own_cache(part: str, cache: Path) -> list[str | Path]:
@@ -177,15 +183,15 @@ def of_training(part: str, place: Place, folder: Path) -> Ratio:
     patch = ",".join([str(PATCH)] * 3)
     words = [*place.training("scans", patch), "--batch", f"{BATCH}", "--steps", f"{STEPS}"]
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-    rates, loads, each = [], [], []
+    rates, took, each = [], [], []
     for ranks in (1, 2):
         out = folder / f"of{ranks}"
         start = [*launcher, f"{ranks}", "-m", "llmseg_cli", *map(str, words), "-o", str(out)]
-        took = place.measured(start, place.cores[:ranks])
-        loads.append(took.load)
-        each.append(took.cpu_s / ranks)
+        took.append(place.measured(start, place.cores[:ranks]))
+        each.append(took[-1].cpu_s / ranks)
         rates.append(patches_per_second(out / "log.jsonl"))
-    return Ratio(rates[1] / rates[0], each[0] / each[1], (loads[0], loads[1]))
+    loads = (took[0].load, took[1].load)
+    return Ratio(rates[1] / rates[0], each[0] / each[1], loads, took[0].wall_s)
 
 
 def patches_per_second(log: Path) -> float:

@@ -76,12 +76,9 @@ DRAWING = (  # words of `split` that say who has which role, and how label maps 
     *("seed", "label_map", "ignore_label", "classes"),
 )
 MINING = tuple(one.name for one in fields(MiningSettings))
+OF_RAY = ("address", "cpus_per_case", "gpus_per_case")
 RULES = (
-    Rule(
-        ("address", "cpus_per_case", "gpus_per_case"),
-        lambda v: v["engine"] == "ray",
-        "only tasks of Ray have them; pass --engine ray",
-    ),
+    Rule(OF_RAY, lambda v: v["engine"] == "ray", "only tasks of Ray have it; pass --engine ray"),
     Rule(
         ("text_control", "fusion"),
         lambda v: v["text"] is not None,

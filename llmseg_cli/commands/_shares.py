@@ -15,7 +15,7 @@ SHOWN = 5  # failures
 
 
 def waiting_for(shared: "Shared", shard: "Shard", failed: Mapping[str, str]) -> dict[str, Any]:
-    """Say which shards are not done; nothing if all are, so that they can be joined.
+    """Say which shards are not done; nothing if all are, so that this process joins them.
 
     Args:
         shared: The cases of all.
@@ -23,16 +23,19 @@ def waiting_for(shared: "Shared", shard: "Shard", failed: Mapping[str, str]) -> 
         failed: Its cases that failed, and why.
 
     Returns:
-        The `--json` document; empty if no shard is waited for.
+        The `--json` document; empty if there is no shard to wait for, and nobody else joins.
 
     Raises:
         PartialError: If some cases failed, and other shards are waited for.
     """
-    waiting = shared.waiting(shard)
-    if not waiting:
+    is_joined = shared.is_joined_elsewhere()
+    waiting = [] if is_joined else shared.waiting(shard)
+    if not (waiting or is_joined):
         return {}
     console.info(
-        f"Shard {shard} is done; {counted(len(waiting), 'shard')} of {shard.of} not: "
+        f"Shard {shard} is done; another process joins all into {shared.out}."
+        if is_joined
+        else f"Shard {shard} is done; {counted(len(waiting), 'shard')} of {shard.of} not: "
         f"{'; '.join(waiting)}. The last one joins them into {shared.out}."
     )
     document = {

@@ -71,9 +71,9 @@ def test_joining_nothing_names_what_to_do(place, command):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("--address auto", "--address auto: only tasks of Ray have them; pass --engine ray"),
-        ("--gpus-per-case 0.25", "--gpus-per-case 0.25: only tasks of Ray have them"),
-        ("--cpus-per-case 2", "--cpus-per-case 2.0: only tasks of Ray have them"),
+        ("--address auto", "--address auto: only tasks of Ray have it; pass --engine ray"),
+        ("--gpus-per-case 0.25", "--gpus-per-case 0.25: only tasks of Ray have it"),
+        ("--cpus-per-case 2", "--cpus-per-case 2.0: only tasks of Ray have it"),
         ("--engine cloud", "Unknown engine 'cloud'"),
         ("--engine ray --gpus-per-case -1", "--gpus-per-case"),
         ("--engine ray --cpus-per-case 0", "--cpus-per-case"),

@@ -17,7 +17,7 @@ from typing import Any
 
 from llmseg_cli.artifacts.document import llmseg_version
 from llmseg_cli.artifacts.files import append_line, write_text
-from llmseg_cli.artifacts.lock import only_job
+from llmseg_cli.artifacts.lock import BusyError, only_job
 from llmseg_cli.artifacts.own_folder import refuse_links
 from llmseg_cli.artifacts.shard import NOTES, Shard, shards_in
 from llmseg_cli.artifacts.text import counted
@@ -124,6 +124,14 @@ class Shared:
     def waiting(self, shard: Shard) -> list[str]:
         """Which of all shards are not done, each with what to do about it."""
         return [why for one in shard.all if (why := self._why_not_done(one))]
+
+    def is_joined_elsewhere(self) -> bool:
+        """Whether another process joins all or has done so; asked by one whose shard is done."""
+        try:
+            with only_job(self.folder):
+                return not self.folder.exists()
+        except BusyError:
+            return True
 
     @contextmanager
     def joined(self) -> Iterator[Mapping[str, Any]]:

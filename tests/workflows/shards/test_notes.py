@@ -146,3 +146,12 @@ def test_a_shard_is_answered_by_one_process_at_a_time(place):
         pytest.raises(UsageError, match=r"another llmseg job is writing there"),
     ):
         place.answer("1/2")
+
+
+def test_of_two_shards_that_end_at_once_one_joins(place):
+    place.answer("1/1")
+    shared = place.shared()
+    assert not shared.is_joined_elsewhere()
+    with shared.joined():
+        assert place.shared().is_joined_elsewhere()  # as another process asks meanwhile
+    assert place.shared().is_joined_elsewhere()  # and after
