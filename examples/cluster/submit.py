@@ -17,6 +17,8 @@ from submitit.helpers import DelayedSubmission
 
 SAVED = 75  # llmseg's exit code for "saved after a signal; run again with --resume"
 
+MOST_TURNS = 20  # on SLURM; submitit's local executor gives up after 3
+
 
 class Command:
     """A llmseg command as submitit runs it; before the time limit it saves, and comes again.
@@ -49,11 +51,8 @@ class Command:
         """
         if self.process:
             os.kill(self.process, signal.SIGUSR1)
-            if (code := self._ended()) not in (
-                0,
-                SAVED,
-                -signal.SIGUSR1,
-            ):  # had not begun to listen
+            code = self._ended()
+            if code not in (0, SAVED, -signal.SIGUSR1):  # the last: it had not begun to listen
                 raise RuntimeError(f"llmseg {' '.join(self.words)} ended with {code}")
         return DelayedSubmission(Command(self.words))
 
@@ -74,7 +73,9 @@ def main() -> None:
     options.add_argument("words", nargs="+", help="a llmseg command, without --seed and -o")
     chosen = options.parse_args()
     executor = submitit.AutoExecutor(
-        folder=chosen.logs, cluster=None if chosen.executor == "auto" else chosen.executor
+        folder=chosen.logs,
+        cluster=None if chosen.executor == "auto" else chosen.executor,
+        slurm_max_num_timeout=MOST_TURNS,
     )
     executor.update_parameters(timeout_min=chosen.minutes, gpus_per_node=chosen.gpus, name="llmseg")
     seeds = chosen.seeds.split(",")
