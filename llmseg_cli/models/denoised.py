@@ -124,7 +124,8 @@ class Denoised(Segmenter):
             smallest_grid=known.smallest_grid,
             live_maps=getattr(known, "live_maps", 0) + LIVE_MAPS,
         )
-        self.backbone, self.denoiser = backbone, denoiser
+        self.backbone: Any = backbone
+        self.denoiser = denoiser
         self.prediction, self.own_stride = prediction, 1 << (levels - 1)
         self.steps, self.samples, self.noise_seed = steps, samples, noise_seed
         self.kept = kept_shares(schedule, times).tolist()
@@ -168,12 +169,12 @@ class Denoised(Segmenter):
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.grid_of(image.shape[2:])
-        bottleneck, skips = self._first.encode(image)
+        bottleneck, skips = self.backbone.encode(image)
         return bottleneck, [image, *skips]
 
     def decode(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         image, *others = skips
-        anchor = self._first.decode(bottleneck, others)
+        anchor = self.backbone.decode(bottleneck, others)
         return self._answer(self._told(image, [anchor], anchor, bottleneck))
 
     def changed(
@@ -181,10 +182,6 @@ class Denoised(Segmenter):
     ) -> Tensor | list[Tensor]:
         answer = self._answer(self._seen(image, change))
         return [answer] if heads else answer
-
-    @property
-    def _first(self) -> Segmenter:
-        return self.backbone  # type: ignore[return-value]
 
     def _seen(self, image: Tensor, change: Callable[[Tensor], Tensor] | None) -> Seen:
         """What the first network says, in one pass that is looked at on its way."""
@@ -199,9 +196,9 @@ class Denoised(Segmenter):
             said = self.backbone(image, heads=True) if deep else [self.backbone(image)]
         else:
             self.grid_of(image.shape[2:])
-            said = list(self._first.changed(image, noted, heads=True))
+            said = list(self.backbone.changed(image, noted, heads=True))
         is_segmenter = isinstance(self.backbone, Segmenter)
-        anchor = self._first.together(said) if is_segmenter else mean_of_heads(said)
+        anchor = self.backbone.together(said) if is_segmenter else mean_of_heads(said)
         return self._told(image, said, anchor, found[0] if found else None)
 
     def _told(
@@ -272,8 +269,7 @@ class Denoised(Segmenter):
         yield from zip(asked, shares[:-1], shares[1:], strict=True)
 
     def grid_of(self, patch: Sequence[int]) -> tuple[int, ...]:
-        if hasattr(self.backbone, "grid_of"):
-            grid = self._first.grid_of(patch)
+        grid = self.backbone.grid_of(patch)
         wrong = [side for side in patch if side % self.own_stride]
         if wrong:
             raise UsageError(
@@ -283,7 +279,7 @@ class Denoised(Segmenter):
         return grid
 
     def refuse_text(self) -> None:
-        self._first.refuse_text()
+        self.backbone.refuse_text()
 
 
 def _refuse_no_bottleneck(network: Segmenter, semantic: str) -> None:

@@ -55,8 +55,9 @@ class BandPass(nn.Module):
         for convolve, norm, layer in zip(self.convolutions, self.norms, self.times, strict=True):
             changes = layer(time)
             scale, shift = changes.view(*changes.shape, 1, 1, *self.flat).chunk(2, dim=1)
-            found = F.relu(norm(convolve(found)) * (1 + scale) + shift)
-        return self.output(found).sigmoid().reshape(-1, self.output.out_channels, *maps.shape[2:])
+            found = F.relu(norm(_convolved(convolve, found)) * (1 + scale) + shift)
+        found = _convolved(self.output, found).sigmoid()
+        return found.reshape(-1, self.output.out_channels, *maps.shape[2:])
 
 
 class SpectralAttention(nn.Module):
@@ -204,6 +205,12 @@ def _from_time(time_width: int, width: int) -> nn.Sequential:
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.SiLU(), last)
+
+
+def _convolved(convolve: Any, maps: Tensor) -> Tensor:
+    """Maps behind a convolution, in their own number format, whatever its weights are held in."""
+    found: Tensor = convolve(maps.to(convolve.weight.dtype))
+    return found.to(maps.dtype)
 
 
 def _tokens(features: Tensor, grid: Sequence[int]) -> Tensor:

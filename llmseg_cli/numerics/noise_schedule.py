@@ -1,12 +1,14 @@
 """How a diffusion adds noise step by step, and how DDIM takes it away in few steps."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 SCHEDULES = ("linear", "cosine")
 FIRST, LAST, PUBLISHED = 1e-4, 0.02, 1000  # variances of the linear schedule, and its steps
+PLACE: Any = {"dtype": torch.float64, "device": "cpu"}  # where networks are built on meta, too
 OFFSET, MOST = 0.008, 0.999  # of the cosine
 
 
@@ -27,9 +29,9 @@ def kept_shares(schedule: str, times: int) -> Tensor:
     """
     if schedule == "linear":
         scale = PUBLISHED / times
-        variances = torch.linspace(scale * FIRST, scale * LAST, times, dtype=torch.float64)
+        variances = torch.linspace(scale * FIRST, scale * LAST, times, **PLACE)
     else:
-        done = torch.arange(times + 1, dtype=torch.float64) / times
+        done = torch.arange(times + 1, **PLACE) / times
         shares = torch.cos((done + OFFSET) / (1 + OFFSET) * math.pi / 2) ** 2
         variances = (1 - shares[1:] / shares[:-1]).clamp_max(MOST)
     return torch.cumprod(1 - variances, dim=0)
@@ -55,7 +57,7 @@ def clean_of(noisy: Tensor, noise: Tensor, kept: Tensor) -> Tensor:
 
 def visited(times: int, steps: int) -> list[int]:
     """Steps of the diffusion at which a sampler of fewer *steps* asks, from the last one to 0."""
-    return [round(float(t)) for t in torch.linspace(times - 1, 0, steps, dtype=torch.float64)]
+    return [round(float(time)) for time in torch.linspace(times - 1, 0, steps, **PLACE)]
 
 
 def ddim_step(noisy: Tensor, clean: Tensor, kept: float, next_kept: float) -> Tensor:

@@ -52,16 +52,20 @@ class State(TypedDict):
 def save_weights(path: Path, networks: Mapping[str, nn.Module], metadata: dict[str, str]) -> None:
     """Write the weights of named networks into one safetensors file.
 
+    Of a network within another one, each has its own copy.
+
     Args:
         path: The file.
         networks: Name to network; tensors are stored as `name.parameter`.
         metadata: Text to keep with them.
     """
-    tensors = {
-        f"{name}.{key}": value.detach().cpu().contiguous()
-        for name, network in networks.items()
-        for key, value in network.state_dict().items()
-    }
+    tensors: dict[str, Tensor] = {}
+    places: dict[int, str] = {}  # of what is written, to the network that has it
+    for name, network in networks.items():
+        for key, value in network.state_dict().items():
+            own = value.detach().cpu().contiguous()
+            shares = places.setdefault(own.data_ptr(), name) != name
+            tensors[f"{name}.{key}"] = own.clone() if shares else own
     write_tensors(path, save(tensors, metadata))
 
 

@@ -190,6 +190,17 @@ def test_every_head_of_the_network_is_given_to_be_trained():
     torch.testing.assert_close(answers[0], torch.stack(answers[1:]).mean(0))  # it starts there
 
 
+@each_dimension
+def test_it_is_built_without_memory(dimensions):
+    """As where a run is opened, to see whether its weights fit."""
+    expected = {key: value.shape for key, value in made(dimensions).state_dict().items()}
+    with torch.device("meta"):
+        sketch = Denoised(VNet(1, 3, dimensions=dimensions, filters=2, dropout=0.0), **SMALL)
+    found = sketch.state_dict()
+    assert {value.device.type for value in found.values()} == {"meta"}
+    assert {key: value.shape for key, value in found.items()} == expected
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

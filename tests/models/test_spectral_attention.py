@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmseg_cli.inference.folding import hold_convolutions_as
 from llmseg_cli.models.spectral_attention import BANDS, BandPass, SpectralAttention, SSFormer
 
 WIDTH, HEADS, TIME = 8, 2, 12
@@ -138,6 +139,22 @@ def test_noise_and_image_meet_on_a_grid(dimensions, band):
     with torch.autocast("cpu", dtype=torch.bfloat16):  # transforms stay in float32
         again = former(features.bfloat16(), image.bfloat16(), torch.randn(2, TIME).bfloat16())
     assert again.isfinite().all()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_weights_of_convolutions_may_be_held_in_bfloat16(dimensions):
+    """As in networks that predict, where transforms and all else stay in float32."""
+    torch.manual_seed(0)
+    options = {"blocks": 1, "heads": HEADS, "time_width": TIME, "band": "band-pass"}
+    former = SSFormer(WIDTH, 5, dimensions=dimensions, **options).eval()
+    features, image = torch.randn(1, WIDTH, *[4] * dimensions), torch.randn(1, 5, *[2] * dimensions)
+    time = torch.randn(1, TIME)
+    expected = former(features, image, time)
+    hold_convolutions_as(former, torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = former(features, image, time)
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
 def test_a_band_is_between_nothing_and_all():

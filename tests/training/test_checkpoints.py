@@ -42,6 +42,15 @@ def test_weights_round_trip_with_names_and_metadata(tmp_path):
         assert file.metadata() == {"step": "7"}
 
 
+def test_a_network_within_another_one_is_written_with_both(tmp_path):
+    whole = nn.Sequential(network(), nn.Conv2d(2, 2, 1))
+    save_weights(tmp_path / "a", {"whole": whole, "part": whole[0]}, {})
+    found = load_weights(tmp_path / "a")
+    for name, one in (("whole", whole), ("part", whole[0])):
+        assert found[name].keys() == one.state_dict().keys()
+        assert all(torch.equal(found[name][key], value) for key, value in one.state_dict().items())
+
+
 def test_weights_are_as_readable_as_other_files(tmp_path):
     save_weights(tmp_path / "a.safetensors", {"n": network()}, {})
     (tmp_path / "b").touch()
