@@ -236,6 +236,9 @@ def _texts(sound: Sound, folder: Path) -> None:
     sound.run(folder, words, *classes)
     words = "embed in/descriptions.yaml --encoder in/encoder -o in/embeddings.safetensors"
     sound.run(folder, words)
+    _copied(sound, "scans", folder, "in/data")
+    words = "describe --target toy --llm measured --data in/data -o in/of-cases.yaml"
+    sound.run(folder, words)
     words = (
         "describe --target toy --modality MRI --llm in/llama --texts 1 --max-words 5 -o out.yaml"
     )

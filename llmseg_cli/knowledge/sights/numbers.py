@@ -41,18 +41,19 @@ class ImageNumbers:
 
 @dataclass(frozen=True)
 class PartNumbers:
-    """What a mask says of one class of an image.
+    """What a mask says of one class of an image; place and form are those of its largest component.
 
     Args:
         voxels: Voxels of the class.
         share: Share of all voxels, from 0 to 1.
         size: Area in the squared unit of a picture, volume in the cubed one else.
-        center: Of all its voxels, along X, Y, Z, each from 0 (the first voxel) to 1 (the last).
+        center: Of that component, along X, Y, Z, each from 0 (the first voxel) to 1 (the last).
         extent: Of the box around it along X, Y, Z, in the unit.
         parts: Components, of voxels that touch at a side, an edge or a corner.
         largest: Share of its voxels in the largest component.
         elongation: Longest over second longest half axis, 1 for a ball; see `_half_axes`.
-        borders: Whether it touches the border of the image; the ends of Z of a picture are none.
+        borders: Whether that component touches the border of the image; the ends of Z of a picture
+            are none.
         contrast: Mean intensity inside less that of the voxels within 3 of it that are of no class,
             in standard deviations of the image; None where there are no such voxels, or the image
             has no contrast.
@@ -112,11 +113,12 @@ def part_numbers(
     if not count:
         return None
     is_flat = labels.shape[2] == 1
-    places = np.argwhere(found)
+    numbers, parts = ndimage.label(found, np.ones((3, 3, 3)))
+    counts = np.bincount(numbers[found])
+    places = np.argwhere(numbers == counts.argmax())
     first, last = places.min(axis=0), places.max(axis=0)
     most = np.array(labels.shape) - 1
     center = np.where(most > 0, places.mean(axis=0) / np.maximum(most, 1), 0.5)
-    numbers, parts = ndimage.label(found, np.ones((3, 3, 3)))
     ends = ((first == 0) | (last == most))[: 2 if is_flat else 3]
     sides = spacing[:2] if is_flat else spacing
     x, y, z = (float(side) for side in (last - first + 1) * np.array(spacing))
@@ -127,7 +129,7 @@ def part_numbers(
         center=(float(center[0]), float(center[1]), float(center[2])),
         extent=(x, y, z),
         parts=int(parts),
-        largest=float(np.bincount(numbers[found]).max() / count),
+        largest=float(counts.max() / count),
         elongation=_elongation(places[:, : len(sides)], np.array(sides)),
         borders=bool(ends.any()),
         contrast=_contrast(_gray(array), found, labels),

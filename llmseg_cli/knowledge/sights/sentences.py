@@ -64,17 +64,17 @@ def about_part(name: str, found: PartNumbers | None, image: ImageNumbers) -> str
     """
     if found is None:
         return f"No {name} was predicted in it."
+    it = "it" if found.parts == 1 else "the largest piece"
     told = [
         f"The predicted {name} is {_size(found, image)}.",
-        f"Its center is in {_place(found, image)}.",
-        f"Its box has {_cross(_of(image, found.extent), _unit(image))}, and it is "
-        f"{_long(found.elongation)} (axes {found.elongation:.1f} to 1).",
         _parts(found),
+        f"The center of {it} is in {_place(found, image)}.",
+        f"The box around {it} has {_cross(_of(image, found.extent), _unit(image))}, and {it} is "
+        f"{_long(found.elongation)} (axes {found.elongation:.1f} to 1)"
+        f"{' and touches the border of the image' * found.borders}.",
     ]
     if found.contrast is not None:
-        told.append(_brightness(found.contrast))
-    if found.borders:
-        told.append("It touches the border of the image.")
+        told.append(_brightness(name, found.contrast))
     return " ".join(told)
 
 
@@ -112,11 +112,11 @@ def _parts(found: PartNumbers) -> str:
     return f"It is in {count} pieces, {more} with {100 * found.largest:.0f} % of it."
 
 
-def _brightness(contrast: float) -> str:
+def _brightness(name: str, contrast: float) -> str:
     if abs(contrast) < ALIKE:
-        return f"It is as bright as its surroundings ({contrast:+.2f} deviations)."
+        return f"The {name} is as bright as its surroundings ({contrast:+.2f} deviations)."
     word = "brighter" if contrast > 0 else "darker"
-    return f"It is {word} than its surroundings ({contrast:+.2f} deviations)."
+    return f"The {name} is {word} than its surroundings ({contrast:+.2f} deviations)."
 
 
 def _long(elongation: float) -> str:

@@ -18,6 +18,7 @@ from llmseg_cli.workflows.predict.choice import choose_cases
 from llmseg_cli.workflows.score.predictions import Predictions, find_predictions
 
 SHOWN = 3
+NAMELESS = ("class 1",)  # of a run whose data set names no class: the target says more
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def sights_of(
 
 def _declared(data: Path | None, found: Predictions | None) -> tuple[str, ...]:
     if found is not None and found.classes:
-        return found.classes[1:]
+        names = found.classes[1:]
+        return () if names == NAMELESS else names
     if data is None:
         return ()
     known = find_cases(data).classes

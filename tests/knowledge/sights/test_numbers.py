@@ -49,6 +49,9 @@ def test_parts_touch_at_corners_or_are_apart():
     found = part_numbers(blank(labels.shape), labels, 1, ONE)
     assert found.parts == 2
     assert found.largest == pytest.approx(2 / 3)
+    assert found.extent == (2, 2, 2)  # place and form are those of the largest part
+    assert found.center == pytest.approx([1.5 / 8] * 3)
+    assert not found.borders
 
 
 def test_brightness_is_that_over_the_surroundings_without_other_classes():

@@ -71,7 +71,7 @@ def test_the_size_is_of_the_table(share, word):
     part, _ = told(np.zeros((1, 1000, 1, 1), np.float32), labels)
     assert f"is {word} (" in part
     assert "surroundings" not in part  # there is no contrast
-    assert "touches the border" in part
+    assert "touches the border of the image" in part
 
 
 def test_what_is_not_there_is_said_to_be_not_there():
