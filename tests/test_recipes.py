@@ -93,6 +93,7 @@ def test_the_recipe_of_dec_seg_holds_the_numbers_of_its_code(captured: dict[str,
     assert (settings.loss, settings.augment) == ("dice-ce-background", "none")
     published = {"weight": 1.0, "ramp": 0.0, "brightness": 0.2, "hue": 0.05, "filters": 16}
     published |= {"jitter": "independent", "stop_gradient": False}
+    published |= {"scale_weight": 1.0, "copies_weight": 1.0}
     options = parse_assignments(request.method_option, flag="--method-option")
     assert published.items() <= options.items()
 

@@ -28,7 +28,7 @@ class DecSeg(Method):
 
     With $x_j$ an unlabeled image $x_u$ in another light, $z$ and $z'$ the logits of an image and
     of its smaller copy, $p$ and $p'$ their softmax, $U$ enlarging, and $G_1$, $G_2$ generators,
-    $L = L_{seg}(z_l, y) + L_{seg}(z'_l, y') + w(t) (a L_{sc} + b L_{spc} + c L_{cc})$ and
+    $L = L_{seg}(z_l, y) + d L_{seg}(z'_l, y') + w(t) (a L_{sc} + b L_{spc} + c L_{cc})$ and
 
     * scales: $L_{sc} = \sum_{s \in \{l, u, j\}} \mathrm{MSE}(p_s, U(p'_s))$,
     * lights: $L_{spc} = \mathrm{MSE}(p_u, p_j) + \mathrm{MSE}(p'_u, p'_j)$,
@@ -45,7 +45,10 @@ class DecSeg(Method):
         weight: $w$ when its ramp ends.
         ramp: Fraction of training over which $w$ grows. Published is 0, all from the start; the
             default is ours.
-        scale_weight: $a$.
+        scale_weight: $a$; published 1.
+        copies_weight: $d$; published 1. There a decoder of its own learns from it; here the same
+            weights do, and at 1 the copies' gradient was five times that of full size and pointed
+            away from what helps there (guide, methods).
         perturbation_weight: $b$.
         generation_weight: $c$; without it there are no generators.
         scale: Sides of the smaller copy, as a share; rounded to what the network can divide.
@@ -71,7 +74,8 @@ class DecSeg(Method):
         *,
         weight: float = 1.0,
         ramp: float = 1.0,
-        scale_weight: float = 1.0,
+        scale_weight: float = 0.1,
+        copies_weight: float = 0.1,
         perturbation_weight: float = 1.0,
         generation_weight: float = 1.0,
         scale: float = 0.5,
@@ -86,6 +90,7 @@ class DecSeg(Method):
             weight=(weight, 0, math.inf),
             ramp=(ramp, 0, 1),
             scale_weight=(scale_weight, 0, math.inf),
+            copies_weight=(copies_weight, 0, math.inf),
             perturbation_weight=(perturbation_weight, 0, math.inf),
             generation_weight=(generation_weight, 0, math.inf),
             scale=(scale, 0.1, 1),
@@ -105,6 +110,7 @@ class DecSeg(Method):
             )
         self.weight, self.ramp = weight, ramp
         self.weights = (scale_weight, perturbation_weight, generation_weight)
+        self.copies_weight = copies_weight
         self.scale, self.brightness, self.hue = scale, brightness, hue
         self.jitter, self.stop_gradient = jitter, stop_gradient
         self.generators = nn.ModuleList(
@@ -144,7 +150,7 @@ class DecSeg(Method):
         weight = self.weight * sigmoid_ramp(progress, length=self.ramp)
         terms = {
             "supervised": supervised,
-            "supervised_copies": supervised_copies,
+            "supervised_copies": self.copies_weight * supervised_copies,
             "scales": weight * scales * self._between_scales(full, half, counts),
             "lights": weight * lights * self._between_lights(full, half, counts),
         }

@@ -428,7 +428,7 @@ def by_dec_seg(method: Method, batch: SemiBatch, progress: float) -> Terms:
     weight = WEIGHT * grown(progress)
     return {
         "supervised": supervised(logits[:LABELED], batch.target),
-        "supervised_copies": supervised(of_copies[:LABELED], middle),
+        "supervised_copies": 0.7 * supervised(of_copies[:LABELED], middle),
         "scales": weight * 0.8 * scales,
         "lights": weight * 0.5 * lights,
         "generation": weight * 0.3 * painted,
@@ -545,6 +545,7 @@ FORMULAS: dict[str, tuple[Callable[[Method, SemiBatch, float], Terms], dict[str,
         {
             **GROWS,
             "scale_weight": 0.8,
+            "copies_weight": 0.7,
             "perturbation_weight": 0.5,
             "generation_weight": 0.3,
             "brightness": 0.3,
@@ -709,7 +710,8 @@ DEFAULTS = {  # of the papers' code, or ours, as the docstrings say
     "dec-seg": {
         "weight": 1.0,
         "ramp": 1.0,
-        "scale_weight": 1.0,
+        "scale_weight": 0.1,
+        "copies_weight": 0.1,
         "perturbation_weight": 1.0,
         "generation_weight": 1.0,
         "scale": 0.5,
@@ -793,6 +795,7 @@ RANGES = {  # lowest and highest
     "penalty": (0.0, math.inf),
     "blocks": (1, math.inf),
     "scale_weight": (0.0, math.inf),
+    "copies_weight": (0.0, math.inf),
     "perturbation_weight": (0.0, math.inf),
     "generation_weight": (0.0, math.inf),
     "scale": (0.1, 1.0),
