@@ -154,7 +154,9 @@ def _header(line: bytes) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...
     except (KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"its header is damaged: {error}") from error
     sides = (*shape, *block)
-    if len(shape) != len(block) or not all(type(n) is int and 0 < n < 1 << 32 for n in sides):
+    ours = block[-3:] in (DEEP, FLAT) and set(block[:-3]) <= {1}
+    are_sizes = all(type(n) is int and 0 < n < 1 << 32 for n in sides)
+    if not ours or not are_sizes or len(shape) != len(block):
         raise ValueError(f"its header is damaged: shape {shape}, blocks {block}")
     return shape, dtype, block
 

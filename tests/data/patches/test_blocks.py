@@ -92,7 +92,7 @@ def test_a_file_that_was_cut_off_is_refused(cut, tmp_path):
 
 @pytest.mark.parametrize(
     "header",
-    [b"{}", b"[1]", b"null", b'{"shape": [1, -2, 3], "block": [1, 1, 1], "dtype": "uint8"}'],
+    [b"{}", b"[1]", b"null", b'{"shape": [1, -2, 3], "block": [32, 32, 8], "dtype": "uint8"}'],
 )
 def test_a_damaged_header_is_refused(header, tmp_path):
     (tmp_path / "a.blocks").write_bytes(b"llmseg blocks 1\n" + header + b"\n" + bytes(64))
@@ -116,3 +116,24 @@ def test_steps_and_numbers_are_refused(tmp_path):
         found[::2]
     with pytest.raises(IndexError):
         found[0]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["few values", "many values", "all differ", "labels"])
+def test_bytes_damaged_anywhere_are_noticed_or_change_values_alone(kind, tmp_path):
+    array = KINDS[kind](np.random.default_rng(0), (1, 40, 33, 9))
+    path = tmp_path / "a.blocks"
+    written(path, array)
+    whole = path.read_bytes()
+    random = np.random.default_rng(1)
+    noticed = 0
+    places = [*range(140), *random.integers(len(whole), size=140).tolist()]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= int(random.integers(1, 256))
+        path.unlink()  # it is mapped by those before
+        path.write_bytes(damaged)
+        try:
+            assert np.asarray(Blocks(path)).size <= 10 * array.size
+        except (ValueError, ResourceError):
+            noticed += 1
+    assert noticed > 0.9 * len(places)
