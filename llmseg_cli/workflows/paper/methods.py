@@ -186,8 +186,9 @@ def _knowledge(config: RunConfig) -> list[str]:
         control = config.text.get("control", "none")
         what = "" if control == "none" else f" (the control '{control}')"
         by = config.text.get("encoder") or "a text encoder"
+        of = "class of each image" if "cases" in config.text else "class"
         found.append(
-            f"Text{what} of each class, encoded by {by}, entered at the bottleneck "
+            f"Text{what} of each {of}, encoded by {by}, entered at the bottleneck "
             f"({config.text['fusion']}){cite('kumari2024llmsegnet')}."
         )
     if config.image_encoder:

@@ -205,7 +205,8 @@ def _texts(runs: Sequence[RunFacts]) -> Iterator[dict[str, Any]]:
         if run.text is None:
             continue
         control = run.text.get("control", "none")
-        kind = "the target's own texts" if control == "none" else f"the control '{control}'"
+        own = "a text of each image" if "cases" in run.text else "the target's own texts"
+        kind = own if control == "none" else f"the control '{control}'"
         words = (
             f"Texts of {run.text.get('target', 'the target')}: {kind}, encoded by "
             f"{run.text.get('encoder', 'an unknown encoder')}, entering by '{run.text['fusion']}'."

@@ -278,4 +278,5 @@ def _control(run: RunFacts) -> str:
     if run.text is None:
         return "none"
     control = str(run.text.get("control", "none"))
-    return "the target's" if control == "none" else control
+    own = "of each image" if "cases" in run.text else "the target's"
+    return own if control == "none" else control
