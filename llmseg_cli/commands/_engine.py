@@ -32,8 +32,8 @@ class EngineOptions:
     address: Annotated[
         str | None,
         typer.Option(
-            help="Cluster of Ray, auto or HOST:PORT; default: this machine alone.",
-            metavar="ADDRESS",
+            help="Cluster of Ray: auto, or its HOST:PORT; default: this machine alone.",
+            metavar="NAME",
             rich_help_panel=PANEL,
         ),
     ] = None
