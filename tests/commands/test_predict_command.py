@@ -79,6 +79,7 @@ def test_defaults(call):
         "dicom_seg": False,
         "overlays": 0,
         "uncertainty": False,
+        "centres": None,
         "calibrated": False,
         "largest_component": None,
         "fill_holes": None,
