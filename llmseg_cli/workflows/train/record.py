@@ -13,6 +13,7 @@ from llmseg_cli.artifacts.run_files import BEST, CONFIG, CURVE, WEIGHTS
 from llmseg_cli.artifacts.split import SPLIT
 from llmseg_cli.training.trained import Trained
 from llmseg_cli.workflows.train.folder import plain
+from llmseg_cli.workflows.train.little_learned import little_learned
 from llmseg_cli.workflows.train.pseudo_rounds import pseudo_labeled
 from llmseg_cli.workflows.train.request import Request
 
@@ -54,9 +55,10 @@ def write_record(manifest: Manifest, request: Request, planned: "Plan", trained:
     if pseudo.record:
         manifest.counts["pseudo_labeled"] = pseudo_labeled(pseudo, request.output)
     absent = planned.absences.warnings(config.classes)
-    for sentence in absent:
+    told = [*absent, *little_learned(request.output)]
+    for sentence in told:
         logger.warning(sentence)
-    manifest.warnings += [*planned.warnings, *absent]
+    manifest.warnings += [*planned.warnings, *told]
     manifest.details = {"trained": asdict(trained), "parameters": planned.parameters}
     if request.launch:
         manifest.details["processes"] = request.launch.size
