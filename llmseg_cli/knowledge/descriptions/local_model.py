@@ -123,13 +123,32 @@ def _load(folder: Path) -> tuple[Any, Any, tuple[Path, ...]]:
         )
     kind = hf.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     words = load_tokenizer(folder, config=config)
-    loaded = load_network(folder, kind, config=config, what="the language model")
+    model, files = load_writing(folder, kind, config=config, what="the language model")
+    return words.tokenizer, model, (*words.files, *files)
+
+
+def load_writing(
+    folder: Path, kind: Any, *, config: Any, what: str
+) -> tuple[Any, tuple[Path, ...]]:
+    """A network that writes, with its folder's habits of writing, and the files that were read.
+
+    A small one is in float32, which is faster there.
+
+    Args:
+        folder: Of the model.
+        kind: Class of the network.
+        config: Its configuration.
+        what: It is called, for messages.
+
+    Raises:
+        WeightsError: If a file is damaged or missing.
+    """
+    loaded = load_network(folder, kind, config=config, what=what)
     model, habits = loaded.network, folder / "generation_config.json"
     if habits.is_file():
         with refused(f"{habits} is not readable", remedy="Fetch the model again."):
-            model.generation_config = hf.GenerationConfig.from_pretrained(
+            model.generation_config = load_transformers().GenerationConfig.from_pretrained(
                 folder, local_files_only=True
             )
     small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
-    files = (*loaded.files, *words.files, habits)
-    return words.tokenizer, model.float() if small else model, files  # faster in float32
+    return (model.float() if small else model), (*loaded.files, habits)

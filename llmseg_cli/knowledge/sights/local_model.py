@@ -8,10 +8,10 @@ import torch
 
 from llmseg_cli.artifacts.descriptions import Writer
 from llmseg_cli.errors import WeightsError
-from llmseg_cli.knowledge.descriptions.llm import SMALL, Sampling, Written
-from llmseg_cli.knowledge.descriptions.local_model import drawing
+from llmseg_cli.knowledge.descriptions.llm import Sampling, Written
+from llmseg_cli.knowledge.descriptions.local_model import drawing, load_writing
 from llmseg_cli.knowledge.sights.looking import Shown
-from llmseg_cli.knowledge.weights.loading import load_network, open_config, refuse_code
+from llmseg_cli.knowledge.weights.loading import open_config, refuse_code
 from llmseg_cli.knowledge.weights.model_files import find_model, model_digest
 from llmseg_cli.knowledge.weights.strangers import refused
 from llmseg_cli.knowledge.weights.tokenizers import load_tokenizer
@@ -138,13 +138,5 @@ def _load(folder: Path) -> tuple[Any, Any, tuple[Path, ...]]:
             f"{folder} has no processor of pictures ({' or '.join(PROCESSORS)}). Copy it beside "
             "the weights."
         )
-    loaded = load_network(folder, kind, config=config, what="the vision-language model")
-    model, habits = loaded.network, folder / "generation_config.json"
-    if habits.is_file():
-        with refused(f"{habits} is not readable", remedy="Fetch the model again."):
-            model.generation_config = hf.GenerationConfig.from_pretrained(
-                folder, local_files_only=True
-            )
-    small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
-    files = (*loaded.files, *words.files, *settings, habits)
-    return processor, model.float() if small else model, files
+    model, files = load_writing(folder, kind, config=config, what="the vision-language model")
+    return processor, model, (*files, *words.files, *settings)
