@@ -181,7 +181,8 @@ def test_dropout_is_at_the_bottleneck_and_before_every_head(dimensions):
 def make_text() -> TextFeatures:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(100, 30000, (2, 1, 6), generator=generator)
-    return TextFeatures(ids, torch.ones_like(ids).bool(), torch.randn(2, 1, 5, generator=generator))
+    pooled, tokens = (torch.randn(2, 1, *shape, generator=generator) for shape in ((5,), (6, 5)))
+    return TextFeatures(ids, torch.ones_like(ids).bool(), pooled, tokens=tokens)
 
 
 @each_dimension
@@ -191,8 +192,9 @@ def test_text_at_the_bottleneck_reaches_every_head(dimensions, fusion):
     network = TextFused(backbone, make_text(), fusion=fusion, patch=SIDES[dimensions])
     network = network.float().eval()
     assert network.deep_supervision
-    if fusion == "sentence-modulation":  # starts as the network without text
-        torch.nn.init.normal_(network.fusion.mapper.weight)
+    starts = {"sentence-modulation": "mapper", "query-attention": "output"}
+    if fusion in starts:  # as the network without text
+        torch.nn.init.normal_(network.fusion.get_submodule(starts[fusion]).weight)
     image = torch.randn(1, 2, *SIDES[dimensions])
     bottleneck, skips = backbone.encode(image)
     expected = backbone.decode_heads(network.fusion(bottleneck, network.text), skips)
