@@ -87,6 +87,7 @@ def test_defaults(call):
         "cache": None,
         "resume": False,
         "force": False,
+        "text": None,
         "shard": None,
         "merge": False,
         "dry_run": False,

@@ -102,7 +102,7 @@ def test_a_network_with_and_without_text(name, dimensions, fusion):
     network = MODELS.load(name)(1, 3, dimensions=dimensions, filters=8)
     if fusion:
         ids = torch.tensor([[[5, 9, 2, 0]]])
-        text = TextFeatures(ids, ids > 0, torch.ones(1, 1, 5))
+        text = TextFeatures(ids, ids > 0, torch.ones(1, 1, 5), tokens=torch.ones(1, 1, 4, 5))
         network = TextFused(network, text, fusion=fusion, patch=sides)
     network = network.to(META).train()
     logits: Tensor = network(torch.zeros(2, 1, *sides, device=META))
