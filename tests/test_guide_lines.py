@@ -43,7 +43,7 @@ HOW = {
     "doctor": PARSED,  # judges this machine
     "embed": PARSED,  # needs an encoder
     "export": PARSED,  # traces networks; tests/workflows/export runs it
-    "ensemble": PARSED,  # needs masks; tests/workflows/test_ensemble.py runs it
+    "ensemble": PARSED,  # needs masks; tests/workflows/ensemble/test_run.py runs it
     "explain": PARSED,  # of a language model, and of runs with a class liver
     "guide": WHOLE,
     "mine-sam": PARSED,  # needs Segment Anything
@@ -75,6 +75,7 @@ NEEDS = {
     "--viewer",  # niivue, which was fetched
     "--mlflow",  # a server
     "texts.safetensors",  # of cases, which needs a text encoder
+    "anchor",  # of a run of diffusion
 }
 """What is in lines that are parsed alone: folds, sets of runs, models that need their weights."""
 

@@ -82,7 +82,7 @@ def cutmix_boxes(count: int, sides: tuple[int, int], *, alpha: float) -> Tensor:
         (arXiv:2407.05088).
     """
     concentration = torch.tensor(float(alpha))
-    share = torch.distributions.Beta(concentration, concentration).sample()
+    share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
     ratio = float((1 - share).sqrt())
     inside = []
     for side in sides:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -74,11 +75,22 @@ class Rise(nn.Module):
 
     def forward(self, features: Tensor, sides: Sequence[int], skip: Tensor | None) -> Tensor:
         """`(B, outputs, *sides)`."""
-        risen = F.interpolate(
-            self.convolution(features), tuple(sides), mode=self.mode, align_corners=False
-        )
-        risen = F.relu(risen)
+        found = self._convolved(features)
+        risen = F.relu(F.interpolate(found, tuple(sides), mode=self.mode, align_corners=False))
         return risen if skip is None else risen + skip
+
+    def _convolved(self, features: Tensor) -> Tensor:
+        """The convolution, in full precision where it halves a side of one cell.
+
+        There the gradient of a 3D kernel in bfloat16 is memory that nothing was written to (oneDNN
+        of torch 2.13 on a CPU with AMX).
+        """
+        if self.convolution.stride[0] == 1 or min(features.shape[2:]) > 1 or not features.is_cpu:
+            found: Tensor = self.convolution(features)
+            return found
+        with torch.autocast("cpu", enabled=False):
+            found = self.convolution(features.to(self.convolution.weight.dtype))
+        return found.to(features.dtype)
 
 
 class AxialUNet(nn.Module):

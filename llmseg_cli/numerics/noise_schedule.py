@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,7 +58,7 @@ def clean_of(noisy: Tensor, noise: Tensor, kept: Tensor) -> Tensor:
 
 def visited(times: int, steps: int) -> list[int]:
     """Steps of the diffusion at which a sampler of fewer *steps* asks, from the last one to 0."""
-    return [round(float(time)) for time in torch.linspace(times - 1, 0, steps, **PLACE)]
+    return [round(time) for time in np.linspace(times - 1, 0, steps).tolist()]
 
 
 def ddim_step(noisy: Tensor, clean: Tensor, kept: float, next_kept: float) -> Tensor:

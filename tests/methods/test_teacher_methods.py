@@ -239,7 +239,7 @@ def test_the_largest_component_of_each_class_is_kept_where_asked(dimensions):
             lambda: VNet(1, 3, dimensions=dimensions, filters=2),
             largest_component=largest,
         )
-        labels.append(method._labels(batch).numpy())
+        labels.append(method._labels(batch.unlabeled, None).numpy())
     raw, kept = labels
     touching = np.ones((3,) * dimensions)
     for found, one in zip(kept, raw, strict=True):

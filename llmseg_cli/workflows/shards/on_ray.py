@@ -32,6 +32,7 @@ MOST_RETRIES = 5  # of a task whose process or machine died
 BUSY_S = 60.0  # how long the lock of a process that dies may outlive it
 SURROUNDINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_TQDM_PATCH_PRINT": "0",  # or `print` is another function from then on
     "RAY_worker_niceness": "0",  # 15 by default: beside other jobs, tasks would hardly run
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as Ray will have it; else it warns
 }

@@ -106,7 +106,8 @@ def test_tables_are_recorded_resumed_and_made_of_another_radius(trained: Path):
 )
 def test_a_radius_that_is_none(tmp_path: Path, radius: str, said: str):
     (tmp_path / "run").mkdir()
-    words = ("--run", tmp_path / "run", "--images", tmp_path, "-o", tmp_path / "o")
+    (tmp_path / "images").mkdir()
+    words = ("--run", tmp_path / "run", "--images", tmp_path / "images", "-o", tmp_path / "o")
     found = invoke("predict", *words, "--centres", radius)
     assert found.exit_code == 2
     assert said in found.stderr

@@ -78,8 +78,8 @@ def test_a_step_waits_for_no_number(name, tmp_path):
     loop.take_step(batch)
     with Asked() as asked:
         loop.take_step(batch)
-    # USL draws the sizes of its boxes, a share and two sides for each, on the CPU.
-    assert asked.fetched == (4 if name == "usl" else 0)
+    # USL draws the share of its boxes on the CPU.
+    assert asked.fetched == (1 if name == "usl" else 0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
