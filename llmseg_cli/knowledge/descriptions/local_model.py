@@ -143,11 +143,11 @@ def load_writing(
     Raises:
         WeightsError: If a file is damaged or missing.
     """
-    loaded = load_network(folder, kind, config=config, what=what)
+    hf, loaded = load_transformers(), load_network(folder, kind, config=config, what=what)
     model, habits = loaded.network, folder / "generation_config.json"
     if habits.is_file():
         with refused(f"{habits} is not readable", remedy="Fetch the model again."):
-            model.generation_config = load_transformers().GenerationConfig.from_pretrained(
+            model.generation_config = hf.GenerationConfig.from_pretrained(
                 folder, local_files_only=True
             )
     small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
