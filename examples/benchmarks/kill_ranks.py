@@ -8,13 +8,11 @@ code 6, within a minute and a half; then both go on with `--resume`. Weights, ch
 and the logged steps have to be those of two processes that nobody disturbed, to the bit.
 """
 
-import argparse
 import os
 import random
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: a fork has one thread
 
 import kills
-from kills import KILLS_OF_A_RUN, STEPS, differences, logged_step, saved_step, write_pictures
+from kills import STEPS, logged_step, saved_step
 
 RANKS = 2
 LOST = 6  # the exit code of a process whose others are gone
@@ -37,49 +35,25 @@ COMMON = (*kills.COMMON, "--batch", f"{RANKS}", "--precision", "fp32")
 
 def main() -> None:
     """Kill, resume, compare, and print what was tried and what survived."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--kills", type=int, default=20)
-    options.add_argument("--seed", type=int, default=0, help="Of the moments and the ranks.")
-    chosen = options.parse_args()
-    import llmseg_cli.workflows.train.run  # noqa: F401 - imported once, for all forks
 
-    draw = random.Random(chosen.seed)
-    tried, survived = dict.fromkeys(TRAININGS, 0), dict.fromkeys(TRAININGS, 0)
-    with tempfile.TemporaryDirectory(prefix="llmseg-kill-ranks-") as name:
-        place = Path(name)
-        data, split = write_pictures(place / "data"), place / "split.json"
-        words = ["split", "--data", f"{data}", "--labeled", "5", "--validation", "1"]
-        kills.finish(kills.start([*words, "-o", f"{split}"], place), expected=0)
-        roles = ("--data", f"{data}", "--split", f"{split}", "--seed", "0")
-        share = -(-chosen.kills // len(TRAININGS))
-        for method, own in TRAININGS.items():
-            words = ["train-semi", "--method", method, *roles, *own, *COMMON]
-            whole = place / method / "whole"
-            end_well(start([*words, "-o", f"{whole}"], place))
-            wanted = min(share, chosen.kills - sum(tried.values()))
-            number = 0
-            while tried[method] < wanted:
-                number += 1
-                run = place / method / f"run{number}"
-                most = min(KILLS_OF_A_RUN, wanted - tried[method])
-                hit = disturb([*words, "-o", f"{run}", "--resume"], run, place, draw, most=most)
-                faults = list(differences(run, whole))
-                tried[method] += len(hit)
-                survived[method] += 0 if faults else len(hit)
-                told = ", ".join(f"rank {rank} at step {step}" for rank, step in hit)
-                print(f"{method}: killed {told}: {'; '.join(faults) or 'equal'}", flush=True)
-    print(f"{'training of two processes':<32}{'kills':>6}{'survived':>10}")
-    for method in TRAININGS:
-        print(f"{method:<32}{tried[method]:>6}{survived[method]:>10}")
-    print(f"{'all':<32}{sum(tried.values()):>6}{sum(survived.values()):>10}")
-    sys.exit(tried != survived)
+    def undisturbed(words: list[str], place: Path) -> None:
+        end_well(start(words, place))
+
+    kills.campaign(
+        str(__doc__),
+        {name: (*own, *COMMON) for name, own in TRAININGS.items()},
+        title="training of two processes",
+        kills=20,
+        undisturbed=undisturbed,
+        disturb=disturb,
+    )
 
 
 def disturb(
     words: list[str], run: Path, place: Path, draw: random.Random, *, most: int
-) -> list[tuple[int, int]]:
+) -> list[str]:
     """Train to the end with some kills on the way; which rank they hit, and at which step."""
-    hit: list[tuple[int, int]] = []
+    hit: list[str] = []
     while True:
         before = saved_step(run)
         processes = start(words, place)
@@ -90,7 +64,7 @@ def disturb(
                 os.kill(processes[rank], signal.SIGKILL)
                 kills.finish(processes[rank], expected=-signal.SIGKILL)
                 end_of_others([one for one in processes if one != processes[rank]])
-                hit.append((rank, logged_step(run)))
+                hit.append(f"step {logged_step(run)} of rank {rank}")
                 continue
         end_well(processes)
         return hit

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: a fork has one thread
@@ -40,58 +40,87 @@ COMMON = (
 
 def main() -> None:
     """Kill, resume, compare, and print what was tried and what survived."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--kills", type=int, default=40)
-    options.add_argument("--seed", type=int, default=0, help="Of the moments.")
+
+    def undisturbed(words: list[str], place: Path) -> None:
+        finish(start(words, place), expected=0)
+
+    campaign(
+        str(__doc__),
+        {name: (*own, *COMMON) for name, own in TRAININGS.items()},
+        title="training",
+        kills=40,
+        undisturbed=undisturbed,
+        disturb=disturb,
+    )
+
+
+def campaign(
+    about: str,
+    trainings: Mapping[str, Sequence[str]],
+    *,
+    title: str,
+    kills: int,
+    undisturbed: Callable[[list[str], Path], None],
+    disturb: Callable[..., Sequence[object]],
+) -> None:
+    """Kill trainings, resume them, compare, and print what was tried and what survived.
+
+    Args:
+        about: What the program is for.
+        trainings: Method to its words.
+        title: Of the table.
+        kills: As many if nothing else is asked.
+        undisturbed: Trains by words, with a folder for what is said.
+        disturb: Trains by words with some kills, into a folder; what they hit.
+    """
+    options = argparse.ArgumentParser(description=about.splitlines()[0])
+    options.add_argument("--kills", type=int, default=kills)
+    options.add_argument("--seed", type=int, default=0, help="Of what is drawn.")
     chosen = options.parse_args()
     import llmseg_cli.workflows.train.run  # noqa: F401 - imported once, for all forks
 
     draw = random.Random(chosen.seed)
-    tried, survived = dict.fromkeys(TRAININGS, 0), dict.fromkeys(TRAININGS, 0)
+    tried, survived = dict.fromkeys(trainings, 0), dict.fromkeys(trainings, 0)
     with tempfile.TemporaryDirectory(prefix="llmseg-kills-") as name:
         place = Path(name)
-        data = write_pictures(place / "data")
-        split = place / "split.json"
+        data, split = write_pictures(place / "data"), place / "split.json"
         words = ["split", "--data", f"{data}", "--labeled", "5", "--validation", "1"]
         finish(start([*words, "-o", f"{split}"], place), expected=0)
         roles = ("--data", f"{data}", "--split", f"{split}", "--seed", "0")
-        share = -(-chosen.kills // len(TRAININGS))
-        for method, own in TRAININGS.items():
-            words = ["train-semi", "--method", method, *roles, *own, *COMMON]
+        share = -(-chosen.kills // len(trainings))
+        for method, own in trainings.items():
+            wanted, number = min(share, chosen.kills - sum(tried.values())), 0
+            if not wanted:
+                continue
+            words = ["train-semi", "--method", method, *roles, *own]
             whole = place / method / "whole"
-            finish(start([*words, "-o", f"{whole}"], place), expected=0)
-            wanted = min(share, chosen.kills - sum(tried.values()))
-            number = 0
+            undisturbed([*words, "-o", f"{whole}"], place)
             while tried[method] < wanted:
                 number += 1
                 run = place / method / f"run{number}"
-                steps = disturb(
-                    [*words, "-o", f"{run}", "--resume"],
-                    run,
-                    place,
-                    draw,
-                    kills=min(KILLS_OF_A_RUN, wanted - tried[method]),
-                )
+                most = min(KILLS_OF_A_RUN, wanted - tried[method])
+                hit = disturb([*words, "-o", f"{run}", "--resume"], run, place, draw, most=most)
                 faults = list(differences(run, whole))
-                tried[method] += len(steps)
-                survived[method] += 0 if faults else len(steps)
-                print(f"{method}: killed at steps {steps}: {'; '.join(faults) or 'equal'}")
-    print(f"{'training':<32}{'kills':>6}{'survived':>10}")
-    for method in TRAININGS:
+                tried[method] += len(hit)
+                survived[method] += 0 if faults else len(hit)
+                told = ", ".join(map(str, hit))
+                print(f"{method}: killed at {told}: {'; '.join(faults) or 'equal'}", flush=True)
+    print(f"{title:<32}{'kills':>6}{'survived':>10}")
+    for method in trainings:
         print(f"{method:<32}{tried[method]:>6}{survived[method]:>10}")
     print(f"{'all':<32}{sum(tried.values()):>6}{sum(survived.values()):>10}")
     sys.exit(tried != survived)
 
 
 def disturb(
-    words: list[str], run: Path, place: Path, draw: random.Random, *, kills: int
+    words: list[str], run: Path, place: Path, draw: random.Random, *, most: int
 ) -> list[int]:
     """Train to the end with some kills on the way; returns the steps at which they hit."""
     hit: list[int] = []
     while True:
         before = saved_step(run)
         process = start(words, place)
-        if len(hit) < kills and before < STEPS - 6:
+        if len(hit) < most and before < STEPS - 6:
             moment = draw.randint(before + 1, STEPS - 2)
             if wait_for_step(run, moment, process):
                 time.sleep(draw.uniform(0, 0.1))  # anywhere within a step, or a mining
