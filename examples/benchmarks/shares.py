@@ -12,7 +12,9 @@ after the other in each round, and the table has the medians of the rounds' rati
   the clock would show if nobody else were there. Not known of tasks of Ray, which are not our
   processes.
 
-A training is told by patches per second between its fifth and its last step.
+A training is told by patches per second between its fifth and its last step. `trainings apart` is
+what two processors give to two trainings that have nothing in common, beside one: no ranks can do
+better.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from PIL import Image
 LLMSEG = (sys.executable, "-m", "llmseg_cli")
 FIRST = 5  # steps that are not timed
 PATCH, BATCH, STEPS = 64, 4, 25
-PARTS = ("predict", "mine-sam", "ray predict", "ray mine-sam", "training")
+PARTS = ("predict", "mine-sam", "ray predict", "ray mine-sam", "trainings apart", "training")
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def contest(part: str, place: Place, number: int) -> Ratio:
         kind = of_ray
     elif part == "training":
         kind = of_training
+    elif part == "trainings apart":
+        kind = of_trainings_apart
     return kind(part.removeprefix("ray "), place, folder)
 
 
@@ -178,20 +182,45 @@ def own_cache(part: str, cache: Path) -> list[str | Path]:
     return ["--cache", cache]
 
 
+def of_trainings_apart(part: str, place: Place, folder: Path) -> Ratio:
+    """A training alone beside two of them at a time, by all patches per second."""
+
+    def train(name: str, core: int) -> Measured:
+        return place.measured([*starting(1), *of_ranks(place), "-o", f"{folder / name}"], [core])
+
+    one = train("one", place.cores[0])
+    with ThreadPoolExecutor(2) as pool:
+        begun = [pool.submit(train, f"on{core}", core) for core in place.cores]
+        two = [each.result() for each in begun]
+    rate = sum(patches_per_second(folder / f"on{core}" / "log.jsonl") for core in place.cores)
+    processors = 2 * one.cpu_s / max(each.cpu_s for each in two)
+    faster = rate / patches_per_second(folder / "one" / "log.jsonl")
+    return Ratio(faster, processors, (one.load, two[0].load), one.wall_s)
+
+
 def of_training(part: str, place: Place, folder: Path) -> Ratio:
     """A training of one process beside one of two, by patches per second."""
-    patch = ",".join([str(PATCH)] * 3)
-    words = [*place.training("scans", patch), "--batch", f"{BATCH}", "--steps", f"{STEPS}"]
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
     rates, took, each = [], [], []
     for ranks in (1, 2):
         out = folder / f"of{ranks}"
-        start = [*launcher, f"{ranks}", "-m", "llmseg_cli", *map(str, words), "-o", str(out)]
+        start = [*starting(ranks), *of_ranks(place), "-o", str(out)]
         took.append(place.measured(start, place.cores[:ranks]))
         each.append(took[-1].cpu_s / ranks)
         rates.append(patches_per_second(out / "log.jsonl"))
     loads = (took[0].load, took[1].load)
     return Ratio(rates[1] / rates[0], each[0] / each[1], loads, took[0].wall_s)
+
+
+def starting(ranks: int) -> list[str]:
+    """Words that start so many ranks of llmseg."""
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+    return [*launcher, f"{ranks}", "-m", "llmseg_cli"]
+
+
+def of_ranks(place: Place) -> list[str]:
+    """Words of the training that ranks share, but for its output."""
+    words = place.training("scans", ",".join([str(PATCH)] * 3))
+    return [*map(str, words), "--batch", f"{BATCH}", "--steps", f"{STEPS}"]
 
 
 def patches_per_second(log: Path) -> float:

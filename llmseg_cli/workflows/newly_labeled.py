@@ -65,11 +65,12 @@ def add(old: Path, data: Path, named: Sequence[str], *, out: Path | None = None)
     _refuse_label_maps(cases, split, dataset)
     _refuse_torn_groups(split, cases, dataset)
     added = tuple(case.id for case in cases)
+    given = set(added)
     return Added(
         replace(
             split,
             labeled=(*split.labeled, *added),
-            unlabeled=tuple(name for name in split.unlabeled if name not in added),
+            unlabeled=tuple(name for name in split.unlabeled if name not in given),
         ),
         added,
     )

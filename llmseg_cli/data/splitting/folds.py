@@ -1,5 +1,6 @@
 """Divide the labeled cases into folds, each of which validates once."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -52,12 +53,19 @@ def make_folds(
         DataError: If there are fewer groups than folds, or no division leaves every class with the
             labeled cases of each fold.
     """
-    units = units_of([case for case in facts if case.id in {*roles.labeled}])
-    torn = {case.group for case in facts if case.id in {*roles.unlabeled}} - {None}
+    labeled, unlabeled = set(roles.labeled), set(roles.unlabeled)
+    units = units_of([case for case in facts if case.id in labeled])
+    torn = {case.group for case in facts if case.id in unlabeled} - {None}
     group_of = {case.id: case.group for case in facts}
-    partly = [unit for unit in units if group_of[unit.cases[0]] in torn]
-    alone = [unit for unit in units if unit not in partly and _alone(unit, units)]
-    free = [unit for unit in units if unit not in partly and unit not in alone]
+    units_with = Counter(one for unit in units for one in unit.classes)
+    partly, alone, free = [], [], []
+    for unit in units:
+        if group_of[unit.cases[0]] in torn:
+            partly.append(unit)
+        elif any(units_with[one] == 1 for one in unit.classes):
+            alone.append(unit)
+        else:
+            free.append(unit)
     found = Folds((), cases_of(partly), cases_of(alone))
     if len(free) < folds:
         raise DataError(_too_few(folds, free, found, is_grouped=any(group_of.values())))
@@ -71,11 +79,6 @@ def make_folds(
         )
     held_out = [cases_of(part) for part in parts]
     return replace(found, roles=tuple(_roles(roles, cases) for cases in held_out))
-
-
-def _alone(unit: Unit, units: Sequence[Unit]) -> bool:
-    """Whether a class is in no other unit."""
-    return not unit.classes <= classes_of([other for other in units if other is not unit])
 
 
 def _divide(
@@ -120,7 +123,8 @@ def _deal(ordered: Sequence[Unit], folds: int, rng: Random) -> list[list[Unit]]:
 
 
 def _roles(roles: Roles, validation: tuple[str, ...]) -> Roles:
-    labeled = tuple(name for name in roles.labeled if name not in {*validation})
+    held_out = set(validation)
+    labeled = tuple(name for name in roles.labeled if name not in held_out)
     return replace(roles, labeled=labeled, validation=validation)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 
@@ -150,11 +151,18 @@ def _alone(name: str, grids: Mapping[str, Grid], runs: Ensemble, manner: Manner)
 def _estimate(grids: Mapping[str, Grid], runs: Ensemble, manner: Manner) -> Estimate:
     windows: dict[str, int] = {}
     needs: dict[str, tuple[int, int]] = {"": (0, 0)}
+    known: dict[Any, tuple[int, tuple[int, int]]] = {}  # of images that are as large
     for name, grid in grids.items():
-        parts = parts_of(manner, _sizes(grid, runs), grid.ras_shape, runs.groups)
-        windows[name] = sum(len(placed) for _, several in parts for placed in several)
-        _, largest_part = max(parts, key=lambda part: part[0].stop - part[0].start)
-        needs[name] = _memory_mb(largest_part, grid.ras_shape, runs, manner)
+        sizes = _sizes(grid, runs)
+        seen = (grid.ras_shape, *sizes)
+        if seen not in known:
+            parts = parts_of(manner, sizes, grid.ras_shape, runs.groups)
+            _, largest_part = max(parts, key=lambda part: part[0].stop - part[0].start)
+            known[seen] = (
+                sum(len(placed) for _, several in parts for placed in several),
+                _memory_mb(largest_part, grid.ras_shape, runs, manner),
+            )
+        windows[name], needs[name] = known[seen]
     largest = max(needs, key=lambda name: needs[name])
     memory_mb, device_mb = (max(column) for column in zip(*needs.values(), strict=True))
     return Estimate(windows, _passes(runs, manner), memory_mb, device_mb, largest)

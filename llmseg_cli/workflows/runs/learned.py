@@ -26,7 +26,12 @@ def nothing(_: Sequence[str]) -> Mapping[str, str]:
 
 def showing(data: Path) -> Show:
     """What the images of a data set show; they are read when that is asked."""
-    return lambda names: voxels_of(case for case in find_cases(data).cases if case.id in {*names})
+
+    def shown(names: Sequence[str]) -> Mapping[str, str]:
+        wanted = set(names)
+        return voxels_of(case for case in find_cases(data).cases if case.id in wanted)
+
+    return shown
 
 
 def learned_from(split: Split, method: str, *, before: Iterable[Learned] = ()) -> Learned:
@@ -59,7 +64,8 @@ def with_voxels(learned: Learned, split: Split, voxels: Mapping[str, str]) -> Le
         voxels: Case to `voxel_digest`, of those that it learns from and is validated with.
     """
     chose = {voxels[case] for case in split.validation if case in voxels}
-    own = {shown for case, shown in voxels.items() if case not in split.validation}
+    validation = set(split.validation)
+    own = {shown for case, shown in voxels.items() if case not in validation}
     return replace(
         learned,
         trained_voxels=tuple(sorted({*learned.trained_voxels, *own})),
@@ -176,7 +182,8 @@ def refuse_answers(
         PolicyError: If one of them is a test or validation case that the weights come from, or a
             test case that they were chosen by.
     """
-    asked = [case for case in cases if case in {*split.test, *split.validation}]
+    test, validation = set(split.test), set(split.validation)
+    asked = [case for case in cases if case in test or case in validation]
     trained = learned.trained_among(_images(split, asked), voxels)
     if trained:
         raise PolicyError(
@@ -184,7 +191,7 @@ def refuse_answers(
             f"({some(trained)}), so its masks of them say nothing. Pass the split of the run, "
             "or train with this one."
         )
-    tests = [case for case in asked if case in split.test]
+    tests = [case for case in asked if case in test]
     chose = learned.chose_among(_images(split, tests), voxels)
     if chose and checkpoint == "best":
         raise PolicyError(

@@ -12,7 +12,12 @@ from llmseg_cli.artifacts.manifest import Manifest
 from llmseg_cli.artifacts.run_config import RunConfig
 from llmseg_cli.artifacts.split import Split
 from llmseg_cli.errors import ArtifactError, PolicyError
-from llmseg_cli.workflows.runs.learned import learned_by, learned_with, refuse_learned
+from llmseg_cli.workflows.runs.learned import (
+    learned_by,
+    learned_with,
+    refuse_answers,
+    refuse_learned,
+)
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -140,3 +145,28 @@ def test_which_masks_are_of_cases_that_are_known():
     assert (final["choosing_cases"], best["choosing_cases"]) == ([], ["b"])
     recorded = json.loads(json.dumps(best["learned"]))
     assert Learned.from_dict(recorded, name="run.json") == learned
+
+
+class _Gone(tuple[str, ...]):
+    """Cases that count how often they are gone through."""
+
+    times = 0
+
+    def __iter__(self):
+        _Gone.times += 1
+        return super().__iter__()
+
+    def __contains__(self, case):
+        _Gone.times += 1
+        return super().__contains__(case)
+
+
+@pytest.mark.parametrize("cases", [2, 50])
+def test_roles_are_gone_through_as_often_for_many_cases(monkeypatch, cases):
+    monkeypatch.setattr(_Gone, "times", 0)
+    names = _Gone(f"case{number}" for number in range(cases))
+    images = {name: f"digest of {name}" for name in names}
+    whole = replace(split(), test=names, validation=_Gone(), images=images)
+    _Gone.times = 0
+    refuse_answers(Path("run"), Learned(split="", trained=()), whole, [*images], checkpoint="final")
+    assert _Gone.times == 2
