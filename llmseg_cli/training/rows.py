@@ -26,6 +26,12 @@ REFUSED = (
     *(torch.randperm, torch.multinomial, torch.normal, F.gumbel_softmax, F.rrelu),
     *(Tensor.exponential_, Tensor.random_, Tensor.log_normal_, Tensor.geometric_),
 )
+STEPS = 1 << 31  # numbers that are drawn for a dropout, each as likely
+MOST_SEEDS = 1 << 60
+STRAY = (
+    "This network draws random numbers that do not belong to rows of its batch, which several "
+    "processes cannot draw as one would. Train it with one process."
+)
 ATTENTION = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
 
 
@@ -176,10 +182,7 @@ class _OwnRows(TorchFunctionMode):
         torchrun would draw, depends on the number of rows.
         """
         if not rows.ndim or len(rows) % self.rows:
-            raise UsageError(
-                "This network draws random numbers that do not belong to rows of its batch, which "
-                "several processes cannot draw as one would. Train it with one process."
-            )
+            raise UsageError(STRAY)
         return rows.new_ones(len(rows) * self.ranks.size, *rows.shape[1:])
 
     def _dropout(
@@ -189,9 +192,31 @@ class _OwnRows(TorchFunctionMode):
             return rows
         if func in (F.alpha_dropout, F.feature_alpha_dropout):
             raise UsageError("This network has alpha dropout; train it with one process.")
-        kept = func(self._whole(rows), p, True)
-        own = self.own(kept, size=len(rows))
+        if func is F.dropout:
+            own = self._kept(rows, p)
+        else:  # of whole maps: a number each
+            own = self.own(func(self._whole(rows), p, True), size=len(rows))
         return rows.mul_(own) if inplace else rows * own
+
+    def _kept(self, rows: Tensor, p: float) -> Tensor:
+        """What dropout of single values multiplies by: 0, or what makes up for it.
+
+        All ranks draw the same seed, and each row has numbers of its own by it, axis by axis, so
+        that a rank draws those of its own rows alone; those of all would take a tenth of a step.
+        """
+        if not rows.ndim or len(rows) % self.rows:
+            raise UsageError(STRAY)
+        if p == 1:
+            return torch.zeros_like(rows)
+        each = len(rows) // self.rows  # several rows of a tensor may be of one of the call
+        first = int(torch.randint(MOST_SEEDS, ())) + self.ranks.rank * self.rows
+        generator = torch.Generator(rows.device)
+        kept = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
+        for number, part in enumerate(torch.split(kept, each), start=first):
+            drawn = torch.empty(part.shape, dtype=torch.int32, device=rows.device)
+            drawn.random_(generator=generator.manual_seed(number))
+            torch.ge(drawn, round(p * STEPS), out=part)
+        return kept.div_(1 - p)
 
     def _drawn(self, func: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Random numbers of all rows; *func* takes a size, last of its places or by name."""

@@ -86,7 +86,7 @@ class Second(Ranks):
         lambda image: torch.randn(size=image.shape),
         lambda image: torch.randint(9, (len(image), 1)),
         lambda image: torch.empty_like(image).uniform_(-1, 1),
-        lambda image: nn.functional.dropout(torch.ones_like(image), 0.4),
+        lambda image: nn.functional.dropout1d(torch.ones_like(image)[..., None], 0.4)[..., 0],
     ],
 )
 def test_numbers_drawn_in_a_network_are_the_rows_of_all(draw):
@@ -98,6 +98,38 @@ def test_numbers_drawn_in_a_network_are_the_rows_of_all(draw):
     with ranks.sharing():
         found = network(whole)
     assert torch.equal(found[2:], expected[2:])
+
+
+class Alone(Ranks):
+    """One of one, started as several are."""
+
+    def __init__(self) -> None:
+        super().__init__(Launch(0, 1, 0), None)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_dropout_of_single_values_is_that_of_one_rank(p, inplace):
+    whole, answers = torch.rand(4, 3, 500) + 1, []
+    for ranks in (Alone(), Second()):
+        network = shared(
+            lambda: Shaky(lambda image: nn.functional.dropout(image.clone(), p, True, inplace)),
+            ranks,
+        )()
+        torch.manual_seed(1)
+        with ranks.sharing():
+            answers.append(network(whole))
+    of_one, of_two = answers
+    assert torch.equal(of_two[2:], of_one[2:])
+    factors = (of_one - whole) / whole
+    kept = factors > 0
+    torch.testing.assert_close(factors[kept], torch.full_like(factors[kept], 1 / (1 - p or 1)))
+    assert factors[~kept].abs().max() == 0
+    assert (~kept).float().mean().item() == pytest.approx(p, abs=4 * (p * (1 - p) / 6000) ** 0.5)
+    assert not torch.equal(kept[0], kept[1]) or p == 1  # each row has numbers of its own
 
 
 @pytest.mark.parametrize(
