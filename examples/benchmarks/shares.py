@@ -35,7 +35,7 @@ from PIL import Image
 
 LLMSEG = (sys.executable, "-m", "llmseg_cli")
 FIRST = 5  # steps that are not timed
-PATCH, BATCH, STEPS = 64, 4, 25
+PATCH, BATCH, STEPS = 64, 4, 15
 PARTS = ("predict", "mine-sam", "ray predict", "ray mine-sam", "trainings apart", "training")
 
 
