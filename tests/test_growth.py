@@ -31,6 +31,7 @@ COMMANDS = {
     ),
     "cache": ("cache", "ls"),
 }
+NO_FOLDER = "__editable__"  # begins a place in sys.path, which imports ask, of an editable install
 LISTS_A_CASE = ("cache",)  # each entry of the cache is a folder, which has a size
 
 
@@ -44,7 +45,8 @@ class _Ears:
     def __call__(self, event: str, arguments: tuple) -> None:
         if self.below and event in ("open", "os.listdir", "os.scandir"):
             where = arguments[0]
-            if isinstance(where, (str, Path)) and str(Path.cwd() / where).startswith(self.below):
+            is_path = isinstance(where, (str, Path)) and not str(where).startswith(NO_FOLDER)
+            if is_path and str(Path.cwd() / where).startswith(self.below):
                 self.heard["opened" if event == "open" else "listed"] += 1
 
     @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 
 LISTINGS = ("os.listdir", "os.scandir")
 EVERY_S = 0.02
+NO_FOLDER = "__editable__"  # begins a place in sys.path of an install that can be edited
 
 
 class Counts:
@@ -39,7 +40,8 @@ class Counts:
             time.sleep(EVERY_S)
 
     def _is_below(self, path: str) -> bool:
-        return f"{Path.cwd() / path}{os.sep}".startswith(self.below)
+        is_named = not path.startswith(NO_FOLDER)
+        return is_named and f"{Path.cwd() / path}{os.sep}".startswith(self.below)
 
 
 def main() -> None:
