@@ -12,6 +12,7 @@ their steps. Rows whose seeds differ from those of their partner
 have no difference.
 """
 
+import argparse
 import json
 import re
 import sys
@@ -227,5 +228,8 @@ def way(name: str, lines: dict[str, Lines], metric: str, rows: dict[str, Any]) -
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    main(folder, Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "results.jsonl")
+    words = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    words.add_argument("example", type=Path, help="folder with sets.yaml and rows.yaml")
+    words.add_argument("results", type=Path, nargs="?", help="default: its results.jsonl")
+    given = words.parse_args()
+    main(given.example, given.results or given.example / "results.jsonl")
