@@ -42,7 +42,10 @@ weights: $(INSTALLED)  ## Fetch the embedded models and the demo's template, abo
 	llmseg weights fetch
 
 ## Checks
-test: install weights lint  ## All checks: ruff, mypy, pytest with its slow tests, coverage
+test: install weights lint  ## All checks: ruff, mypy, pytest with its slow tests
+	$(PYTEST) --durations=20 --durations-min=10
+
+coverage: install weights  ## All tests, slower by half where Python does the work: they have to reach 90 % of the library
 	$(PYTEST) --cov --cov-report=
 	coverage report --skip-covered --include='$(LIBRARY_FILES)' --fail-under=90
 
@@ -145,4 +148,4 @@ help:  ## This list
 	@sed -n -e 's/^## \(.*\)/\n\1/p' -e 's/^\([a-z][a-z-]*\):[^#]*  ## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) \
 	| awk -F'|' 'NF == 2 { printf "  make %-14s %s\n", substr($$1, 3), $$2; next } { print }'
 
-.PHONY: bench bench-accuracy bench-shares kills kills-ranks demo demo-compared demo-alone install weights test test-fast fuzz lint completions man clean help
+.PHONY: bench bench-accuracy bench-shares kills kills-ranks demo demo-compared demo-alone install weights test test-fast coverage fuzz lint completions man clean help
