@@ -31,6 +31,15 @@ CPU = torch.device("cpu")
 CLASSES, BATCH, STEPS = 3, 4, 2
 INSTANCE = {"filters": 2, "normalization": "instance", "dropout": 0.2}
 SIDES = {2: (32, 48), 3: (16, 32, 16)}
+SMALL: dict[str, dict] = {  # networks of every other kind, some with statistics of their own
+    "resenc": {"filters": 4, "stages": 3},
+    "vit": {"filters": 8, "depth": 2, "heads": 2},
+    "medt": {"filters": 4, "heads": 2},
+    "seunet-trans": {"filters": 4, "width": 8, "layers": 1},
+    "catformer": {"filters": 4, "width": 12, "heads": 2, "layers": 1, "decoder_width": 8},
+    "cascade": {"filters": 4},
+    "merit": {"filters": 4},
+}
 State = dict[str, Tensor]
 
 
@@ -117,6 +126,7 @@ TRAININGS: dict[str, Callable[[Ranks], State]] = {
     "deep supervision": partial(
         train, "supervised", model="unetpp", filters=2, deep_supervision=True
     ),
+    **{f"network {n}": partial(train, "supervised", model=n, **SMALL[n]) for n in SMALL},
     "tokens": partial(
         train, "supervised", model="transunet", filters=2, width=8, heads=2, depth=1, dropout=0.2
     ),

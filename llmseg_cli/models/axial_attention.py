@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmseg_cli.models.layers import CONVOLUTION, normalize
+from llmseg_cli.numerics.over_rows import over_rows
 
 AT_ONCE = 1 << 18  # similarities: they stay in the cache of a core
 AT_ONCE_ELSEWHERE = 1 << 26
@@ -157,10 +158,10 @@ class AxialAttention(nn.Module):
             within, outside = (gates, outside) if self.is_within else (within, gates)
         if norm.training:
             with torch.autocast(query.device.type, enabled=False):
-                mean, variance = moments(_wide(query), _wide(key), tables)
+                mean, variance, pairs = moments(_wide(query), _wide(key), tables)
             mean, variance = within * mean, within.square() * variance
-            pairs = query.shape[0] * query.shape[-1] ** 2
-            _remember(norm, mean.flatten(), variance.flatten() * (pairs / max(1, pairs - 1)))
+            unbiased = pairs / (pairs - 1).clamp_min(1)
+            _remember(norm, mean.flatten(), variance.flatten() * unbiased)
         else:
             assert norm.running_mean is not None
             assert norm.running_var is not None
@@ -171,8 +172,10 @@ class AxialAttention(nn.Module):
         return scales.view(kinds, heads, 1, 1), shift.view(heads, 1, 1)
 
 
-def moments(query: Tensor, key: Tensor, tables: Tensor | None) -> tuple[Tensor, Tensor]:
-    r"""Mean and variance of the three similarities over lines and pairs of cells, `(3, G)` each.
+def moments(query: Tensor, key: Tensor, tables: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Mean and variance of the three similarities, `(3, G)` each, and how many were seen, `()`.
+
+    They are over lines and pairs of cells, and over the lines of all processes that share a batch.
 
     $\sum_{ij} (q_i \cdot k_j)^2$ is the sum of the products of the entries of
     $\sum_i q_i q_i^\top$ and $\sum_j k_j k_j^\top$, and likewise with R, cell by cell.
@@ -183,7 +186,7 @@ def moments(query: Tensor, key: Tensor, tables: Tensor | None) -> tuple[Tensor, 
         tables: R, `(2 g, 2 n - 1)`, or None: the first similarity alone then.
     """
     lines, _, width, length = query.shape
-    pairs = lines * length**2
+    pairs = over_rows(query.new_tensor(float(lines * length**2)))
     means = [(query.sum(-1) * key.sum(-1)).sum((0, 2))]
     squares = [((query @ query.mT) * (key @ key.mT)).sum((0, 2, 3))]
     if tables is not None:
@@ -192,8 +195,9 @@ def moments(query: Tensor, key: Tensor, tables: Tensor | None) -> tuple[Tensor, 
             means.append(torch.einsum("gci,ci->g", seen.sum(0), rows.sum(-1)))
             of_cells = torch.einsum("lgci,lgdi->gcdi", seen, seen)
             squares.append(torch.einsum("gcdi,cij,dij->g", of_cells, rows, rows))
-    mean = torch.stack(means) / pairs
-    return mean, (torch.stack(squares) / pairs - mean.square()).clamp_min(0)
+    mean = over_rows(torch.stack(means)) / pairs
+    variance = over_rows(torch.stack(squares)) / pairs - mean.square()
+    return mean, variance.clamp_min(0), pairs
 
 
 def spread(table: Tensor) -> Tensor:

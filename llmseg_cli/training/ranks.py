@@ -17,9 +17,9 @@ statistics. So *the networks are shared, and nothing else*:
 4. The gradient of a parameter is then a sum over the rows of a rank, and over the ranks it is
    summed: exactly that of the whole batch. Each rank steps its optimizer alike; teachers, averages
    and frozen parts follow by themselves and are never sent.
-5. Within a network, statistics of batch normalization are summed over the ranks, with gradient,
-   and random numbers (dropout, the choice of texts) are drawn for all rows, of which a rank takes
-   its own.
+5. Within a network, statistics of batch normalization, and what a network passes through
+   `numerics/over_rows.py`, are summed over the ranks, with gradient, and random numbers (dropout,
+   the choice of texts) are drawn for all rows, of which a rank takes its own.
 
 Hence no method, loss or network knows of ranks; results depend on their number, from one on, by the
 rounding of sums alone; and the saved state, of the first rank, holds for any number of ranks. (One

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from llmseg_cli.errors import UsageError
+from llmseg_cli.numerics.over_rows import over_rows
 from llmseg_cli.training.ranks import Ranks
 
 DROPOUTS = (
@@ -157,6 +158,8 @@ class _OwnRows(TorchFunctionMode):
             return self._dropout(func, *args, **kwargs)
         if func is F.batch_norm:
             return self._batch_norm(*args, **kwargs)
+        if func is over_rows:
+            return self._sum(args[0])
         if func in DRAWN:
             return self._drawn(func, *args, **kwargs)
         if func in DRAWN_LIKE:
