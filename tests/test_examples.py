@@ -123,6 +123,23 @@ def test_the_script_for_a_card_calls_commands_with_options_that_exist():
     assert [words for words in commands if unknown_flags(words)] == []
 
 
+def test_the_script_for_a_card_begins_nothing_after_its_time_and_still_brings_a_file(tmp_path):
+    (tmp_path / "data").mkdir()
+    script = EXAMPLES / "benchmarks" / "on_a_gpu.sh"
+    ended = subprocess.run(
+        ["bash", script, tmp_path / "data", tmp_path / "out"],
+        env=os.environ | {"TOTAL_S": "0", "DEVICE": "cpu"},
+        capture_output=True,
+        check=False,
+    )
+    found = json.loads((tmp_path / "out" / "on-a-gpu.json").read_text(encoding="utf-8"))
+    assert ended.returncode == 1
+    assert {name: part["exit_code"] for name, part in found["parts"].items()} == dict.fromkeys(
+        ("doctor", "suite", "bench", "split", "train", "predict", "score"), 124
+    )
+    assert (found["device"], found["tests"], found["dice"]) == ("cpu", None, None)
+
+
 def environment(*first: Path) -> dict[str, str]:
     """The environment with this test's llmseg first, and with `SETTINGS`."""
     path = os.pathsep.join(map(str, (*first, Path(sys.executable).parent, os.environ["PATH"])))

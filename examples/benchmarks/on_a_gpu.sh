@@ -6,11 +6,13 @@
 #   DEVICE=cpu TESTS=tests/training SUITE_S=120 BENCH_S=60 BUDGET=20s examples/benchmarks/on_a_gpu.sh DATA OUT
 #
 # A part that fails or runs out of its time does not stop the others; its exit code is in the JSON file, and this
-# script ends with 1 then. The second line tries the script itself where no card is.
+# script ends with 1 then. After TOTAL_S seconds (700) nothing more is begun, and what runs is ended (code 124). The second
+# line tries the script itself where no card is.
 set -euo pipefail
 
 data=${1:?a folder of scans with label maps} out=${2:?a folder to write}
 device=${DEVICE:-cuda} tests=${TESTS:-tests} suite_s=${SUITE_S:-240} bench_s=${BENCH_S:-120} budget=${BUDGET:-4m}
+total_s=${TOTAL_S:-700}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export LLMSEG_DEVICE=$device
 mkdir -p "$out"
@@ -19,9 +21,14 @@ out=$(cd "$out" && pwd) data=$(cd "$data" && pwd)
 
 # part NAME SECONDS COMMAND...: its output goes to OUT/NAME.log, its exit code (124: out of time) to OUT/parts.tsv.
 part() {
-  local name=$1 limit=$2 begun=$SECONDS code=0
+  local name=$1 limit=$2 begun=$SECONDS code=0 left=$((total_s - SECONDS))
   shift 2
-  timeout --signal=INT --kill-after=20 "$limit" "$@" > "$out/$name.log" 2>&1 || code=$?
+  : > "$out/$name.log"
+  if ((left > 0)); then
+    timeout --signal=INT --kill-after=20 "$((limit < left ? limit : left))" "$@" > "$out/$name.log" 2>&1 || code=$?
+  else
+    code=124
+  fi
   printf '%s\t%d\t%d\n' "$name" "$code" "$((SECONDS - begun))" | tee -a "$out/parts.tsv"
 }
 

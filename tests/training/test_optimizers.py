@@ -115,3 +115,11 @@ def test_at_the_same_rate_there_is_one_group():
     parameters = [nn.Parameter(torch.ones(1)) for _ in range(2)]
     found = build_optimizer(parameters, TrainSettings(), encoder=parameters[1:])
     assert len(found.param_groups) == 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(("device", "fused"), [("cpu", True), ("meta", False)])
+def test_one_kernel_steps_where_torch_has_one(name, device, fused):
+    weights = [nn.Parameter(torch.ones(2, device=device))]
+    made = build_optimizer(weights, settings(name))
+    assert made.defaults["fused"] is fused

@@ -1,5 +1,6 @@
 """`--engine ray`: the results of one run, also when a machine of the cluster is lost meanwhile."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,36 @@ def test_a_task_waits_for_the_lock_of_one_that_died(tmp_path, monkeypatch):
         do_share(function, {}, Shard(1, 2), False, Path.cwd())
     with only_job(tmp_path / "out"), pytest.raises(BusyError), only_job(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("has", "options", "number", "gpus"),
+    [
+        ({"CPU": 8.0}, RayOptions(), 8, 0.0),
+        ({"CPU": 8.0, "GPU": 1.0}, RayOptions(gpus=0.25), 4, 0.25),
+        ({"CPU": 2.0, "GPU": 1.0}, RayOptions(gpus=0.25), 2, 0.25),
+        ({"CPU": 8.0, "GPU": 2.0}, RayOptions(), 2, 1.0),
+        ({"CPU": 8.0, "GPU": 2.0}, RayOptions(cpus=4, gpus=0.5), 2, 0.5),
+        ({"CPU": 8.0, "GPU": 2.0}, RayOptions(gpus=0), 8, 0.0),
+    ],
+)
+def test_as_many_shares_as_cards_and_processors_have_room_for(has, options, number, gpus):
+    found = on_ray._places(has, options)
+    assert (found.number, found.gpus) == (number, gpus)
+
+
+def test_ray_gets_the_processors_of_the_job_not_those_of_the_machine(monkeypatch):
+    """Under SLURM it would count the machine's: ray issue 13607."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert on_ray._cores() == 3
+
+
+def test_nothing_is_reported_to_rays_makers(monkeypatch):
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)  # what follows needs no cluster
+    with pytest.raises(UsageError), on_ray._connected(RayOptions()):
+        pass
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 @pytest.mark.parametrize(
