@@ -16,7 +16,7 @@ from llmseg_cli.data.patches.augmentation import AUGMENTATIONS, Augmentation
 from llmseg_cli.data.patches.cache import PreparedCase
 from llmseg_cli.data.patches.foreground import foreground_table
 from llmseg_cli.data.patches.sampling import PatchSampler, prefetch
-from llmseg_cli.workflows.train.batches import batch_maker
+from llmseg_cli.workflows.train.batches import batch_maker, place_batch
 from llmseg_cli.workflows.train.data import TrainingData
 
 SHAPE = (24, 22, 20)
@@ -193,3 +193,21 @@ def test_for_a_gpu_all_of_a_batch_is_pinned_where_it_is_made(make_cases, monkeyp
     assert all(name.startswith("llmseg-batch") for name in pinned)
     for part in ("image", "target", "unlabeled", "pseudo"):
         assert torch.equal(getattr(batch, part), getattr(plain, part))
+
+
+def test_no_part_of_a_batch_is_waited_for_on_its_way_to_a_gpu(make_cases, monkeypatch):
+    moved = []
+    real = torch.Tensor.to
+
+    def to(tensor: torch.Tensor, *args, **options) -> torch.Tensor:
+        moved.append(options.get("non_blocking"))
+        return real(tensor, *args, **options)
+
+    cases = make_cases("u", 2), make_cases("l", 2)
+    batch = maker((16, 16, 16), *cases, uses_unlabeled=True, uses_pseudo=True)(0)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    meta, layout = torch.device("meta"), torch.channels_last_3d
+    placed = place_batch(batch, device=meta, layout=layout)
+    assert moved == [True] * 4
+    for part in (placed.image, placed.target, placed.unlabeled, placed.pseudo):
+        assert part.device == meta
