@@ -19,6 +19,8 @@ from llmseg_cli.artifacts.pseudo import UNKNOWN
 from llmseg_cli.config import TrainSettings
 from llmseg_cli.methods.base import Method, SemiBatch
 from llmseg_cli.models.base import recompute_activations
+from llmseg_cli.models.text_features import TextFeatures
+from llmseg_cli.models.text_fusion import TextFused
 from llmseg_cli.registry import METHODS, MODELS, WITHOUT_LABELS
 from llmseg_cli.training.joining import join_ranks
 from llmseg_cli.training.loop import Loop
@@ -50,6 +52,7 @@ def train(
     model: str = "vnet",
     dimensions: int = 2,
     recompute: bool = False,
+    fusion: str = "",
     options: dict | None = None,
     settings: dict | None = None,
     **network,
@@ -59,6 +62,8 @@ def train(
 
     def build() -> nn.Module:
         made: nn.Module = MODELS.load(model)(1, CLASSES, dimensions=dimensions, **network)
+        if fusion:
+            made = TextFused(made, texts(), fusion=fusion, patch=SIDES[dimensions])
         return kind.around(made, wished).double()
 
     kind: type[Method] = METHODS.load(method)
@@ -85,6 +90,14 @@ def train(
     found = {name: value.clone() for name, value in learner.state_dict().items()}
     found |= {f"loss {name}": torch.tensor(value) for name, value in trained.losses.items()}
     return found | {"random": torch.rand(2)}
+
+
+def texts() -> TextFeatures:
+    """Three texts a class, of which one is drawn for each patch."""
+    ids = torch.arange(1, 1 + 2 * 3 * 4).view(2, 3, 4)
+    pooled = torch.linspace(-1, 1, 2 * 3 * 5, dtype=torch.float64).view(2, 3, 5)
+    tokens = torch.linspace(-1, 1, 2 * 3 * 4 * 5, dtype=torch.float64).view(2, 3, 4, 5)
+    return TextFeatures(ids, ids > 0, pooled, tokens=tokens)
 
 
 def batches(sides: tuple[int, ...], ranks: Ranks) -> Iterator[SemiBatch]:
@@ -127,6 +140,7 @@ TRAININGS: dict[str, Callable[[Ranks], State]] = {
         train, "supervised", model="unetpp", filters=2, deep_supervision=True
     ),
     **{f"network {n}": partial(train, "supervised", model=n, **SMALL[n]) for n in SMALL},
+    "text": partial(train, "usl", fusion="sentence-modulation", **INSTANCE),  # in float64, too
     "tokens": partial(
         train, "supervised", model="transunet", filters=2, width=8, heads=2, depth=1, dropout=0.2
     ),

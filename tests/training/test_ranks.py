@@ -57,6 +57,22 @@ def test_they_are_a_process_without_torchrun_where_dropout_is_of_channels(name, 
         torch.testing.assert_close(of_two[name][key], value, **EXACT)
 
 
+@pytest.mark.parametrize(("steps_in_one", "method"), [(1, "mean-teacher"), (2, "usl")])
+def test_gradients_of_what_is_trained_are_sent_once_a_step_and_nothing_else(
+    steps_in_one, method, one, monkeypatch
+):
+    """Neither teachers and averages, nor the gradients of each part of a step."""
+    sent: list[int] = []
+    monkeypatch.setattr(one, "add", lambda values: sent.append(values.numel()))
+    state = two_ranks.train(
+        method, one, settings={"accumulate": steps_in_one}, **two_ranks.INSTANCE
+    )
+    trained = ("student.", "first.", "second.")
+    weights = sum(value.numel() for key, value in state.items() if key.startswith(trained))
+    assert sum(sent) == two_ranks.STEPS * weights
+    assert weights < sum(value.numel() for value in state.values())
+
+
 class Shaky(nn.Module):
     """A network that draws numbers for itself."""
 
