@@ -1,6 +1,7 @@
 """How what llmseg needs grows with the number of cases: time, memory, disk, files, listings.
 
     python examples/benchmarks/growth.py --pictures 10,100,1000,10000 --volumes 10,100,1000
+    python examples/benchmarks/growth.py --pictures "" --volumes "" --labels 10,100,1000
 
 Each number of cases has a data set of its own in a temporary folder, and each command a process of
 its own. `grows` is the exponent of the growth of the processors' time since the number of cases
@@ -14,7 +15,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,13 @@ STAGES = {
     "cache ls": ("cache", "ls", "--cache", "cache"),
 }  # fmt: skip
 OF_VOLUMES = ("check", "split")
+SEMI = ("train-semi", "--method", "mean-teacher", *TRAIN[1:], "--steps", "2", "--cache", "cache")
+OF_LABELS = {
+    "split": ("split", "--data", "data", "--labeled", "{number}", "-o", "split.json"),
+    "train-semi, cases prepared": (*SEMI, "-o", "run"),
+    "train-semi, cases there": (*SEMI, "-o", "run2"),
+}
+PICTURES = 2000  # of which so many are labeled
 
 
 @dataclass(frozen=True)
@@ -67,19 +75,19 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--pictures", default="10,100,1000")
     options.add_argument("--volumes", default="10,100")
+    options.add_argument("--labels", default="", help=f"Labeled ones of {PICTURES} pictures.")
     options.add_argument("--stages", help="Some of the commands, by semicolon.")
     options.add_argument("-o", "--output", type=Path, help="The rows, as JSON lines.")
     chosen = options.parse_args()
     wanted = chosen.stages.split(";") if chosen.stages else list(STAGES)
-    kinds = {
-        "pictures": (_numbers(chosen.pictures), write_pictures, wanted),
-        "volumes": (
-            _numbers(chosen.volumes),
-            write_volumes,
-            [stage for stage in wanted if stage in OF_VOLUMES],
-        ),
+    few = [stage for stage in wanted if stage in OF_VOLUMES]
+    kinds: dict[str, tuple[str, Callable[[Path, int], None], dict[str, tuple[str, ...]]]] = {
+        "pictures": (chosen.pictures, write_pictures, {stage: STAGES[stage] for stage in wanted}),
+        "volumes": (chosen.volumes, write_volumes, {stage: STAGES[stage] for stage in few}),
+        "labels": (chosen.labels, lambda root, _: write_pictures(root, PICTURES), OF_LABELS),
     }
-    for kind, (numbers, write, stages) in kinds.items():
+    for kind, (asked, write, stages) in kinds.items():
+        numbers = _numbers(asked)
         rows = []
         for number in numbers:
             with tempfile.TemporaryDirectory(prefix="llmseg-growth-") as name:
@@ -91,23 +99,28 @@ def main() -> None:
                     if chosen.output:
                         with chosen.output.open("a") as stream:
                             stream.write(json.dumps({"of": kind, **vars(row)}) + "\n")
-        print("\n".join(table(kind, rows, stages)), flush=True)
+        if rows:
+            print("\n".join(table(kind, rows, [*stages])), flush=True)
 
 
 def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",") if number]
 
 
-def run(place: Path, number: int, stages: Sequence[str]) -> Iterator[Row]:
-    """All stages in their order, in *place*."""
+def run(place: Path, number: int, stages: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """All stages in their order, in *place*; `{number}` in their words is the number."""
     os.chdir(place)
-    for stage in stages:
+    for stage, words in stages.items():
         before = disk_of(place)
         counts, script = place / "counts.json", Path(__file__).with_name("counted.py")
         with ThreadPoolExecutor(1) as pool:  # whose cores measure() sets
             taken = pool.submit(
                 measure,
-                [sys.executable, str(script), str(counts), *STAGES[stage], "--quiet"],
+                [
+                    *(sys.executable, str(script), str(counts)),
+                    *(word.format(number=number) for word in words),
+                    "--quiet",
+                ],
                 place / "log.txt",
                 cores=sorted(os.sched_getaffinity(0)),
                 environment={**limited(1), "LLMSEG_CACHE": str(place / "cache")},

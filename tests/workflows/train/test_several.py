@@ -127,6 +127,25 @@ def test_torchrun_trains_a_run(words, straight, tmp_path):
     assert_same(output, straight)
 
 
+@pytest.mark.slow
+def test_the_first_labels_cases_for_all_and_validation_is_shared(
+    words, toy_data, tmp_path, monkeypatch
+):
+    """The others wait; more validation cases than processes, which do not divide them equally."""
+    roles = ROLES | {"validation": ("toy05", "toy06", "toy07"), "test": ()}
+    split = write_split(tmp_path / "split.json", toy_data, **roles)
+    options = ("--method", "rounds", "--method-option", "members=2", "--method-option", "rounds=1")
+    known = {"train-sup": ["train-semi", *options], str(words[4]): [split]}
+    asked = [one for word in words for one in known.get(str(word), [word])]
+    assert asked[asked.index("--split") + 1] == split
+    assert codes(llmseg(asked, tmp_path, tmp_path / "two")) == [0, 0]
+    for name, value in ({"RANK": "0", "WORLD_SIZE": "1"} | place(free_port())).items():
+        monkeypatch.setenv(name, value)
+    assert invoke(*asked, "-o", tmp_path / "one").exit_code == 0
+    assert_same(tmp_path / "two", tmp_path / "one")
+    assert any("ensemble_network" in line for line in log_lines(tmp_path / "two"))
+
+
 @pytest.fixture
 def second_of_two(monkeypatch) -> None:
     for name, value in ({"RANK": "0", "WORLD_SIZE": "2"} | place(1)).items():
