@@ -1,4 +1,7 @@
-"""Trainings that several processes do, and a test in one: what comes out, in float64.
+"""Trainings that several processes do, and a test in one: what comes out.
+
+In float64, and of each method a step in float32, before one voxel on the other side of a threshold
+has changed what follows.
 
 Run as a program it writes, from the first process, the final state of each training to a file.
 """
@@ -53,6 +56,7 @@ def train(
     dimensions: int = 2,
     recompute: bool = False,
     fusion: str = "",
+    dtype: torch.dtype = torch.float64,
     options: dict | None = None,
     settings: dict | None = None,
     **network,
@@ -64,18 +68,19 @@ def train(
         made: nn.Module = MODELS.load(model)(1, CLASSES, dimensions=dimensions, **network)
         if fusion:
             made = TextFused(made, texts(), fusion=fusion, patch=SIDES[dimensions])
-        return kind.around(made, wished).double()
+        return kind.around(made, wished).to(dtype)
 
     kind: type[Method] = METHODS.load(method)
     wished = dict(options or {}) | ({"levels": 2} if method in WITHOUT_LABELS else {})
     learner = kind(shared(build, ranks), **wished)
     for part in learner.children():
         if any(True for _ in part.parameters()):  # a method's own parts, too
-            part.double()
+            part.to(dtype)
     learner.start()
     if recompute:
         recompute_activations(learner)
-    chosen = {"precision": "fp32", "optimizer": "sgd", "learning_rate": 0.05, "steps": STEPS}
+    steps = STEPS if dtype == torch.float64 else 1
+    chosen = {"precision": "fp32", "optimizer": "sgd", "learning_rate": 0.05, "steps": steps}
     with TemporaryDirectory() as folder:
         loop = Loop(
             learner,
@@ -85,7 +90,7 @@ def train(
             ranks=ranks,
         )
         place = partial(place_batch, device=CPU, layout=torch.contiguous_format, ranks=ranks)
-        trained = loop.run(map(place, batches(SIDES[dimensions], ranks)), StopRequest())
+        trained = loop.run(map(place, batches(SIDES[dimensions], ranks, dtype)), StopRequest())
     ranks.refuse_other_start(loop.step, learner)
     found = {name: value.clone() for name, value in learner.state_dict().items()}
     found |= {f"loss {name}": torch.tensor(value) for name, value in trained.losses.items()}
@@ -100,7 +105,7 @@ def texts() -> TextFeatures:
     return TextFeatures(ids, ids > 0, pooled, tokens=tokens)
 
 
-def batches(sides: tuple[int, ...], ranks: Ranks) -> Iterator[SemiBatch]:
+def batches(sides: tuple[int, ...], ranks: Ranks, dtype: torch.dtype) -> Iterator[SemiBatch]:
     """This rank's parts of an endless sequence, in which one case is known in part."""
     own = BATCH // ranks.size
     rows = slice(ranks.rank * own, (ranks.rank + 1) * own)
@@ -111,6 +116,7 @@ def batches(sides: tuple[int, ...], ranks: Ranks) -> Iterator[SemiBatch]:
         maps = torch.randint(CLASSES, (2, BATCH, *sides), generator=generator)
         maps[0, 3, : sides[0] // 3] = UNKNOWN
         maps[1, :, : sides[0] // 2] = UNKNOWN
+        images = images.to(dtype)
         whole = SemiBatch(images[0], maps[0], images[1], maps[1])
         batch = SemiBatch(whole.image[rows], whole.target[rows], images[1][rows], maps[1][rows])
         yield replace(batch, has_unknown=bool((batch.target == UNKNOWN).any()))
@@ -119,6 +125,7 @@ def batches(sides: tuple[int, ...], ranks: Ranks) -> Iterator[SemiBatch]:
 
 TRAININGS: dict[str, Callable[[Ranks], State]] = {
     **{name: partial(train, name, **INSTANCE) for name in METHODS},
+    **{f"{n} in float32": partial(train, n, dtype=torch.float32, **INSTANCE) for n in METHODS},
     "two steps in one": partial(
         train, "usl", settings={"accumulate": 2, "clip_grad": 0.1, "ema": 0.9}, **INSTANCE
     ),

@@ -20,6 +20,7 @@ from llmseg_cli.training.stop import StopRequest
 
 CPU = torch.device("cpu")
 EXACT = {"rtol": 1e-6, "atol": 1e-8}
+OF_FLOAT32 = {"rtol": 1e-6, "atol": 1e-6}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,8 @@ def test_two_ranks_of_two_patches_are_one_of_four(name, of_two, one):
     expected, found = two_ranks.TRAININGS[name](one), of_two[name]
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, **EXACT, msg=lambda m, k=key: f"{k}: {m}")
+        bounds = OF_FLOAT32 if name.endswith("float32") else EXACT
+        torch.testing.assert_close(found[key], value, **bounds, msg=lambda m, k=key: f"{k}: {m}")
 
 
 @pytest.mark.parametrize("name", ["supervised", "usl", "copy-paste", "batch statistics"])
