@@ -57,11 +57,12 @@ def train(
     recompute: bool = False,
     fusion: str = "",
     dtype: torch.dtype = torch.float64,
+    count: int = BATCH,
     options: dict | None = None,
     settings: dict | None = None,
     **network,
 ) -> State:
-    """A few steps of a method, on batches of four that the ranks share."""
+    """A few steps of a method, on batches of *count* patches that the ranks share."""
     torch.manual_seed(0)
 
     def build() -> nn.Module:
@@ -90,7 +91,8 @@ def train(
             ranks=ranks,
         )
         place = partial(place_batch, device=CPU, layout=torch.contiguous_format, ranks=ranks)
-        trained = loop.run(map(place, batches(SIDES[dimensions], ranks, dtype)), StopRequest())
+        made = batches(SIDES[dimensions], ranks, dtype, count)
+        trained = loop.run(map(place, made), StopRequest())
     ranks.refuse_other_start(loop.step, learner)
     found = {name: value.clone() for name, value in learner.state_dict().items()}
     found |= {f"loss {name}": torch.tensor(value) for name, value in trained.losses.items()}
@@ -105,9 +107,11 @@ def texts() -> TextFeatures:
     return TextFeatures(ids, ids > 0, pooled, tokens=tokens)
 
 
-def batches(sides: tuple[int, ...], ranks: Ranks, dtype: torch.dtype) -> Iterator[SemiBatch]:
+def batches(
+    sides: tuple[int, ...], ranks: Ranks, dtype: torch.dtype, count: int
+) -> Iterator[SemiBatch]:
     """This rank's parts of an endless sequence, in which one case is known in part."""
-    own = BATCH // ranks.size
+    own = count // ranks.size
     rows = slice(ranks.rank * own, (ranks.rank + 1) * own)
     step = 0
     while True:
@@ -135,6 +139,7 @@ TRAININGS: dict[str, Callable[[Ranks], State]] = {
         train, "weak-to-strong", options={"channel_dropout": True, "strong_views": 2}, **INSTANCE
     ),
     "batch statistics": partial(train, "supervised", filters=2, dropout=0.2),
+    "a patch a rank": partial(train, "supervised", count=2, filters=2, dropout=0.2),
     "batch statistics of peers": partial(
         train, "usl", options={"peer": "clean"}, filters=2, dropout=0.0
     ),

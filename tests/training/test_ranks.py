@@ -1,6 +1,7 @@
 """Several processes that train together do what one would."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,18 @@ def test_what_cannot_be_drawn_exactly_is_refused(draw):
     with ranks.sharing(), pytest.raises(UsageError, match=r"one process"):
         network(torch.zeros(4, 3))
     assert network(torch.zeros(3, 3)).shape == (3, 3)  # by itself it may
+
+
+def test_a_rank_may_be_an_hour_behind_and_the_first_prepare_for_days(monkeypatch):
+    """Ten minutes, torch's own, end a training whose first rank prepares cases or mines."""
+    waits: list[timedelta] = []
+    for name in ("init_process_group", "new_group"):
+        monkeypatch.setattr(
+            torch.distributed, name, lambda *_, timeout, **__: waits.append(timeout)
+        )
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with join_ranks(Launch(0, 2, 0), CPU):
+        assert waits == [timedelta(hours=1), timedelta(days=7)]
 
 
 def test_numbers_of_patches_that_cannot_be_shared_are_refused():

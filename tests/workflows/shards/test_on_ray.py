@@ -1,6 +1,7 @@
 """`--engine ray`: the results of one run, also when a machine of the cluster is lost meanwhile."""
 
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,13 @@ def test_a_task_waits_for_the_lock_of_one_that_died(tmp_path, monkeypatch):
 def test_as_many_shares_as_cards_and_processors_have_room_for(has, options, number, gpus):
     found = on_ray._places(has, options)
     assert (found.number, found.gpus) == (number, gpus)
+
+
+def test_paths_travel_and_no_images(place):
+    """What a task is sent is words, however large the scans: its object store stays empty."""
+    sent = pickle.dumps((work("out").function, work("out").words, Shard(1, 2), False, Path.cwd()))
+    assert len(sent) < 2000
+    assert min(path.stat().st_size for path in (place / "scans").iterdir()) > 5 * len(sent)
 
 
 def test_ray_gets_the_processors_of_the_job_not_those_of_the_machine(monkeypatch):

@@ -94,6 +94,18 @@ def test_a_signal_to_one_stops_all_and_another_number_of_processes_goes_on(
 
 
 @pytest.mark.slow
+def test_two_go_on_where_one_stopped(words, straight, tmp_path):
+    output = tmp_path / "run"
+    alone = start(["-m", "llmseg_cli", *words, "-o", output], tmp_path, size=1)
+    wait_for_steps(output, 2, alone)
+    alone[0].send_signal(signal.SIGTERM)
+    assert codes(alone) == [75]
+    assert logged_steps(output)[-1] < STEPS
+    assert codes(llmseg([*words, "--resume"], tmp_path, output)) == [0, 0]
+    assert_same(output, straight)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_killed_process_ends_all_and_costs_no_step(words, straight, tmp_path, number):
     output = tmp_path / "run"
