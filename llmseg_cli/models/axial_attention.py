@@ -195,9 +195,8 @@ def moments(query: Tensor, key: Tensor, tables: Tensor | None) -> tuple[Tensor, 
             means.append(torch.einsum("gci,ci->g", seen.sum(0), rows.sum(-1)))
             of_cells = torch.einsum("lgci,lgdi->gcdi", seen, seen)
             squares.append(torch.einsum("gcdi,cij,dij->g", of_cells, rows, rows))
-    mean = over_rows(torch.stack(means)) / pairs
-    variance = over_rows(torch.stack(squares)) / pairs - mean.square()
-    return mean, variance.clamp_min(0), pairs
+    mean, square = (over_rows(torch.stack([*means, *squares])) / pairs).chunk(2)
+    return mean, (square - mean.square()).clamp_min(0), pairs
 
 
 def spread(table: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from torch import nn
 
@@ -151,7 +150,7 @@ def _alone(name: str, grids: Mapping[str, Grid], runs: Ensemble, manner: Manner)
 def _estimate(grids: Mapping[str, Grid], runs: Ensemble, manner: Manner) -> Estimate:
     windows: dict[str, int] = {}
     needs: dict[str, tuple[int, int]] = {"": (0, 0)}
-    known: dict[Any, tuple[int, tuple[int, int]]] = {}  # of images that are as large
+    known: dict[tuple[tuple[int, ...], ...], tuple[int, tuple[int, int]]] = {}  # by size
     for name, grid in grids.items():
         sizes = _sizes(grid, runs)
         seen = (grid.ras_shape, *sizes)
