@@ -73,23 +73,24 @@ class Row:
 def main() -> None:
     """Make data, run the commands, print a table."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--pictures", default="10,100,1000")
-    options.add_argument("--volumes", default="10,100")
-    options.add_argument("--labels", default="", help=f"Labeled ones of {PICTURES} pictures.")
+    options.add_argument("--pictures", type=numbers, default="10,100,1000")
+    options.add_argument("--volumes", type=numbers, default="10,100")
+    options.add_argument(
+        "--labels", type=numbers, default="", help=f"Labeled ones of {PICTURES} pictures."
+    )
     options.add_argument("--stages", help="Some of the commands, by semicolon.")
     options.add_argument("-o", "--output", type=Path, help="The rows, as JSON lines.")
     chosen = options.parse_args()
     wanted = chosen.stages.split(";") if chosen.stages else list(STAGES)
     few = [stage for stage in wanted if stage in OF_VOLUMES]
-    kinds: dict[str, tuple[str, Callable[[Path, int], None], dict[str, tuple[str, ...]]]] = {
+    kinds: dict[str, tuple[list[int], Callable[[Path, int], None], dict[str, tuple[str, ...]]]] = {
         "pictures": (chosen.pictures, write_pictures, {stage: STAGES[stage] for stage in wanted}),
         "volumes": (chosen.volumes, write_volumes, {stage: STAGES[stage] for stage in few}),
         "labels": (chosen.labels, lambda root, _: write_pictures(root, PICTURES), OF_LABELS),
     }
     for kind, (asked, write, stages) in kinds.items():
-        numbers = _numbers(asked)
         rows = []
-        for number in numbers:
+        for number in asked:
             with tempfile.TemporaryDirectory(prefix="llmseg-growth-") as name:
                 place = Path(name)
                 write(place / "data", number)
@@ -103,7 +104,8 @@ def main() -> None:
             print("\n".join(table(kind, rows, [*stages])), flush=True)
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """Whole numbers with commas between them; none of an empty text."""
     return [int(number) for number in text.split(",") if number]
 
 

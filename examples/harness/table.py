@@ -232,4 +232,6 @@ if __name__ == "__main__":
     words.add_argument("example", type=Path, help="folder with sets.yaml and rows.yaml")
     words.add_argument("results", type=Path, nargs="?", help="default: its results.jsonl")
     given = words.parse_args()
+    if not (given.example / "sets.yaml").is_file():
+        words.error(f"{given.example} has no sets.yaml: pass the folder of an example")
     main(given.example, given.results or given.example / "results.jsonl")
